@@ -1,0 +1,173 @@
+import type { ContainerConfig, EndpointSettings, HostConfig, NetworkingConfig } from "../oci/container.ts";
+import type { Digest } from "../oci/digest.ts";
+import type { LogRecord, ReadLogsOptions } from "../logs/types.ts";
+import type { AttachHub, OutputListener } from "../sandbox/types.ts";
+import type { SnapshotId } from "../snapshots/types.ts";
+import type { Change } from "../snapshots/types.ts";
+
+/** What inspect shows under Mounts. */
+export interface MountPoint {
+  Type: "bind" | "volume" | "tmpfs";
+  Name?: string;
+  Source: string;
+  Destination: string;
+  Driver?: string;
+  Mode: string;
+  RW: boolean;
+  Propagation: string;
+}
+
+export interface StateBase {
+  exitCode: number;
+  /** Unix nanoseconds as decimal text; "0" where it never happened. */
+  startedAt: string;
+  finishedAt: string;
+  error: string;
+  oomKilled: boolean;
+}
+
+/** `generation` grows at each start, so that a verb that waited can tell whether it still talks of the same run. */
+export type ContainerState =
+  | ({ status: "created" } & StateBase)
+  | ({ status: "starting"; generation: number } & StateBase)
+  | ({ status: "running"; generation: number; pid: number } & StateBase)
+  | ({ status: "paused"; generation: number; pid: number } & StateBase)
+  | ({ status: "restarting"; generation: number } & StateBase)
+  | ({ status: "exited"; generation: number } & StateBase)
+  | ({ status: "removing" } & StateBase)
+  | ({ status: "dead" } & StateBase);
+
+/** The record, one JSON document a container. */
+export interface ContainerRecord {
+  id: string;
+  /** Without the slash. */
+  name: string;
+  /** RFC 3339 with nanoseconds. */
+  created: string;
+  imageId: Digest;
+  layers: SnapshotId[];
+  snapshot: SnapshotId;
+  path: string;
+  args: string[];
+  config: ContainerConfig;
+  host: HostConfig;
+  /** By network name, as asked for. */
+  endpoints: Record<string, EndpointSettings>;
+  mounts: MountPoint[];
+  platform: string;
+  restartCount: number;
+  /** Stopped by a user: no restart policy brings it back, `unless-stopped` not even at engine start. */
+  manuallyStopped: boolean;
+  state: ContainerState;
+}
+
+export interface CreateOptions {
+  name?: string;
+  platform?: string;
+  config: ContainerConfig;
+  host: HostConfig;
+  networking: NetworkingConfig;
+}
+
+export type WaitCondition = "not-running" | "next-exit" | "removed";
+
+export interface WaitResult {
+  exitCode: number;
+  error?: string;
+}
+
+export interface ExecRecord {
+  id: string;
+  containerId: string;
+  running: boolean;
+  exitCode: number | null;
+  pid: number;
+  openStdin: boolean;
+  openStdout: boolean;
+  openStderr: boolean;
+  tty: boolean;
+  privileged: boolean;
+  user: string;
+  workingDir: string;
+  entrypoint: string;
+  arguments: string[];
+  detachKeys?: string;
+  canRemove: boolean;
+}
+
+export interface ExecCreateOptions {
+  Cmd: string[];
+  AttachStdin?: boolean;
+  AttachStdout?: boolean;
+  AttachStderr?: boolean;
+  Tty?: boolean;
+  Env?: string[] | null;
+  User?: string;
+  WorkingDir?: string;
+  Privileged?: boolean;
+  DetachKeys?: string;
+  ConsoleSize?: [number, number];
+}
+
+/** What an attached client is given; the API writes it to the hijacked socket. */
+export interface AttachSession extends Disposable {
+  readonly tty: boolean;
+  readonly io: AttachHub;
+  /** Resolves when the container (or exec) ended and its output is delivered. */
+  readonly ended: Promise<void>;
+}
+
+export interface ListOptions {
+  all?: boolean;
+  limit?: number;
+  size?: boolean;
+  /** Already parsed: filter name to values. */
+  filters?: Record<string, string[]>;
+}
+
+/** One file a verb. Every method that takes `ref` looks it up by full id, name, unique prefix and throws notFound `No such container: x`. */
+export interface Containers {
+  get(ref: string): ContainerRecord;
+  list(options?: ListOptions): ContainerRecord[];
+  create(options: CreateOptions): Promise<{ id: string; warnings: string[] }>;
+  start(ref: string): Promise<void>;
+  stop(ref: string, options?: { signal?: string; timeoutSeconds?: number }): Promise<void>;
+  restart(ref: string, options?: { signal?: string; timeoutSeconds?: number }): Promise<void>;
+  kill(ref: string, signal?: string): Promise<void>;
+  pause(ref: string): Promise<void>;
+  unpause(ref: string): Promise<void>;
+  remove(ref: string, options?: { force?: boolean; volumes?: boolean; link?: boolean }): Promise<void>;
+  rename(ref: string, name: string): Promise<void>;
+  /** Registers at once (before it returns); the promise inside settles at the moment the condition asks for. */
+  wait(ref: string, condition: WaitCondition, signal?: AbortSignal): { result: Promise<WaitResult> };
+  /** Subscribes at once, also to a container that isn't started yet: then from its first byte on. */
+  attach(ref: string, listener: OutputListener): AttachSession;
+  resize(ref: string, rows: number, cols: number): Promise<void>;
+  logs(ref: string, options: ReadLogsOptions): { tty: boolean; records: AsyncIterable<LogRecord[]> };
+  top(ref: string, psArgs: string): Promise<{ titles: string[]; processes: string[][] }>;
+  changes(ref: string): Promise<Change[]>;
+  prune(filters: Record<string, string[]>): Promise<{ deleted: string[]; spaceReclaimed: number }>;
+  update(ref: string, host: Partial<HostConfig>): Promise<{ warnings: string[] }>;
+  /** Endpoint settings with what is true now (addresses, ids) filled in, by network name; and NetworkSettings.Ports. */
+  networkSettings(record: ContainerRecord): {
+    networks: Record<string, EndpointSettings>;
+    ports: Record<string, { HostIp: string; HostPort: string }[] | null>;
+    sandboxId: string;
+    sandboxKey: string;
+  };
+  sizes(ref: string): Promise<{ rw: number; rootFs: number }>;
+  /** The container's root as the host can read it: the running overlay, or a mount made for the time of `work`. */
+  withRootfs<T>(ref: string, work: (rootfs: string) => Promise<T>): Promise<T>;
+
+  execCreate(ref: string, options: ExecCreateOptions): string;
+  execInspect(id: string): ExecRecord;
+  /** Starts it and gives its streams; `detach` gives none. */
+  execStart(id: string, options: { detach: boolean; tty: boolean; consoleSize?: [number, number] }, listener?: OutputListener): Promise<AttachSession | undefined>;
+  execResize(id: string, rows: number, cols: number): Promise<void>;
+
+  /** Images in use, for images.remove. */
+  usingImage(image: Digest): { id: string; name: string; running: boolean }[];
+  restore(): Promise<void>;
+  /** live-restore: detaches and leaves all running; else stops them in order. */
+  close(options: { stopAll: boolean; timeoutSeconds: number }): Promise<void>;
+}

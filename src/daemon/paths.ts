@@ -1,0 +1,63 @@
+import { join } from "node:path";
+
+/**
+ * The only place that joins the engine's own paths.
+ *
+ *     <data-root>/                 (default /var/lib/berth; survives reboots)
+ *       engine.db                  records
+ *       lock                       flock: one engine a data root
+ *       content/                   OCI image layout: blobs/sha256/<hex>, ingest/
+ *       snapshots/<short id>/      fs, work
+ *       volumes/<name>/_data
+ *       containers/<id>/           container.log, hosts, hostname, resolv.conf, exit
+ *       cache/                     compiled seccomp filters
+ *       tmp/
+ *     <exec-root>/                 (default /run/berth; may vanish at boot)
+ *       berth.sock  berth.pid
+ *       bin/crun                   read-only bind mount of the runtime
+ *       bundles/<id>/              config.json, rootfs/ (overlay), pid, ctl, attach (conmon)
+ *       exits/<id>                 exit codes as conmon writes them
+ *       runtime/                   crun --root
+ *       netns/<id>                 bind-mounted network namespaces
+ */
+export interface Paths {
+  readonly dataRoot: string;
+  readonly execRoot: string;
+  readonly database: string;
+  readonly lock: string;
+  readonly content: string;
+  readonly snapshots: string;
+  readonly volumes: string;
+  readonly containers: string;
+  container(id: string): string;
+  readonly cache: string;
+  readonly tmp: string;
+  readonly runtimeBinary: string;
+  readonly bundles: string;
+  bundle(id: string): string;
+  readonly exits: string;
+  readonly runtimeRoot: string;
+  readonly namespaces: string;
+}
+
+export function enginePaths(dataRoot: string, execRoot: string): Paths {
+  return {
+    dataRoot,
+    execRoot,
+    database: join(dataRoot, "engine.db"),
+    lock: join(dataRoot, "lock"),
+    content: join(dataRoot, "content"),
+    snapshots: join(dataRoot, "snapshots"),
+    volumes: join(dataRoot, "volumes"),
+    containers: join(dataRoot, "containers"),
+    container: (id) => join(dataRoot, "containers", id),
+    cache: join(dataRoot, "cache"),
+    tmp: join(dataRoot, "tmp"),
+    runtimeBinary: join(execRoot, "bin", "crun"),
+    bundles: join(execRoot, "bundles"),
+    bundle: (id) => join(execRoot, "bundles", id),
+    exits: join(execRoot, "exits"),
+    runtimeRoot: join(execRoot, "runtime"),
+    namespaces: join(execRoot, "netns"),
+  };
+}

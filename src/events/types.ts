@@ -1,0 +1,20 @@
+/** Docker's event: GET /events. */
+export interface EngineEvent {
+  /** Monotonic over engine restarts. */
+  seq: number;
+  /** container, image, network, volume, daemon, builder. */
+  type: string;
+  action: string;
+  actor: string;
+  attributes: Record<string, string>;
+  timeNano: bigint;
+}
+
+export interface Events {
+  /** Records an event. Inside `store.tx` it commits with the change; it is dispatched after the commit. */
+  emit(type: string, action: string, actor: string, attributes: Record<string, string>): void;
+  /** Recorded events with since ≤ time ≤ until, oldest first. */
+  history(range: { since?: bigint; until?: bigint }): EngineEvent[];
+  /** Every event after this call; dispose to stop. The listener must not throw. */
+  subscribe(listener: (event: EngineEvent) => void): Disposable;
+}

@@ -1,0 +1,98 @@
+import type { Digest } from "../oci/digest.ts";
+import type { Descriptor, HistoryEntry, ImageConfig } from "../oci/image.ts";
+import type { SnapshotId } from "../snapshots/types.ts";
+
+export interface ImageRecord {
+  /** Digest of the config blob. */
+  id: Digest;
+  config: ImageConfig;
+  /** Lowest first: what a container's overlay stands on. */
+  layers: SnapshotId[];
+  /** Unpacked bytes of all layers. */
+  size: number;
+  /** `repo:tag`, in familiar form (`hello-world:latest`, `localhost:5000/x:1`). */
+  repoTags: string[];
+  /** `repo@sha256:…`. */
+  repoDigests: string[];
+  /** The manifest it came with, or was pushed as, if any. */
+  manifest?: Descriptor;
+  parent?: Digest;
+  /** Unix nanoseconds of the last tagging, for inspect's Metadata.LastTagTime. */
+  lastTagged?: bigint;
+}
+
+/** One line of the JSON stream that pull, push, load, import and build answer with; Docker's names (jsonmessage). */
+export interface ProgressMessage {
+  stream?: string;
+  status?: string;
+  id?: string;
+  progressDetail?: { current?: number; total?: number };
+  progress?: string;
+  aux?: unknown;
+  error?: string;
+  errorDetail?: { code?: number; message: string };
+}
+/** Await it where back-pressure matters. */
+export type ProgressSink = (message: ProgressMessage) => void;
+
+export interface RegistryAuth {
+  username?: string;
+  password?: string;
+  auth?: string;
+  serveraddress?: string;
+  identitytoken?: string;
+  registrytoken?: string;
+}
+
+export interface RemovedImage {
+  Untagged?: string;
+  Deleted?: string;
+}
+
+export interface ImageListOptions {
+  all?: boolean;
+  /** reference, label, dangling, before, since, until. */
+  filters?: Record<string, string[]>;
+}
+
+/** Who uses an image, asked before it is removed: given by daemon/, since images/ lies below containers/. */
+export interface ImageUsers {
+  /** Containers that stand on the image. */
+  containersOf(image: Digest): { id: string; name: string; running: boolean }[];
+}
+
+export interface Images {
+  /** By name, digest reference, id or unique id prefix. @throws EngineError notFound (`No such image: x:latest`), invalidArgument, conflict (ambiguous prefix) */
+  resolve(reference: string, options?: { platform?: string }): ImageRecord;
+  list(options?: ImageListOptions): ImageRecord[];
+  pull(reference: string, options: { auth?: RegistryAuth; platform?: string; onProgress: ProgressSink; signal?: AbortSignal }): Promise<ImageRecord>;
+  push(reference: string, options: { auth?: RegistryAuth; onProgress: ProgressSink; signal?: AbortSignal }): Promise<void>;
+  /** @throws EngineError invalidArgument for a bad target, notFound for the source */
+  tag(source: string, target: string): void;
+  remove(reference: string, options?: { force?: boolean; noPrune?: boolean }): Promise<RemovedImage[]>;
+  prune(options: { filters?: Record<string, string[]> }): Promise<{ deleted: RemovedImage[]; spaceReclaimed: number }>;
+  history(reference: string): (HistoryEntry & { id?: Digest; size: number; tags: string[]; createdSeconds: number })[];
+  /** docker-archive and OCI layout, plain or compressed. */
+  load(source: ReadableStream<Uint8Array>, options: { onProgress: ProgressSink; quiet?: boolean; signal?: AbortSignal }): Promise<void>;
+  /** docker-archive that is also an OCI layout. */
+  save(references: readonly string[], options?: { signal?: AbortSignal }): ReadableStream<Uint8Array>;
+  /** A root file system as a one-layer image (`docker import`). `changes` are Dockerfile instructions, applied by the caller's function. */
+  import(
+    source: ReadableStream<Uint8Array>,
+    options: { reference?: string; message?: string; platform?: string; config?: ImageConfig["config"]; onProgress: ProgressSink; signal?: AbortSignal },
+  ): Promise<ImageRecord>;
+  /**
+   * A new image: `layers` of the parent plus, where `snapshot` is given, that committed snapshot on top (its tar and diff id are made now).
+   * Used by the builder and by commit. Emits no event but tags where `reference` is given.
+   */
+  create(options: {
+    parent?: ImageRecord;
+    snapshot?: SnapshotId;
+    config: Omit<ImageConfig, "rootfs">;
+    reference?: string;
+  }): Promise<ImageRecord>;
+  /** Keeps an image's content until disposed. */
+  lease(image: ImageRecord): Disposable;
+  /** Bytes of all unpacked layers, each once. */
+  layersSize(): number;
+}

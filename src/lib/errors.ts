@@ -1,0 +1,60 @@
+/** The closed set of ways anything in Berth fails. One file per outer protocol maps kinds to codes. */
+export type ErrorKind =
+  | "notFound"
+  | "invalidArgument"
+  | "conflict"
+  | "notModified"
+  | "unauthorized"
+  | "permissionDenied"
+  | "unavailable"
+  | "notImplemented"
+  | "cancelled"
+  | "internal";
+
+export interface EngineErrorOptions {
+  cause?: unknown;
+  /** Exit code a container gets when this error ended its start: 125, 126 or 127. */
+  exitCode?: number;
+}
+
+/** Text says what was attempted on which object: it goes to users as it stands. */
+export class EngineError extends Error {
+  readonly kind: ErrorKind;
+  readonly exitCode: number | undefined;
+
+  constructor(kind: ErrorKind, message: string, options: EngineErrorOptions = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.name = "EngineError";
+    this.kind = kind;
+    this.exitCode = options.exitCode;
+  }
+}
+
+const maker =
+  (kind: ErrorKind) =>
+  (message: string, cause?: unknown): EngineError =>
+    new EngineError(kind, message, { cause });
+
+export const notFound = maker("notFound");
+export const invalidArgument = maker("invalidArgument");
+export const conflict = maker("conflict");
+export const notModified = maker("notModified");
+export const unauthorized = maker("unauthorized");
+export const permissionDenied = maker("permissionDenied");
+export const unavailable = maker("unavailable");
+export const notImplemented = maker("notImplemented");
+export const cancelled = maker("cancelled");
+export const internal = maker("internal");
+
+/** The kind of any thrown value; whatever is no EngineError is `internal`. */
+export function kindOf(error: unknown): ErrorKind {
+  if (error instanceof EngineError) return error.kind;
+  if (error instanceof DOMException && error.name === "AbortError") return "cancelled";
+  return "internal";
+}
+
+/** One line of text for any thrown value, never empty. */
+export function messageOf(error: unknown): string {
+  if (error instanceof Error) return error.message || error.name;
+  return String(error);
+}

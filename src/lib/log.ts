@@ -1,0 +1,45 @@
+export type LogLevel = "debug" | "info" | "warn" | "error";
+export type LogFields = Record<string, unknown>;
+
+/** Structured log, passed in by constructor. An error is logged once, where it is handled. */
+export interface Logger {
+  debug(message: string, fields?: LogFields): void;
+  info(message: string, fields?: LogFields): void;
+  warn(message: string, fields?: LogFields): void;
+  error(message: string, fields?: LogFields): void;
+  /** A logger that adds `fields` to each line. */
+  with(fields: LogFields): Logger;
+}
+
+const order: Record<LogLevel, number> = { debug: 0, info: 1, warn: 2, error: 3 };
+
+function format(value: unknown): string {
+  if (value instanceof Error) {
+    const cause = value.cause === undefined ? "" : `: ${value.cause instanceof Error ? value.cause.message : String(value.cause)}`;
+    return JSON.stringify(value.message + cause);
+  }
+  if (typeof value === "string") return /^[\w./:@-]+$/.test(value) ? value : JSON.stringify(value);
+  return typeof value === "object" ? JSON.stringify(value) : String(value);
+}
+
+/** Lines of `time=… level=… msg=… key=value`, as dockerd writes them. `level` is asked at each line, so that a reload takes effect. */
+export function createLogger(options: { level: () => LogLevel; write: (line: string) => void; fields?: LogFields }): Logger {
+  const line = (level: LogLevel, message: string, fields?: LogFields): void => {
+    if (order[level] < order[options.level()]) return;
+    let text = `time=${new Date().toISOString()} level=${level} msg=${JSON.stringify(message)}`;
+    for (const [key, value] of Object.entries({ ...options.fields, ...fields })) {
+      if (value !== undefined) text += ` ${key}=${format(value)}`;
+    }
+    options.write(text + "\n");
+  };
+  return {
+    debug: (message, fields) => line("debug", message, fields),
+    info: (message, fields) => line("info", message, fields),
+    warn: (message, fields) => line("warn", message, fields),
+    error: (message, fields) => line("error", message, fields),
+    with: (fields) => createLogger({ ...options, fields: { ...options.fields, ...fields } }),
+  };
+}
+
+/** For tests and tools that want silence. */
+export const silent: Logger = createLogger({ level: () => "error", write: () => {} });

@@ -1,0 +1,85 @@
+import type { EndpointSettings, PortBinding } from "../oci/container.ts";
+
+export interface NetworkRecord {
+  id: string;
+  name: string;
+  /** bridge, host or null (`none`). */
+  driver: string;
+  created: string;
+  scope: "local";
+  internal: boolean;
+  attachable: boolean;
+  enableIPv4: boolean;
+  enableIPv6: boolean;
+  ipam: { driver: string; options: Record<string, string>; config: { subnet: string; ipRange?: string; gateway?: string; auxAddresses?: Record<string, string> }[] };
+  options: Record<string, string>;
+  labels: Record<string, string>;
+}
+
+/** A published port, as it was really bound. */
+export interface PublishedPort {
+  proto: "tcp" | "udp" | "sctp";
+  containerPort: number;
+  hostIp: string;
+  hostPort: number;
+}
+
+/** One container on one network; kept until it is released, so that restarts of the engine find it. */
+export interface Endpoint {
+  id: string;
+  networkId: string;
+  networkName: string;
+  containerId: string;
+  hostInterface: string;
+  containerInterface: string;
+  macAddress: string;
+  ipv4?: string;
+  ipv4PrefixLength?: number;
+  gateway?: string;
+  ipv6?: string;
+  ipv6PrefixLength?: number;
+  gateway6?: string;
+  dnsNames: string[];
+  ports: PublishedPort[];
+}
+
+export interface ConnectOptions {
+  containerId: string;
+  /** Without the slash. */
+  containerName: string;
+  hostname: string;
+  /** Name or id of the network. */
+  network: string;
+  settings: EndpointSettings;
+  /** Key `80/tcp`, as HostConfig.PortBindings, with exposed ports of `-P` already in it as `[{}]`. Only for the endpoint that publishes. */
+  portBindings: Record<string, PortBinding[]>;
+}
+
+/**
+ * Networks. `allocate` only touches records (and binds host ports, to reserve them): before crun is started.
+ * `attach` makes links, addresses and rules inside the namespace: while crun creates. `release` undoes both, in any state.
+ */
+export interface Networks {
+  list(): NetworkRecord[];
+  /** Full id, then name, then unique prefix. @throws EngineError notFound `network x not found` */
+  resolve(reference: string): NetworkRecord;
+  create(options: Partial<NetworkRecord> & { name: string }): Promise<NetworkRecord>;
+  remove(reference: string): Promise<void>;
+  endpointsOf(networkId: string): Endpoint[];
+  endpointsOfContainer(containerId: string): Endpoint[];
+  /** A named network namespace without processes, its `lo` up. Returns its path. */
+  createNamespace(containerId: string): string;
+  removeNamespace(containerId: string): void;
+  /** Address, MAC, ports: recorded in one transaction. @throws EngineError notFound, conflict, invalidArgument; port conflicts say `Bind for 0.0.0.0:80 failed: port is already allocated` */
+  allocate(options: ConnectOptions): Endpoint;
+  /** Makes it so in the kernel. On failure undoes its own steps and throws. */
+  attach(endpoint: Endpoint, namespacePath: string): Promise<void>;
+  /** Frees everything the container has: rules at once, addresses and ports, links with the namespace. */
+  release(containerId: string): void;
+  /** The text of /etc/resolv.conf and of /etc/hosts for a container. */
+  resolvConf(options: { networkMode: string; dns: string[]; search: string[]; options: string[] }): string;
+  /** Default bridge set up, rules loaded, endpoints of `running` containers kept, all else removed. */
+  restore(running: ReadonlySet<string>): Promise<void>;
+  /** Engine stops: rules and links stay when containers live on; with none the bridge's rules go. */
+  close(options: { containersLive: boolean }): Promise<void>;
+}

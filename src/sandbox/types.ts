@@ -1,0 +1,141 @@
+import type { ContainerConfig, HostConfig } from "../oci/container.ts";
+import type { ConnectOptions, Endpoint } from "../networks/types.ts";
+import type { SnapshotId } from "../snapshots/types.ts";
+
+/** One thing to be mounted into a sandbox besides what every container has. */
+export interface SandboxMount {
+  type: "bind" | "tmpfs";
+  /** Host path for bind; unused for tmpfs. */
+  source: string;
+  destination: string;
+  readOnly: boolean;
+  /** Further mount options, e.g. `rprivate`, `size=64m`, `nosuid`. */
+  options: string[];
+}
+
+export type SandboxNetwork =
+  | { kind: "none" }
+  | { kind: "host" }
+  | { kind: "container"; pid: number }
+  /** First endpoint gives the default route and publishes the ports. */
+  | { kind: "networks"; connect: ConnectOptions[] };
+
+/** All that one running thing needs. Made by containers/ for a container and by build/ for a RUN step. */
+export interface SandboxSpec {
+  /** 64 hex digits. */
+  id: string;
+  name: string;
+  /** Kept over reboots: log, exit code, hosts, resolv.conf, hostname. Exists. */
+  directory: string;
+  layers: readonly SnapshotId[];
+  active: SnapshotId;
+  /** No sync at unmount: for `--rm` and build steps whose upper isn't kept. */
+  volatile: boolean;
+  config: ContainerConfig;
+  host: HostConfig;
+  /** Entrypoint and command, joined. */
+  args: string[];
+  /** Complete environment. */
+  env: string[];
+  mounts: SandboxMount[];
+  network: SandboxNetwork;
+  /** k8s-file log; undefined: nothing is logged (driver `none`). */
+  logPath?: string;
+}
+
+export interface ExitStatus {
+  /** 0–255; 128 + signal for a signal. 255 where it can't be known, then `error` says why. */
+  exitCode: number;
+  oomKilled: boolean;
+  /** Unix nanoseconds. */
+  finishedAt: bigint;
+  error?: string;
+}
+
+/** Where output goes. Called in order of arrival; a slow client is the subscriber's problem, never conmon's. */
+export interface OutputListener {
+  stdout(chunk: Uint8Array): void;
+  stderr(chunk: Uint8Array): void;
+  /** The container ended and all its output has been delivered. */
+  end(): void;
+}
+
+/** The engine's only connection to conmon's attach socket, fanned out. */
+export interface AttachHub {
+  subscribe(listener: OutputListener): Disposable;
+  /** Resolves when conmon took it: that is the back-pressure. Errors when stdin isn't open. */
+  writeStdin(chunk: Uint8Array): Promise<void>;
+  /** End of input (no effect where OpenStdin without StdinOnce: conmon keeps it open, as Docker does). */
+  closeStdin(): void;
+}
+
+export interface ExecSpec {
+  args: string[];
+  env: string[];
+  cwd: string;
+  user: string;
+  tty: boolean;
+  privileged: boolean;
+  attachStdin: boolean;
+  attachStdout: boolean;
+  attachStderr: boolean;
+  consoleSize?: { rows: number; cols: number };
+}
+
+export interface RunningExec {
+  readonly pid: number;
+  readonly exited: Promise<number>;
+  readonly io: AttachHub;
+  resize(rows: number, cols: number): void;
+}
+
+export interface RunningSandbox {
+  readonly id: string;
+  readonly pid: number;
+  /** Unix nanoseconds. */
+  readonly startedAt: bigint;
+  readonly endpoints: readonly Endpoint[];
+  /** Settles when init ended, output is in the log and the exit code is known. Never rejects. */
+  readonly exited: Promise<ExitStatus>;
+  /** Connects on first use; stays for life where stdin is open. */
+  readonly io: AttachHub;
+  /** By pidfd, so that a reused pid is never hit. @throws EngineError conflict when init is gone */
+  signal(signal: number): void;
+  resize(rows: number, cols: number): Promise<void>;
+  pause(): Promise<void>;
+  resume(): Promise<void>;
+  /** @throws EngineError with exitCode 126 or 127 where the program can't be run */
+  exec(spec: ExecSpec): Promise<RunningExec>;
+  /** Host pids of all its processes. */
+  pids(): Promise<number[]>;
+  /** Absolute path of the container's root as the host can open it: the overlay's mount point. */
+  readonly rootfs: string;
+  /** After `exited`: cgroups, runtime state, mounts, namespace, network. Safe to repeat. */
+  cleanup(): Promise<void>;
+}
+
+/** A sandbox that was created but whose init waits for its start byte. */
+export interface CreatedSandbox {
+  readonly pid: number;
+  readonly io: AttachHub;
+  readonly endpoints: readonly Endpoint[];
+  /** The start byte. */
+  start(): Promise<RunningSandbox>;
+  /** Undo everything. */
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+export interface Sandboxes {
+  /**
+   * Snapshot mount, namespaces, files, spec, conmon and crun; network while crun creates. Each step's undo is on a stack,
+   * so that a failure at any point leaves nothing. @throws EngineError; exitCode 126 or 127 for a program that can't run.
+   */
+  create(spec: SandboxSpec, options?: { attach?: boolean; signal?: AbortSignal }): Promise<CreatedSandbox>;
+  /**
+   * After an engine restart: asks the kernel, not the record. A living init past its fifo is adopted; one that waits for its start byte is
+   * deleted; a dead one gives its exit status.
+   */
+  adopt(spec: SandboxSpec, startedAt: bigint): Promise<{ running: RunningSandbox } | { exited: ExitStatus } | { neverStarted: true }>;
+  /** At start, after all adoptions: removes mounts, namespaces, cgroups, bundles and monitors that belong to none of `known`. */
+  sweep(known: ReadonlySet<string>): Promise<void>;
+}

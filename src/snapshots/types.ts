@@ -1,0 +1,63 @@
+import type { Digest } from "../oci/digest.ts";
+
+/** At most 6 characters of [0-9a-z]: mount options end at one page, so that lowers are named relative to the snapshots folder, into which berthd changes. */
+export type SnapshotId = string & { readonly __snapshot: true };
+
+export type ChangeKind = "modify" | "add" | "delete";
+export interface Change {
+  path: string;
+  kind: ChangeKind;
+}
+
+/** What a tar of a layer was found to be while it was unpacked. */
+export interface UnpackResult {
+  diffId: Digest;
+  /** Sum of the files' bytes. */
+  size: number;
+}
+
+/**
+ * Layers and writable directories as overlay directories: `<root>/<id>/fs` (the tree) and, for writable ones, `<root>/<id>/work`.
+ * Rows come first (intent, files, ready), so that whatever a crash leaves is found and removed at start.
+ */
+export interface Snapshots {
+  readonly root: string;
+  /** The snapshot that holds `diffId` on top of `parents` (chain of diff ids, lowest first), if it is unpacked. */
+  find(parents: readonly Digest[], diffId: Digest): SnapshotId | undefined;
+  /**
+   * Unpacks one layer (gzip, zstd or plain tar, told by its first bytes) in a Worker. Never leaves its root.
+   * `parents` are the snapshots under it, lowest first, for layers that lean on them.
+   * @throws EngineError invalidArgument for a bad archive, or where the tar's digest isn't `expect`.
+   */
+  unpack(options: {
+    source: string | ReadableStream<Uint8Array>;
+    parentIds: readonly Digest[];
+    parents: readonly SnapshotId[];
+    expect?: Digest;
+    onProgress?: (bytes: number) => void;
+    signal?: AbortSignal;
+  }): Promise<UnpackResult & { snapshot: SnapshotId }>;
+  /** A new writable snapshot (empty `fs` and `work`). Its row is in state `intent` until `ready`. Call inside the creator's transaction. */
+  createActive(): SnapshotId;
+  /** Makes the directories of an active snapshot, with the mode and owner that `/` has in `layers`. */
+  prepareActive(id: SnapshotId, layers: readonly SnapshotId[]): Promise<void>;
+  /** The shared layer with /etc/hosts, /etc/hostname, /etc/resolv.conf, /dev, /proc, /sys … as mount points, matching `layers`. */
+  initLayer(layers: readonly SnapshotId[]): Promise<SnapshotId>;
+  /** Mounts overlay at `target` (which exists). `layers` lowest first, without the init layer unless the caller adds it. `upper` undefined gives a read-only view. @throws EngineError */
+  mount(options: { target: string; layers: readonly SnapshotId[]; upper?: SnapshotId; volatile?: boolean }): void;
+  /** Unmounts; `lazy` detaches at once. Runs in a Worker when it may sync a lot. No error where nothing is mounted. */
+  unmount(target: string, options?: { lazy?: boolean }): Promise<void>;
+  /** Turns the active snapshot into a layer without a diff id yet (`work` goes). */
+  commit(id: SnapshotId): Promise<void>;
+  /** Names the layer: called when its tar has been made and its diff id is known. */
+  setLayerKey(id: SnapshotId, key: Digest): void;
+  /** Tar of the changes that `id` makes (whiteouts in OCI form), made in a Worker. */
+  diffTar(id: SnapshotId, options?: { signal?: AbortSignal }): ReadableStream<Uint8Array>;
+  /** Changes of an active snapshot as `docker diff` shows them; the init layer's paths are left out. */
+  changes(id: SnapshotId, layers: readonly SnapshotId[]): Promise<Change[]>;
+  usage(id: SnapshotId): Promise<number>;
+  /** Marks deleting, removes the files in the background, then the row. */
+  remove(id: SnapshotId): Promise<void>;
+  /** At start: clears `intent` and `deleting` rows and directories without a row. */
+  restore(): Promise<void>;
+}

@@ -1,0 +1,46 @@
+import type { Migration } from "./store.ts";
+
+/** The whole schema. Documents are JSON; what is looked up or must be unique is a column. Times are unix nanoseconds as text where Docker shows nanoseconds. */
+export const migrations: readonly Migration[] = [
+  {
+    id: 1,
+    sql: `
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+
+-- events: a change and its event commit together; seq is the dispatch order
+CREATE TABLE events (seq INTEGER PRIMARY KEY AUTOINCREMENT, time_nano TEXT NOT NULL, type TEXT NOT NULL, action TEXT NOT NULL, actor TEXT NOT NULL, attributes TEXT NOT NULL);
+
+-- content: a blob is ready once its row is; ingest files without a row are rubbish at start
+CREATE TABLE blobs (digest TEXT PRIMARY KEY, size INTEGER NOT NULL, used_at INTEGER NOT NULL) WITHOUT ROWID;
+-- a lease keeps content and snapshots from collection while a pull, build or create works on them; all are void at start
+CREATE TABLE leases (id TEXT NOT NULL, resource TEXT NOT NULL, PRIMARY KEY (id, resource)) WITHOUT ROWID;
+
+-- snapshots: short ids (at most 6 characters), kind layer | active | init; state intent | ready | deleting
+CREATE TABLE snapshots (id TEXT PRIMARY KEY, kind TEXT NOT NULL, state TEXT NOT NULL, size INTEGER NOT NULL DEFAULT 0, created INTEGER NOT NULL) WITHOUT ROWID;
+-- key is a diff id (self-contained layer) or a chain id (a layer that leans on its parents)
+CREATE TABLE layer_keys (key TEXT PRIMARY KEY, snapshot TEXT NOT NULL REFERENCES snapshots(id)) WITHOUT ROWID;
+-- which blob (compressed or not) holds which diff id
+CREATE TABLE layer_blobs (diff_id TEXT NOT NULL, digest TEXT NOT NULL, media_type TEXT NOT NULL, PRIMARY KEY (diff_id, digest)) WITHOUT ROWID;
+
+-- images: id is the config's digest; layers is a JSON array of snapshot ids, lowest first
+CREATE TABLE images (id TEXT PRIMARY KEY, config TEXT NOT NULL, manifest TEXT, layers TEXT NOT NULL, size INTEGER NOT NULL, parent TEXT, created INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE image_refs (name TEXT PRIMARY KEY, kind TEXT NOT NULL, image TEXT NOT NULL REFERENCES images(id), target TEXT) WITHOUT ROWID;
+CREATE INDEX image_refs_image ON image_refs(image);
+-- where a blob is known to exist in a registry: enables cross-repository mounts
+CREATE TABLE blob_sources (digest TEXT NOT NULL, repository TEXT NOT NULL, PRIMARY KEY (digest, repository)) WITHOUT ROWID;
+-- build cache: key of (parent, instruction) to image id
+CREATE TABLE build_cache (key TEXT PRIMARY KEY, image TEXT NOT NULL, used_at INTEGER NOT NULL) WITHOUT ROWID;
+
+-- containers: phase intent | ready | deleting is the row's life on disk; the rest is in the document
+CREATE TABLE containers (id TEXT PRIMARY KEY, name TEXT UNIQUE, phase TEXT NOT NULL, image TEXT, snapshot TEXT, record TEXT NOT NULL, state TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX containers_image ON containers(image);
+CREATE TABLE container_volumes (container TEXT NOT NULL, volume TEXT NOT NULL, PRIMARY KEY (container, volume)) WITHOUT ROWID;
+
+CREATE TABLE networks (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, driver TEXT NOT NULL, record TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE endpoints (id TEXT PRIMARY KEY, network TEXT NOT NULL REFERENCES networks(id), container TEXT NOT NULL, ipv4 TEXT, ipv6 TEXT, record TEXT NOT NULL, UNIQUE (network, ipv4), UNIQUE (network, ipv6), UNIQUE (network, container)) WITHOUT ROWID;
+CREATE TABLE published_ports (proto TEXT NOT NULL, host_ip TEXT NOT NULL, host_port INTEGER NOT NULL, container TEXT NOT NULL, container_ip TEXT NOT NULL, container_port INTEGER NOT NULL, PRIMARY KEY (proto, host_ip, host_port)) WITHOUT ROWID;
+
+CREATE TABLE volumes (name TEXT PRIMARY KEY, driver TEXT NOT NULL, record TEXT NOT NULL, phase TEXT NOT NULL) WITHOUT ROWID;
+`,
+  },
+];

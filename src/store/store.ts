@@ -1,0 +1,83 @@
+import { Database } from "bun:sqlite";
+
+/** A step of the schema, applied once, in order, never edited after it has landed. */
+export interface Migration {
+  id: number;
+  sql: string;
+}
+
+/**
+ * The one database connection. WAL, synchronous NORMAL, automatic checkpoint off (a Worker checkpoints each second):
+ * power loss may lose the last second, never consistency; kill -9 loses nothing that was committed.
+ */
+export interface Store extends Disposable {
+  readonly db: Database;
+  readonly path: string;
+  /**
+   * Runs `work` in one transaction (BEGIN IMMEDIATE; nested calls join the outer one). `work` is synchronous. Callbacks given
+   * to `afterCommit` inside it run once the outermost transaction has committed, in order; they are dropped on rollback.
+   */
+  tx<T>(work: () => T): T;
+  /** Runs `callback` after the running transaction's commit, or at once where there is none. */
+  afterCommit(callback: () => void): void;
+}
+
+/** Opens or makes the database at `path` and applies `migrations`. @throws when the file is of a newer Berth. */
+export function openStore(path: string, migrations: readonly Migration[]): Store {
+  const db = new Database(path, { create: true, strict: true });
+  db.run("PRAGMA journal_mode = WAL");
+  db.run("PRAGMA synchronous = NORMAL");
+  db.run("PRAGMA wal_autocheckpoint = 0");
+  db.run("PRAGMA foreign_keys = ON");
+  db.run("PRAGMA busy_timeout = 5000");
+  migrate(db, migrations);
+
+  let depth = 0;
+  let pending: (() => void)[] = [];
+  const tx = <T>(work: () => T): T => {
+    if (depth > 0) return work();
+    db.run("BEGIN IMMEDIATE");
+    depth++;
+    let result: T;
+    try {
+      result = work();
+      db.run("COMMIT");
+    } catch (error) {
+      pending = [];
+      if (db.inTransaction) db.run("ROLLBACK");
+      throw error;
+    } finally {
+      depth--;
+    }
+    const callbacks = pending;
+    pending = [];
+    for (const callback of callbacks) callback();
+    return result;
+  };
+  return {
+    db,
+    path,
+    tx,
+    afterCommit: (callback) => {
+      if (depth > 0) pending.push(callback);
+      else callback();
+    },
+    [Symbol.dispose]: () => {
+      db.run("PRAGMA wal_checkpoint(TRUNCATE)");
+      db.close();
+    },
+  };
+}
+
+function migrate(db: Database, migrations: readonly Migration[]): void {
+  const { user_version: version } = db.query("PRAGMA user_version").get() as { user_version: number };
+  const newest = migrations.at(-1)?.id ?? 0;
+  if (version > newest) throw new Error(`the data root was written by a newer Berth (schema ${version}, this one knows ${newest})`);
+  for (const migration of migrations) {
+    if (migration.id <= version) continue;
+    db.transaction(() => {
+      db.run(migration.sql);
+      db.run(`PRAGMA user_version = ${migration.id}`);
+    })();
+  }
+}
