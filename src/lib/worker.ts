@@ -3,7 +3,7 @@
  * starts them. Bun's Workers are long-lived here: churn has crashed older versions, so make one and keep it.
  */
 export interface WorkerHandle<Request, Response> extends Disposable {
-  post(message: Request, transfer?: Transferable[]): void;
+  post(message: Request, transfer?: (ArrayBuffer | MessagePort)[]): void;
   onMessage(listener: (message: Response) => void): void;
   /** An error inside a Worker prints nothing unless someone listens. */
   onError(listener: (error: Error) => void): void;
