@@ -15,12 +15,12 @@ export function startWorker<Request, Response>(source: URL): WorkerHandle<Reques
   let onError: (error: Error) => void = (error) => {
     throw error;
   };
-  worker.onerror = (event) => onError(new Error(`worker ${source.pathname}: ${event.message}`));
+  worker.addEventListener("error", (event) => onError(new Error(`worker ${source.pathname}: ${event.message}`)));
   worker.unref();
   return {
     post: (message, transfer) => worker.postMessage(message, transfer ?? []),
     onMessage: (listener) => {
-      worker.onmessage = (event: MessageEvent<Response>) => listener(event.data);
+      worker.addEventListener("message", (event: MessageEvent<Response>) => listener(event.data));
     },
     onError: (listener) => {
       onError = listener;

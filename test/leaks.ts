@@ -1,0 +1,53 @@
+import { readdirSync, readFileSync } from "node:fs";
+
+/** What the kernel holds that a test could leave behind, as lines of text that can be compared. */
+export function kernelState(): Set<string> {
+  const state = new Set<string>();
+  for (const line of readFileSync("/proc/self/mountinfo", "utf8").split("\n")) {
+    const fields = line.split(" ");
+    const type = fields[fields.indexOf("-") + 1];
+    // Controllers that the engine mounted for crun are the one thing it may leave.
+    if (fields[4] !== undefined && type !== "cgroup") state.add(`mount ${fields[4]}`);
+  }
+  for (const name of readdirSync("/sys/class/net")) state.add(`link ${name}`);
+  for (const path of cgroupsOfBerth("/sys/fs/cgroup", 4)) state.add(`cgroup ${path}`);
+  const tables = Bun.spawnSync(["nft", "list", "tables"], { stdout: "pipe", stderr: "ignore" });
+  for (const line of tables.stdout.toString().split("\n")) if (line !== "") state.add(`nftables ${line}`);
+  for (const pid of readdirSync("/proc")) {
+    if (!/^\d+$/.test(pid)) continue;
+    const command = commandOf(pid);
+    if (/(^|\/)(conmon|crun)$/.test(command) || command.endsWith("/dist/berth")) state.add(`process ${pid} ${command}`);
+  }
+  return state;
+}
+
+function commandOf(pid: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0")[0] ?? "";
+  } catch {
+    return ""; // ended meanwhile
+  }
+}
+
+function cgroupsOfBerth(root: string, depth: number): string[] {
+  if (depth === 0) return [];
+  const found: string[] = [];
+  let entries;
+  try {
+    entries = readdirSync(root, { withFileTypes: true });
+  } catch {
+    return found; // removed meanwhile
+  }
+  for (const entry of entries) {
+    if (!entry.isDirectory()) continue;
+    const path = `${root}/${entry.name}`;
+    if (entry.name.startsWith("berth")) found.push(path);
+    else found.push(...cgroupsOfBerth(path, depth - 1));
+  }
+  return found;
+}
+
+/** What is in `after` and wasn't in `before`. */
+export function leaks(before: Set<string>, after: Set<string>): string[] {
+  return [...after].filter((line) => !before.has(line));
+}

@@ -1,0 +1,30 @@
+import { existsSync, readFileSync } from "node:fs";
+
+/** Why a group of tests can't run here, or undefined where it can. The only skips allowed; the summary counts them apart. */
+export interface Skip {
+  reason: string;
+  /** True where the right or kernel feature is missing. */
+  missing: () => boolean;
+}
+
+export const skips = {
+  root: { reason: "needs root", missing: () => process.getuid?.() !== 0 },
+  overlay: { reason: "needs overlayfs in the kernel", missing: () => !readable("/proc/filesystems").includes("overlay") },
+  guest: { reason: "needs qemu and a guest kernel (packages that apt could not give)", missing: () => !existsSync("/usr/bin/apt-get") },
+  docker: { reason: "needs the docker command line on PATH", missing: () => Bun.which("docker") === null },
+  skopeo: { reason: "needs skopeo on PATH", missing: () => Bun.which("skopeo") === null },
+} satisfies Record<string, Skip>;
+
+function readable(path: string): string {
+  return existsSync(path) ? readFileSync(path, "utf8") : "";
+}
+
+/** True where any of `names` is missing: give it to `describe.skipIf`. */
+export function skipped(...names: (keyof typeof skips)[]): boolean {
+  return names.some((name) => {
+    const skip: Skip = skips[name];
+    if (!skip.missing()) return false;
+    console.error(`skipped: ${skip.reason}`);
+    return true;
+  });
+}
