@@ -1,0 +1,324 @@
+import { readFileSync } from "node:fs";
+import { parseArgs } from "node:util";
+import { invalidArgument, messageOf, notImplemented } from "../lib/errors.ts";
+
+/** The engine's settings: flags over daemon.json over defaults. Names are dockerd's, in camel case. */
+export interface DaemonOptions {
+  hosts: string[];
+  dataRoot: string;
+  execRoot: string;
+  pidfile: string;
+  configFile: string;
+  logLevel: "debug" | "info" | "warn" | "error";
+  debug: boolean;
+  tls: boolean;
+  tlsverify: boolean;
+  tlscacert: string;
+  tlscert: string;
+  tlskey: string;
+  group: string;
+  bip: string;
+  bridge: string;
+  ip: string;
+  iptables: boolean;
+  dns: string[];
+  dnsOpts: string[];
+  dnsSearch: string[];
+  defaultAddressPools: { base: string; size: number }[];
+  insecureRegistries: string[];
+  registryMirrors: string[];
+  runtimes: Record<string, { path: string; runtimeArgs?: string[] }>;
+  defaultRuntime: string;
+  execOpts: string[];
+  logDriver: string;
+  logOpts: Record<string, string>;
+  labels: string[];
+  liveRestore: boolean;
+  defaultUlimits: Record<string, { Name: string; Soft: number; Hard: number }>;
+  shutdownTimeout: number;
+  cgroupParent: string;
+  cgroupMounts: boolean;
+  init: boolean;
+  validate: boolean;
+  version: boolean;
+  help: boolean;
+}
+
+type Kind = "bool" | "string" | "int" | "list" | "map";
+
+interface Flag {
+  name: string;
+  short?: string;
+  kind: Kind;
+  /** Name in daemon.json; undefined: command line only. */
+  key?: string;
+  summary: string;
+  /** Why it is taken and does nothing, or why it is refused. */
+  ignored?: true;
+  /** Not there yet: refused unless it is given this harmless value. */
+  later?: boolean | "";
+  set?: (options: DaemonOptions, value: never) => void;
+}
+
+const set =
+  <K extends keyof DaemonOptions>(name: K) =>
+  (options: DaemonOptions, value: DaemonOptions[K]): void => {
+    options[name] = value;
+  };
+
+/** dockerd's flags with dockerd's meaning (dockerd's reference documentation), plus Berth's own `--no-cgroup-mounts`. */
+export const daemonFlags: readonly Flag[] = [
+  { name: "host", short: "H", kind: "list", key: "hosts", summary: "Listen here: unix://PATH, tcp://ADDRESS:PORT, fd://", set: set("hosts") },
+  { name: "data-root", kind: "string", key: "data-root", summary: "Root of what is kept (default /var/lib/berth)", set: set("dataRoot") },
+  { name: "exec-root", kind: "string", key: "exec-root", summary: "Root of what may vanish at boot (default /run/berth)", set: set("execRoot") },
+  { name: "pidfile", short: "p", kind: "string", key: "pidfile", summary: "File for the engine's pid (default EXEC-ROOT/berth.pid)", set: set("pidfile") },
+  { name: "config-file", kind: "string", summary: "Settings (default /etc/berth/daemon.json)", set: set("configFile") },
+  { name: "log-level", short: "l", kind: "string", key: "log-level", summary: "debug, info, warn or error", set: (o, v: string) => (o.logLevel = logLevel(v)) },
+  { name: "debug", short: "D", kind: "bool", key: "debug", summary: "Log at level debug", set: set("debug") },
+  { name: "tls", kind: "bool", key: "tls", summary: "Use TLS on tcp hosts", set: set("tls") },
+  { name: "tlsverify", kind: "bool", key: "tlsverify", summary: "Use TLS and ask clients for a certificate", set: set("tlsverify") },
+  { name: "tlscacert", kind: "string", key: "tlscacert", summary: "Clients' certificates must be signed by this CA", set: set("tlscacert") },
+  { name: "tlscert", kind: "string", key: "tlscert", summary: "The engine's certificate", set: set("tlscert") },
+  { name: "tlskey", kind: "string", key: "tlskey", summary: "The engine's key", set: set("tlskey") },
+  { name: "group", short: "G", kind: "string", key: "group", summary: "Group that owns the unix socket (default berth, then docker, then root)", set: set("group") },
+  { name: "bip", kind: "string", key: "bip", summary: "Address and prefix of the default bridge", set: set("bip") },
+  { name: "bridge", short: "b", kind: "string", key: "bridge", summary: "Name of the default bridge; none: no default network", set: set("bridge") },
+  { name: "ip", kind: "string", key: "ip", summary: "Address that ports are published on by default", set: set("ip") },
+  { name: "iptables", kind: "bool", key: "iptables", summary: "Make firewall rules (default true)", set: set("iptables") },
+  { name: "dns", kind: "list", key: "dns", summary: "DNS servers of containers", set: set("dns") },
+  { name: "dns-opt", kind: "list", key: "dns-opts", summary: "DNS options of containers", set: set("dnsOpts") },
+  { name: "dns-search", kind: "list", key: "dns-search", summary: "DNS search domains of containers", set: set("dnsSearch") },
+  {
+    name: "default-address-pool",
+    kind: "list",
+    key: "default-address-pools",
+    summary: "Pool of subnets for new networks: base=10.0.0.0/8,size=24",
+    set: (o, v: (string | { base: string; size: number })[]) => (o.defaultAddressPools = v.map(addressPool)),
+  },
+  { name: "insecure-registry", kind: "list", key: "insecure-registries", summary: "Registries (hosts or CIDR) spoken to without TLS checks", set: set("insecureRegistries") },
+  { name: "registry-mirror", kind: "list", key: "registry-mirrors", summary: "Mirrors asked first", set: set("registryMirrors") },
+  { name: "add-runtime", kind: "map", summary: "NAME=PATH of another OCI runtime", set: (o, v: Record<string, string>) => addRuntimes(o, v) },
+  { name: "default-runtime", kind: "string", key: "default-runtime", summary: "Runtime of containers that name none (default crun)", set: set("defaultRuntime") },
+  { name: "exec-opt", kind: "list", key: "exec-opts", summary: "native.cgroupdriver=cgroupfs", set: set("execOpts") },
+  { name: "log-driver", kind: "string", key: "log-driver", summary: "json-file, local or none", set: set("logDriver") },
+  { name: "log-opt", kind: "map", key: "log-opts", summary: "max-size=10m, max-file=5", set: set("logOpts") },
+  { name: "label", kind: "list", key: "labels", summary: "Labels of the engine", set: set("labels") },
+  { name: "live-restore", kind: "bool", key: "live-restore", summary: "Leave containers running when the engine stops (default true)", set: set("liveRestore") },
+  {
+    name: "default-ulimit",
+    kind: "list",
+    key: "default-ulimits",
+    summary: "Ulimits of containers that set none: nofile=1024:2048",
+    set: (o, v: string[]) => (o.defaultUlimits = Object.fromEntries(v.map(ulimit).map((limit) => [limit.Name, limit]))),
+  },
+  { name: "shutdown-timeout", kind: "int", key: "shutdown-timeout", summary: "Seconds containers have to stop (default 15)", set: set("shutdownTimeout") },
+  { name: "cgroup-parent", kind: "string", key: "cgroup-parent", summary: "Parent cgroup of containers", set: set("cgroupParent") },
+  { name: "no-cgroup-mounts", kind: "bool", summary: "Never mount stray cgroup controllers; runc serves where crun then can't", set: (o, v: boolean) => (o.cgroupMounts = !v) },
+  { name: "init", kind: "bool", key: "init", summary: "Run an init as process 1 of containers", set: set("init") },
+  { name: "validate", kind: "bool", summary: "Check the settings and exit", set: set("validate") },
+  { name: "version", short: "v", kind: "bool", summary: "Print the version and exit", set: set("version") },
+  { name: "help", short: "h", kind: "bool", summary: "Print this and exit", set: set("help") },
+  { name: "userns-remap", kind: "string", key: "userns-remap", summary: "Not supported yet", later: "" },
+  { name: "storage-driver", short: "s", kind: "string", key: "storage-driver", summary: "overlay2 is the one there is", set: (_, v: string) => storageDriver(v) },
+  { name: "containerd", kind: "string", key: "containerd", summary: "Taken and ignored: there is no containerd", ignored: true },
+  { name: "containerd-namespace", kind: "string", key: "containerd-namespace", summary: "Taken and ignored", ignored: true },
+  { name: "containerd-plugins-namespace", kind: "string", key: "containerd-plugins-namespace", summary: "Taken and ignored", ignored: true },
+  { name: "userland-proxy", kind: "bool", key: "userland-proxy", summary: "Taken and ignored: no process per port is ever started", ignored: true },
+  { name: "userland-proxy-path", kind: "string", key: "userland-proxy-path", summary: "Taken and ignored", ignored: true },
+  { name: "experimental", kind: "bool", key: "experimental", summary: "Taken and ignored", ignored: true },
+  { name: "ip6tables", kind: "bool", key: "ip6tables", summary: "Taken and ignored: --iptables speaks for both", ignored: true },
+  { name: "ip-forward", kind: "bool", key: "ip-forward", summary: "false is not supported yet", later: true },
+  { name: "ip-masq", kind: "bool", key: "ip-masq", summary: "false is not supported yet", later: true },
+  { name: "ipv6", kind: "bool", key: "ipv6", summary: "true is not supported yet", later: false },
+  { name: "icc", kind: "bool", key: "icc", summary: "false is not supported yet", later: true },
+  { name: "max-concurrent-downloads", kind: "int", key: "max-concurrent-downloads", summary: "Taken and ignored", ignored: true },
+  { name: "max-concurrent-uploads", kind: "int", key: "max-concurrent-uploads", summary: "Taken and ignored", ignored: true },
+];
+
+export function defaultOptions(): DaemonOptions {
+  return {
+    hosts: [],
+    dataRoot: "/var/lib/berth",
+    execRoot: "/run/berth",
+    pidfile: "",
+    configFile: "/etc/berth/daemon.json",
+    logLevel: "info",
+    debug: false,
+    tls: false,
+    tlsverify: false,
+    tlscacert: "",
+    tlscert: "",
+    tlskey: "",
+    group: "",
+    bip: "",
+    bridge: "",
+    ip: "0.0.0.0",
+    iptables: true,
+    dns: [],
+    dnsOpts: [],
+    dnsSearch: [],
+    defaultAddressPools: [],
+    insecureRegistries: [],
+    registryMirrors: [],
+    runtimes: {},
+    defaultRuntime: "crun",
+    execOpts: [],
+    logDriver: "json-file",
+    logOpts: {},
+    labels: [],
+    liveRestore: true,
+    defaultUlimits: {},
+    shutdownTimeout: 15,
+    cgroupParent: "",
+    cgroupMounts: true,
+    init: false,
+    validate: false,
+    version: false,
+    help: false,
+  };
+}
+
+/**
+ * Settings from the command line and daemon.json. A key that stands in both is an error, as with dockerd; an unknown key is an error.
+ * @throws EngineError invalidArgument, notImplemented (a flag of a later release)
+ */
+export function parseDaemonOptions(argv: readonly string[]): DaemonOptions {
+  const given = flagsGiven(argv);
+  const options = defaultOptions();
+  const path = given.get("config-file") as string | undefined;
+  const file = readConfig(path ?? options.configFile, path !== undefined);
+  const both = daemonFlags.filter((flag) => flag.key !== undefined && flag.kind !== "list" && flag.kind !== "map" && flag.key in file && given.has(flag.name));
+  if (both.length > 0) {
+    const names = both.map((flag) => flag.key).join(", ");
+    throw invalidArgument(`${names}: set both on the command line and in ${path ?? options.configFile}; keep one of them`);
+  }
+  for (const flag of daemonFlags) {
+    if (flag.key !== undefined && flag.key in file) apply(flag, options, fromJson(flag, file[flag.key]));
+    if (given.has(flag.name)) apply(flag, options, given.get(flag.name));
+  }
+  if (typeof file["runtimes"] === "object" && file["runtimes"] !== null) Object.assign(options.runtimes, file["runtimes"]);
+  const known = new Set([...daemonFlags.map((flag) => flag.key), "runtimes", "features", "builder", "proxies"]);
+  const unknown = Object.keys(file).filter((key) => !known.has(key));
+  if (unknown.length > 0) throw invalidArgument(`${path ?? options.configFile}: unknown settings: ${unknown.join(", ")}`);
+  if (options.pidfile === "") options.pidfile = `${options.execRoot}/berth.pid`;
+  if (options.hosts.length === 0) options.hosts = [`unix://${options.execRoot}/berth.sock`];
+  return options;
+}
+
+function apply(flag: Flag, options: DaemonOptions, value: unknown): void {
+  if (flag.later !== undefined && value !== flag.later) throw notImplemented(`--${flag.name}=${String(value)} is not supported yet`);
+  flag.set?.(options, value as never);
+}
+
+/** Values by flag name. Booleans take `--x`, `--x=true` and `--x=false`. */
+function flagsGiven(argv: readonly string[]): Map<string, unknown> {
+  const { tokens, positionals } = parseArgs({
+    args: [...argv],
+    strict: false,
+    allowPositionals: true,
+    tokens: true,
+    options: Object.fromEntries(
+      daemonFlags.map((flag) => [flag.name, { type: flag.kind === "bool" ? ("boolean" as const) : ("string" as const), ...(flag.short === undefined ? {} : { short: flag.short }) }]),
+    ),
+  });
+  if (positionals.length > 0) throw invalidArgument(`unexpected argument ${JSON.stringify(positionals[0])}. See 'berthd --help'`);
+  const given = new Map<string, unknown>();
+  for (const token of tokens) {
+    if (token.kind !== "option") continue;
+    const flag = daemonFlags.find(({ name }) => name === token.name);
+    if (flag === undefined) throw invalidArgument(`unknown flag ${token.rawName}. See 'berthd --help'`);
+    if (flag.kind !== "bool" && token.value === undefined) throw invalidArgument(`flag needs an argument: ${token.rawName}`);
+    given.set(flag.name, fromText(flag, token.value ?? "true", given.get(flag.name)));
+  }
+  return given;
+}
+
+function fromText(flag: Flag, text: string, before: unknown): unknown {
+  switch (flag.kind) {
+    case "bool":
+      if (!/^(true|false|1|0|t|f)$/i.test(text)) throw invalidArgument(`--${flag.name}: want true or false, not ${JSON.stringify(text)}`);
+      return /^(true|1|t)$/i.test(text);
+    case "int":
+      if (!/^-?\d+$/.test(text)) throw invalidArgument(`--${flag.name}: want a whole number, not ${JSON.stringify(text)}`);
+      return Number(text);
+    case "list":
+      return [...((before as string[] | undefined) ?? []), text];
+    case "map": {
+      const at = text.indexOf("=");
+      if (at < 1) throw invalidArgument(`--${flag.name}: want NAME=VALUE, not ${JSON.stringify(text)}`);
+      return { ...(before as Record<string, string> | undefined), [text.slice(0, at)]: text.slice(at + 1) };
+    }
+    default:
+      return text;
+  }
+}
+
+function fromJson(flag: Flag, value: unknown): unknown {
+  const isKind: Record<Kind, boolean> = {
+    bool: typeof value === "boolean",
+    string: typeof value === "string",
+    int: Number.isInteger(value),
+    list: Array.isArray(value) || flag.name === "default-ulimit",
+    map: typeof value === "object" && value !== null && !Array.isArray(value),
+  };
+  if (!isKind[flag.kind]) throw invalidArgument(`daemon.json: ${flag.key}: want ${flag.kind}, not ${JSON.stringify(value)}`);
+  if (flag.name === "default-ulimit" && !Array.isArray(value)) {
+    return Object.values(value as Record<string, { Name: string; Soft: number; Hard: number }>).map((limit) => `${limit.Name}=${limit.Soft}:${limit.Hard}`);
+  }
+  return value;
+}
+
+function readConfig(path: string, wanted: boolean): Record<string, unknown> {
+  let text: string;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch (error) {
+    if (!wanted && (error as NodeJS.ErrnoException).code === "ENOENT") return {};
+    throw invalidArgument(`can't read the settings ${path}: ${messageOf(error)}`, error);
+  }
+  if (text.trim() === "") return {};
+  try {
+    const value: unknown = JSON.parse(text);
+    if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
+  } catch (error) {
+    throw invalidArgument(`the settings ${path} are not JSON: ${messageOf(error)}`, error);
+  }
+  throw invalidArgument(`the settings ${path} are not a JSON object`);
+}
+
+function logLevel(text: string): DaemonOptions["logLevel"] {
+  if (text === "debug" || text === "info" || text === "warn" || text === "error") return text;
+  if (text === "fatal" || text === "panic") return "error";
+  throw invalidArgument(`--log-level: want debug, info, warn or error, not ${JSON.stringify(text)}`);
+}
+
+function storageDriver(name: string): void {
+  if (!["", "overlay2", "overlay", "overlayfs"].includes(name)) throw invalidArgument(`--storage-driver ${name}: overlay2 is the only one there is`);
+}
+
+function addRuntimes(options: DaemonOptions, given: Record<string, string>): void {
+  for (const [name, path] of Object.entries(given)) options.runtimes[name] = { path };
+}
+
+function addressPool(pool: string | { base: string; size: number }): { base: string; size: number } {
+  if (typeof pool === "object") return pool;
+  const match = /^base=([^,]+),size=(\d+)$/.exec(pool);
+  if (match === null) throw invalidArgument(`--default-address-pool: want base=CIDR,size=N, not ${JSON.stringify(pool)}`);
+  return { base: match[1] ?? "", size: Number(match[2]) };
+}
+
+function ulimit(text: string): { Name: string; Soft: number; Hard: number } {
+  const match = /^([a-z]+)=(-?\d+)(?::(-?\d+))?$/.exec(text);
+  if (match === null) throw invalidArgument(`--default-ulimit: want NAME=SOFT[:HARD], not ${JSON.stringify(text)}`);
+  const soft = Number(match[2]);
+  return { Name: match[1] ?? "", Soft: soft, Hard: match[3] === undefined ? soft : Number(match[3]) };
+}
+
+/** The text of `berthd --help`. */
+export function daemonHelp(): string {
+  const rows = daemonFlags.map((flag) => {
+    const kind = flag.kind === "bool" ? "" : ` ${flag.kind}`;
+    return `  ${flag.short === undefined ? "    " : `-${flag.short}, `}--${`${flag.name}${kind}`.padEnd(30)} ${flag.summary}`;
+  });
+  return `Usage: berthd [OPTIONS]\n\nThe Berth engine.\n\nOptions:\n${rows.join("\n")}\n`;
+}
