@@ -1,0 +1,232 @@
+import { FFIType } from "bun:ffi";
+import { check, errno, int, libc, SysError } from "./ffi.ts";
+
+/**
+ * File system calls relative to a directory's descriptor, with names as bytes (strings with one character a byte, latin1). They are synchronous: for
+ * Workers, and for the few cheap ones on the main thread.
+ */
+const c = libc({
+  openat: { args: [FFIType.i32, FFIType.ptr, FFIType.i32, FFIType.u32], returns: FFIType.i32 },
+  syscall: { args: [FFIType.i64_fast, FFIType.i64_fast, FFIType.ptr, FFIType.ptr, FFIType.i64_fast], returns: FFIType.i64_fast },
+  close: { args: [FFIType.i32], returns: FFIType.i32 },
+  read: { args: [FFIType.i32, FFIType.ptr, FFIType.u64_fast], returns: FFIType.i64_fast },
+  write: { args: [FFIType.i32, FFIType.ptr, FFIType.u64_fast], returns: FFIType.i64_fast },
+  mkdirat: { args: [FFIType.i32, FFIType.ptr, FFIType.u32], returns: FFIType.i32 },
+  mknodat: { args: [FFIType.i32, FFIType.ptr, FFIType.u32, FFIType.u64_fast], returns: FFIType.i32 },
+  symlinkat: { args: [FFIType.ptr, FFIType.i32, FFIType.ptr], returns: FFIType.i32 },
+  linkat: { args: [FFIType.i32, FFIType.ptr, FFIType.i32, FFIType.ptr, FFIType.i32], returns: FFIType.i32 },
+  unlinkat: { args: [FFIType.i32, FFIType.ptr, FFIType.i32], returns: FFIType.i32 },
+  fchownat: { args: [FFIType.i32, FFIType.ptr, FFIType.u32, FFIType.u32, FFIType.i32], returns: FFIType.i32 },
+  fchmodat: { args: [FFIType.i32, FFIType.ptr, FFIType.u32, FFIType.i32], returns: FFIType.i32 },
+  utimensat: { args: [FFIType.i32, FFIType.ptr, FFIType.ptr, FFIType.i32], returns: FFIType.i32 },
+  statx: { args: [FFIType.i32, FFIType.ptr, FFIType.i32, FFIType.u32, FFIType.ptr], returns: FFIType.i32 },
+  readlinkat: { args: [FFIType.i32, FFIType.ptr, FFIType.ptr, FFIType.u64_fast], returns: FFIType.i64_fast },
+  getdents64: { args: [FFIType.i32, FFIType.ptr, FFIType.u64_fast], returns: FFIType.i64_fast },
+});
+
+/** "The current directory" for `*at` calls. */
+export const AT_FDCWD = -100;
+const AT_SYMLINK_NOFOLLOW = 0x100;
+const AT_REMOVEDIR = 0x200;
+const AT_EMPTY_PATH = 0x1000;
+const SYS_OPENAT2 = 437;
+
+/** Flags of open(2); DIRECTORY and NOFOLLOW differ on arm64. */
+const arm = process.arch === "arm64";
+export const O = {
+  RDONLY: 0,
+  WRONLY: 1,
+  RDWR: 2,
+  CREAT: 0o100,
+  EXCL: 0o200,
+  NONBLOCK: 0o4000,
+  DIRECTORY: arm ? 0o40000 : 0o200000,
+  NOFOLLOW: arm ? 0o100000 : 0o400000,
+  CLOEXEC: 0o2000000,
+  PATH: 0o10000000,
+} as const;
+
+/** File types in a mode. */
+export const S = { IFMT: 0o170000, IFSOCK: 0o140000, IFLNK: 0o120000, IFREG: 0o100000, IFBLK: 0o060000, IFDIR: 0o040000, IFCHR: 0o020000, IFIFO: 0o010000 } as const;
+
+/** Resolve flags of openat2(2). */
+export const RESOLVE = { NO_MAGICLINKS: 2, NO_SYMLINKS: 4, BENEATH: 8, IN_ROOT: 16 } as const;
+
+export interface Stat {
+  /** Type and permissions. */
+  mode: number;
+  nlink: number;
+  uid: number;
+  gid: number;
+  ino: bigint;
+  size: number;
+  /** Bytes on disk. */
+  allocated: number;
+  mtimeSeconds: number;
+  mtimeNanoseconds: number;
+  rdevMajor: number;
+  rdevMinor: number;
+  devMajor: number;
+  devMinor: number;
+}
+
+/** A NUL-terminated buffer from a name kept as bytes. @throws SysError EINVAL for a NUL inside */
+export function nameBytes(name: string): Buffer {
+  if (name.includes("\0")) throw new SysError("name", 22, JSON.stringify(name));
+  return Buffer.from(`${name}\0`, "latin1");
+}
+
+function shown(name: string): string {
+  return Buffer.from(name, "latin1").toString("utf8");
+}
+
+export function openAt(dir: number, name: string, flags: number, mode = 0): number {
+  return check(c.openat(int(dir), nameBytes(name), int(flags | O.CLOEXEC), int(mode)), "openat", shown(name));
+}
+
+/** openat2(2): `resolve` from RESOLVE. Glibc has no wrapper before 2.42, so this is the bare system call. */
+export function openAt2(dir: number, name: string, flags: number, resolve: number): number {
+  const how = Buffer.alloc(24);
+  how.writeBigUInt64LE(BigInt(flags | O.CLOEXEC), 0);
+  how.writeBigUInt64LE(BigInt(resolve), 16);
+  return check(c.syscall(SYS_OPENAT2, int(dir), nameBytes(name), how, how.length), "openat2", shown(name));
+}
+
+export function closeFd(fd: number): void {
+  check(c.close(int(fd)), "close");
+}
+
+/** Bytes read into `buffer`; 0 at the end. */
+export function readFd(fd: number, buffer: Uint8Array): number {
+  return check(c.read(int(fd), buffer, buffer.length), "read");
+}
+
+/** Writes all of it. @throws SysError, ENOSPC among them */
+export function writeFd(fd: number, bytes: Uint8Array): void {
+  let rest = bytes;
+  while (rest.length > 0) {
+    const written = check(c.write(int(fd), rest, rest.length), "write");
+    rest = rest.subarray(written);
+  }
+}
+
+export function mkdirAt(dir: number, name: string, mode: number): void {
+  check(c.mkdirat(int(dir), nameBytes(name), int(mode)), "mkdirat", shown(name));
+}
+
+/** Linux's dev_t: 12 + 20 bits split over 64. */
+export function deviceNumber(major: number, minor: number): number {
+  return Number((BigInt(minor) & 0xffn) | ((BigInt(major) & 0xfffn) << 8n) | ((BigInt(minor) & ~0xffn) << 12n) | ((BigInt(major) & ~0xfffn) << 32n));
+}
+
+/** `mode` with the type (S.IFCHR, S.IFBLK, S.IFIFO, S.IFSOCK). */
+export function mknodAt(dir: number, name: string, mode: number, major = 0, minor = 0): void {
+  check(c.mknodat(int(dir), nameBytes(name), int(mode), deviceNumber(major, minor)), "mknodat", shown(name));
+}
+
+export function symlinkAt(target: string, dir: number, name: string): void {
+  check(c.symlinkat(nameBytes(target), int(dir), nameBytes(name)), "symlinkat", shown(name));
+}
+
+/** Hard link; a symlink as source is linked itself. */
+export function linkAt(fromDir: number, from: string, dir: number, name: string): void {
+  check(c.linkat(int(fromDir), nameBytes(from), int(dir), nameBytes(name), 0), "linkat", shown(name));
+}
+
+export function unlinkAt(dir: number, name: string, options: { directory?: boolean } = {}): void {
+  check(c.unlinkat(int(dir), nameBytes(name), options.directory === true ? AT_REMOVEDIR : 0), "unlinkat", shown(name));
+}
+
+/** Of the name itself, also where it is a symlink. */
+export function chownAt(dir: number, name: string, uid: number, gid: number): void {
+  check(c.fchownat(int(dir), nameBytes(name), int(uid), int(gid), AT_SYMLINK_NOFOLLOW), "fchownat", shown(name));
+}
+
+/** Follows a symlink (the kernel has no modes on symlinks): call it on names known to be none. */
+export function chmodAt(dir: number, name: string, mode: number): void {
+  check(c.fchmodat(int(dir), nameBytes(name), int(mode), 0), "fchmodat", shown(name));
+}
+
+const UTIME_OMIT = 0x3ffffffen;
+
+/** Sets the mtime, and the atime alike, of the name itself. */
+export function utimesAt(dir: number, name: string, seconds: number, nanoseconds: number): void {
+  const times = Buffer.alloc(32);
+  times.writeBigInt64LE(BigInt(seconds), 0);
+  times.writeBigInt64LE(BigInt(nanoseconds), 8);
+  times.writeBigInt64LE(BigInt(seconds), 16);
+  times.writeBigInt64LE(BigInt(nanoseconds), 24);
+  check(c.utimensat(int(dir), nameBytes(name), times, AT_SYMLINK_NOFOLLOW), "utimensat", shown(name));
+}
+
+/** Sets the mtime and leaves the atime. */
+export function mtimeAt(dir: number, name: string, seconds: number, nanoseconds: number): void {
+  const times = Buffer.alloc(32);
+  times.writeBigInt64LE(UTIME_OMIT, 8);
+  times.writeBigInt64LE(BigInt(seconds), 16);
+  times.writeBigInt64LE(BigInt(nanoseconds), 24);
+  check(c.utimensat(int(dir), nameBytes(name), times, AT_SYMLINK_NOFOLLOW), "utimensat", shown(name));
+}
+
+const ENOENT = 2;
+const ENOTDIR = 20;
+const STATX_BASIC = 0x7ff;
+
+function parseStatx(b: Buffer): Stat {
+  return {
+    mode: b.readUInt16LE(28),
+    nlink: b.readUInt32LE(16),
+    uid: b.readUInt32LE(20),
+    gid: b.readUInt32LE(24),
+    ino: b.readBigUInt64LE(32),
+    size: Number(b.readBigUInt64LE(40)),
+    allocated: Number(b.readBigUInt64LE(48)) * 512,
+    mtimeSeconds: Number(b.readBigInt64LE(112)),
+    mtimeNanoseconds: b.readUInt32LE(120),
+    rdevMajor: b.readUInt32LE(128),
+    rdevMinor: b.readUInt32LE(132),
+    devMajor: b.readUInt32LE(136),
+    devMinor: b.readUInt32LE(140),
+  };
+}
+
+/** lstat of a name under `dir`; undefined where there is none (also where a part of the way is no directory). */
+export function statAt(dir: number, name: string): Stat | undefined {
+  const buffer = Buffer.alloc(256);
+  const flags = AT_SYMLINK_NOFOLLOW | (name === "" ? AT_EMPTY_PATH : 0);
+  if (c.statx(int(dir), nameBytes(name), flags, STATX_BASIC, buffer) === 0) return parseStatx(buffer);
+  const code = errno();
+  if (code === ENOENT || code === ENOTDIR) return undefined;
+  throw new SysError("statx", code, shown(name));
+}
+
+export function readlinkAt(dir: number, name: string): string {
+  const buffer = Buffer.alloc(4096);
+  const length = check(c.readlinkat(int(dir), nameBytes(name), buffer, buffer.length), "readlinkat", shown(name));
+  return buffer.toString("latin1", 0, length);
+}
+
+/** Names in an open directory (not `.` and `..`), in the file system's order. Reads from the descriptor's position. */
+export function* readDirectory(fd: number): Generator<string, void, undefined> {
+  const buffer = Buffer.allocUnsafeSlow(32768);
+  for (;;) {
+    const length = check(c.getdents64(int(fd), buffer, buffer.length), "getdents64");
+    if (length === 0) return;
+    const names: string[] = [];
+    for (let at = 0; at < length; at += buffer.readUInt16LE(at + 16)) {
+      const end = buffer.indexOf(0, at + 19);
+      const name = buffer.toString("latin1", at + 19, end);
+      if (name !== "." && name !== "..") names.push(name);
+    }
+    yield* names;
+  }
+}
+
+export function isDirectory(stat: Stat): boolean {
+  return (stat.mode & S.IFMT) === S.IFDIR;
+}
+
+/** Overlay's mark for a removed name: a character device 0/0 (kernel: Documentation/filesystems/overlayfs.rst). */
+export function isWhiteout(stat: Stat): boolean {
+  return (stat.mode & S.IFMT) === S.IFCHR && stat.rdevMajor === 0 && stat.rdevMinor === 0;
+}

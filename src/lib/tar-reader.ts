@@ -1,0 +1,324 @@
+import { invalidArgument } from "./errors.ts";
+import { BLOCK, paddingOf, type TarEntryType, type TarHeader, type TarTime } from "./tar.ts";
+
+/** Called in the order of the archive, synchronously from `push`. */
+export interface TarHandler {
+  entry(header: TarHeader): void;
+  /** Bytes of the body of the last entry: a view that is only good until `data` returns. */
+  data(chunk: Uint8Array): void;
+  /** The last entry's body is complete (called for each entry, also for one without a body). */
+  end(): void;
+}
+
+/** Go's archive/tar allows 1 MiB for PAX records and GNU long names; no real one comes near. */
+const META_LIMIT = 1 << 20;
+
+const types: Record<string, TarEntryType> = {
+  "\0": "file",
+  "0": "file",
+  "7": "file",
+  "1": "hardlink",
+  "2": "symlink",
+  "3": "char",
+  "4": "block",
+  "5": "directory",
+  "6": "fifo",
+};
+
+type Meta = "pax" | "global" | "longname" | "longlink";
+const metas: Record<string, Meta> = { x: "pax", X: "pax", g: "global", L: "longname", K: "longlink" };
+
+interface Pending {
+  pax: Map<string, string>;
+  longname?: string;
+  longlink?: string;
+}
+
+function bad(what: string): Error {
+  return invalidArgument(`bad tar archive: ${what}`);
+}
+
+function field(block: Buffer, start: number, length: number): string {
+  const end = block.indexOf(0, start);
+  return block.toString("latin1", start, end === -1 || end > start + length ? start + length : end);
+}
+
+/** Octal text, or GNU's base-256 where the first byte's high bit is set. */
+function numeric(block: Buffer, start: number, length: number, what: string): number {
+  const first = block[start]!;
+  if ((first & 0x80) !== 0) {
+    const negative = (first & 0x40) !== 0;
+    let value = negative ? BigInt(first) - 256n : BigInt(first & 0x7f);
+    for (let i = start + 1; i < start + length; i++) value = value * 256n + BigInt(block[i]!);
+    if (value > BigInt(Number.MAX_SAFE_INTEGER) || value < BigInt(Number.MIN_SAFE_INTEGER)) throw bad(`${what} is out of range`);
+    return Number(value);
+  }
+  const text = field(block, start, length).trim();
+  if (text === "") return 0;
+  if (!/^[0-7]+$/.test(text)) throw bad(`${what} ${JSON.stringify(text)} is no octal number`);
+  return parseInt(text, 8);
+}
+
+function decimal(text: string, what: string): number {
+  if (!/^\d{1,16}$/.test(text)) throw bad(`${what} ${JSON.stringify(text)} is no number`);
+  return Number(text);
+}
+
+/** PAX times: decimal seconds, with a fraction of any length, maybe negative. */
+function paxTime(text: string): TarTime {
+  const match = /^(-?)(\d{1,15})(?:\.(\d*))?$/.exec(text);
+  if (match === null) throw bad(`time ${JSON.stringify(text)} is no number`);
+  const nanoseconds = Number((match[3] ?? "").padEnd(9, "0").slice(0, 9));
+  if (match[1] === "") return { seconds: Number(match[2]), nanoseconds };
+  return nanoseconds === 0 ? { seconds: -Number(match[2]), nanoseconds } : { seconds: -Number(match[2]) - 1, nanoseconds: 1e9 - nanoseconds };
+}
+
+/** Records of `<length> <key>=<value>\n`, length in bytes with itself. */
+function paxRecords(body: Buffer, into: Map<string, string>): void {
+  let at = 0;
+  while (at < body.length) {
+    const space = body.indexOf(0x20, at);
+    if (space === -1 || space - at > 7) throw bad("PAX record without a length");
+    const text = body.toString("latin1", at, space);
+    const end = at + decimal(text, "PAX record length");
+    if (end > body.length || end <= space + 1 || body[end - 1] !== 0x0a) throw bad("PAX record of a wrong length");
+    const equals = body.indexOf(0x3d, space);
+    if (equals === -1 || equals >= end) throw bad("PAX record without a key");
+    const key = body.toString("latin1", space + 1, equals);
+    const value = body.toString("latin1", equals + 1, end - 1);
+    if ((key === "path" || key === "linkpath") && value.includes("\0")) throw bad(`NUL in PAX ${key}`);
+    into.set(key, value);
+    at = end;
+  }
+}
+
+const zeros = Buffer.alloc(BLOCK);
+
+function verifyChecksum(block: Buffer): void {
+  let unsigned = 0;
+  let signed = 0;
+  for (let i = 0; i < BLOCK; i++) {
+    const byte = i >= 148 && i < 156 ? 0x20 : block[i]!;
+    unsigned += byte;
+    signed += byte > 127 ? byte - 256 : byte;
+  }
+  const stated = numeric(block, 148, 8, "checksum");
+  // Some old writers summed signed characters.
+  if (stated !== unsigned && stated !== signed) throw bad("a header's checksum is wrong (is this a tar archive?)");
+}
+
+const noXattrs: ReadonlyMap<string, Uint8Array> = new Map();
+
+function xattrsOf(pax: Map<string, string>): ReadonlyMap<string, Uint8Array> {
+  let result: Map<string, Uint8Array> | undefined;
+  for (const [key, value] of pax) {
+    if (!key.startsWith("SCHILY.xattr.")) continue;
+    result ??= new Map();
+    result.set(key.slice("SCHILY.xattr.".length), Buffer.from(value, "latin1"));
+  }
+  return result ?? noXattrs;
+}
+
+/**
+ * Streaming tar parser: push bytes in any split, get entries. Holds one block and one PAX or long-name record (at most 1 MiB) and nothing else.
+ * Whatever comes after the end marker is ignored.
+ * @throws EngineError invalidArgument from `push` and `finish`
+ */
+export class TarParser {
+  readonly #handler: TarHandler;
+  readonly #block = Buffer.alloc(BLOCK);
+  #filled = 0;
+  #state: "header" | "body" | "meta" | "padding" | "ended" = "header";
+  #left = 0;
+  #padding = 0;
+  #sawZero = false;
+  #meta: Meta = "pax";
+  #metaParts: Buffer[] = [];
+  #pending: Pending = { pax: new Map() };
+
+  constructor(handler: TarHandler) {
+    this.#handler = handler;
+  }
+
+  /** True once the end marker (two blocks of zeros) was read. */
+  get ended(): boolean {
+    return this.#state === "ended";
+  }
+
+  push(chunk: Uint8Array): void {
+    let at = 0;
+    while (at < chunk.length) {
+      switch (this.#state) {
+        case "ended":
+          return;
+        case "header": {
+          const take = Math.min(BLOCK - this.#filled, chunk.length - at);
+          this.#block.set(chunk.subarray(at, at + take), this.#filled);
+          this.#filled += take;
+          at += take;
+          if (this.#filled === BLOCK) {
+            this.#filled = 0;
+            this.#header();
+          }
+          break;
+        }
+        case "body":
+        case "meta": {
+          const take = Math.min(this.#left, chunk.length - at);
+          const part = chunk.subarray(at, at + take);
+          if (this.#state === "body") this.#handler.data(part);
+          else this.#metaParts.push(Buffer.from(part));
+          at += take;
+          this.#left -= take;
+          if (this.#left === 0) this.#bodyDone();
+          break;
+        }
+        case "padding": {
+          const take = Math.min(this.#left, chunk.length - at);
+          at += take;
+          this.#left -= take;
+          if (this.#left === 0) this.#state = "header";
+          break;
+        }
+      }
+    }
+  }
+
+  /** The bytes are over. A missing end marker is forgiven, as Go's and GNU's readers do; a cut entry isn't. */
+  finish(): void {
+    if (this.#state === "ended") return;
+    const cut = this.#state !== "header" || this.#filled > 0 || this.#pending.pax.size > 0 || this.#pending.longname !== undefined;
+    if (cut) throw bad("unexpected end (truncated?)");
+  }
+
+  #header(): void {
+    const block = this.#block;
+    if (block.equals(zeros)) {
+      if (this.#sawZero) this.#state = "ended";
+      this.#sawZero = true;
+      return;
+    }
+    if (this.#sawZero) throw bad("data after a block of zeros");
+    verifyChecksum(block);
+    const flag = String.fromCharCode(block[156]!);
+    const meta = metas[flag];
+    if (meta !== undefined) {
+      const size = numeric(block, 124, 12, "size");
+      if (size < 0 || size > META_LIMIT) throw bad(`a ${meta} record of ${size} bytes (at most ${META_LIMIT} are allowed)`);
+      this.#meta = meta;
+      this.#metaParts = [];
+      this.#begin("meta", size);
+      return;
+    }
+    const header = this.#entryHeader(flag);
+    this.#pending = { pax: new Map() };
+    this.#handler.entry(header);
+    this.#begin("body", header.size);
+  }
+
+  #begin(state: "body" | "meta", size: number): void {
+    this.#state = state;
+    this.#left = size;
+    this.#padding = paddingOf(size);
+    if (size === 0) this.#bodyDone();
+  }
+
+  #bodyDone(): void {
+    if (this.#state === "body") this.#handler.end();
+    else this.#metaDone();
+    this.#left = this.#padding;
+    this.#state = this.#padding === 0 ? "header" : "padding";
+  }
+
+  #metaDone(): void {
+    const body = Buffer.concat(this.#metaParts);
+    this.#metaParts = [];
+    if (this.#meta === "pax") paxRecords(body, this.#pending.pax);
+    // Global records: Docker ignores them too (moby: pkg/archive, TypeXGlobalHeader).
+    if (this.#meta === "longname") this.#pending.longname = field(body, 0, body.length);
+    if (this.#meta === "longlink") this.#pending.longlink = field(body, 0, body.length);
+  }
+
+  #entryHeader(flag: string): TarHeader {
+    const block = this.#block;
+    const { pax, longname, longlink } = this.#pending;
+    if (flag === "S" || pax.has("GNU.sparse.major") || pax.has("GNU.sparse.map")) throw bad("sparse files are not supported: write the archive without --sparse");
+    let type = types[flag];
+    if (type === undefined) throw bad(`unknown entry type ${JSON.stringify(flag)}`);
+    const magic = block.toString("latin1", 257, 263);
+    const prefix = magic === "ustar\0" ? field(block, 345, 155) : "";
+    const short = field(block, 0, 100);
+    const name = pax.get("path") ?? longname ?? (prefix === "" ? short : `${prefix}/${short}`);
+    // Version 7 archives have no type for directories.
+    if (type === "file" && name.endsWith("/")) type = "directory";
+    const size = pax.has("size") ? decimal(pax.get("size")!, "size") : numeric(block, 124, 12, "size");
+    if (size < 0 || size > Number.MAX_SAFE_INTEGER) throw bad(`a size of ${size} bytes`);
+    const isLink = type === "hardlink" || type === "symlink";
+    const isDevice = type === "char" || type === "block";
+    const owner = (key: "uid" | "gid", start: number): number => {
+      const value = pax.has(key) ? decimal(pax.get(key)!, key) : numeric(block, start, 8, key);
+      if (value < 0 || value > 0xfffffffe) throw bad(`${key} ${value} is out of range`);
+      return value;
+    };
+    return {
+      name,
+      type,
+      linkName: isLink ? (pax.get("linkpath") ?? longlink ?? field(block, 157, 100)) : "",
+      mode: numeric(block, 100, 8, "mode") & 0o7777,
+      uid: owner("uid", 108),
+      gid: owner("gid", 116),
+      size: type === "file" ? size : 0,
+      mtime: pax.has("mtime") ? paxTime(pax.get("mtime")!) : { seconds: numeric(block, 136, 12, "mtime"), nanoseconds: 0 },
+      major: isDevice ? numeric(block, 329, 8, "device number") : 0,
+      minor: isDevice ? numeric(block, 337, 8, "device number") : 0,
+      xattrs: xattrsOf(pax),
+    };
+  }
+}
+
+export interface TarEntry {
+  header: TarHeader;
+  /** The bytes; whatever isn't read by the time the next entry is asked for is skipped. */
+  body: AsyncIterable<Uint8Array>;
+}
+
+type TarPart = { header: TarHeader } | { data: Uint8Array } | "end";
+
+/** Entries one after another from a stream, for callers that do asynchronous work on each. Reads on only as fast as it is consumed. */
+export async function* readTar(source: AsyncIterable<Uint8Array>): AsyncGenerator<TarEntry, void, undefined> {
+  const queue: TarPart[] = [];
+  const parser = new TarParser({
+    entry: (header) => queue.push({ header }),
+    data: (data) => queue.push({ data }),
+    end: () => queue.push("end"),
+  });
+  const input = source[Symbol.asyncIterator]();
+  let over = false;
+  let at = 0;
+  const next = async (): Promise<TarPart | undefined> => {
+    while (at >= queue.length) {
+      queue.length = 0;
+      at = 0;
+      if (over) return undefined;
+      const step = await input.next();
+      if (step.done === true) {
+        over = true;
+        parser.finish();
+      } else parser.push(step.value);
+    }
+    return queue[at++];
+  };
+  async function* bodyOf(): AsyncGenerator<Uint8Array, void, undefined> {
+    for (let part = await next(); part !== "end"; part = await next()) if (part !== undefined && "data" in part) yield part.data;
+  }
+  try {
+    for (let part = await next(); part !== undefined; part = await next()) {
+      if (part === "end" || !("header" in part)) continue;
+      const body = bodyOf();
+      yield { header: part.header, body: { [Symbol.asyncIterator]: () => body } };
+      // A consumer that broke out of the body ended the generator: the rest of the parts is passed over by this loop.
+    }
+  } finally {
+    await input.return?.();
+  }
+}
