@@ -33,4 +33,6 @@ export interface ContentStore {
   put(bytes: Uint8Array | string, expected?: Digest): Promise<BlobInfo>;
   remove(digest: Digest): Promise<void>;
   list(): BlobInfo[];
+  /** At start: deletes files without a row, and rows without a file. */
+  restore(): Promise<void>;
 }

@@ -16,14 +16,24 @@ CREATE TABLE blobs (digest TEXT PRIMARY KEY, size INTEGER NOT NULL, used_at INTE
 CREATE TABLE leases (id TEXT NOT NULL, resource TEXT NOT NULL, PRIMARY KEY (id, resource)) WITHOUT ROWID;
 
 -- snapshots: short ids (at most 6 characters), kind layer | active | init; state intent | ready | deleting
-CREATE TABLE snapshots (id TEXT PRIMARY KEY, kind TEXT NOT NULL, state TEXT NOT NULL, size INTEGER NOT NULL DEFAULT 0, created INTEGER NOT NULL) WITHOUT ROWID;
+-- layers: of an active one, the JSON array of what it stands on, which keeps those; lists_root: the layer's tar names its root directory, whose mode then counts
+CREATE TABLE snapshots (id TEXT PRIMARY KEY, kind TEXT NOT NULL, state TEXT NOT NULL, size INTEGER NOT NULL DEFAULT 0, created INTEGER NOT NULL, layers TEXT NOT NULL DEFAULT '[]', lists_root INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
 -- key is a diff id (self-contained layer) or a chain id (a layer that leans on its parents)
 CREATE TABLE layer_keys (key TEXT PRIMARY KEY, snapshot TEXT NOT NULL REFERENCES snapshots(id)) WITHOUT ROWID;
+CREATE INDEX layer_keys_snapshot ON layer_keys(snapshot);
+-- the init layer that suits a kind of root (keyed by the modes and owners it repeats)
+CREATE TABLE init_layers (key TEXT PRIMARY KEY, snapshot TEXT NOT NULL REFERENCES snapshots(id)) WITHOUT ROWID;
 -- which blob (compressed or not) holds which diff id
 CREATE TABLE layer_blobs (diff_id TEXT NOT NULL, digest TEXT NOT NULL, media_type TEXT NOT NULL, PRIMARY KEY (diff_id, digest)) WITHOUT ROWID;
 
 -- images: id is the config's digest; layers is a JSON array of snapshot ids, lowest first
-CREATE TABLE images (id TEXT PRIMARY KEY, config TEXT NOT NULL, manifest TEXT, layers TEXT NOT NULL, size INTEGER NOT NULL, parent TEXT, created INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE images (id TEXT PRIMARY KEY, config TEXT NOT NULL, manifest TEXT, layers TEXT NOT NULL, size INTEGER NOT NULL, parent TEXT, created INTEGER NOT NULL, last_tagged TEXT) WITHOUT ROWID;
+-- every blob that belongs to an image (config, manifest, index, layers): a blob goes with its last image
+CREATE TABLE image_blobs (image TEXT NOT NULL REFERENCES images(id), digest TEXT NOT NULL, PRIMARY KEY (image, digest)) WITHOUT ROWID;
+CREATE INDEX image_blobs_digest ON image_blobs(digest);
+-- uncompressed tar size of each layer by diff id, known once it was unpacked or packed: lets a layer be streamed into an archive without making its tar twice
+CREATE TABLE layer_tars (diff_id TEXT PRIMARY KEY, size INTEGER NOT NULL) WITHOUT ROWID;
+-- name is a full reference (docker.io/library/x:y or …@sha256:…), kind tag | digest, target the digest of the manifest it names, if known
 CREATE TABLE image_refs (name TEXT PRIMARY KEY, kind TEXT NOT NULL, image TEXT NOT NULL REFERENCES images(id), target TEXT) WITHOUT ROWID;
 CREATE INDEX image_refs_image ON image_refs(image);
 -- where a blob is known to exist in a registry: enables cross-repository mounts
