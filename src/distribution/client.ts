@@ -1,0 +1,92 @@
+import type { Logger } from "../lib/log.ts";
+import { invalidArgument } from "../lib/errors.ts";
+import { createAuthorizer, type Authorizer } from "./auth.ts";
+import { createEndpoints, type Endpoint } from "./endpoints.ts";
+import { answerError } from "./errors.ts";
+import { createRepository } from "./repository.ts";
+import { send } from "./transport.ts";
+import type { Credentials, RegistryClient } from "./types.ts";
+
+export interface RegistryClientOptions {
+  /** Hosts and CIDRs that may speak plain http or show any certificate; loopback always may. */
+  insecure: readonly string[];
+  /** URLs of mirrors of docker.io. */
+  mirrors: readonly string[];
+  /** Folders with a registry's certificates; default Docker's and ours. */
+  certificates?: readonly string[];
+  /** Milliseconds without a byte after which an exchange is given up. */
+  stallTimeout?: number;
+  /** Milliseconds before the first repeated try. */
+  retryDelay?: number;
+  log: Logger;
+}
+
+/** @throws EngineError invalidArgument for a mirror or an insecure registry that doesn't parse */
+export function createRegistryClient(options: RegistryClientOptions): RegistryClient {
+  const { log, stallTimeout = 60_000, retryDelay = 500 } = options;
+  const certificates = options.certificates ?? ["/etc/berth/certs.d", "/etc/docker/certs.d"];
+  const endpoints = createEndpoints({ insecure: options.insecure, mirrors: options.mirrors, certificates, stallTimeout, log });
+
+  const authorizers = (credentials: Credentials, offline = false): ((endpoint: Endpoint) => Authorizer) => {
+    const known = new Map<string, Authorizer>();
+    return (endpoint) => {
+      const found = known.get(endpoint.base);
+      if (found !== undefined) return found;
+      // A mirror is another's host: it gets no password for the registry that it mirrors.
+      const plain = endpoint.base.startsWith("http:");
+      const authorizer = createAuthorizer({ credentials: endpoint.mirror ? {} : credentials, tls: endpoint.tls, plain, stallTimeout, offline });
+      known.set(endpoint.base, authorizer);
+      return authorizer;
+    };
+  };
+
+  return {
+    repository: (reference, { credentials = {}, push = false } = {}) => {
+      let found: Promise<Endpoint[]> | undefined;
+      const lookUp = (signal?: AbortSignal): Promise<Endpoint[]> => {
+        found ??= endpoints.of(reference.domain, push ? "push" : "pull", signal).catch((error: unknown) => {
+          found = undefined;
+          throw error;
+        });
+        return found;
+      };
+      return createRepository({
+        reference,
+        push,
+        endpoints: lookUp,
+        authorizer: authorizers(credentials),
+        forget: endpoints.forget,
+        stallTimeout,
+        retryDelay,
+      });
+    },
+    login: async (server, credentials, { signal } = {}) => {
+      const endpoint = (await endpoints.of(loginHost(server), "push", signal)).at(-1)!;
+      const authorizer = authorizers(credentials, true)(endpoint);
+      const url = `${endpoint.base}/v2/`;
+      for (let tries = 0; ; tries++) {
+        const used = authorizer.headers([]);
+        using exchange = await send({ method: "GET", url, secret: used, tls: endpoint.tls, stallTimeout, ...(signal && { signal }) });
+        if (exchange.status === 200) {
+          log.debug("registry login", { host: endpoint.base });
+          return authorizer.identityToken === undefined ? {} : { identityToken: authorizer.identityToken };
+        }
+        const { status, headers } = exchange;
+        const body = Buffer.from(await exchange.bytes(64 * 1024)).toString("utf8");
+        const challenge = status === 401 ? headers.get("www-authenticate") : null;
+        if (tries > 0 || challenge === null || !(await authorizer.answer(challenge, used, [], signal))) {
+          throw answerError({ method: "GET", url, status, headers, body });
+        }
+      }
+    },
+    isInsecure: endpoints.isInsecure,
+  };
+}
+
+/** `https://index.docker.io/v1/`, `localhost:5000`, `https://host/`: what clients send as server address. */
+function loginHost(server: string): string {
+  const host = server.replace(/^https?:\/\//, "").split("/", 1)[0]!;
+  if (host === "" || host === "index.docker.io" || host === "docker.io" || host === "registry-1.docker.io") return "docker.io";
+  if (!/^(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(?::\d+)?$/.test(host)) throw invalidArgument(`invalid registry address ${JSON.stringify(server.slice(0, 200))}`);
+  return host;
+}

@@ -1,0 +1,189 @@
+import { EngineError, kindOf, messageOf, type ErrorKind } from "../lib/errors.ts";
+import { familiarName, familiarReference, type Reference } from "../oci/reference.ts";
+import { parseChallenges } from "./challenge.ts";
+
+/** A registry's refusal or failure, worded as Docker words it (`manifest unknown: manifest unknown`). */
+export class RegistryError extends EngineError {
+  /** HTTP status, absent where no answer came. */
+  readonly status: number | undefined;
+  /** The distribution-spec's code: MANIFEST_UNKNOWN, DENIED… */
+  readonly code: string | undefined;
+  /** Seconds, from Retry-After. */
+  readonly retryAfter: number | undefined;
+  /** Whether trying again may help. */
+  readonly temporary: boolean;
+
+  constructor(
+    kind: ErrorKind,
+    message: string,
+    options: { status?: number; code?: string; retryAfter?: number; temporary?: boolean; cause?: unknown } = {},
+  ) {
+    super(kind, message, { cause: options.cause });
+    this.name = "RegistryError";
+    this.status = options.status;
+    this.code = options.code;
+    this.retryAfter = options.retryAfter;
+    this.temporary = options.temporary ?? false;
+  }
+}
+
+/** A registry that breaks the protocol or lies: trying again won't help. */
+export function misbehaviour(message: string, cause?: unknown): RegistryError {
+  return new RegistryError("unavailable", message, { cause });
+}
+
+interface AnswerParts {
+  method: string;
+  url: string;
+  status: number;
+  headers: Headers;
+  body: string;
+}
+
+/** Reads an error answer: the distribution-spec's `errors` list, a token server's `details`, or whatever else came. */
+export function answerError({ method, url, status, headers, body }: AnswerParts): RegistryError {
+  const { code, message } = challengeError(status, headers) ?? bodyError(status, body) ?? { code: undefined, message: undefined };
+  const retryAfter = /^\d{1,6}$/.test(headers.get("retry-after") ?? "") ? Number(headers.get("retry-after")) : undefined;
+  const temporary = status === 429 || status === 408 || (status >= 500 && status !== 501 && status !== 505 && status !== 507);
+  const options = { status, retryAfter, temporary, ...(code === undefined ? {} : { code }) };
+  const kind = kindOfStatus(status, code);
+  if (code === undefined || message === undefined) {
+    const text = `received unexpected HTTP status: ${status} ${statusTexts[status] ?? ""}`.trimEnd();
+    return new RegistryError(kind, `${goMethod(method)} "${url}": ${text}`, options);
+  }
+  const words = code.toLowerCase().replaceAll("_", " ");
+  return new RegistryError(kind, message === "" ? words : `${words}: ${message}`, options);
+}
+
+/** A token was good but not for this: registries answer 401 with `error="insufficient_scope"` in the challenge, which Docker reads as denied. */
+function challengeError(status: number, headers: Headers): { code: string; message: string } | undefined {
+  if (status !== 401) return undefined;
+  for (const { scheme, parameters } of parseChallenges(headers.get("www-authenticate") ?? "")) {
+    if (scheme !== "bearer") continue;
+    if (parameters.error === "insufficient_scope") return { code: "DENIED", message: "requested access to the resource is denied" };
+    if (parameters.error === "invalid_token") return { code: "UNAUTHORIZED", message: "authentication required" };
+  }
+  return undefined;
+}
+
+function bodyError(status: number, body: string): { code: string; message: string } | undefined {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(body);
+  } catch {
+    parsed = undefined;
+  }
+  if (typeof parsed === "object" && parsed !== null) {
+    const { errors, details, detail } = parsed as { errors?: unknown; details?: unknown; detail?: unknown };
+    const first: unknown = Array.isArray(errors) ? errors[0] : undefined;
+    if (typeof first === "object" && first !== null) {
+      const { code, message } = first as { code?: unknown; message?: unknown };
+      if (typeof code === "string" && /^[A-Za-z0-9_ -]{1,64}$/.test(code)) return { code, message: typeof message === "string" ? clean(message) : "" };
+    }
+    const text = typeof details === "string" ? details : detail;
+    if (typeof text === "string" && text !== "") return { code: codeOfStatus(status), message: clean(text) };
+  }
+  const code = codeOfStatus(status);
+  if (code === "UNKNOWN") return undefined;
+  return { code, message: defaultMessages[code] ?? statusTexts[status] ?? "" };
+}
+
+/** One printable line of what a registry said: it ends up in terminals. */
+function clean(text: string): string {
+  // eslint-disable-next-line no-control-regex
+  return text.replace(/[\u0000-\u001f\u007f-\u009f]+/g, " ").slice(0, 1000);
+}
+
+function codeOfStatus(status: number): string {
+  const codes: Record<number, string> = { 401: "UNAUTHORIZED", 403: "DENIED", 429: "TOOMANYREQUESTS" };
+  return codes[status] ?? "UNKNOWN";
+}
+
+const defaultMessages: Record<string, string> = {
+  UNAUTHORIZED: "authentication required",
+  DENIED: "requested access to the resource is denied",
+  TOOMANYREQUESTS: "too many requests",
+};
+
+const statusTexts: Record<number, string> = {
+  400: "Bad Request",
+  404: "Not Found",
+  405: "Method Not Allowed",
+  408: "Request Timeout",
+  413: "Request Entity Too Large",
+  416: "Requested Range Not Satisfiable",
+  429: "Too Many Requests",
+  500: "Internal Server Error",
+  501: "Not Implemented",
+  502: "Bad Gateway",
+  503: "Service Unavailable",
+  504: "Gateway Timeout",
+};
+
+function kindOfStatus(status: number, code: string | undefined): ErrorKind {
+  if (code === "DENIED") return "permissionDenied";
+  if (code === "UNAUTHORIZED") return "unauthorized";
+  switch (status) {
+    case 401:
+      return "unauthorized";
+    case 403:
+      return "permissionDenied";
+    case 404:
+      return "notFound";
+    case 400:
+    case 413:
+      return "invalidArgument";
+    default:
+      return "unavailable";
+  }
+}
+
+/** `Get`, as Go's http client writes methods in its errors. */
+export function goMethod(method: string): string {
+  return method.charAt(0) + method.slice(1).toLowerCase();
+}
+
+/** A request that got no answer: `Get "https://host/v2/": dial tcp host: connect: connection refused`. */
+export function connectionError(method: string, url: string, error: unknown): RegistryError {
+  const { host, hostname } = new URL(url);
+  const code = (error as { code?: unknown }).code;
+  const texts: Record<string, [text: string, temporary: boolean]> = {
+    ECONNREFUSED: [`dial tcp ${host}: connect: connection refused`, true],
+    ECONNRESET: ["connection reset by peer", true],
+    ETIMEDOUT: [`dial tcp ${host}: i/o timeout`, true],
+    EHOSTUNREACH: [`dial tcp ${host}: connect: no route to host`, true],
+    ENETUNREACH: [`dial tcp ${host}: connect: network is unreachable`, true],
+    ENOTFOUND: [`dial tcp: lookup ${hostname}: no such host`, false],
+    EAI_AGAIN: [`dial tcp: lookup ${hostname}: Temporary failure in name resolution`, true],
+    EPROTO: ["http: server gave HTTP response to HTTPS client", false],
+    Malformed_HTTP_Response: ["net/http: HTTP response is malformed or its header is too large", false],
+    UNABLE_TO_VERIFY_LEAF_SIGNATURE: ["tls: failed to verify certificate: x509: certificate signed by unknown authority", false],
+    UNABLE_TO_GET_ISSUER_CERT_LOCALLY: ["tls: failed to verify certificate: x509: certificate signed by unknown authority", false],
+    SELF_SIGNED_CERT_IN_CHAIN: ["tls: failed to verify certificate: x509: certificate signed by unknown authority", false],
+    DEPTH_ZERO_SELF_SIGNED_CERT: ["tls: failed to verify certificate: x509: certificate signed by unknown authority", false],
+    CERT_HAS_EXPIRED: ["tls: failed to verify certificate: x509: certificate has expired or is not yet valid", false],
+    ERR_TLS_CERT_ALTNAME_INVALID: [`tls: failed to verify certificate: x509: certificate is not valid for ${hostname}`, false],
+  };
+  const [text, temporary] = (typeof code === "string" ? texts[code] : undefined) ?? [messageOf(error), true];
+  return new RegistryError("unavailable", `${goMethod(method)} "${url}": ${text}`, { temporary, cause: error });
+}
+
+/**
+ * The error of a pull, worded as clients match it: Docker tells a missing repository and a refused one apart by text only, and answers
+ * both with 404.
+ */
+export function pullError(error: unknown, reference: Reference): unknown {
+  if (!(error instanceof RegistryError)) return error;
+  const { message, code, status } = error;
+  const again = (text: string): EngineError => new EngineError("notFound", text, { cause: error });
+  if (code === "DENIED") return again(`pull access denied for ${familiarName(reference)}, repository does not exist or may require 'docker login': ${message}`);
+  if (code === "NAME_UNKNOWN") return again(`repository ${familiarName(reference)} not found: ${message}`);
+  if (code === "MANIFEST_UNKNOWN") return again(`manifest for ${familiarReference(reference)} not found: ${message}`);
+  if (status === 404) return again(`manifest for ${familiarReference(reference)} not found: manifest unknown: ${message}`);
+  return error;
+}
+
+/** Whether an operation that failed with `error` may succeed when it is tried again. */
+export function isTemporary(error: unknown): boolean {
+  return error instanceof RegistryError && error.temporary && kindOf(error) !== "cancelled";
+}

@@ -1,0 +1,314 @@
+import { digestOf, isDigest, type Digest } from "../oci/digest.ts";
+import type { Descriptor } from "../oci/image.ts";
+import { formatReference, repositoryOf, isTag, type Reference } from "../oci/reference.ts";
+import { kindOf } from "../lib/errors.ts";
+import type { Authorizer } from "./auth.ts";
+import type { Endpoint } from "./endpoints.ts";
+import { answerError, misbehaviour, RegistryError } from "./errors.ts";
+import { digestLike, indexTypes, manifestTypes, maxManifestSize, parseManifest } from "./manifest.ts";
+import { withRetries } from "./retry.ts";
+import { send, type Exchange, type HttpRequest } from "./transport.ts";
+import type { BlobSink, BlobSource, RemoteManifest, RemoteRepository, TransferOptions } from "./types.ts";
+
+export interface RepositoryDeps {
+  reference: Reference;
+  push: boolean;
+  /** Found at the first request. */
+  endpoints(signal?: AbortSignal): Promise<Endpoint[]>;
+  authorizer(endpoint: Endpoint): Authorizer;
+  forget(endpoint: Endpoint): void;
+  stallTimeout: number;
+  /** Milliseconds before the first repeated try. */
+  retryDelay: number;
+}
+
+interface Call {
+  method: HttpRequest["method"];
+  /** Path below /v2/<name>/, or a whole URL. */
+  path: string;
+  headers?: Record<string, string>;
+  body?: HttpRequest["body"];
+  /** Statuses that are answers, not errors. */
+  accept: readonly number[];
+  /** Repositories beside this one that the request reads. */
+  reads?: readonly string[];
+  decompress?: boolean;
+  signal?: AbortSignal;
+}
+
+/** Largest error body that is read. */
+const maxErrorBody = 64 * 1024;
+const maxTags = 100_000;
+/** Bytes that a broken download must have got further by, for its next failure to count as the first. */
+const realProgress = 256 * 1024;
+
+/** The operations of the distribution-spec on one repository. */
+export function createRepository(deps: RepositoryDeps): RemoteRepository {
+  const { reference } = deps;
+  const { path } = reference;
+  const ownScope = `repository:${path}:${deps.push ? "pull,push" : "pull"}`;
+  /** The endpoint that served the manifest serves its blobs first. */
+  let preferred: Endpoint | undefined;
+
+  /** Sends one request, answering a challenge once. Statuses beyond `accept` are thrown. */
+  const call = async (endpoint: Endpoint, { method, path: where, headers, body, accept, reads, decompress, signal }: Call): Promise<Exchange> => {
+    const url = where.startsWith("http://") || where.startsWith("https://") ? where : `${endpoint.base}/v2/${path}/${where}`;
+    const scopes = [ownScope, ...(reads ?? []).map((name) => `repository:${name}:pull`)];
+    const authorizer = deps.authorizer(endpoint);
+    const secret = (): Record<string, string> => (new URL(url).origin === new URL(endpoint.base).origin ? authorizer.headers(scopes) : {});
+    const { tls } = endpoint;
+    const { stallTimeout } = deps;
+    const request = { method, url, tls, stallTimeout, ...(headers && { headers }), ...(body && { body }), ...(signal && { signal }), ...(decompress === false && { decompress }) };
+    for (let again = false; ; again = true) {
+      const used = secret();
+      let exchange: Exchange;
+      try {
+        exchange = await send({ ...request, secret: used });
+      } catch (error) {
+        if (error instanceof RegistryError && error.status === undefined) deps.forget(endpoint);
+        throw error;
+      }
+      if (accept.includes(exchange.status)) return exchange;
+      using _closing = exchange;
+      const { status, headers: answered } = exchange;
+      const text = method === "HEAD" ? "" : Buffer.from(await exchange.bytes(maxErrorBody)).toString("utf8");
+      const challenge = status === 401 ? answered.get("www-authenticate") : null;
+      if (again || challenge === null || !(await authorizer.answer(challenge, used, scopes, signal))) {
+        throw answerError({ method, url, status, headers: answered, body: text });
+      }
+    }
+  };
+
+  /** Tries the mirrors and then the registry. The registry's own error is the one told. */
+  const anywhere = async <T>(signal: AbortSignal | undefined, work: (endpoint: Endpoint) => Promise<T>): Promise<T> => {
+    const all = await deps.endpoints(signal);
+    const order = preferred === undefined ? all : [preferred, ...all.filter(({ base }) => base !== preferred?.base)];
+    let failure: unknown;
+    for (const endpoint of order) {
+      try {
+        const result = await work(endpoint);
+        preferred ??= endpoint;
+        return result;
+      } catch (error) {
+        if (kindOf(error) === "cancelled" || !(error instanceof RegistryError)) throw error;
+        failure = failure === undefined || !endpoint.mirror ? error : failure;
+      }
+    }
+    throw failure;
+  };
+
+  const briefly = { tries: 3, delay: deps.retryDelay };
+
+  const manifest = async (version: string, { signal }: { signal?: AbortSignal } = {}): Promise<RemoteManifest> =>
+    await anywhere(signal, async (endpoint) =>
+      await withRetries({ ...briefly, ...(signal && { signal }) }, async () => {
+        const accept = [...manifestTypes, ...indexTypes].join(", ");
+        using exchange = await call(endpoint, { method: "GET", path: `manifests/${version}`, headers: { accept }, accept: [200], ...(signal && { signal }) });
+        const bytes = await exchange.bytes(maxManifestSize);
+        return checkManifest(bytes, exchange.headers, version, reference);
+      }),
+    );
+
+  const head: RemoteRepository["head"] = async (version, { signal } = {}) =>
+    await anywhere(signal, async (endpoint) => {
+      const accept = [...manifestTypes, ...indexTypes].join(", ");
+      using exchange = await call(endpoint, { method: "HEAD", path: `manifests/${version}`, headers: { accept }, accept: [200, 404], ...(signal && { signal }) });
+      const digest = exchange.headers.get("docker-content-digest") ?? "";
+      const size = Number(exchange.headers.get("content-length") ?? NaN);
+      if (exchange.status === 404 || !isDigest(digest) || !Number.isSafeInteger(size)) return undefined;
+      return { mediaType: exchange.headers.get("content-type") ?? "", digest, size };
+    });
+
+  const blob: RemoteRepository["blob"] = async (descriptor, sink, options = {}) =>
+    await anywhere(options.signal, async (endpoint) =>
+      await withRetries({ tries: 6, delay: deps.retryDelay, ...options }, async (progressed) => {
+        const before = sink.written;
+        try {
+          await downloadOnce(call, endpoint, descriptor, sink, options.signal);
+        } finally {
+          if (sink.written - before >= realProgress) progressed();
+        }
+      }),
+    );
+
+  /** Pushes go to the registry itself, never to a mirror. */
+  const own = async (signal?: AbortSignal): Promise<Endpoint> => (await deps.endpoints(signal)).at(-1)!;
+
+  const hasBlob: RemoteRepository["hasBlob"] = async (digest, { signal } = {}) => {
+    const endpoint = await own(signal);
+    return await withRetries({ ...briefly, ...(signal && { signal }) }, async () => {
+      using exchange = await call(endpoint, { method: "HEAD", path: `blobs/${digest}`, accept: [200, 404], ...(signal && { signal }) });
+      return exchange.status === 200;
+    });
+  };
+
+  const mount: RemoteRepository["mount"] = async (digest, from, { signal } = {}) => {
+    const endpoint = await own(signal);
+    const query = new URLSearchParams({ mount: digest, from });
+    try {
+      using exchange = await call(endpoint, { method: "POST", path: `blobs/uploads/?${query}`, accept: [201, 202], reads: [from], ...(signal && { signal }) });
+      if (exchange.status === 201) return true;
+      const upload = locationOf(exchange, endpoint);
+      using _cancelled = await call(endpoint, { method: "DELETE", path: upload, accept: [200, 202, 204, 404, 405], ...(signal && { signal }) });
+    } catch (error) {
+      // Not allowed to read the other repository, or no such thing as mounting: then the blob is uploaded.
+      if (!(error instanceof RegistryError) || error.status === undefined || error.temporary) throw error;
+    }
+    return false;
+  };
+
+  const upload: RemoteRepository["upload"] = async (source, options = {}) => {
+    const endpoint = await own(options.signal);
+    await withRetries({ tries: 5, delay: deps.retryDelay, ...options }, async () => {
+      await uploadOnce(call, endpoint, source, options);
+    });
+  };
+
+  const putManifest: RemoteRepository["putManifest"] = async (version, bytes, mediaType, { signal } = {}) => {
+    const endpoint = await own(signal);
+    const digest = digestOf(bytes);
+    await withRetries({ ...briefly, ...(signal && { signal }) }, async () => {
+      const request: Call = { method: "PUT", path: `manifests/${version}`, headers: { "content-type": mediaType }, body: () => bytes, accept: [200, 201, 202] };
+      using exchange = await call(endpoint, { ...request, ...(signal && { signal }) });
+      const said = exchange.headers.get("docker-content-digest");
+      if (said !== null && said.startsWith("sha256:") && said !== digest) {
+        throw misbehaviour(`the registry stored the manifest of ${formatReference(reference)} as ${said.slice(0, 80)}, but its digest is ${digest}`);
+      }
+    });
+    return digest;
+  };
+
+  const tags: RemoteRepository["tags"] = async ({ signal } = {}) =>
+    await anywhere(signal, async (endpoint) => {
+      const found = new Set<string>();
+      let next: string | undefined = "tags/list?n=1000";
+      while (next !== undefined && found.size < maxTags) {
+        using exchange: Exchange = await call(endpoint, { method: "GET", path: next, accept: [200], ...(signal && { signal }) });
+        const before = found.size;
+        for (const tag of parseTags(await exchange.bytes(maxManifestSize), reference)) found.add(tag);
+        // A registry that ignores `last` would page for ever.
+        next = found.size > before ? nextPage(exchange) : undefined;
+      }
+      return [...found];
+    });
+
+  return { reference, manifest, head, blob, hasBlob, mount, upload, putManifest, tags };
+}
+
+function checkManifest(bytes: Uint8Array, headers: Headers, version: string, reference: Reference): RemoteManifest {
+  const where = repositoryOf(reference) + (isDigest(version) ? `@${version}` : `:${version}`);
+  const said = headers.get("docker-content-digest");
+  for (const digest of [version, said ?? ""]) {
+    if (!isDigest(digest)) continue;
+    const actual = digestLike(bytes, digest);
+    if (actual !== digest) throw misbehaviour(`manifest verification failed for digest ${digest}: the registry sent ${actual}`);
+  }
+  const { mediaType, document } = parseManifest(bytes, headers.get("content-type"), where);
+  const digest = isDigest(version) ? version : digestOf(bytes);
+  return { descriptor: { mediaType, digest, size: bytes.length }, bytes, document };
+}
+
+type Caller = (endpoint: Endpoint, call: Call) => Promise<Exchange>;
+
+/** One try: from where the sink stands to the descriptor's size. */
+async function downloadOnce(call: Caller, endpoint: Endpoint, descriptor: Descriptor, sink: BlobSink, signal?: AbortSignal): Promise<void> {
+  const { digest, size } = descriptor;
+  const start = sink.written;
+  if (start === size && size > 0) return;
+  const headers = start === 0 ? undefined : { range: `bytes=${start}-` };
+  const request: Call = { method: "GET", path: `blobs/${digest}`, accept: [200, 206], decompress: false, ...(headers && { headers }), ...(signal && { signal }) };
+  using exchange = await call(endpoint, request);
+  if (exchange.status === 206) checkRange(exchange.headers.get("content-range"), start, size, digest);
+  /** A registry that doesn't know ranges sends the whole blob again. */
+  let skip = exchange.status === 206 ? 0 : start;
+  const length = Number(exchange.headers.get("content-length") ?? NaN);
+  if (Number.isSafeInteger(length) && length !== size - start + skip) {
+    throw misbehaviour(`the registry sends ${length} bytes for blob ${digest}, where the manifest says ${size - start + skip}`);
+  }
+  for await (const chunk of exchange.body()) {
+    const fresh = skip === 0 ? chunk : chunk.subarray(Math.min(skip, chunk.length));
+    skip -= chunk.length - fresh.length;
+    if (sink.written + fresh.length > size) throw misbehaviour(`the registry sends more than the ${size} bytes that the manifest says for blob ${digest}`);
+    if (fresh.length > 0) await sink.write(fresh);
+  }
+  if (sink.written < size) {
+    const text = `Get "${exchange.url}": unexpected EOF after ${sink.written} of ${size} bytes`;
+    throw new RegistryError("unavailable", text, { temporary: true });
+  }
+}
+
+function checkRange(header: string | null, start: number, size: number, digest: Digest): void {
+  const match = /^bytes (\d+)-(\d+)\/(\d+|\*)$/.exec(header ?? "");
+  if (match === null || Number(match[1]) !== start || (match[3] !== "*" && Number(match[3]) !== size)) {
+    throw misbehaviour(`the registry answered a range of blob ${digest} from byte ${start} with ${JSON.stringify(header)?.slice(0, 100)}`);
+  }
+}
+
+/** POST, PATCH with the bytes, PUT with the digest: the way that all registries know. */
+async function uploadOnce(
+  call: Caller,
+  endpoint: Endpoint,
+  source: BlobSource,
+  { signal, onProgress }: TransferOptions & { onProgress?: (bytes: number) => void },
+): Promise<void> {
+  const common = signal === undefined ? {} : { signal };
+  const started = await call(endpoint, { method: "POST", path: "blobs/uploads/", accept: [202], ...common });
+  started[Symbol.dispose]();
+  const patch: Call = {
+    method: "PATCH",
+    path: locationOf(started, endpoint),
+    headers: { "content-type": "application/octet-stream" },
+    body: () => ({ stream: counted(source.open(), onProgress), size: source.size }),
+    accept: [202, 201, 204],
+    ...common,
+  };
+  const sent = await call(endpoint, patch);
+  sent[Symbol.dispose]();
+  const target = new URL(locationOf(sent, endpoint));
+  target.searchParams.set("digest", source.digest);
+  using _done = await call(endpoint, { method: "PUT", path: target.href, accept: [201, 204], headers: { "content-type": "application/octet-stream" }, ...common });
+}
+
+function counted(stream: ReadableStream<Uint8Array>, onProgress?: (bytes: number) => void): ReadableStream<Uint8Array> {
+  if (onProgress === undefined) return stream;
+  let bytes = 0;
+  return stream.pipeThrough(
+    new TransformStream<Uint8Array, Uint8Array>({
+      transform: (chunk, controller) => {
+        bytes += chunk.length;
+        controller.enqueue(chunk);
+        onProgress(bytes);
+      },
+    }),
+  );
+}
+
+/** Where to go on with an upload: absolute or relative, on another host too (then without our credentials). */
+function locationOf(exchange: Exchange, endpoint: Endpoint): string {
+  const location = exchange.headers.get("location");
+  if (location === null || !URL.canParse(location, exchange.url)) throw misbehaviour(`${exchange.url}: the registry's answer has no Location`);
+  const target = new URL(location, exchange.url);
+  const allowed = target.protocol === "https:" || (target.protocol === "http:" && (endpoint.base.startsWith("http:") || endpoint.tls.insecure));
+  if (!allowed) throw misbehaviour(`${exchange.url}: refused an upload to ${target.protocol}//${target.host}`);
+  return target.href;
+}
+
+function parseTags(bytes: Uint8Array, reference: Reference): string[] {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(Buffer.from(bytes).toString("utf8"));
+  } catch (error) {
+    throw misbehaviour(`the list of tags of ${repositoryOf(reference)} is no JSON`, error);
+  }
+  const tags = (parsed as { tags?: unknown } | null)?.tags ?? [];
+  if (!Array.isArray(tags)) throw misbehaviour(`the list of tags of ${repositoryOf(reference)} is no list`);
+  return tags.filter((tag): tag is string => typeof tag === "string" && isTag(tag));
+}
+
+/** The `Link: <…>; rel="next"` of a paged list, on the same host only. */
+function nextPage(exchange: Exchange): string | undefined {
+  const link = /<([^>]+)>\s*;\s*rel="?next"?/i.exec(exchange.headers.get("link") ?? "")?.[1];
+  if (link === undefined || !URL.canParse(link, exchange.url)) return undefined;
+  const target = new URL(link, exchange.url);
+  return target.origin === new URL(exchange.url).origin ? target.href : undefined;
+}
