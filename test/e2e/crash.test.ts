@@ -1,0 +1,97 @@
+import { describe, expect, test } from "bun:test";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { skipped } from "../skips.ts";
+import { Engine, run, until } from "./harness.ts";
+
+/** Mounts, monitors, namespaces and links that lie under an engine's roots. */
+async function heldBy(engine: Engine): Promise<string[]> {
+  const mounts = readFileSync("/proc/self/mountinfo", "utf8")
+    .split("\n")
+    .map((line) => line.split(" ")[4] ?? "")
+    .filter((path) => path.startsWith(join(engine.root, "run", "bundles")) || path.startsWith(join(engine.root, "run", "netns")));
+  const monitors = readdirSync("/proc")
+    .filter((pid) => /^\d+$/.test(pid))
+    .map((pid) => {
+      try {
+        return readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ");
+      } catch {
+        return "";
+      }
+    })
+    .filter((command) => command.includes("conmon") && command.includes(engine.root));
+  const links = (await run([...engine.onHost, "busybox", "ip", "-o", "link"])).stdout.split("\n").filter((line) => line.includes("veth"));
+  const bundles = join(engine.root, "run", "bundles");
+  return [...mounts, ...monitors, ...links, ...(existsSync(bundles) ? readdirSync(bundles) : [])];
+}
+
+describe.skipIf(skipped("root", "overlay", "docker"))("an engine that is killed", () => {
+  test("finds running containers again, with logs, exit codes and ports", async () => {
+    await using engine = await Engine.start();
+    await engine.importBusybox();
+    const counter = await engine.ok("run", "-d", "-p", "8081:80", "busybox", "sh", "-c", "httpd -f -p 80 & i=0; while :; do echo $i; i=$((i+1)); sleep 0.02; done");
+    const short = await engine.ok("run", "-d", "busybox", "sh", "-c", "sleep 1; echo done; exit 42");
+    const restarting = await engine.ok("run", "-d", "--restart", "always", "busybox", "sh", "-c", "sleep 1; exit 1");
+    const removed = await engine.ok("run", "-d", "--rm", "busybox", "sh", "-c", "sleep 1");
+    await engine.kill9();
+    await Bun.sleep(2500);
+    await engine.start();
+
+    expect(await engine.ok("inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", short)).toBe("exited 42");
+    expect(await engine.ok("logs", short)).toBe("done");
+    expect(await engine.ok("inspect", "-f", "{{.State.Running}}", counter)).toBe("true");
+    await until("--rm takes the container away", async () => !(await engine.ok("ps", "-aq", "--no-trunc")).includes(removed));
+    await until("restart policy", async () => (await engine.ok("inspect", "-f", "{{.State.Running}}", restarting)) === "true");
+    expect((await run([...engine.onHost, "busybox", "wget", "-qO-", "http://127.0.0.1:8081/nothing"])).stderr).toContain("404");
+
+    expect(await engine.ok("exec", counter, "echo", "alive")).toBe("alive");
+    await engine.ok("stop", "-t", "1", counter);
+    const numbers = (await engine.ok("logs", counter)).split("\n").map(Number);
+    expect(numbers).toEqual(numbers.map((_, i) => i));
+    expect(numbers.length).toBeGreaterThan(50);
+    await engine.ok("rm", "-f", counter, short, restarting);
+    await engine.ok("run", "--rm", "-p", "8081:80", "busybox", "true");
+    await until("nothing is left", async () => (await heldBy(engine)).length === 0);
+  });
+
+  test("leaves nothing half-made, whenever it dies", async () => {
+    await using engine = await Engine.start();
+    await engine.importBusybox();
+    for (let round = 0; round < 12; round++) {
+      const work = Array.from({ length: 4 }, (_, i) =>
+        engine.docker(["run", ...(i % 2 === 0 ? ["--rm"] : ["-d"]), "--label", "crash", "busybox", "sh", "-c", `sleep 0.0${i}; exit ${i}`]),
+      );
+      await Bun.sleep(15 + round * 12);
+      await engine.kill9();
+      await Promise.all(work);
+      await engine.start();
+      await until("no container is stuck", async () => {
+        const states = (await engine.ok("ps", "-a", "--format", "{{.State}}")).split("\n");
+        return states.every((state) => ["", "created", "exited"].includes(state));
+      });
+      const left = (await engine.ok("ps", "-aq")).split("\n").filter((id) => id !== "");
+      if (left.length > 0) await engine.ok("rm", "-f", ...left);
+    }
+    await until("nothing is left", async () => (await heldBy(engine)).length === 0);
+  });
+
+  test("SIGTERM leaves containers running, and the next start adopts them; --live-restore=false stops them", async () => {
+    await using engine = await Engine.start();
+    await engine.importBusybox();
+    const id = await engine.ok("run", "-d", "busybox", "sleep", "1000");
+    const pid = Number(await engine.ok("inspect", "-f", "{{.State.Pid}}", id));
+    expect(await engine.stop()).toBe(0);
+    expect(existsSync(`/proc/${pid}`)).toBe(true);
+    await engine.start();
+    expect(await engine.ok("inspect", "-f", "{{.State.Running}} {{.State.Pid}}", id)).toBe(`true ${pid}`);
+    await engine.ok("rm", "-f", id);
+
+    await using other = await Engine.start(["--live-restore=false", "--shutdown-timeout", "1"]);
+    await other.importBusybox();
+    const stopped = await other.ok("run", "-d", "busybox", "sleep", "1000");
+    await other.stop();
+    expect(await heldBy(other)).toEqual([]);
+    await other.start();
+    expect(await other.ok("inspect", "-f", "{{.State.Status}}", stopped)).toBe("exited");
+  });
+});

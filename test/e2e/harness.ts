@@ -1,0 +1,214 @@
+import { closeSync, cpSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+
+const berth = resolve(import.meta.dir, "../../dist/berth");
+
+export interface Output {
+  code: number;
+  stdout: string;
+  stderr: string;
+}
+
+export interface RunOptions {
+  stdin?: string | Uint8Array;
+  env?: Record<string, string>;
+  cwd?: string;
+  /** Milliseconds after which the command is killed; 60 s unless told. */
+  limit?: number;
+}
+
+/** Runs a command to its end. */
+export async function run(command: string[], options: RunOptions = {}): Promise<Output> {
+  const child = Bun.spawn(command, {
+    stdin: options.stdin === undefined ? "ignore" : Buffer.from(options.stdin as string),
+    stdout: "pipe",
+    stderr: "pipe",
+    ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+    env: { ...process.env, ...options.env },
+  });
+  const timer = setTimeout(() => child.kill("SIGKILL"), options.limit ?? 60_000);
+  const [stdout, stderr, code] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text(), child.exited]);
+  clearTimeout(timer);
+  return { code, stdout, stderr };
+}
+
+/** A real engine, compiled, on roots of its own, in a network namespace of its own. */
+export class Engine implements AsyncDisposable {
+  readonly root: string;
+  readonly socket: string;
+  readonly #flags: string[];
+  #child: Bun.Subprocess | undefined;
+  #holder: Bun.Subprocess | undefined;
+
+  constructor(flags: string[] = []) {
+    this.root = mkdtempSync(join(tmpdir(), "berth-e2e-"));
+    this.socket = join(this.root, "berth.sock");
+    this.#flags = flags;
+    mkdirSync(join(this.root, "config"));
+  }
+
+  static async start(flags: string[] = []): Promise<Engine> {
+    const engine = new Engine(flags);
+    try {
+      await engine.start();
+    } catch (error) {
+      await engine[Symbol.asyncDispose]();
+      throw error;
+    }
+    return engine;
+  }
+
+  get pid(): number {
+    if (this.#child === undefined) throw new Error("the engine isn't running");
+    return this.#child.pid;
+  }
+
+  /** A process that keeps the network namespace over restarts of the engine, as the host's does. */
+  async #namespace(): Promise<number> {
+    if (this.#holder === undefined) {
+      this.#holder = Bun.spawn(["unshare", "-n", "sh", "-c", "busybox ip link set lo up && exec sleep 100000"], { stdio: ["ignore", "ignore", "inherit"] });
+      for (let i = 0; i < 200 && !readFileSync(`/proc/${this.#holder.pid}/cmdline`, "utf8").startsWith("sleep"); i++) await Bun.sleep(10);
+    }
+    return this.#holder.pid;
+  }
+
+  /** Prefix of commands that are to see the engine's network as a process of its host does. */
+  get onHost(): string[] {
+    return ["nsenter", `--net=/proc/${this.#holder?.pid}/ns/net`];
+  }
+
+  async start(): Promise<void> {
+    const namespace = await this.#namespace();
+    const fd = openSync(join(this.root, "engine.log"), "a");
+    this.#child = Bun.spawn(
+      [
+        ...["nsenter", `--net=/proc/${namespace}/ns/net`, berth, "daemon", "--config-file", "/dev/null", "--debug"],
+        ...["--data-root", join(this.root, "data"), "--exec-root", join(this.root, "run"), "--host", `unix://${this.socket}`, ...this.#flags],
+      ],
+      { stdio: ["ignore", fd, fd] },
+    );
+    closeSync(fd);
+    for (let i = 0; i < 1000; i++) {
+      if (this.#child.exitCode !== null) throw new Error(`the engine ended with code ${this.#child.exitCode}:\n${this.log()}`);
+      if ((await this.api("GET", "/_ping").catch(() => undefined))?.status === 200) return;
+      await Bun.sleep(10);
+    }
+    throw new Error(`the engine doesn't answer:\n${this.log()}`);
+  }
+
+  log(): string {
+    return existsSync(join(this.root, "engine.log")) ? readFileSync(join(this.root, "engine.log"), "utf8") : "";
+  }
+
+  /** SIGKILL, in the middle of whatever it does. */
+  async kill9(): Promise<void> {
+    this.#child?.kill("SIGKILL");
+    await this.#child?.exited;
+    this.#child = undefined;
+  }
+
+  /** SIGTERM; the exit code. */
+  async stop(): Promise<number> {
+    const child = this.#child;
+    if (child === undefined) return 0;
+    child.kill("SIGTERM");
+    const timer = setTimeout(() => child.kill("SIGKILL"), 30_000);
+    const code = await child.exited;
+    clearTimeout(timer);
+    this.#child = undefined;
+    return code;
+  }
+
+  async api(method: string, path: string, body?: unknown): Promise<Response> {
+    return await fetch(`http://engine${path}`, {
+      unix: this.socket,
+      method,
+      ...(body === undefined ? {} : { body: JSON.stringify(body), headers: { "content-type": "application/json" } }),
+    } as RequestInit);
+  }
+
+  #env(options: RunOptions): Record<string, string> {
+    return { DOCKER_HOST: `unix://${this.socket}`, DOCKER_CONFIG: join(this.root, "config"), DOCKER_BUILDKIT: "0", DOCKER_CLI_HINTS: "false", LC_ALL: "C", ...options.env };
+  }
+
+  /** The stock docker command against this engine. */
+  async docker(args: string[], options: RunOptions = {}): Promise<Output> {
+    return await run(["docker", ...args], { ...options, env: this.#env(options) });
+  }
+
+  /** docker, which must succeed; its output without the last newline. */
+  async ok(...args: string[]): Promise<string> {
+    const { code, stdout, stderr } = await this.docker(args);
+    if (code !== 0) throw new Error(`docker ${args.join(" ")}: exit code ${code}\n${stdout}${stderr}`);
+    return stdout.replace(/\n$/, "");
+  }
+
+  /** Berth's own command against this engine. */
+  async berth(args: string[], options: RunOptions = {}): Promise<Output> {
+    return await run([berth, ...args], { ...options, env: this.#env(options) });
+  }
+
+  /** A terminal of its own round the command, as a person has; what was typed goes in through `stdin`. */
+  async inTerminal(command: string, options: RunOptions = {}): Promise<Output> {
+    return await run(["script", "-qec", command, "/dev/null"], { ...options, env: { ...this.#env(options), TERM: "xterm" } });
+  }
+
+  /** Berth's registry on the engine's loopback, port 5000. */
+  async registry(): Promise<AsyncDisposable> {
+    const child = Bun.spawn([...this.onHost, berth, "registry", "serve", "--root", join(this.root, "registry"), "--addr", "127.0.0.1:5000"], {
+      stdio: ["ignore", "ignore", "inherit"],
+    });
+    for (let i = 0; i < 500; i++) {
+      if ((await run([...this.onHost, "busybox", "wget", "-qO", "/dev/null", "http://127.0.0.1:5000/v2/"])).code === 0) break;
+      await Bun.sleep(20);
+    }
+    return {
+      [Symbol.asyncDispose]: async () => {
+        child.kill("SIGTERM");
+        await child.exited;
+      },
+    };
+  }
+
+  /** `busybox:latest` made of the static busybox and its applets. */
+  async importBusybox(): Promise<void> {
+    const tree = join(this.root, "busybox-tree");
+    makeBusyboxTree(tree);
+    const tar = await run(["tar", "-C", tree, "--owner=0", "--group=0", "-cf", join(this.root, "busybox.tar"), "."]);
+    if (tar.code !== 0) throw new Error(tar.stderr);
+    await this.ok("import", "-c", "CMD sh", "-c", "ENV PATH=/bin:/usr/local/bin", join(this.root, "busybox.tar"), "busybox:latest");
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#child !== undefined && this.#child.exitCode === null) {
+      const { stdout } = await this.docker(["ps", "-aq"]);
+      const ids = stdout.split("\n").filter((id) => id !== "");
+      if (ids.length > 0) await this.docker(["rm", "-f", ...ids]);
+      await this.stop();
+    }
+    this.#holder?.kill("SIGKILL");
+    await this.#holder?.exited;
+    if (process.env["BERTH_KEEP"] === undefined) rmSync(this.root, { recursive: true, force: true });
+  }
+}
+
+/** A root file system with the static busybox, links for its applets, and users root and worker (1000). */
+export function makeBusyboxTree(tree: string): void {
+  for (const folder of ["bin", "tmp", "etc", "root", "home/worker", "usr/local/bin", "var"]) mkdirSync(join(tree, folder), { recursive: true });
+  cpSync("/bin/busybox", join(tree, "bin/busybox"), { dereference: true });
+  const applets = Bun.spawnSync(["/bin/busybox", "--list"]).stdout.toString().split("\n");
+  for (const applet of applets) if (applet !== "" && applet !== "busybox") symlinkSync("busybox", join(tree, "bin", applet));
+  writeFileSync(join(tree, "etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nworker:x:1000:1000::/home/worker:/bin/sh\n");
+  writeFileSync(join(tree, "etc/group"), "root:x:0:\nworker:x:1000:\nwheel:x:10:worker\n");
+}
+
+/** Waits until `probe` gives something truthy. @throws after 20 s with `what` in the text */
+export async function until<T>(what: string, probe: () => Promise<T> | T): Promise<NonNullable<T>> {
+  for (let i = 0; i < 400; i++) {
+    const value = await probe();
+    if (value !== false && value !== undefined && value !== null && value !== "") return value as NonNullable<T>;
+    await Bun.sleep(50);
+  }
+  throw new Error(`waited in vain: ${what}`);
+}
