@@ -1,0 +1,66 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { PassThrough } from "node:stream";
+import Dockerode from "dockerode";
+import { skipped } from "../skips.ts";
+import { Engine } from "./harness.ts";
+
+/** dockerode, the client library under Testcontainers and many tools. */
+describe.skipIf(skipped("root", "overlay", "docker"))("dockerode", () => {
+  let engine: Engine;
+  let docker: Dockerode;
+
+  beforeAll(async () => {
+    engine = await Engine.start();
+    await engine.importBusybox();
+    docker = new Dockerode({ socketPath: engine.socket });
+  });
+  afterAll(async () => {
+    await engine?.[Symbol.asyncDispose]();
+  });
+
+  const text = (stream: NodeJS.ReadableStream): Promise<string> => new Response(stream as unknown as ReadableStream).text();
+
+  test("creates, starts, waits, reads logs and removes", async () => {
+    const container = await docker.createContainer({ Image: "busybox", Cmd: ["sh", "-c", "echo out; echo err >&2; exit 2"], Labels: { a: "b" } });
+    await container.start();
+    expect(await container.wait()).toMatchObject({ StatusCode: 2 });
+    const logs = (await container.logs({ stdout: true, stderr: true, follow: false })) as unknown as Buffer;
+    expect([...logs.subarray(0, 8)]).toEqual([1, 0, 0, 0, 0, 0, 0, 4]);
+    const inspect = await container.inspect();
+    expect(inspect.State).toMatchObject({ Status: "exited", ExitCode: 2, Running: false });
+    expect(inspect.Config.Labels).toEqual({ a: "b" });
+    expect((await docker.listContainers({ all: true, filters: { label: ["a=b"] } })).map(({ Id }) => Id)).toEqual([container.id]);
+    await container.remove();
+    const gone = await container.inspect().then(
+      () => undefined,
+      (error: { statusCode: number; json: { message: string } }) => error,
+    );
+    expect(gone?.statusCode).toBe(404);
+    expect(gone?.json.message).toBe(`No such container: ${container.id}`);
+  });
+
+  test("executes with both streams apart", async () => {
+    const container = await docker.createContainer({ Image: "busybox", Cmd: ["sleep", "1000"] });
+    await container.start();
+    const exec = await container.exec({ Cmd: ["sh", "-c", "echo out; echo err >&2; exit 6"], AttachStdout: true, AttachStderr: true });
+    const stream = await exec.start({ hijack: true, stdin: false });
+    const [out, err] = [new PassThrough(), new PassThrough()];
+    docker.modem.demuxStream(stream, out, err);
+    stream.on("end", () => {
+      out.end();
+      err.end();
+    });
+    expect(await Promise.all([text(out), text(err)])).toEqual(["out\n", "err\n"]);
+    expect(await exec.inspect()).toMatchObject({ ExitCode: 6, Running: false });
+    await container.remove({ force: true });
+  });
+
+  test("streams events while things happen", async () => {
+    const events = await docker.getEvents({ filters: { type: ["container"], event: ["die"] } });
+    const first = new Promise<string>((resolve) => events.once("data", (chunk: Buffer) => resolve(chunk.toString())));
+    const [result] = (await docker.run("busybox", ["sh", "-c", "exit 4"], new PassThrough(), { HostConfig: { AutoRemove: true } })) as [{ StatusCode: number }];
+    expect(result.StatusCode).toBe(4);
+    expect(JSON.parse(await first)).toMatchObject({ Type: "container", Action: "die", Actor: { Attributes: { exitCode: "4" } } });
+    (events as unknown as { destroy(): void }).destroy();
+  });
+});

@@ -1,0 +1,31 @@
+import { describe, expect, test } from "bun:test";
+import { resolve } from "node:path";
+import { skipped } from "../skips.ts";
+import { run } from "./harness.ts";
+
+const root = resolve(import.meta.dir, "../..");
+
+describe.skipIf(skipped("root", "overlay"))("npm start", () => {
+  // What is left behind (mounts, links, rules, processes) is looked at by the runner, after this file.
+  test("builds, pushes, pulls and runs, and ends with the greeting", async () => {
+    const shown = await run(["unshare", "-n", "sh", "-c", "busybox ip link set lo up && exec sh scripts/start"], { cwd: root, limit: 110_000 });
+    expect(shown.stderr).toBe("");
+    expect(shown.code).toBe(0);
+    for (const step of ["$ berthd ", "$ berth registry serve", "$ berth build", "$ berth push", "$ berth rmi", "$ berth run"]) expect(shown.stdout).toContain(step);
+    const [main, next] = shown.stdout.split("That was Berth");
+    expect(main).toContain("Downloaded newer image");
+    expect(main?.trimEnd().split("\n").slice(-2)[0]).toBe("Hello from a container on Berth!");
+    expect(next).toContain("What next");
+  });
+});
+
+describe("without root", () => {
+  test.skipIf(skipped("root"))("the first command says why root is needed", async () => {
+    // `nobody` may not be able to read the checkout, so the script is handed over as text.
+    const text = await Bun.file(resolve(root, "scripts/setup")).text();
+    const body = text.replace(/^\. .*$/m, "die() { printf 'berth: %s\\n' \"$*\" >&2; exit 1; }; say() { :; }");
+    const { code, stderr } = await run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c", body, "setup"], { cwd: "/" });
+    expect(code).toBe(1);
+    expect(stderr).toContain("root is needed: containers are made of mounts, namespaces");
+  });
+});
