@@ -1,0 +1,108 @@
+import { closeSync, mkdirSync, openSync, realpathSync } from "node:fs";
+import { createApiServer } from "../api/server.ts";
+import { endpoints } from "../api/endpoints.ts";
+import { createBuilder } from "../build/builder.ts";
+import { createContainers } from "../containers/containers.ts";
+import type { Containers } from "../containers/types.ts";
+import { createContentStore } from "../content/content.ts";
+import { createRegistryClient } from "../distribution/client.ts";
+import { createEvents } from "../events/events.ts";
+import { createImages } from "../images/images.ts";
+import { tryLock } from "../kernel/lock.ts";
+import { conflict } from "../lib/errors.ts";
+import type { Logger } from "../lib/log.ts";
+import { version } from "../lib/version.ts";
+import { createLogs } from "../logs/logs.ts";
+import { createNetworks } from "../networks/networks.ts";
+import { createRuntime } from "../runtime/runtime.ts";
+import { createSandboxes } from "../sandbox/sandboxes.ts";
+import { createSnapshots } from "../snapshots/snapshots.ts";
+import { startCheckpoints } from "../store/checkpoint.ts";
+import { migrations } from "../store/schema.ts";
+import { openStore } from "../store/store.ts";
+import { createSystem } from "../system/system.ts";
+import { createVolumes } from "../volumes/volumes.ts";
+import { listenOn } from "./listen.ts";
+import type { DaemonOptions } from "./options.ts";
+import { enginePaths, type Paths } from "./paths.ts";
+
+export interface Engine {
+  /** Takes over what of reloaded settings can change while running. */
+  reloaded(options: DaemonOptions): void;
+  stop(): Promise<void>;
+}
+
+/**
+ * The composition root: builds every service in order of the layers, brings back what a former engine left, then listens.
+ * @throws EngineError conflict where another engine holds the data root
+ */
+export async function startEngine(options: DaemonOptions, log: Logger): Promise<Engine> {
+  await using stack = new AsyncDisposableStack();
+  const paths = makeRoots(options);
+  stack.use(lockDataRoot(paths));
+  const engineKey = new Bun.CryptoHasher("sha256").update(realpathSync(paths.dataRoot)).digest("hex").slice(0, 6);
+
+  const store = stack.use(openStore(paths.database, migrations));
+  stack.use(startCheckpoints(store, log));
+  const events = createEvents({ store, log });
+  const content = createContentStore({ root: paths.content, store, log });
+  const snapshots = createSnapshots({ root: paths.snapshots, store, log });
+  const registry = createRegistryClient({ insecure: options.insecureRegistries, mirrors: options.registryMirrors, log });
+  // images/ lies below containers/: it asks who uses an image through this, once containers are there.
+  let containers: Containers;
+  const users = { containersOf: (image: Parameters<Containers["usingImage"]>[0]) => containers.usingImage(image) };
+  const images = createImages({ store, content, snapshots, registry, events, users, log });
+  const volumes = createVolumes({ root: paths.volumes, store, events, log });
+  const logs = createLogs({ log });
+  const networks = createNetworks({ store, events, log, paths, options: { ...options, engineKey } });
+  const runtime = await createRuntime({ paths, log, options: { ...options, engineKey } });
+  const sandboxes = createSandboxes({ paths, snapshots, networks, runtime, log });
+  containers = createContainers({ store, events, images, snapshots, networks, volumes, logs, sandboxes, paths, log, options });
+  const builder = createBuilder({ store, images, snapshots, sandboxes, events, paths, log });
+  const system = createSystem({ store, images, containers, networks, volumes, runtime, paths, log, options });
+
+  await Promise.all([content.restore(), snapshots.restore(), volumes.restore()]);
+  const running = await containers.adoptAll();
+  await networks.restore(running);
+  await sandboxes.sweep(running);
+
+  const server = createApiServer({
+    services: { containers, images, networks, volumes, builder, events, system, log },
+    endpoints,
+    version,
+    log,
+  });
+  stack.defer(() => server.close());
+  for (const host of options.hosts) await listenOn(server, host, options, log);
+  await containers.resume();
+  log.info("ready", { version, hosts: options.hosts.join(" "), running: running.size });
+
+  const resources = stack.move();
+  return {
+    reloaded: () => events.emit("daemon", "reload", engineKey, {}),
+    stop: async () => {
+      await server.close();
+      await containers.close({ stopAll: !options.liveRestore, timeoutSeconds: options.shutdownTimeout });
+      await networks.close({ containersLive: options.liveRestore && containers.list({}).length > 0 });
+      await resources.disposeAsync();
+    },
+  };
+}
+
+function makeRoots(options: DaemonOptions): Paths {
+  const paths = enginePaths(options.dataRoot, options.execRoot);
+  // Others may pass through the roots (bind mounts, sockets) and list nothing.
+  for (const root of [paths.dataRoot, paths.execRoot]) mkdirSync(root, { recursive: true, mode: 0o711 });
+  for (const folder of [paths.content, paths.snapshots, paths.volumes, paths.containers, paths.bundles, paths.namespaces]) mkdirSync(folder, { recursive: true, mode: 0o711 });
+  for (const folder of [paths.cache, paths.tmp, paths.exits, paths.runtimeRoot]) mkdirSync(folder, { recursive: true, mode: 0o700 });
+  return paths;
+}
+
+function lockDataRoot(paths: Paths): Disposable {
+  const fd = openSync(paths.lock, "a", 0o600);
+  if (!tryLock(fd)) {
+    closeSync(fd);
+    throw conflict(`another engine already uses the data root ${paths.dataRoot}: stop it, or start this one with another --data-root and --exec-root`);
+  }
+  return { [Symbol.dispose]: () => closeSync(fd) };
+}
