@@ -1,0 +1,152 @@
+import type { ContentStore } from "../content/types.ts";
+import type { KeyedMutex } from "../lib/mutex.ts";
+import { algorithmOf, digestOf, isDigest, type Digest } from "../oci/digest.ts";
+import { mediaTypes } from "../oci/image.ts";
+import { Fault } from "./faults.ts";
+import { readAll, type Answer, type Call } from "./http.ts";
+import type { ManifestRow, Records } from "./records.ts";
+
+/** distribution-spec, "Pushing Manifests": registries should take 4 MiB at least. */
+const maxManifestSize = 4 * 1024 * 1024;
+const maxReferences = 10_000;
+
+interface Deps {
+  content: ContentStore;
+  records: Records;
+  digests: KeyedMutex;
+}
+
+interface Target {
+  name: string;
+  tag?: string;
+  digest?: Digest;
+}
+
+/** GET and HEAD. */
+export async function getManifest({ content, records }: Deps, { name, tag, digest }: Target, call: Call): Promise<Answer> {
+  const found = digest ?? records.tagged(name, tag!);
+  const row = found === undefined ? undefined : records.manifest(name, found);
+  if (row === undefined) throw unknownManifest(name, tag ?? digest!);
+  const etag = `"${row.digest}"`;
+  const headers = { "docker-content-digest": row.digest, etag, "content-type": row.mediaType };
+  if (call.headers["if-none-match"] === etag) return { status: 304, headers };
+  return { status: 200, headers, body: await content.bytes(row.digest, maxManifestSize) };
+}
+
+/** Stores a manifest whose blobs are all here. */
+export async function putManifest({ content, records, digests }: Deps, { name, tag, digest: wanted }: Target, call: Call): Promise<Answer> {
+  const bytes = await readAll(call, maxManifestSize);
+  const digest = wanted === undefined ? digestOf(bytes) : digestLike(bytes, wanted);
+  if (wanted !== undefined && wanted !== digest) throw new Fault("DIGEST_INVALID", "provided digest did not match uploaded content", { detail: digest });
+  const contentType = call.headers["content-type"]?.split(";", 1)[0]!.trim();
+  const { row, blobs, manifests } = readManifest(bytes, digest, contentType);
+  for (const blob of blobs) {
+    if (!records.hasBlob(name, blob)) throw new Fault("MANIFEST_BLOB_UNKNOWN", "blob unknown to registry", { detail: { digest: blob } });
+  }
+  for (const child of manifests) {
+    if (records.manifest(name, child) === undefined) throw new Fault("MANIFEST_BLOB_UNKNOWN", "manifest unknown to registry", { detail: { digest: child } });
+  }
+  await digests.run(digest, async () => {
+    await content.put(bytes, digest);
+    records.putManifest(name, row, tag);
+  });
+  return {
+    status: 201,
+    headers: {
+      location: `/v2/${name}/manifests/${digest}`,
+      "docker-content-digest": digest,
+      ...(row.subject !== undefined && { "oci-subject": row.subject }),
+    },
+  };
+}
+
+/** A tag alone, or a manifest with its tags. */
+export async function deleteManifest(deps: Deps, { name, tag, digest }: Target): Promise<Answer> {
+  const { records } = deps;
+  if (tag !== undefined) {
+    if (!records.removeTag(name, tag)) throw unknownManifest(name, tag);
+    return { status: 202 };
+  }
+  if (!records.removeManifest(name, digest!)) throw unknownManifest(name, digest!);
+  await forget(deps, digest!);
+  return { status: 202 };
+}
+
+/** What points at `digest` by its `subject`, as an index. */
+export function listReferrers({ content, records }: Deps, name: string, digest: Digest, call: Call): Answer {
+  const wanted = call.query.get("artifactType");
+  const rows = records.referrers(name, digest).filter(({ artifactType }) => wanted === null || artifactType === wanted);
+  const manifests = rows.map((row) => ({
+    mediaType: row.mediaType,
+    digest: row.digest,
+    size: content.info(row.digest)?.size ?? 0,
+    ...(row.artifactType !== undefined && { artifactType: row.artifactType }),
+    ...(row.annotations !== undefined && { annotations: row.annotations }),
+  }));
+  return {
+    status: 200,
+    headers: { "content-type": mediaTypes.ociIndex, ...(wanted !== null && { "oci-filters-applied": "artifactType" }) },
+    body: JSON.stringify({ schemaVersion: 2, mediaType: mediaTypes.ociIndex, manifests }),
+  };
+}
+
+/** Deletes bytes that no repository needs any more. */
+export async function forget({ content, records, digests }: Deps, digest: Digest): Promise<void> {
+  await digests.run(digest, async () => {
+    if (!records.isUsed(digest)) await content.remove(digest);
+  });
+}
+
+function unknownManifest(name: string, version: string): Fault {
+  return new Fault("MANIFEST_UNKNOWN", "manifest unknown", { detail: { name, reference: version } });
+}
+
+function digestLike(bytes: Uint8Array, like: Digest): Digest {
+  const algorithm = algorithmOf(like);
+  return `${algorithm}:${new Bun.CryptoHasher(algorithm).update(bytes).digest("hex")}` as Digest;
+}
+
+/** What a manifest refers to. Any media type is taken, since artifacts bring their own; those known must have their shape. */
+function readManifest(bytes: Uint8Array, digest: Digest, contentType: string | undefined): { row: ManifestRow; blobs: Digest[]; manifests: Digest[] } {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+  } catch {
+    throw new Fault("MANIFEST_INVALID", "manifest invalid: not JSON");
+  }
+  if (typeof parsed !== "object" || parsed === null || Array.isArray(parsed)) throw new Fault("MANIFEST_INVALID", "manifest invalid: not a JSON object");
+  const document = parsed as Record<string, unknown>;
+  const said = typeof document.mediaType === "string" && document.mediaType !== "" ? document.mediaType : undefined;
+  const mediaType = contentType ?? said;
+  if (mediaType === undefined || !/^[\w.+/-]{1,255}$/.test(mediaType)) throw new Fault("MANIFEST_INVALID", "manifest invalid: no media type");
+  if (said !== undefined && said !== mediaType) throw new Fault("MANIFEST_INVALID", "manifest invalid: mediaType and Content-Type differ");
+  if (document.schemaVersion !== 2) throw new Fault("MANIFEST_INVALID", "manifest invalid: schemaVersion must be 2");
+  const isIndex = mediaType === mediaTypes.ociIndex || mediaType === mediaTypes.dockerIndex;
+  if (isIndex ? "layers" in document || "config" in document : "manifests" in document) throw new Fault("MANIFEST_INVALID", "manifest invalid: both an image and an index");
+  const manifests = isIndex ? digestsOf(document.manifests, "manifests") : [];
+  const blobs = isIndex ? [] : [...digestsOf([document.config], "config"), ...digestsOf(document.layers, "layers")];
+  const subject = document.subject === undefined ? undefined : digestsOf([document.subject], "subject")[0];
+  const config = document.config as { mediaType?: unknown } | undefined;
+  const artifactType = typeof document.artifactType === "string" ? document.artifactType : config?.mediaType;
+  const annotations = document.annotations;
+  const row: ManifestRow = {
+    digest,
+    mediaType,
+    ...(subject !== undefined && { subject }),
+    ...(typeof artifactType === "string" && { artifactType }),
+    ...(typeof annotations === "object" && annotations !== null && { annotations: annotations as Record<string, string> }),
+  };
+  return { row, blobs, manifests };
+}
+
+/** Layers with `urls` lie elsewhere: they needn't be here. */
+function digestsOf(list: unknown, what: string): Digest[] {
+  if (!Array.isArray(list) || list.length > maxReferences) throw new Fault("MANIFEST_INVALID", `manifest invalid: ${what} missing, or too many`);
+  const found: Digest[] = [];
+  for (const item of list as unknown[]) {
+    const { digest, urls } = (item ?? {}) as { digest?: unknown; urls?: unknown };
+    if (typeof digest !== "string" || !isDigest(digest)) throw new Fault("MANIFEST_INVALID", `manifest invalid: bad digest in ${what}`);
+    if (!Array.isArray(urls) || urls.length === 0) found.push(digest);
+  }
+  return found;
+}

@@ -1,0 +1,18 @@
+import type { Migration } from "../store/store.ts";
+
+/** A registry's own database: the content store's table, and which repository holds what. */
+export const registryMigrations: readonly Migration[] = [
+  {
+    id: 1,
+    sql: `
+CREATE TABLE blobs (digest TEXT PRIMARY KEY, size INTEGER NOT NULL, used_at INTEGER NOT NULL) WITHOUT ROWID;
+-- a blob is readable through the repositories that it was pushed to or mounted in
+CREATE TABLE repository_blobs (repository TEXT NOT NULL, digest TEXT NOT NULL, PRIMARY KEY (repository, digest)) WITHOUT ROWID;
+CREATE INDEX repository_blobs_digest ON repository_blobs(digest);
+CREATE TABLE manifests (repository TEXT NOT NULL, digest TEXT NOT NULL, media_type TEXT NOT NULL, subject TEXT, artifact_type TEXT, annotations TEXT, PRIMARY KEY (repository, digest)) WITHOUT ROWID;
+CREATE INDEX manifests_digest ON manifests(digest);
+CREATE INDEX manifests_subject ON manifests(repository, subject);
+CREATE TABLE tags (repository TEXT NOT NULL, tag TEXT NOT NULL, digest TEXT NOT NULL, PRIMARY KEY (repository, tag)) WITHOUT ROWID;
+`,
+  },
+];

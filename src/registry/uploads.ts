@@ -1,0 +1,168 @@
+import { randomUUID } from "node:crypto";
+import type { ContentStore, Ingest } from "../content/types.ts";
+import { KeyedMutex } from "../lib/mutex.ts";
+import type { Digest } from "../oci/digest.ts";
+import { Fault } from "./faults.ts";
+import type { Answer, Call } from "./http.ts";
+import { parseChunkRange } from "./range.ts";
+import type { Records } from "./records.ts";
+import { parseDigestOf } from "./routes.ts";
+
+interface Upload {
+  id: string;
+  name: string;
+  ingest: Ingest;
+  /** A request is writing to it. */
+  busy: boolean;
+  /** Unix milliseconds. */
+  usedAt: number;
+}
+
+export interface Uploads extends AsyncDisposable {
+  start(name: string, call: Call): Promise<Answer>;
+  append(name: string, id: string, call: Call): Promise<Answer>;
+  finish(name: string, id: string, call: Call): Promise<Answer>;
+  status(name: string, id: string): Answer;
+  cancel(name: string, id: string): Promise<Answer>;
+}
+
+/** Each holds a file open. */
+const maxUploads = 1000;
+/** An upload that nobody touched for so long makes room. Milliseconds. */
+const idleLimit = 60 * 60 * 1000;
+
+/**
+ * Uploads live in memory: a registry that restarts has forgotten them, and clients start anew, as the spec lets them.
+ * `digests` locks a digest while its blob is made visible or deleted.
+ */
+export function createUploads(deps: { content: ContentStore; records: Records; digests: KeyedMutex }): Uploads {
+  const { content, records, digests } = deps;
+  const uploads = new Map<string, Upload>();
+
+  const drop = async (upload: Upload): Promise<void> => {
+    uploads.delete(upload.id);
+    await upload.ingest[Symbol.asyncDispose]();
+  };
+
+  const makeRoom = async (): Promise<void> => {
+    const old = [...uploads.values()].filter(({ busy, usedAt }) => !busy && usedAt < Date.now() - idleLimit);
+    for (const upload of old) await drop(upload);
+    if (uploads.size >= maxUploads) throw new Fault("TOOMANYREQUESTS", `${maxUploads} uploads are under way`);
+  };
+
+  const take = (name: string, id: string): Upload => {
+    const upload = uploads.get(id);
+    if (upload === undefined || upload.name !== name) throw new Fault("BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry");
+    return upload;
+  };
+
+  /** Runs `work` as the only writer. */
+  const writing = async <T>(name: string, id: string, work: (upload: Upload) => Promise<T>): Promise<T> => {
+    const upload = take(name, id);
+    if (upload.busy) throw new Fault("BLOB_UPLOAD_INVALID", "another request is writing to this upload", { status: 409 });
+    upload.busy = true;
+    try {
+      return await work(upload);
+    } finally {
+      upload.busy = false;
+      upload.usedAt = Date.now();
+    }
+  };
+
+  const receive = async ({ ingest }: Upload, call: Call): Promise<void> => {
+    const header = call.headers["content-range"];
+    const range = header === undefined ? undefined : parseChunkRange(header);
+    const length = call.headers["content-length"];
+    if (header !== undefined && range === undefined) throw new Fault("BLOB_UPLOAD_INVALID", "invalid Content-Range");
+    if (range !== undefined && range.start !== ingest.written) {
+      throw new Fault("RANGE_INVALID", `the upload stands at byte ${ingest.written}`, { headers: { range: rangeOf(ingest.written) } });
+    }
+    if (range !== undefined && length !== undefined && Number(length) !== range.end - range.start) {
+      throw new Fault("SIZE_INVALID", "Content-Range and Content-Length differ");
+    }
+    for await (const chunk of call.body()) {
+      if (range !== undefined && ingest.written + chunk.length > range.end) throw new Fault("SIZE_INVALID", "the chunk is longer than its Content-Range");
+      await ingest.write(chunk);
+    }
+    if (range !== undefined && ingest.written !== range.end) throw new Fault("SIZE_INVALID", "the chunk is shorter than its Content-Range");
+  };
+
+  const commit = async (upload: Upload, digest: Digest): Promise<Answer> => {
+    try {
+      await digests.run(digest, async () => {
+        await upload.ingest.commit({ digest });
+        records.addBlob(upload.name, digest);
+      });
+    } finally {
+      // A wrong digest ends the upload too: its bytes can't become right.
+      await drop(upload);
+    }
+    return created(upload.name, digest);
+  };
+
+  const accepted = ({ id, name, ingest }: Upload): Answer => ({
+    status: 202,
+    headers: { location: `/v2/${name}/blobs/uploads/${id}`, range: rangeOf(ingest.written), "docker-upload-uuid": id },
+  });
+
+  return {
+    start: async (name, call) => {
+      const mount = call.query.get("mount");
+      if (mount !== null && (await mountBlob(deps, name, parseDigestOf(mount), call.query.get("from")))) return created(name, parseDigestOf(mount));
+      const digest = call.query.get("digest");
+      const expected = digest === null ? undefined : parseDigestOf(digest);
+      await makeRoom();
+      const upload: Upload = { id: randomUUID(), name, ingest: await content.ingest(), busy: false, usedAt: Date.now() };
+      uploads.set(upload.id, upload);
+      if (expected === undefined) return accepted(upload);
+      try {
+        await writing(name, upload.id, async () => await receive(upload, call));
+      } catch (error) {
+        await drop(upload);
+        throw error;
+      }
+      return await commit(upload, expected);
+    },
+    append: async (name, id, call) =>
+      await writing(name, id, async (upload) => {
+        await receive(upload, call);
+        return accepted(upload);
+      }),
+    finish: async (name, id, call) => {
+      const digest = parseDigestOf(call.query.get("digest"));
+      return await writing(name, id, async (upload) => {
+        await receive(upload, call);
+        return await commit(upload, digest);
+      });
+    },
+    status: (name, id) => ({ ...accepted(take(name, id)), status: 204 }),
+    cancel: async (name, id) =>
+      await writing(name, id, async (upload) => {
+        await drop(upload);
+        return { status: 204 };
+      }),
+    [Symbol.asyncDispose]: async () => {
+      for (const upload of [...uploads.values()]) await drop(upload);
+    },
+  };
+}
+
+/** As Docker's registry writes it: `0-0` for nothing yet. */
+function rangeOf(written: number): string {
+  return `0-${Math.max(0, written - 1)}`;
+}
+
+function created(name: string, digest: Digest): Answer {
+  return { status: 201, headers: { location: `/v2/${name}/blobs/${digest}`, "docker-content-digest": digest } };
+}
+
+/** Takes a blob over from another repository; without `from`, from any that has it (distribution-spec 1.1). */
+async function mountBlob(deps: { content: ContentStore; records: Records; digests: KeyedMutex }, name: string, digest: Digest, from: string | null): Promise<boolean> {
+  const { content, records, digests } = deps;
+  return await digests.run(digest, () => {
+    const there = from === null ? records.holdsBlob(digest) : records.hasBlob(from, digest);
+    if (!there || content.info(digest) === undefined) return false;
+    records.addBlob(name, digest);
+    return true;
+  });
+}
