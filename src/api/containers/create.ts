@@ -1,0 +1,126 @@
+import type { z } from "zod";
+import type { CreateOptions } from "../../containers/types.ts";
+import { invalidArgument } from "../../lib/errors.ts";
+import type { EndpointSettings, HostConfig, MountConfig } from "../../oci/container.ts";
+import { endpoint, json } from "../endpoint.ts";
+import type { ContainerCreated } from "../types/containers.ts";
+import type { ApiVersion } from "../versions.ts";
+import { createRequest } from "./schemas.ts";
+
+export const createContainer = endpoint({
+  method: "POST",
+  path: "/containers/create",
+  body: createRequest,
+  bodyRequired: true,
+  handler: async ({ services, query, api, body }) => {
+    const { options, warnings } = toCreateOptions(body, api);
+    const name = query.optional("name");
+    const platform = api >= 41 ? query.optional("platform") : undefined;
+    const created = await services.containers.create({
+      ...options,
+      ...(name === undefined ? {} : { name }),
+      ...(platform === undefined ? {} : { platform }),
+    });
+    const answer: ContainerCreated = { Id: created.id, Warnings: [...created.warnings, ...warnings] };
+    return json(answer, 201);
+  },
+});
+
+/** What older clients mean, in today's terms (moby's container_routes.go, postContainersCreate). @throws EngineError invalidArgument */
+export function toCreateOptions(
+  body: z.infer<typeof createRequest>,
+  api: ApiVersion,
+): { options: Omit<CreateOptions, "name" | "platform">; warnings: string[] } {
+  const { HostConfig: givenHost, NetworkingConfig: networking, ...config } = body;
+  const host: HostConfig = { ...givenHost };
+  const endpoints: Record<string, EndpointSettings> = {};
+  for (const [name, settings] of Object.entries(networking?.EndpointsConfig ?? {})) endpoints[name] = { ...settings };
+
+  if (host.NetworkMode === undefined || host.NetworkMode === "" || host.NetworkMode === "default") {
+    host.NetworkMode = "bridge";
+    if (endpoints.default !== undefined) {
+      endpoints.bridge = endpoints.default;
+      delete endpoints.default;
+    }
+  }
+  if (api < 25) host.AutoRemove = false;
+  if (api < 40 && (host.IpcMode ?? "") === "") host.IpcMode = "shareable";
+  if (api < 42) delete host.ConsoleSize;
+  if (api < 43) delete host.Annotations;
+  if (api < 44) {
+    if (config.Healthcheck !== undefined) config.Healthcheck = { ...config.Healthcheck, StartInterval: undefined };
+    if (Object.keys(endpoints).length > 1) {
+      throw invalidArgument(`Container cannot be created with multiple network endpoints: ${Object.keys(endpoints).join(", ")}`);
+    }
+  }
+  if (api < 48) for (const settings of Object.values(endpoints)) delete settings.GwPriority;
+  if (host.PidsLimit !== undefined && host.PidsLimit !== null && host.PidsLimit <= 0) host.PidsLimit = null;
+  if (host.Mounts !== undefined) host.Mounts = host.Mounts.map((mount) => mountFor(mount, api));
+  const warnings = [macAddress(config, host, endpoints, api), portBindings(host, api)].filter((warning) => warning !== undefined);
+  return { options: { config, host, networking: { EndpointsConfig: endpoints } }, warnings };
+}
+
+function mountFor(given: MountConfig, api: ApiVersion): MountConfig {
+  const mount = { ...given };
+  const options = [
+    ["VolumeOptions", "volume"],
+    ["BindOptions", "bind"],
+    ["TmpfsOptions", "tmpfs"],
+  ] as const;
+  for (const [name, type] of options) {
+    if (mount[name] === undefined || mount.Type === type) continue;
+    if (api >= 42) throw invalidArgument(`${name} must not be specified on mount type ${JSON.stringify(mount.Type)}`);
+    if (name !== "BindOptions") delete mount[name];
+  }
+  if (mount.BindOptions !== undefined && api < 44) {
+    if (mount.BindOptions.ReadOnlyForceRecursive) throw invalidArgument("BindOptions.ReadOnlyForceRecursive needs API v1.44 or newer");
+    mount.BindOptions = { ...mount.BindOptions };
+    if (api < 40) delete mount.BindOptions.NonRecursive;
+    if (api < 42) delete mount.BindOptions.CreateMountpoint;
+  }
+  if (api < 45 && mount.VolumeOptions?.Subpath) throw invalidArgument("VolumeOptions.Subpath needs API v1.45 or newer");
+  if (api < 48 && mount.Type === "image") throw invalidArgument('Mount type "Image" needs API v1.48 or newer');
+  return mount;
+}
+
+/** The container-wide MAC address belongs to the endpoint of its main network. Returns a warning. */
+function macAddress(
+  config: { MacAddress?: string | undefined },
+  host: HostConfig,
+  endpoints: Record<string, EndpointSettings>,
+  api: ApiVersion,
+): string | undefined {
+  const mac = config.MacAddress ?? "";
+  const mode = host.NetworkMode ?? "bridge";
+  const private_ = mode !== "host" && mode !== "none" && !mode.startsWith("container:");
+  if (mac === "") {
+    if (api < 44) for (const settings of Object.values(endpoints)) delete settings.MacAddress;
+    return undefined;
+  }
+  if (!private_ && api < 44) throw invalidArgument("conflicting options: mac-address and the network mode");
+  if (private_) {
+    const settings = (endpoints[mode] ??= {});
+    if (api >= 44 && (settings.MacAddress ?? "") !== "" && settings.MacAddress !== mac) {
+      throw invalidArgument("the container-wide MAC address must match the endpoint-specific MAC address for the main network, or be left empty");
+    }
+    settings.MacAddress = mac;
+  }
+  if (api < 44) return undefined;
+  delete config.MacAddress;
+  return "The container-wide MacAddress field is now deprecated. It should be specified in EndpointsConfig instead.";
+}
+
+/** Up to 1.52 an empty list of bindings means one binding with everything chosen by us. Returns a warning. */
+function portBindings(host: HostConfig, api: ApiVersion): string | undefined {
+  const empty = Object.entries(host.PortBindings ?? {}).filter(([, bindings]) => bindings === null || bindings.length === 0);
+  if (empty.length === 0) return undefined;
+  const bindings = { ...host.PortBindings };
+  for (const [port] of empty) {
+    if (api > 52) delete bindings[port];
+    else bindings[port] = [{}];
+  }
+  host.PortBindings = bindings;
+  if (api !== 52) return undefined;
+  const ports = empty.map(([port]) => port).join(", ");
+  return `Following container port(s) have an empty list of port-bindings: ${ports}. Starting with API 1.53, such bindings will be discarded.`;
+}

@@ -1,0 +1,50 @@
+import { z } from "zod";
+import { invalidArgument } from "../lib/errors.ts";
+
+/**
+ * Building blocks for bodies as Go's encoding/json reads them: keys match in any case, unknown keys are ignored, null counts as absent.
+ * Wrong types are refused by name.
+ */
+export function object<Shape extends z.ZodRawShape>(shape: Shape) {
+  const names = new Map(Object.keys(shape).map((name) => [name.toLowerCase(), name]));
+  return z.preprocess((value) => foldKeys(value, names), z.object(shape));
+}
+
+function foldKeys(value: unknown, names: ReadonlyMap<string, string>): unknown {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return value;
+  const folded: Record<string, unknown> = {};
+  for (const key in value) {
+    const name = names.get(key.toLowerCase());
+    const field = (value as Record<string, unknown>)[key];
+    if (name !== undefined && field !== null) folded[name] = field;
+  }
+  return folded;
+}
+
+export const text = z.string();
+export const bool = z.boolean();
+/** Any integer a double holds: unlimited values near 2^63 lose their last digits, as they may. */
+export const int = z.number().refine((n) => Number.isInteger(n), "expected an integer");
+export const texts = z.array(text);
+export const textMap = z.record(z.string(), text);
+/** A set, written as a map to empty objects. */
+export const set = z.record(z.string(), z.preprocess((value) => value ?? {}, z.looseObject({})));
+/** A command line: a list, or one word as plain text. */
+export const words = z.preprocess((value) => (typeof value === "string" ? [value] : value), texts);
+/** A list whose null elements are dropped. */
+export function list<Item extends z.ZodType>(item: Item) {
+  return z.preprocess((value) => (Array.isArray(value) ? value.filter((each) => each !== null) : value), z.array(item));
+}
+/** A map whose values may be null. */
+export function map<Item extends z.ZodType>(item: Item) {
+  return z.record(z.string(), item.nullable());
+}
+
+/** @throws EngineError invalidArgument naming the first field that doesn't fit */
+export function check<Schema extends z.ZodType>(schema: Schema, value: unknown): z.infer<Schema> {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0]!;
+  const path = issue.path.map((part, index) => (typeof part === "number" ? `[${part}]` : index === 0 ? String(part) : `.${String(part)}`)).join("");
+  throw invalidArgument(`invalid JSON: ${path === "" ? "request body" : path}: ${issue.message.replace(/^Invalid input: /, "")}`);
+}

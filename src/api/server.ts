@@ -1,0 +1,124 @@
+import { messageOf, invalidArgument } from "../lib/errors.ts";
+import type { Logger } from "../lib/log.ts";
+import type { Call, Endpoint, Reply } from "./endpoint.ts";
+import { errorAnswer } from "./errors.ts";
+import type { Exchange } from "./http/connection.ts";
+import { createHttpServer, type HttpServer } from "./http/listen.ts";
+import { Query } from "./query.ts";
+import { createRouter, type Router } from "./router.ts";
+import { check } from "./schema.ts";
+import type { Services } from "./services.ts";
+import { maxApiText } from "./versions.ts";
+
+/** Largest JSON body. dockerd has no limit; a create request with a long environment is some 100 KB. */
+const maxJsonBody = 16 << 20;
+
+export interface ApiServerOptions {
+  services: Services;
+  endpoints: readonly Endpoint[];
+  /** Berth's own, for the Server header. */
+  version: string;
+  log: Logger;
+}
+
+/** The Engine API on any number of listeners. */
+export function createApiServer(options: ApiServerOptions): HttpServer {
+  const router = createRouter(options.endpoints);
+  return createHttpServer({
+    log: options.log,
+    commonHeaders: `Api-Version: ${maxApiText}\r\nDocker-Experimental: false\r\nOstype: linux\r\nServer: Berth/${options.version} (linux)\r\n`,
+    handler: (exchange) => serve(exchange, router, options),
+  });
+}
+
+async function serve(exchange: Exchange, router: Router, options: ApiServerOptions): Promise<void> {
+  const { method, target } = exchange.head;
+  const mark = target.indexOf("?");
+  const path = mark < 0 ? target : target.slice(0, mark);
+  try {
+    const { endpoint, params, api } = router(method, path);
+    const body = endpoint.body === undefined ? undefined : check(endpoint.body, await readJson(exchange, endpoint.bodyRequired ?? false));
+    const call: Call<unknown> = {
+      services: options.services,
+      api,
+      params,
+      query: new Query(mark < 0 ? "" : target.slice(mark + 1)),
+      body,
+      exchange,
+      get signal() {
+        return exchange.signal;
+      },
+    };
+    const reply = await endpoint.handler(call as Call<never>);
+    if (reply !== undefined) sendReply(exchange, reply);
+    else if (!exchange.responded) throw new Error(`${method} ${endpoint.path} gave no answer`);
+  } catch (error) {
+    sendError(exchange, path, error, options.log);
+  }
+}
+
+function sendReply(exchange: Exchange, reply: Reply): void {
+  if (reply.json !== undefined) {
+    exchange.reply(reply.status, { "Content-Type": "application/json", ...reply.headers }, JSON.stringify(reply.json) + "\n");
+  } else if (reply.text !== undefined) {
+    exchange.reply(reply.status, { "Content-Type": "text/plain; charset=utf-8", ...reply.headers }, reply.text);
+  } else exchange.reply(reply.status, reply.headers ?? {});
+}
+
+function sendError(exchange: Exchange, path: string, error: unknown, log: Logger): void {
+  const { status, message, unexpected } = errorAnswer(error);
+  if (unexpected) log.error(`${exchange.head.method} ${path} failed`, { error, stack: error instanceof Error ? error.stack : undefined });
+  if (exchange.responded) {
+    // too late for a status; the connection breaks off, so that the client sees it
+    if (!unexpected && status !== 499) log.debug(`${exchange.head.method} ${path} broke off`, { error: messageOf(error) });
+    return;
+  }
+  // clients below 1.24 print errors as they come
+  if (/^\/v1\.(\d|1\d|2[0-3])\//.test(path)) exchange.reply(status, { "Content-Type": "text/plain; charset=utf-8" }, message + "\n");
+  else exchange.reply(status, { "Content-Type": "application/json" }, JSON.stringify({ message }) + "\n");
+}
+
+/** The request's JSON, with dockerd's checks and texts. @throws EngineError invalidArgument */
+async function readJson(exchange: Exchange, required: boolean): Promise<unknown> {
+  const { body, head } = exchange;
+  const type = head.headers["content-type"] ?? "";
+  if (!body.present && !required) {
+    if (type !== "") checkJsonType(type);
+    return {};
+  }
+  if (body.present) checkJsonType(type);
+  const text = (await body.bytes(maxJsonBody)).toString("utf8").trim();
+  if (text === "") {
+    // an empty chunked body
+    throw invalidArgument("invalid JSON: got EOF while reading request body");
+  }
+  try {
+    return JSON.parse(text) ?? {};
+  } catch (error) {
+    throw invalidArgument(hasTrailingContent(text) ? "unexpected content after JSON" : `invalid JSON: ${messageOf(error)}`, error);
+  }
+}
+
+function checkJsonType(header: string): void {
+  const type = header.split(";", 1)[0]!.trim().toLowerCase();
+  if (type === "") throw invalidArgument("malformed Content-Type header (): mime: no media type");
+  if (type !== "application/json") throw invalidArgument(`unsupported Content-Type header (${header}): must be 'application/json'`);
+}
+
+/** Is there a whole JSON object, and then something else? */
+function hasTrailingContent(text: string): boolean {
+  if (!text.startsWith("{")) return false;
+  let depth = 0;
+  let quoted = false;
+  for (let at = 0; at < text.length; at++) {
+    const char = text[at];
+    if (quoted) {
+      if (char === "\\") at++;
+      else if (char === '"') quoted = false;
+    } else if (char === '"') quoted = true;
+    else if (char === "{" || char === "[") depth++;
+    else if (char === "}" || char === "]") depth--;
+    if (depth === 0 && !quoted) return at < text.length - 1;
+  }
+  return false;
+}

@@ -1,0 +1,157 @@
+import type { Containers } from "../containers/types.ts";
+import type { Paths } from "../daemon/paths.ts";
+import type { Images } from "../images/types.ts";
+import type { Logger } from "../lib/log.ts";
+import { apiVersion, minApiVersion, version } from "../lib/version.ts";
+import type { Networks } from "../networks/types.ts";
+import type { Runtimes } from "../runtime/types.ts";
+import type { Store } from "../store/store.ts";
+import type { Volumes } from "../volumes/types.ts";
+import { engineId, hostFacts, readMemTotal } from "./host.ts";
+import type { System, SystemInfo, VersionInfo } from "./types.ts";
+
+export interface SystemDeps {
+  store: Store;
+  images: Images;
+  containers: Containers;
+  networks: Networks;
+  volumes: Volumes;
+  runtime: Runtimes;
+  paths: Paths;
+  log: Logger;
+  options: SystemOptions;
+}
+
+/** The settings that `/info` shows. */
+export interface SystemOptions {
+  debug: boolean;
+  labels: readonly string[];
+  logDriver: string;
+  liveRestore: boolean;
+  iptables: boolean;
+  insecureRegistries: readonly string[];
+  registryMirrors: readonly string[];
+  defaultAddressPools: readonly { base: string; size: number }[];
+}
+
+/** Answers `/info` and `/version`. Facts about the host are read once. */
+export function createSystem(deps: SystemDeps): System {
+  const facts = hostFacts(deps.paths.dataRoot, deps.runtime.cgroups);
+  const id = engineId(deps.store);
+  return {
+    info: async () => ({
+      ID: id,
+      ...counts(deps),
+      Driver: "overlay2",
+      DriverStatus: [
+        ["Backing Filesystem", facts.backingFileSystem],
+        ["Supports d_type", "true"],
+        ["Using metacopy", "false"],
+        ["Native Overlay Diff", "true"],
+        ["userxattr", "false"],
+      ],
+      SystemStatus: null,
+      Plugins: { Volume: ["local"], Network: ["bridge", "host", "null"], Authorization: null, Log: ["json-file", "local", "none"] },
+      ...facts.limits,
+      BridgeNfIptables: false,
+      BridgeNfIp6tables: false,
+      Debug: deps.options.debug,
+      NFd: 0,
+      NGoroutines: 0,
+      NEventsListener: 0,
+      SystemTime: new Date().toISOString(),
+      LoggingDriver: deps.options.logDriver,
+      CgroupDriver: "cgroupfs",
+      CgroupVersion: String(deps.runtime.cgroups.version),
+      KernelVersion: facts.kernelVersion,
+      OperatingSystem: facts.operatingSystem,
+      OSVersion: facts.osVersion,
+      OSType: "linux",
+      Architecture: facts.machine,
+      IndexServerAddress: "https://index.docker.io/v1/",
+      RegistryConfig: registryConfig(deps.options),
+      NCPU: navigator.hardwareConcurrency,
+      MemTotal: readMemTotal(),
+      GenericResources: null,
+      DockerRootDir: deps.paths.dataRoot,
+      HttpProxy: process.env.HTTP_PROXY ?? "",
+      HttpsProxy: process.env.HTTPS_PROXY ?? "",
+      NoProxy: process.env.NO_PROXY ?? "",
+      Name: facts.hostname,
+      Labels: deps.options.labels,
+      ExperimentalBuild: false,
+      ServerVersion: version,
+      ...runtimes(deps.runtime),
+      Swarm: { NodeID: "", NodeAddr: "", LocalNodeState: "inactive", ControlAvailable: false, Error: "", RemoteManagers: null },
+      LiveRestoreEnabled: deps.options.liveRestore,
+      Isolation: "",
+      InitBinary: "",
+      ContainerdCommit: { ID: "", Expected: "" },
+      RuncCommit: { ID: "", Expected: "" },
+      InitCommit: { ID: "", Expected: "" },
+      SecurityOptions: facts.securityOptions,
+      ProductLicense: "",
+      DefaultAddressPools: deps.options.defaultAddressPools.map(({ base, size }) => ({ Base: base, Size: size })),
+      FirewallBackend: { Driver: deps.options.iptables ? "nftables" : "none" },
+      CDISpecDirs: [],
+      Warnings: [...facts.warnings, ...deps.runtime.warnings],
+    }),
+    version: () => versionInfo(facts.kernelVersion, facts.dockerArch),
+  };
+}
+
+function counts({ containers, images }: SystemDeps): SystemInfo {
+  const all = containers.list({ all: true });
+  const running = all.filter(({ state }) => state.status === "running" || state.status === "restarting").length;
+  const paused = all.filter(({ state }) => state.status === "paused").length;
+  return {
+    Containers: all.length,
+    ContainersRunning: running,
+    ContainersPaused: paused,
+    ContainersStopped: all.length - running - paused,
+    Images: images.list({ all: true }).length,
+  };
+}
+
+/** Clients look for `runc`: it is a name of the default runtime. */
+function runtimes(runtime: Runtimes): SystemInfo {
+  const known = Object.fromEntries([...runtime.available].map(([name, { path }]) => [name, { path, status: {} }]));
+  const fallback = runtime.available.get(runtime.defaultName);
+  return {
+    Runtimes: { ...(fallback === undefined ? {} : { runc: { path: fallback.path, status: {} } }), ...known },
+    DefaultRuntime: runtime.defaultName,
+  };
+}
+
+function registryConfig({ insecureRegistries, registryMirrors }: SystemOptions): SystemInfo {
+  const cidrs = insecureRegistries.filter((registry) => registry.includes("/"));
+  const hosts = insecureRegistries.filter((registry) => !registry.includes("/"));
+  const mirrors = registryMirrors.map((mirror) => (mirror.endsWith("/") ? mirror : `${mirror}/`));
+  return {
+    AllowNondistributableArtifactsCIDRs: null,
+    AllowNondistributableArtifactsHostnames: null,
+    InsecureRegistryCIDRs: ["::1/128", "127.0.0.0/8", ...cidrs],
+    IndexConfigs: {
+      "docker.io": { Name: "docker.io", Mirrors: mirrors, Secure: true, Official: true },
+      ...Object.fromEntries(hosts.map((host) => [host, { Name: host, Mirrors: [], Secure: false, Official: false }])),
+    },
+    Mirrors: mirrors,
+  };
+}
+
+function versionInfo(kernelVersion: string, arch: string): VersionInfo {
+  const details = { ApiVersion: apiVersion, MinAPIVersion: minApiVersion, Os: "linux", Arch: arch, KernelVersion: kernelVersion, Experimental: "false" };
+  return {
+    Platform: { Name: "Berth" },
+    Components: [{ Name: "Engine", Version: version, Details: { ...details, GitCommit: "", GoVersion: "", BuildTime: "" } }],
+    Version: version,
+    ApiVersion: apiVersion,
+    MinAPIVersion: minApiVersion,
+    GitCommit: "",
+    GoVersion: "",
+    Os: "linux",
+    Arch: arch,
+    KernelVersion: kernelVersion,
+    BuildTime: "",
+  };
+}
