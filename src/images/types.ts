@@ -1,6 +1,12 @@
+import type { ContentStore } from "../content/types.ts";
+import type { RegistryClient } from "../distribution/types.ts";
+import type { Events } from "../events/types.ts";
+import type { Logger } from "../lib/log.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Descriptor, HistoryEntry, ImageConfig } from "../oci/image.ts";
-import type { SnapshotId } from "../snapshots/types.ts";
+import type { Reference } from "../oci/reference.ts";
+import type { SnapshotId, Snapshots } from "../snapshots/types.ts";
+import type { Store } from "../store/store.ts";
 
 export interface ImageRecord {
   /** Digest of the config blob. */
@@ -65,7 +71,12 @@ export interface Images {
   /** By name, digest reference, id or unique id prefix. @throws EngineError notFound (`No such image: x:latest`), invalidArgument, conflict (ambiguous prefix) */
   resolve(reference: string, options?: { platform?: string }): ImageRecord;
   list(options?: ImageListOptions): ImageRecord[];
-  pull(reference: string, options: { auth?: RegistryAuth; platform?: string; onProgress: ProgressSink; signal?: AbortSignal }): Promise<ImageRecord>;
+  /** A reference without tag and digest means `latest`, or with `allTags` every tag of the repository (the last one's image is returned). */
+  pull(
+    reference: string,
+    options: { auth?: RegistryAuth; platform?: string; allTags?: boolean; onProgress: ProgressSink; signal?: AbortSignal },
+  ): Promise<ImageRecord>;
+  /** A reference without tag means every tag of the repository that is here. */
   push(reference: string, options: { auth?: RegistryAuth; onProgress: ProgressSink; signal?: AbortSignal }): Promise<void>;
   /** @throws EngineError invalidArgument for a bad target, notFound for the source */
   tag(source: string, target: string): void;
@@ -95,4 +106,42 @@ export interface Images {
   lease(image: ImageRecord): Disposable;
   /** Bytes of all unpacked layers, each once. */
   layersSize(): number;
+}
+
+/** An image that is ready to be recorded: its config blob is in the content store, its layers are unpacked. */
+export interface NewImage {
+  /** Digest of the config blob. */
+  id: Digest;
+  config: ImageConfig;
+  /** Lowest first. */
+  layers: readonly SnapshotId[];
+  /** The image manifest it came with; its bytes are in the content store. */
+  manifest?: Descriptor;
+  parent?: Digest;
+}
+
+/** Keeps blobs and snapshots from collection until it is disposed: for work whose result no image names yet. */
+export interface Lease extends Disposable {
+  add(resource: Digest | SnapshotId): void;
+}
+
+/** What the verbs of images/ (one file each) work on; made by createImages. */
+export interface ImageContext {
+  readonly store: Store;
+  readonly content: ContentStore;
+  readonly snapshots: Snapshots;
+  readonly registry: RegistryClient;
+  readonly events: Events;
+  readonly log: Logger;
+  byId(id: Digest): ImageRecord | undefined;
+  /** What a normalised reference (with tag or digest) points to. */
+  byReference(reference: Reference): ImageRecord | undefined;
+  /** Tags that are here of a repository, in order. */
+  tagsOf(repository: Reference): Reference[];
+  /**
+   * Records the image if it isn't yet, gives it `manifest` if it has none, and lets each of `references` (normalised, with tag or digest) point to it.
+   * One transaction, no event. A digest reference is also a repository digest.
+   */
+  register(image: NewImage, references?: readonly Reference[]): ImageRecord;
+  lease(): Lease;
 }
