@@ -117,6 +117,7 @@ class FileIngest implements Ingest {
   readonly #hasher = new Bun.CryptoHasher("sha256");
   #written = 0;
   #open = true;
+  #committed = false;
 
   constructor(options: { path: string; file: FileHandle; fileOf: (digest: Digest) => string; record: (digest: Digest, size: number) => void }) {
     this.#path = options.path;
@@ -165,6 +166,7 @@ class FileIngest implements Ingest {
     } catch (error) {
       throw writeError(`storing blob ${digest}`, error);
     }
+    this.#committed = true;
     this.#record(digest, size);
     return { digest, size };
   }
@@ -184,8 +186,7 @@ class FileIngest implements Ingest {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    if (!this.#open) return;
     await this.#close();
-    await rm(this.#path, { force: true });
+    if (!this.#committed) await rm(this.#path, { force: true });
   }
 }

@@ -1,6 +1,6 @@
 import type { Digest } from "../oci/digest.ts";
 
-/** At most 6 characters of [0-9a-z]: mount options end at one page, so that lowers are named relative to the snapshots folder, into which berthd changes. */
+/** At most 6 characters of [0-9a-z]: mount options end at one page, so that lowers are named relative to the snapshots folder, into which `mount` changes. */
 export type SnapshotId = string & { readonly __snapshot: true };
 
 export type ChangeKind = "modify" | "add" | "delete";
@@ -17,22 +17,25 @@ export interface UnpackResult {
 }
 
 /**
- * Layers and writable directories as overlay directories: `<root>/<id>/fs` (the tree) and, for writable ones, `<root>/<id>/work`.
- * Rows come first (intent, files, ready), so that whatever a crash leaves is found and removed at start.
+ * Layers and writable directories as overlay directories: `<root>/<id>` (the tree: a mount with 500 lowers has no room for more than the id) and, for
+ * writable ones, `<root>/.work/<id>`. Rows come first (intent, files, ready), so that whatever a crash leaves is found and removed at start.
  */
 export interface Snapshots {
   readonly root: string;
+  /** Absolute path of the tree. For a view of several layers, mount. */
+  path(id: SnapshotId): string;
   /** The snapshot that holds `diffId` on top of `parents` (chain of diff ids, lowest first), if it is unpacked. */
   find(parents: readonly Digest[], diffId: Digest): SnapshotId | undefined;
   /**
    * Unpacks one layer (gzip, zstd or plain tar, told by its first bytes) in a Worker. Never leaves its root.
-   * `parents` are the snapshots under it, lowest first, for layers that lean on them.
+   * `parentIds` (diff ids) and `parents` (snapshots) are what is under it, lowest first, for layers that lean on them. Where the snapshots aren't there
+   * yet, because they unpack at the same time, give a promise: it is awaited only by a layer that needs it, and only where `source` is a path.
    * @throws EngineError invalidArgument for a bad archive, or where the tar's digest isn't `expect`.
    */
   unpack(options: {
     source: string | ReadableStream<Uint8Array>;
     parentIds: readonly Digest[];
-    parents: readonly SnapshotId[];
+    parents: readonly SnapshotId[] | Promise<readonly SnapshotId[]>;
     expect?: Digest;
     onProgress?: (bytes: number) => void;
     signal?: AbortSignal;
@@ -47,17 +50,31 @@ export interface Snapshots {
   mount(options: { target: string; layers: readonly SnapshotId[]; upper?: SnapshotId; volatile?: boolean }): void;
   /** Unmounts; `lazy` detaches at once. Runs in a Worker when it may sync a lot. No error where nothing is mounted. */
   unmount(target: string, options?: { lazy?: boolean }): Promise<void>;
-  /** Turns the active snapshot into a layer without a diff id yet (`work` goes). */
+  /** Turns the active snapshot, unmounted, into a layer without a diff id yet (its work directory goes). */
   commit(id: SnapshotId): Promise<void>;
-  /** Names the layer: called when its tar has been made and its diff id is known. */
-  setLayerKey(id: SnapshotId, key: Digest): void;
+  /**
+   * The diff id of a layer, found by making its tar (deterministic, not kept) where it isn't known, after its files have been synced. Where the same
+   * layer was here already, `snapshot` is that one and `id` is removed.
+   */
+  identify(id: SnapshotId, options?: { signal?: AbortSignal }): Promise<UnpackResult & { snapshot: SnapshotId }>;
+  /** The diff id, if it is known. */
+  diffIdOf(id: SnapshotId): Digest | undefined;
+  /** Bytes of the layer's uncompressed tar, known for layers that were unpacked or identified. */
+  tarSize(diffId: Digest): number | undefined;
   /** Tar of the changes that `id` makes (whiteouts in OCI form), made in a Worker. */
   diffTar(id: SnapshotId, options?: { signal?: AbortSignal }): ReadableStream<Uint8Array>;
   /** Changes of an active snapshot as `docker diff` shows them; the init layer's paths are left out. */
   changes(id: SnapshotId, layers: readonly SnapshotId[]): Promise<Change[]>;
+  /** Bytes of the files in it: recorded for layers, counted for active ones. */
   usage(id: SnapshotId): Promise<number>;
-  /** Marks deleting, removes the files in the background, then the row. */
+  /** Marks deleting and moves the tree aside; the files go in the background, then the row. No error where it is gone. */
   remove(id: SnapshotId): Promise<void>;
+  /** Layers that active snapshots stand on. */
+  layersInUse(): Set<SnapshotId>;
+  /** Layers (not active ones, not init layers) that are ready. */
+  layers(): { id: SnapshotId; size: number }[];
+  /** Resolves when all removals begun so far are done: for shutdown and tests. */
+  settled(): Promise<void>;
   /** At start: clears `intent` and `deleting` rows and directories without a row. */
   restore(): Promise<void>;
 }

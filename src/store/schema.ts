@@ -18,8 +18,8 @@ CREATE TABLE leases (id TEXT NOT NULL, resource TEXT NOT NULL, PRIMARY KEY (id, 
 -- snapshots: short ids (at most 6 characters), kind layer | active | init; state intent | ready | deleting
 -- layers: of an active one, the JSON array of what it stands on, which keeps those; lists_root: the layer's tar names its root directory, whose mode then counts
 CREATE TABLE snapshots (id TEXT PRIMARY KEY, kind TEXT NOT NULL, state TEXT NOT NULL, size INTEGER NOT NULL DEFAULT 0, created INTEGER NOT NULL, layers TEXT NOT NULL DEFAULT '[]', lists_root INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
--- key is a diff id (self-contained layer) or a chain id (a layer that leans on its parents)
-CREATE TABLE layer_keys (key TEXT PRIMARY KEY, snapshot TEXT NOT NULL REFERENCES snapshots(id)) WITHOUT ROWID;
+-- key is a diff id (self-contained layer) or chain:<chain id> (a layer that leans on its parents)
+CREATE TABLE layer_keys (key TEXT PRIMARY KEY, snapshot TEXT NOT NULL REFERENCES snapshots(id), diff_id TEXT NOT NULL) WITHOUT ROWID;
 CREATE INDEX layer_keys_snapshot ON layer_keys(snapshot);
 -- the init layer that suits a kind of root (keyed by the modes and owners it repeats)
 CREATE TABLE init_layers (key TEXT PRIMARY KEY, snapshot TEXT NOT NULL REFERENCES snapshots(id)) WITHOUT ROWID;

@@ -1,0 +1,162 @@
+import { cancelled } from "../lib/errors.ts";
+import { endOfArchive, encodeHeader, padding } from "../lib/tar-writer.ts";
+import type { TarEntryType } from "../lib/tar.ts";
+import { closeFd, isDirectory, isWhiteout, O, openAt, readDirectory, readFd, readlinkAt, S, statAt, type Stat } from "../kernel/fs.ts";
+import { getXattrAt, listXattrAt } from "../kernel/xattr.ts";
+import { isOpaque } from "./merged.ts";
+
+const CHUNK = 1 << 18;
+
+export interface PackOptions {
+  /** Descriptor of the tree's root. */
+  root: number;
+  /** Write an entry for the root directory itself. */
+  listRoot: boolean;
+  /** Takes the chunk over; awaited, which is the back-pressure. */
+  emit: (chunk: Uint8Array) => void | Promise<void>;
+  cancelled: () => boolean;
+}
+
+const typeOf: Record<number, TarEntryType | undefined> = {
+  [S.IFREG]: "file",
+  [S.IFDIR]: "directory",
+  [S.IFLNK]: "symlink",
+  [S.IFCHR]: "char",
+  [S.IFBLK]: "block",
+  [S.IFIFO]: "fifo",
+};
+
+/**
+ * The tar of an overlay directory as an OCI layer: whiteouts under their `.wh.` names, hard links within the layer kept, names in byte order, so that
+ * the same tree gives the same bytes. Times are cut to seconds as Docker's and containerd's layers have them. Sockets are left out, as Docker does.
+ * Returns the sum of the files' bytes.
+ */
+export async function packTree(options: PackOptions): Promise<number> {
+  const output = new ChunkedOutput(options.emit);
+  const links = new Map<string, string>();
+  let size = 0;
+
+  const file = async (dir: number, base: string, stat: Stat): Promise<void> => {
+    const fd = openAt(dir, base, O.RDONLY | O.NOFOLLOW | O.NONBLOCK);
+    try {
+      let left = stat.size;
+      while (left > 0) {
+        const buffer = Buffer.allocUnsafeSlow(Math.min(CHUNK, left));
+        const n = readFd(fd, buffer);
+        // The file shrank under our hands (a running container's): zeros keep the archive whole, as GNU tar does.
+        if (n === 0) buffer.fill(0);
+        const bytes = n === 0 ? buffer : buffer.subarray(0, n);
+        await output.write(bytes);
+        left -= bytes.length;
+      }
+      await output.write(padding(stat.size));
+      size += stat.size;
+    } finally {
+      closeFd(fd);
+    }
+  };
+
+  const entry = async (dir: number, base: string, path: string, stat: Stat): Promise<void> => {
+    const type = typeOf[stat.mode & S.IFMT];
+    if (type === undefined) return;
+    const header = {
+      name: path,
+      mode: stat.mode & 0o7777,
+      uid: stat.uid,
+      gid: stat.gid,
+      mtime: { seconds: stat.mtimeSeconds, nanoseconds: 0 },
+      xattrs: xattrsOf(dir, base),
+    };
+    if (type !== "directory" && stat.nlink > 1) {
+      const key = `${stat.devMajor}:${stat.devMinor}:${stat.ino}`;
+      const first = links.get(key);
+      if (first !== undefined) return await output.write(encodeHeader({ ...header, type: "hardlink", linkName: first, xattrs: new Map() }));
+      links.set(key, path);
+    }
+    const linkName = type === "symlink" ? readlinkAt(dir, base) : "";
+    await output.write(encodeHeader({ ...header, type, linkName, size: stat.size, major: stat.rdevMajor, minor: stat.rdevMinor }));
+    if (type === "file") await file(dir, base, stat);
+  };
+
+  const whiteout = (name: string): Promise<void> => output.write(encodeHeader({ name, type: "file", mode: 0 }));
+
+  // One level: the names still to come. The descriptor stays open while the walk is below it.
+  const levels: { fd: number; path: string; names: string[] }[] = [];
+  const enter = (fd: number, path: string): void => {
+    levels.push({ fd, path, names: [...readDirectory(fd)].sort(byteOrder).reverse() });
+  };
+  try {
+    enter(openAt(options.root, ".", O.RDONLY | O.DIRECTORY), "");
+    if (options.listRoot) await entry(options.root, ".", "./", statAt(options.root, "")!);
+    for (let level = levels.at(-1); level !== undefined; level = levels.at(-1)) {
+      if (options.cancelled()) throw cancelled("packing a layer was cancelled");
+      const name = level.names.pop();
+      if (name === undefined) {
+        levels.pop();
+        closeFd(level.fd);
+        continue;
+      }
+      const stat = statAt(level.fd, name);
+      if (stat === undefined) continue;
+      const path = level.path + name;
+      if (isWhiteout(stat)) {
+        await whiteout(`${level.path}.wh.${name}`);
+        continue;
+      }
+      await entry(level.fd, name, path, stat);
+      if (!isDirectory(stat)) continue;
+      if (isOpaque(level.fd, name)) await whiteout(`${path}/.wh..wh..opq`);
+      enter(openAt(level.fd, name, O.RDONLY | O.DIRECTORY | O.NOFOLLOW), `${path}/`);
+    }
+    await output.write(endOfArchive);
+    await output.flush();
+    return size;
+  } finally {
+    for (const { fd } of levels) closeFd(fd);
+  }
+}
+
+/** Names hold one character a byte, so this is the order of bytes. */
+function byteOrder(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+/** What a layer carries on: everything but overlayfs's own marks and what the host's security module set. */
+function xattrsOf(dir: number, base: string): ReadonlyMap<string, Uint8Array> {
+  const result = new Map<string, Uint8Array>();
+  for (const key of listXattrAt(dir, base)) {
+    if (key.startsWith("trusted.overlay.") || key.startsWith("user.overlay.") || key === "security.selinux") continue;
+    const value = getXattrAt(dir, base, key);
+    if (value !== undefined) result.set(key, value);
+  }
+  return result;
+}
+
+/** Gathers small writes into chunks of 256 KiB. */
+class ChunkedOutput {
+  readonly #emit: (chunk: Uint8Array) => void | Promise<void>;
+  #buffer = Buffer.allocUnsafeSlow(CHUNK);
+  #length = 0;
+
+  constructor(emit: (chunk: Uint8Array) => void | Promise<void>) {
+    this.#emit = emit;
+  }
+
+  async write(bytes: Uint8Array): Promise<void> {
+    for (let at = 0; at < bytes.length; ) {
+      const take = Math.min(bytes.length - at, CHUNK - this.#length);
+      this.#buffer.set(bytes.subarray(at, at + take), this.#length);
+      this.#length += take;
+      at += take;
+      if (this.#length === CHUNK) await this.flush();
+    }
+  }
+
+  async flush(): Promise<void> {
+    if (this.#length === 0) return;
+    const full = this.#buffer.subarray(0, this.#length);
+    this.#buffer = Buffer.allocUnsafeSlow(CHUNK);
+    this.#length = 0;
+    await this.#emit(full);
+  }
+}

@@ -1,0 +1,49 @@
+import type { ErrorKind } from "../lib/errors.ts";
+import type { Change } from "./types.ts";
+
+/** What snapshots.ts asks of its Workers. All paths are absolute. */
+export type Job =
+  | {
+      op: "unpack";
+      /** An empty directory. */
+      target: string;
+      /** A file, or undefined where the bytes come as `chunk` messages. */
+      source?: string;
+      /** Trees under the layer, lowest first; undefined where they aren't ready: then a layer that leans on them fails with code `leans`. */
+      parents?: string[];
+    }
+  /** Tar of a tree: hashed, and sent as `chunk` replies where `emit`. `sync` writes the tree to the disk first. */
+  | { op: "pack"; tree: string; listRoot: boolean; emit: boolean; sync: boolean }
+  | { op: "changes"; tree: string; parents: string[] }
+  | { op: "size"; tree: string }
+  | { op: "remove"; directory: string; name: string }
+  | { op: "unmount"; target: string; lazy: boolean };
+
+export interface Results {
+  unpack: { diffId: string; tarSize: number; size: number; leans: boolean; listsRoot: boolean };
+  pack: { diffId: string; tarSize: number; size: number };
+  changes: Change[];
+  size: number;
+  remove: undefined;
+  unmount: undefined;
+}
+
+export type Request =
+  | { id: number; type: "start"; job: Job }
+  /** The next bytes for an unpack without a file (undefined: the end; `error`: the source failed). */
+  | { id: number; type: "chunk"; bytes?: Uint8Array; error?: string }
+  /** One `chunk` reply has been consumed. */
+  | { id: number; type: "credit" }
+  | { id: number; type: "cancel" };
+
+export type Response =
+  | { id: number; type: "done"; result: unknown }
+  | { id: number; type: "failed"; kind: ErrorKind; message: string; code?: "leans" }
+  /** Bytes of the source read so far. */
+  | { id: number; type: "progress"; bytes: number }
+  | { id: number; type: "chunk"; bytes: Uint8Array }
+  /** The Worker wants the next `chunk`. */
+  | { id: number; type: "want" };
+
+/** `chunk` replies on their way at most. */
+export const CREDITS = 4;

@@ -1,0 +1,387 @@
+import { EngineError, internal, invalidArgument, unavailable } from "../lib/errors.ts";
+import { cleanParts, textOf, type TarHeader, type TarTime } from "../lib/tar.ts";
+import type { TarHandler } from "../lib/tar-reader.ts";
+import { SysError } from "../kernel/ffi.ts";
+import {
+  chmodAt, chownAt, closeFd, isDirectory, isWhiteout, linkAt, mkdirAt, mknodAt, O, openAt, openAt2, readFd, readlinkAt, RESOLVE, S, statAt, symlinkAt,
+  unlinkAt, utimesAt, writeFd,
+} from "../kernel/fs.ts";
+import { getXattrAt, listXattrAt, OPAQUE, setXattrAt } from "../kernel/xattr.ts";
+import { LeansOnParents } from "./leans.ts";
+import type { Found, MergedView } from "./merged.ts";
+import { removeTreeNow } from "./tree.ts";
+
+/** Image-spec, layer.md, "Whiteouts". */
+const WHITEOUT = ".wh.";
+const OPAQUE_MARKER = ".wh..wh..opq";
+/** Other names of this form are AUFS's own (`.wh..wh.plnk`, `.wh..wh.aufs`): never part of a tree. */
+const AUFS_META = ".wh..wh.";
+
+/** Directories whose time is set at the end are remembered; an archive with more is no layer. */
+const MOST_DIRECTORIES = 1_000_000;
+const CACHED_DIRECTORIES = 128;
+/** As many symlinks as the kernel follows in one path. */
+const MOST_SYMLINKS = 40;
+
+/** What a bad name or a bad archive makes the kernel say. */
+const archiveErrors = new Set(["ENAMETOOLONG", "ENOTDIR", "ELOOP", "EISDIR", "EINVAL", "EXDEV", "EMLINK", "ENOENT", "EEXIST", "EPERM", "ERANGE", "E2BIG"]);
+
+interface Directory {
+  fd: number;
+  /** As the archive names it: the cache's key. */
+  key: string;
+}
+
+/**
+ * Applies the entries of a layer's tar to an empty directory. Every call is relative to a directory opened with RESOLVE_IN_ROOT: no name, symlink or
+ * hard link of the archive reaches anything outside. Synchronous: for a Worker.
+ */
+export class Unpacker implements TarHandler, Disposable {
+  readonly #root: number;
+  readonly #parents: MergedView | undefined;
+  readonly #cache = new Map<string, number>();
+  readonly #times = new Map<string, TarTime>();
+  readonly #copyBuffer = Buffer.allocUnsafeSlow(1 << 18);
+  #file = -1;
+  #entry: { header: TarHeader; directory: Directory; base: string } | undefined;
+
+  /** Sum of the files' bytes. */
+  size = 0;
+  /** The layer needed something of its parents. */
+  leans = false;
+  /** The archive names the root directory itself. */
+  listsRoot = false;
+
+  /** `root`: descriptor of the empty directory. `parents`: merged tree under the layer, or undefined where it isn't there yet. */
+  constructor(root: number, parents: MergedView | undefined) {
+    this.#root = root;
+    this.#parents = parents;
+  }
+
+  entry(header: TarHeader): void {
+    this.#guard(header, () => this.#create(header));
+  }
+
+  data(chunk: Uint8Array): void {
+    if (this.#file < 0) return;
+    this.#guard(this.#entry!.header, () => writeFd(this.#file, chunk));
+  }
+
+  end(): void {
+    if (this.#file < 0) return;
+    const { header, directory, base } = this.#entry!;
+    closeFd(this.#file);
+    this.#file = -1;
+    this.size += header.size;
+    this.#guard(header, () => this.#attributes(header, directory, base));
+  }
+
+  /** After the last entry: the times of directories, which their children's creation changed. */
+  finish(): void {
+    for (const [path, { seconds, nanoseconds }] of this.#times) {
+      try {
+        const fd = path === "" ? openAt(this.#root, ".", O.PATH) : openAt2(this.#root, path, O.PATH | O.NOFOLLOW, RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS);
+        try {
+          // Through /proc, as the empty name with utimensat needs Linux 5.8 and glibc refuses it.
+          utimesAt(fd, ".", seconds, nanoseconds);
+        } finally {
+          closeFd(fd);
+        }
+      } catch (error) {
+        const code = error instanceof SysError ? error.code : "";
+        // Replaced later in the archive.
+        if (code !== "ENOENT" && code !== "ENOTDIR") throw this.#explained(error, path);
+      }
+    }
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#file >= 0) closeFd(this.#file);
+    this.#file = -1;
+    this.#forget();
+  }
+
+  #guard(header: TarHeader, work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      throw this.#explained(error, header.name);
+    }
+  }
+
+  #explained(error: unknown, name: string): Error {
+    if (error instanceof LeansOnParents || error instanceof EngineError) return error;
+    const entry = JSON.stringify(textOf(name).slice(0, 300));
+    if (!(error instanceof SysError)) return internal(`unpacking ${entry}: ${String(error)}`, error);
+    if (error.code === "ENOSPC" || error.code === "EDQUOT") return unavailable(`unpacking ${entry}: no space left on device`, error);
+    if (archiveErrors.has(error.code)) return invalidArgument(`bad layer: entry ${entry}: ${error.message}`, error);
+    return internal(`unpacking ${entry}: ${error.message}`, error);
+  }
+
+  #create(header: TarHeader): void {
+    const parts = cleanParts(header.name);
+    if (parts === undefined) throw invalidArgument(`bad layer: entry ${JSON.stringify(textOf(header.name))} leaves the layer's root`);
+    const base = parts.pop();
+    if (base === undefined) return this.#rootEntry(header);
+    if (base.startsWith(WHITEOUT)) return this.#whiteout(base, parts);
+    const directory = this.#directory(parts);
+    switch (header.type) {
+      case "directory":
+        return this.#makeDirectory(header, directory, base);
+      case "file":
+        this.#replacing(directory, base, () => (this.#file = openAt(directory.fd, base, O.WRONLY | O.CREAT | O.EXCL | O.NOFOLLOW, 0o600)));
+        this.#entry = { header, directory, base };
+        return;
+      case "hardlink":
+        return this.#hardLink(header, directory, base);
+      case "symlink":
+        if (header.linkName === "") throw invalidArgument(`bad layer: symlink ${JSON.stringify(textOf(header.name))} without a target`);
+        this.#replacing(directory, base, () => symlinkAt(header.linkName, directory.fd, base));
+        break;
+      case "char":
+        this.#replacing(directory, base, () => mknodAt(directory.fd, base, S.IFCHR | 0o600, header.major, header.minor));
+        break;
+      case "block":
+        this.#replacing(directory, base, () => mknodAt(directory.fd, base, S.IFBLK | 0o600, header.major, header.minor));
+        break;
+      case "fifo":
+        this.#replacing(directory, base, () => mknodAt(directory.fd, base, S.IFIFO | 0o600));
+        break;
+    }
+    this.#attributes(header, directory, base);
+  }
+
+  #rootEntry(header: TarHeader): void {
+    if (header.type !== "directory") throw invalidArgument(`bad layer: its root is a ${header.type}`);
+    this.listsRoot = true;
+    this.#attributes(header, { fd: this.#root, key: "" }, ".");
+    this.#times.set("", header.mtime);
+  }
+
+  #makeDirectory(header: TarHeader, directory: Directory, base: string): void {
+    let opaque = false;
+    try {
+      mkdirAt(directory.fd, base, 0o700);
+    } catch (error) {
+      if (!(error instanceof SysError) || error.code !== "EEXIST") throw error;
+      const stat = statAt(directory.fd, base)!;
+      if (!isDirectory(stat)) {
+        // After a whiteout of the same name, nothing of the lower directory may shine through.
+        opaque = isWhiteout(stat);
+        this.#clear(directory, base);
+        mkdirAt(directory.fd, base, 0o700);
+      }
+    }
+    if (opaque) setXattrAt(directory.fd, base, OPAQUE, Buffer.from("y"));
+    this.#attributes(header, directory, base);
+    this.#remember(directory.key === "" ? base : `${directory.key}/${base}`, header.mtime);
+  }
+
+  #remember(path: string, time: TarTime): void {
+    this.#times.set(path, time);
+    if (this.#times.size > MOST_DIRECTORIES) throw invalidArgument(`bad layer: more than ${MOST_DIRECTORIES} directories`);
+  }
+
+  #hardLink(header: TarHeader, directory: Directory, base: string): void {
+    const parts = cleanParts(header.linkName);
+    const shown = `hard link ${JSON.stringify(textOf(header.name))} to ${JSON.stringify(textOf(header.linkName))}`;
+    const from = parts?.pop();
+    if (parts === undefined || from === undefined) throw invalidArgument(`bad layer: ${shown} leaves the layer's root`);
+    let source: number;
+    try {
+      source = parts.length === 0 ? openAt(this.#root, ".", O.PATH) : openAt2(this.#root, parts.join("/"), O.PATH | O.DIRECTORY, RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS);
+    } catch (error) {
+      if (!(error instanceof SysError) || (error.code !== "ENOENT" && error.code !== "ENOTDIR")) throw error;
+      return this.#linkToLower([...parts, from], shown, directory, base);
+    }
+    try {
+      const stat = statAt(source, from);
+      if (stat === undefined) return this.#linkToLower([...parts, from], shown, directory, base);
+      if (isDirectory(stat) || isWhiteout(stat)) throw invalidArgument(`bad layer: ${shown}: the target is no file`);
+      const present = statAt(directory.fd, base);
+      // A link of a name to itself would be lost with the name.
+      if (present !== undefined && present.ino === stat.ino && !isDirectory(present)) return;
+      this.#replacing(directory, base, () => linkAt(source, from, directory.fd, base));
+    } finally {
+      closeFd(source);
+    }
+  }
+
+  /** Overlayfs has no links between layers: the lower file is copied up, as a write to it in a container would do. */
+  #linkToLower(parts: string[], shown: string, directory: Directory, base: string): void {
+    const found = this.#lower().lookup(parts);
+    if (found === undefined || isDirectory(found.stat)) throw invalidArgument(`bad layer: ${shown}: there is no such file in it or under it`);
+    const { stat, layer, path } = found;
+    const kind = stat.mode & S.IFMT;
+    if (kind === S.IFREG) {
+      const from = openAt(layer, path, O.RDONLY | O.NOFOLLOW);
+      try {
+        this.#replacing(directory, base, () => (this.#file = openAt(directory.fd, base, O.WRONLY | O.CREAT | O.EXCL | O.NOFOLLOW, 0o600)));
+        for (let n = readFd(from, this.#copyBuffer); n > 0; n = readFd(from, this.#copyBuffer)) writeFd(this.#file, this.#copyBuffer.subarray(0, n));
+        closeFd(this.#file);
+        this.#file = -1;
+      } finally {
+        closeFd(from);
+      }
+      this.size += stat.size;
+    } else if (kind === S.IFLNK) this.#replacing(directory, base, () => symlinkAt(readlinkAt(layer, path), directory.fd, base));
+    else this.#replacing(directory, base, () => mknodAt(directory.fd, base, stat.mode, stat.rdevMajor, stat.rdevMinor));
+    this.#copyAttributes(found, directory, base);
+  }
+
+  #whiteout(base: string, parts: string[]): void {
+    if (base === OPAQUE_MARKER) {
+      if (parts.length === 0) return this.#opaqueRoot();
+      setXattrAt(this.#directory(parts).fd, "", OPAQUE, Buffer.from("y"));
+      return;
+    }
+    if (base.startsWith(AUFS_META)) return;
+    const name = base.slice(WHITEOUT.length);
+    if (name === "" || name === "." || name === "..") throw invalidArgument(`bad layer: whiteout ${JSON.stringify(textOf(base))} names nothing`);
+    const directory = this.#directory(parts);
+    this.#replacing(directory, name, () => mknodAt(directory.fd, name, S.IFCHR, 0, 0));
+  }
+
+  /** Overlayfs merges the roots of layers whatever their xattrs say: each name below is hidden by itself. */
+  #opaqueRoot(): void {
+    for (const name of this.#lower().names([])) if (statAt(this.#root, name) === undefined) mknodAt(this.#root, name, S.IFCHR, 0, 0);
+  }
+
+  /** Owner first, since chown clears setuid and security.capability; then mode, xattrs and time. */
+  #attributes(header: TarHeader, directory: Directory, base: string): void {
+    chownAt(directory.fd, base, header.uid, header.gid);
+    if (header.type !== "symlink") chmodAt(directory.fd, base, header.mode);
+    for (const [key, value] of header.xattrs) this.#xattr(directory.fd, base, key, value);
+    if (header.type !== "directory") utimesAt(directory.fd, base, header.mtime.seconds, header.mtime.nanoseconds);
+  }
+
+  #xattr(fd: number, base: string, key: string, value: Uint8Array): void {
+    // An archive that could set these would steer overlayfs (redirects, metacopy): they aren't part of any tree.
+    if (key.startsWith("trusted.overlay.") || key.startsWith("user.overlay.")) return;
+    try {
+      setXattrAt(fd, base, key, value);
+    } catch (error) {
+      // As Docker does: what this file system or this kind of file can't hold is left out (moby: archive.createTarFile).
+      if (!(error instanceof SysError) || (error.code !== "EOPNOTSUPP" && error.code !== "ENOTSUP" && error.code !== "EPERM")) throw error;
+    }
+  }
+
+  #copyAttributes({ layer, path, stat }: Found, directory: Directory, base: string): void {
+    chownAt(directory.fd, base, stat.uid, stat.gid);
+    if ((stat.mode & S.IFMT) !== S.IFLNK) chmodAt(directory.fd, base, stat.mode & 0o7777);
+    for (const key of listXattrAt(layer, path)) this.#xattr(directory.fd, base, key, getXattrAt(layer, path, key) ?? new Uint8Array());
+    utimesAt(directory.fd, base, stat.mtimeSeconds, stat.mtimeNanoseconds);
+  }
+
+  /** Later entries win: makes room for `base` where `make` finds it taken. */
+  #replacing(directory: Directory, base: string, make: () => void): void {
+    try {
+      make();
+    } catch (error) {
+      if (!(error instanceof SysError) || error.code !== "EEXIST") throw error;
+      this.#clear(directory, base);
+      make();
+    }
+  }
+
+  #clear(directory: Directory, base: string): void {
+    const stat = statAt(directory.fd, base);
+    if (stat === undefined) return;
+    // Cached descriptors may lead through what goes away now; the one in use stays open.
+    this.#forget(directory.fd);
+    if (isDirectory(stat)) {
+      const path = directory.key === "" ? base : `${directory.key}/${base}`;
+      for (const key of this.#times.keys()) if (key === path || key.startsWith(`${path}/`)) this.#times.delete(key);
+      removeTreeNow(directory.fd, base);
+    } else unlinkAt(directory.fd, base);
+  }
+
+  #forget(except = -1): void {
+    for (const [key, fd] of this.#cache) {
+      if (fd === except) continue;
+      closeFd(fd);
+      this.#cache.delete(key);
+    }
+  }
+
+  #lower(): MergedView {
+    this.leans = true;
+    if (this.#parents === undefined) throw new LeansOnParents();
+    return this.#parents;
+  }
+
+  /** The directory at `parts`, symlinks followed within the root; ancestors that the archive doesn't list are made as the parents have them. */
+  #directory(parts: string[]): Directory {
+    if (parts.length === 0) return { fd: this.#root, key: "" };
+    const key = parts.join("/");
+    const cached = this.#cache.get(key);
+    if (cached !== undefined) {
+      this.#cache.delete(key);
+      this.#cache.set(key, cached);
+      return { fd: cached, key };
+    }
+    let fd: number;
+    try {
+      fd = openAt2(this.#root, key, O.PATH | O.DIRECTORY, RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS);
+    } catch (error) {
+      if (!(error instanceof SysError) || (error.code !== "ENOENT" && error.code !== "ENOTDIR")) throw error;
+      fd = openAt(this.#root, this.#makeAncestors(parts).join("/"), O.PATH | O.DIRECTORY | O.NOFOLLOW);
+    }
+    if (this.#cache.size >= CACHED_DIRECTORIES) {
+      const [oldest, old] = this.#cache.entries().next().value!;
+      closeFd(old);
+      this.#cache.delete(oldest);
+    }
+    this.#cache.set(key, fd);
+    return { fd, key };
+  }
+
+  /** Walks part by part, resolving symlinks itself (this layer's, then the parents'), and returns the path without any. */
+  #makeAncestors(parts: string[]): string[] {
+    const queue = [...parts];
+    let here: string[] = [];
+    let followed = 0;
+    const follow = (target: string): void => {
+      if (++followed > MOST_SYMLINKS) throw new SysError("openat2", 40, textOf(parts.join("/")));
+      if (target.startsWith("/")) here = [];
+      queue.unshift(...target.split("/"));
+    };
+    for (let part = queue.shift(); part !== undefined; part = queue.shift()) {
+      if (part === "" || part === ".") continue;
+      if (part === "..") {
+        here.pop();
+        continue;
+      }
+      const path = [...here, part];
+      const stat = statAt(this.#root, path.join("/"));
+      if (stat === undefined) {
+        const found = this.#lower().lookup(path);
+        if (found !== undefined && (found.stat.mode & S.IFMT) === S.IFLNK) {
+          follow(readlinkAt(found.layer, found.path));
+          continue;
+        }
+        this.#implicitDirectory(path, found !== undefined && isDirectory(found.stat) ? found : undefined);
+      } else if ((stat.mode & S.IFMT) === S.IFLNK) {
+        follow(readlinkAt(this.#root, path.join("/")));
+        continue;
+      } else if (isWhiteout(stat)) {
+        unlinkAt(this.#root, path.join("/"));
+        this.#implicitDirectory(path, undefined);
+        setXattrAt(this.#root, path.join("/"), OPAQUE, Buffer.from("y"));
+      } else if (!isDirectory(stat)) throw new SysError("openat2", 20, textOf(path.join("/")));
+      here = path;
+    }
+    return here.length === 0 ? ["."] : here;
+  }
+
+  #implicitDirectory(path: string[], lower: Found | undefined): void {
+    const name = path.join("/");
+    mkdirAt(this.#root, name, 0o755);
+    if (lower === undefined) {
+      chmodAt(this.#root, name, 0o755);
+      return;
+    }
+    this.#copyAttributes(lower, { fd: this.#root, key: "" }, name);
+    this.#remember(name, { seconds: lower.stat.mtimeSeconds, nanoseconds: lower.stat.mtimeNanoseconds });
+  }
+}

@@ -1,0 +1,126 @@
+import { cancelled, EngineError, internal, messageOf } from "../lib/errors.ts";
+import { startWorker, type WorkerHandle } from "../lib/worker.ts";
+import { LeansOnParents } from "./leans.ts";
+import type { Job, Request, Response, Results } from "./protocol.ts";
+
+/** Two unpack at once at most: more gained nothing on the machines measured (reference: bun.md, section 5). */
+const UNPACKERS = 2;
+
+export interface JobOptions {
+  signal?: AbortSignal;
+  onProgress?: (bytes: number) => void;
+  /** Bytes for an unpack without a file. */
+  input?: ReadableStream<Uint8Array>;
+  /** Takes the chunks of a pack; call `credit` once each has been consumed. */
+  onChunk?: (bytes: Uint8Array, credit: () => void) => void;
+}
+
+interface Member {
+  handle: WorkerHandle<Request, Response>;
+  jobs: Map<number, { receive: (message: Response) => void; fail: (error: Error) => void }>;
+}
+
+/** The Workers behind a snapshots store, each started with the first need for it. */
+export interface SnapshotWorkers extends Disposable {
+  run<J extends Job>(job: J, options?: JobOptions): Promise<Results[J["op"]]>;
+}
+
+export function createSnapshotWorkers(): SnapshotWorkers {
+  const unpackers: (Member | undefined)[] = Array.from({ length: UNPACKERS });
+  let keeper: Member | undefined;
+  let nextId = 0;
+  let unpacking = 0;
+  const queue: (() => void)[] = [];
+
+  const start = (drop: () => void): Member => {
+    const handle = startWorker<Request, Response>(new URL("./snapshots.worker.ts", import.meta.url));
+    const jobs: Member["jobs"] = new Map();
+    handle.onMessage((message) => jobs.get(message.id)?.receive(message));
+    handle.onError((error) => {
+      drop();
+      for (const job of jobs.values()) job.fail(error);
+      jobs.clear();
+    });
+    return { handle, jobs };
+  };
+  // Small jobs have a Worker of their own, so that an unmount never waits for a layer.
+  const small = (): Member => (keeper ??= start(() => (keeper = undefined)));
+  const large = (): Member => {
+    for (const [i, member] of unpackers.entries()) {
+      if (member === undefined) return (unpackers[i] = start(() => (unpackers[i] = undefined)));
+      if (member.jobs.size === 0) return member;
+    }
+    return unpackers.reduce((least, member) => (member!.jobs.size < least!.jobs.size ? member : least))!;
+  };
+
+  const dispatch = <J extends Job>(member: Member, job: J, options: JobOptions): Promise<Results[J["op"]]> => {
+    const id = ++nextId;
+    const { promise, resolve, reject } = Promise.withResolvers<Results[J["op"]]>();
+    const input = options.input?.getReader();
+    const feed = async (): Promise<void> => {
+      try {
+        const step = await input!.read();
+        member.handle.post(step.done ? { id, type: "chunk" } : { id, type: "chunk", bytes: step.value });
+      } catch (error) {
+        member.handle.post({ id, type: "chunk", error: messageOf(error) });
+      }
+    };
+    const abort = (): void => member.handle.post({ id, type: "cancel" });
+    const finish = (): void => {
+      member.jobs.delete(id);
+      options.signal?.removeEventListener("abort", abort);
+    };
+    member.jobs.set(id, {
+      fail: (error) => {
+        finish();
+        void input?.cancel(error).catch(() => {});
+        reject(internal(`a Worker failed: ${error.message}`, error));
+      },
+      receive: (message) => {
+        switch (message.type) {
+          case "progress":
+            return options.onProgress?.(message.bytes);
+          case "want":
+            return void feed();
+          case "chunk":
+            return options.onChunk?.(message.bytes, () => member.handle.post({ id, type: "credit" }));
+          case "done":
+            finish();
+            return resolve(message.result as Results[J["op"]]);
+          case "failed": {
+            finish();
+            const error = message.code === "leans" ? new LeansOnParents() : new EngineError(message.kind, message.message);
+            // The client may go on sending: nobody reads it any more.
+            void input?.cancel(error).catch(() => {});
+            return reject(error);
+          }
+        }
+      },
+    });
+    options.signal?.addEventListener("abort", abort);
+    member.handle.post({ id, type: "start", job });
+    if (options.signal?.aborted === true) abort();
+    return promise;
+  };
+
+  return {
+    run: async (job, options = {}) => {
+      if (options.signal?.aborted === true) throw cancelled(`${job.op} was cancelled`);
+      if (job.op !== "unpack") return await dispatch(job.op === "pack" ? large() : small(), job, options);
+      if (unpacking >= UNPACKERS) await new Promise<void>((resolve) => queue.push(resolve));
+      else unpacking++;
+      try {
+        return await dispatch(large(), job, options);
+      } finally {
+        const next = queue.shift();
+        if (next === undefined) unpacking--;
+        else next();
+      }
+    },
+    [Symbol.dispose]: () => {
+      for (const member of [keeper, ...unpackers]) member?.handle[Symbol.dispose]();
+      keeper = undefined;
+      unpackers.fill(undefined);
+    },
+  };
+}
