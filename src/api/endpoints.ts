@@ -1,4 +1,5 @@
 import type { Endpoint } from "./endpoint.ts";
+import { attachContainer } from "./containers/attach.ts";
 import { createContainer } from "./containers/create.ts";
 import { inspectContainer } from "./containers/inspect.ts";
 import {
@@ -13,7 +14,12 @@ import {
   updateContainer,
 } from "./containers/lifecycle.ts";
 import { listContainers } from "./containers/list.ts";
+import { containerLogs } from "./containers/logs.ts";
+import { containerChanges, pruneContainers, resizeContainer, topContainer } from "./containers/look.ts";
 import { waitContainer } from "./containers/wait.ts";
+import { createExec, inspectExec } from "./exec/create.ts";
+import { resizeExec, startExec } from "./exec/start.ts";
+import { events } from "./system/events.ts";
 import { info, version } from "./system/info.ts";
 import { options, ping, pingHead } from "./system/ping.ts";
 
@@ -24,6 +30,7 @@ export const endpoints: readonly Endpoint[] = [
   options,
   info,
   version,
+  events,
 
   listContainers,
   createContainer,
@@ -37,5 +44,16 @@ export const endpoints: readonly Endpoint[] = [
   renameContainer,
   updateContainer,
   waitContainer,
+  attachContainer,
+  resizeContainer,
+  containerLogs,
+  topContainer,
+  containerChanges,
+  pruneContainers,
   deleteContainer,
+
+  createExec,
+  inspectExec,
+  startExec,
+  resizeExec,
 ];

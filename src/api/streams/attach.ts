@@ -1,0 +1,126 @@
+import type { AttachSession } from "../../containers/types.ts";
+import { kindOf, messageOf } from "../../lib/errors.ts";
+import type { StdStream } from "../../logs/types.ts";
+import type { Exchange, Hijacked } from "../http/connection.ts";
+import { DetachScanner } from "./detach-keys.ts";
+import { frame, mediaTypes } from "./frames.ts";
+
+/**
+ * What a client that reads slowly may have waiting for it. Beyond `pauseAt` the container's output isn't read any more where its source can
+ * wait (then the container itself waits, as with Docker: `docker run … | less` loses nothing); where it can't, the client is cut off at `cutAt`.
+ */
+const pauseAt = 4 << 20;
+const resumeAt = 1 << 20;
+const cutAt = 64 << 20;
+
+export interface AttachedOptions {
+  exchange: Exchange;
+  /** Of the answer's head. */
+  contentType: string;
+  tty: boolean;
+  stdin: boolean;
+  stdout: boolean;
+  stderr: boolean;
+  detachKeys: Uint8Array;
+}
+
+/** The head of a hijacked answer. The 101 goes out alone: clients lose what comes in one read with it. */
+export function hijackHead(exchange: Exchange, contentType: string): string {
+  const upgrade = exchange.head.upgrade !== undefined;
+  return upgrade
+    ? `HTTP/1.1 101 UPGRADED\r\nContent-Type: ${contentType}\r\nConnection: Upgrade\r\nUpgrade: tcp`
+    : `HTTP/1.1 200 OK\r\nContent-Type: ${mediaTypes.raw}`;
+}
+
+/** Ties a hijacked connection to a container's or an exec's streams until one side ends. */
+export class AttachedClient {
+  readonly #options: AttachedOptions;
+  readonly #hijacked: Hijacked;
+  readonly #done = Promise.withResolvers<void>();
+  #held: Disposable | undefined;
+  #hold: (() => Disposable) | undefined;
+
+  /** Sends the head. */
+  constructor(options: AttachedOptions) {
+    this.#options = options;
+    this.#hijacked = options.exchange.hijack(hijackHead(options.exchange, options.contentType));
+  }
+
+  /** Runs until the container has ended, the client has gone, or it typed the detach keys. */
+  async run(session: AttachSession): Promise<void> {
+    const { signal } = this.#options.exchange;
+    using _session = session;
+    const source = session.io as { hold?(): Disposable };
+    if (source.hold !== undefined) this.#hold = () => source.hold!();
+    signal.addEventListener("abort", () => this.#done.resolve(), { once: true });
+    if (signal.aborted) this.#done.resolve();
+    this.#readInput(session).catch((error: unknown) => this.#inputFailed(error));
+    session.ended.then(this.#done.resolve, this.#done.resolve);
+    await this.#done.promise;
+    this.#held?.[Symbol.dispose]();
+    this.#hijacked.end();
+  }
+
+  /** Ends the stream with a sentence for the user: too late for a status code. */
+  fail(error: unknown): void {
+    this.output("stdout", Buffer.from(`${messageOf(error)}\r\n`));
+    this.#hijacked.end();
+  }
+
+  end(): void {
+    this.#hijacked.end();
+  }
+
+  /** Waits until the client has taken nearly all. */
+  async drained(): Promise<void> {
+    while (this.#hijacked.buffered > resumeAt && !this.#options.exchange.signal.aborted) await Bun.sleep(5);
+  }
+
+  output(stream: StdStream, chunk: Uint8Array): void {
+    const { tty, stdout, stderr, exchange } = this.#options;
+    if (exchange.signal.aborted || chunk.length === 0 || !(stream === "stdout" ? stdout : stderr)) return;
+    try {
+      const full = this.#hijacked.write(tty ? chunk : frame(stream, chunk));
+      if (full !== undefined && this.#held === undefined && this.#hijacked.buffered > pauseAt) this.#pause(full);
+    } catch (error) {
+      if (kindOf(error) !== "cancelled") throw error;
+      this.#done.resolve();
+    }
+  }
+
+  #pause(drained: Promise<void>): void {
+    if (this.#hold === undefined) {
+      if (this.#hijacked.buffered > cutAt) this.#hijacked.destroy();
+      return;
+    }
+    this.#held = this.#hold();
+    void drained.then(() => this.#release());
+  }
+
+  async #release(): Promise<void> {
+    await this.drained();
+    this.#held?.[Symbol.dispose]();
+    this.#held = undefined;
+  }
+
+  /** Reads to the end also where stdin isn't attached, since that is how the client's leaving is seen. */
+  async #readInput(session: AttachSession): Promise<void> {
+    const { tty, stdin, detachKeys } = this.#options;
+    const scanner = tty && stdin ? new DetachScanner(detachKeys) : undefined;
+    for (let chunk = await this.#hijacked.read(); chunk !== undefined; chunk = await this.#hijacked.read()) {
+      if (!stdin) continue;
+      const { pass, detached } = scanner === undefined ? { pass: chunk, detached: false } : scanner.push(chunk);
+      if (pass.length > 0) await session.io.writeStdin(pass);
+      if (detached) {
+        this.#done.resolve();
+        return;
+      }
+    }
+    if (stdin && !tty) session.io.closeStdin();
+  }
+
+  /** Input that the container doesn't take any more (it has closed stdin, or ended) is the client's loss; output goes on. */
+  #inputFailed(error: unknown): void {
+    if (kindOf(error) === "internal" && !this.#options.exchange.signal.aborted) this.#done.reject(error);
+  }
+}
