@@ -65,6 +65,8 @@ export interface Networks {
   resolve(reference: string): NetworkRecord;
   create(options: Partial<NetworkRecord> & { name: string }): Promise<NetworkRecord>;
   remove(reference: string): Promise<void>;
+  /** Removes networks without endpoints, predefined ones excepted, unless `keep` says otherwise. Returns their names. */
+  prune(keep: (network: NetworkRecord) => boolean): Promise<string[]>;
   endpointsOf(networkId: string): Endpoint[];
   endpointsOfContainer(containerId: string): Endpoint[];
   /** A named network namespace without processes, its `lo` up. Returns its path. */

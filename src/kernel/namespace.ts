@@ -1,0 +1,156 @@
+import { closeSync, openSync, unlinkSync, writeSync } from "node:fs";
+import { FFIType } from "bun:ffi";
+import { cstr, errno, libc, SysError } from "./ffi.ts";
+import { unmount } from "./mount.ts";
+import { AF_NETLINK, SOCK_RAW, socketAddress } from "./socket.ts";
+import { NETLINK_NETFILTER, NETLINK_ROUTE } from "./netlink.ts";
+
+const c = libc({
+  unshare: { args: [FFIType.i32], returns: FFIType.i32 },
+  setns: { args: [FFIType.i32, FFIType.i32], returns: FFIType.i32 },
+  mount: { args: [FFIType.ptr, FFIType.ptr, FFIType.ptr, FFIType.u64_fast, FFIType.ptr], returns: FFIType.i32 },
+  socket: { args: [FFIType.i32, FFIType.i32, FFIType.i32], returns: FFIType.i32 },
+  bind: { args: [FFIType.i32, FFIType.ptr, FFIType.u32], returns: FFIType.i32 },
+  listen: { args: [FFIType.i32, FFIType.i32], returns: FFIType.i32 },
+  open: { args: [FFIType.ptr, FFIType.i32], returns: FFIType.i32 },
+  write: { args: [FFIType.i32, FFIType.ptr, FFIType.u64_fast], returns: FFIType.i64_fast },
+  close: { args: [FFIType.i32], returns: FFIType.i32 },
+});
+
+const CLONE_NEWNET = 0x40000000;
+const MS_BIND = 4096;
+const SOCK_FLAGS = 0o2000000 | 0o4000; // CLOEXEC, NONBLOCK
+const O_WRONLY_CLOEXEC = 1 | 0o2000000;
+
+const ownNamespace = cstr("/proc/thread-self/ns/net");
+const none = cstr("none");
+
+/**
+ * The main thread's visits to other network namespaces.
+ *
+ * A thread that Bun starts while the main thread is away stays in the container's namespace for ever (pool, HTTP client, JIT), and would send the
+ * engine's own traffic from there. So between leaving and coming back only ffi calls run, on buffers made before: no node or Bun API, no await.
+ * Netlink sockets keep the namespace they were opened in, so most work needs no visit but the one that opens the socket.
+ */
+export interface NamespaceDoor extends Disposable {
+  /** A new namespace held by a bind mount on the file `path`, and an open rtnetlink socket into it. @throws SysError */
+  create(path: string): { routeSocket: number };
+  /** A netlink socket inside the namespace that `fd` refers to. @throws SysError */
+  netlinkSocket(fd: number, protocol: "route" | "netfilter"): number;
+  /** UDP and TCP (listening) sockets bound inside to `address`; port 0 lets the kernel choose. @throws SysError */
+  boundSockets(fd: number, address: Uint8Array, ports: { udp: number; tcp: number }): { udp: number; tcp: number };
+  /** Writes /proc/sys files as seen from inside: absent files are passed over. Returns how many were written. @throws SysError on other failures */
+  writeSysctls(fd: number, settings: readonly { path: string; value: string }[]): number;
+}
+
+export function openNamespaceDoor(): NamespaceDoor {
+  const home = openSync("/proc/self/ns/net", "r");
+
+  const leave = (): void => {
+    // staying would send everything from a container's network: better dead, containers live on
+    if (c.setns(home, CLONE_NEWNET) !== 0) process.abort();
+  };
+
+  return {
+    create(path) {
+      closeSync(openSync(path, "wx", 0o444));
+      const target = cstr(path);
+      let call = "unshare";
+      let failed = 0;
+      let routeSocket = -1;
+      if (c.unshare(CLONE_NEWNET) !== 0) failed = errno();
+      else {
+        routeSocket = c.socket(AF_NETLINK, SOCK_RAW | SOCK_FLAGS, NETLINK_ROUTE);
+        if (routeSocket < 0) {
+          failed = errno();
+          call = "socket";
+        } else if (c.mount(ownNamespace, target, none, MS_BIND, none) !== 0) {
+          failed = errno();
+          call = "mount";
+        }
+        leave();
+      }
+      if (failed !== 0) {
+        if (routeSocket >= 0) c.close(routeSocket);
+        unlinkSync(path);
+        throw new SysError(call, failed, `network namespace ${path}`);
+      }
+      return { routeSocket };
+    },
+
+    netlinkSocket(fd, protocol) {
+      const number = protocol === "route" ? NETLINK_ROUTE : NETLINK_NETFILTER;
+      if (c.setns(fd, CLONE_NEWNET) !== 0) throw new SysError("setns", errno());
+      const socket = c.socket(AF_NETLINK, SOCK_RAW | SOCK_FLAGS, number);
+      const failed = socket < 0 ? errno() : 0;
+      leave();
+      if (failed !== 0) throw new SysError("socket", failed, `netlink ${protocol}`);
+      return socket;
+    },
+
+    boundSockets(fd, address, ports) {
+      const family = address.length === 4 ? 2 : 10;
+      const udpName = socketAddress(address, ports.udp);
+      const tcpName = socketAddress(address, ports.tcp);
+      const length = udpName.length;
+      if (c.setns(fd, CLONE_NEWNET) !== 0) throw new SysError("setns", errno());
+      const udp = c.socket(family, 2 | SOCK_FLAGS, 0);
+      const tcp = c.socket(family, 1 | SOCK_FLAGS, 0);
+      let failed = 0;
+      if (udp < 0 || tcp < 0 || c.bind(udp, udpName, length) !== 0 || c.bind(tcp, tcpName, length) !== 0 || c.listen(tcp, 64) !== 0) failed = errno();
+      leave();
+      if (failed !== 0) {
+        if (udp >= 0) c.close(udp);
+        if (tcp >= 0) c.close(tcp);
+        throw new SysError("bind", failed, `${[...address].join(".")} inside a namespace`);
+      }
+      return { udp, tcp };
+    },
+
+    writeSysctls(fd, settings) {
+      const paths = settings.map((s) => cstr(s.path));
+      const values = settings.map((s) => Buffer.from(s.value));
+      const codes = new Int32Array(settings.length);
+      if (c.setns(fd, CLONE_NEWNET) !== 0) throw new SysError("setns", errno());
+      for (let i = 0; i < paths.length; i++) {
+        const file = c.open(paths[i]!, O_WRONLY_CLOEXEC);
+        if (file < 0) codes[i] = errno();
+        else {
+          if (Number(c.write(file, values[i]!, values[i]!.length)) < 0) codes[i] = errno();
+          c.close(file);
+        }
+      }
+      leave();
+      let written = 0;
+      codes.forEach((code, i) => {
+        if (code === 0) written++;
+        else if (code !== 2) throw new SysError("write", code, settings[i]?.path);
+      });
+      return written;
+    },
+
+    [Symbol.dispose]() {
+      closeSync(home);
+    },
+  };
+}
+
+/** Lets a namespace go that only its file holds; links inside it are then torn down by the kernel in the background. Safe to repeat. */
+export function removeNamespaceFile(path: string): void {
+  while (unmount(path, { lazy: true }));
+  try {
+    unlinkSync(path);
+  } catch (error) {
+    if ((error as { code?: string }).code !== "ENOENT") throw error;
+  }
+}
+
+/** Writes a /proc/sys file of the main thread's own namespace. */
+export function writeSysctl(path: string, value: string): void {
+  const fd = openSync(path, "w");
+  try {
+    writeSync(fd, value);
+  } finally {
+    closeSync(fd);
+  }
+}

@@ -1,0 +1,281 @@
+import {
+  attribute,
+  message,
+  nested,
+  NETLINK_ROUTE,
+  type NetlinkMessage,
+  NetlinkSocket,
+  NLM_F_ACK,
+  NLM_F_CREATE,
+  NLM_F_DUMP,
+  NLM_F_EXCL,
+  NLM_F_REPLACE,
+  parseAttributes,
+  text,
+  u8,
+  u32,
+} from "./netlink.ts";
+import { AF_INET, AF_INET6 } from "./socket.ts";
+
+const RTM_NEWLINK = 16;
+const RTM_DELLINK = 17;
+const RTM_GETLINK = 18;
+const RTM_SETLINK = 19;
+const RTM_NEWADDR = 20;
+const RTM_DELADDR = 21;
+const RTM_GETADDR = 22;
+const RTM_NEWROUTE = 24;
+const RTM_GETROUTE = 26;
+
+const IFLA_ADDRESS = 1;
+const IFLA_IFNAME = 3;
+const IFLA_MTU = 4;
+const IFLA_MASTER = 10;
+const IFLA_PROTINFO = 12;
+const IFLA_LINKINFO = 18;
+const IFLA_AF_SPEC = 26;
+const IFLA_NET_NS_FD = 28;
+const IFLA_INFO_KIND = 1;
+const IFLA_INFO_DATA = 2;
+const IFLA_INFO_SLAVE_KIND = 4;
+const IFLA_INFO_SLAVE_DATA = 5;
+const VETH_INFO_PEER = 1;
+const IFLA_INET6_ADDR_GEN_MODE = 8;
+const IN6_ADDR_GEN_MODE_NONE = 1;
+const IFLA_BRPORT_STATE = 1;
+const IFLA_BRPORT_MODE = 4;
+const IFLA_BRPORT_FLUSH = 26;
+const IFLA_BRPORT_ISOLATED = 33;
+const AF_BRIDGE = 7;
+const BR_STATE_DISABLED = 0;
+
+const IFA_ADDRESS = 1;
+const IFA_LOCAL = 2;
+const IFA_BROADCAST = 4;
+const IFA_F_NODAD = 2;
+
+const RTA_DST = 1;
+const RTA_OIF = 4;
+const RTA_GATEWAY = 5;
+const RTA_PRIORITY = 6;
+
+const IFF_UP = 1;
+
+/** struct ifinfomsg. `change` names the flags that `flags` sets. */
+function linkHeader(options: { family?: number; index?: number; flags?: number; change?: number } = {}): Buffer {
+  const header = Buffer.alloc(16);
+  header.writeUInt8(options.family ?? 0, 0);
+  header.writeInt32LE(options.index ?? 0, 4);
+  header.writeUInt32LE(options.flags ?? 0, 8);
+  header.writeUInt32LE(options.change ?? options.flags ?? 0, 12);
+  return header;
+}
+
+const family = (address: Uint8Array): number => (address.length === 4 ? AF_INET : AF_INET6);
+
+/** No link-local address is made, so no duplicate detection and no solicitations. Not taken when a link is created (EAFNOSUPPORT). */
+const noAutomaticAddress = nested(IFLA_AF_SPEC, nested(AF_INET6, u8(IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE)));
+
+export function addBridge(name: string, options: { mac: Uint8Array; mtu?: number }): NetlinkMessage {
+  const parts = [linkHeader(), text(IFLA_IFNAME, name), attribute(IFLA_ADDRESS, options.mac), nested(IFLA_LINKINFO, text(IFLA_INFO_KIND, "bridge"))];
+  if (options.mtu !== undefined) parts.push(u32(IFLA_MTU, options.mtu));
+  return message(`add bridge ${name}`, RTM_NEWLINK, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, ...parts);
+}
+
+export interface VethOptions {
+  host: string;
+  /** Index of the bridge it becomes a port of. */
+  bridge: number;
+  /** An open namespace into which the peer is put at once. */
+  namespace: number;
+  peer: string;
+  mac: Uint8Array;
+  mtu?: number;
+}
+
+/** A veth pair in one message: host end enslaved, the other end born inside the container's namespace under its final name. */
+export function addVeth(o: VethOptions): NetlinkMessage {
+  const mtu = o.mtu === undefined ? [] : [u32(IFLA_MTU, o.mtu)];
+  const peer = [linkHeader(), text(IFLA_IFNAME, o.peer), u32(IFLA_NET_NS_FD, o.namespace), attribute(IFLA_ADDRESS, o.mac), ...mtu];
+  return message(
+    `add veth ${o.host}`,
+    RTM_NEWLINK,
+    NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL,
+    linkHeader(),
+    text(IFLA_IFNAME, o.host),
+    u32(IFLA_MASTER, o.bridge),
+    ...mtu,
+    nested(IFLA_LINKINFO, text(IFLA_INFO_KIND, "veth"), nested(IFLA_INFO_DATA, nested(VETH_INFO_PEER, ...peer))),
+  );
+}
+
+/** Makes a link a port of a bridge. */
+export function setMaster(name: string, bridge: number): NetlinkMessage {
+  return message(`make ${name} a port`, RTM_NEWLINK, NLM_F_ACK, linkHeader(), text(IFLA_IFNAME, name), u32(IFLA_MASTER, bridge));
+}
+
+/** Port options of a bridge's member, by name. Where the kernel has IPv6 it gets no address of its own: a port needs none. */
+export function setBridgePort(name: string, options: { hairpin: boolean; isolated: boolean; ipv6: boolean }): NetlinkMessage {
+  return message(
+    `set bridge port ${name}`,
+    RTM_NEWLINK,
+    NLM_F_ACK,
+    linkHeader(),
+    text(IFLA_IFNAME, name),
+    ...(options.ipv6 ? [noAutomaticAddress] : []),
+    nested(
+      IFLA_LINKINFO,
+      text(IFLA_INFO_SLAVE_KIND, "bridge"),
+      nested(IFLA_INFO_SLAVE_DATA, u8(IFLA_BRPORT_MODE, options.hairpin ? 1 : 0), u8(IFLA_BRPORT_ISOLATED, options.isolated ? 1 : 0)),
+    ),
+  );
+}
+
+/** Shuts a bridge port and forgets what was learnt on it: no packet passes any more, without waiting for RCU as a removal would. */
+export function silenceBridgePort(index: number): NetlinkMessage {
+  return message(
+    `silence bridge port ${index}`,
+    RTM_SETLINK,
+    NLM_F_ACK,
+    linkHeader({ family: AF_BRIDGE, index }),
+    nested(IFLA_PROTINFO, u8(IFLA_BRPORT_STATE, BR_STATE_DISABLED), attribute(IFLA_BRPORT_FLUSH, Buffer.alloc(0))),
+  );
+}
+
+export function setLinkUp(link: { index: number } | { name: string }): NetlinkMessage {
+  const [header, name] = "index" in link ? [linkHeader({ index: link.index, flags: IFF_UP }), []] : [linkHeader({ flags: IFF_UP }), [text(IFLA_IFNAME, link.name)]];
+  return message(`set link ${"index" in link ? link.index : link.name} up`, RTM_SETLINK, NLM_F_ACK, header, ...name);
+}
+
+/** Waits for RCU (7–16 ms for a veth): only for bridges of removed networks and in Workers. */
+export function deleteLink(name: string): NetlinkMessage {
+  return message(`delete link ${name}`, RTM_DELLINK, NLM_F_ACK, linkHeader(), text(IFLA_IFNAME, name));
+}
+
+function addressMessage(type: number, flags: number, index: number, address: Uint8Array, prefixLength: number): NetlinkMessage {
+  const header = Buffer.alloc(8);
+  header.writeUInt8(family(address), 0);
+  header.writeUInt8(prefixLength, 1);
+  header.writeUInt8(address.length === 16 ? IFA_F_NODAD : 0, 2); // duplicate detection would hold the address back for a second
+  header.writeUInt32LE(index, 4);
+  const parts = [header, attribute(IFA_LOCAL, address), attribute(IFA_ADDRESS, address)];
+  if (address.length === 4 && prefixLength < 31) parts.push(attribute(IFA_BROADCAST, broadcast(address, prefixLength)));
+  return message(`address ${[...address].join(".")}/${prefixLength} on link ${index}`, type, flags, ...parts);
+}
+
+function broadcast(address: Uint8Array, prefixLength: number): Uint8Array {
+  return address.map((byte, i) => byte | (0xff >> Math.min(8, Math.max(0, prefixLength - i * 8))));
+}
+
+/** Adds, or leaves as it is, an address of 4 or 16 bytes. */
+export function addAddress(index: number, address: Uint8Array, prefixLength: number): NetlinkMessage {
+  return addressMessage(RTM_NEWADDR, NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE, index, address, prefixLength);
+}
+
+export function deleteAddress(index: number, address: Uint8Array, prefixLength: number): NetlinkMessage {
+  return addressMessage(RTM_DELADDR, NLM_F_ACK, index, address, prefixLength);
+}
+
+/** The default route by `gateway`; the lower the priority, the more it is preferred (0 = the kernel's default). */
+export function addDefaultRoute(index: number, gateway: Uint8Array, priority = 0): NetlinkMessage {
+  const header = Buffer.alloc(12);
+  header.writeUInt8(family(gateway), 0);
+  header.writeUInt8(254, 4); // main table
+  header.writeUInt8(3, 5); // protocol: boot, as ip(8) sets it
+  header.writeUInt8(0, 6); // scope: universe
+  header.writeUInt8(1, 7); // unicast
+  const parts = [header, u32(RTA_OIF, index), attribute(RTA_GATEWAY, gateway)];
+  if (priority > 0) parts.push(u32(RTA_PRIORITY, priority));
+  return message(`default route by link ${index}`, RTM_NEWROUTE, NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE, ...parts);
+}
+
+export interface Link {
+  index: number;
+  name: string;
+  up: boolean;
+  master: number;
+  kind: string;
+  mac: string;
+  mtu: number;
+}
+
+function parseLink(payload: Buffer): Link {
+  const attributes = parseAttributes(payload, 16);
+  const info = attributes.get(IFLA_LINKINFO);
+  const string = (data: Buffer | undefined): string => data?.toString("utf8").replace(/\0.*$/s, "") ?? "";
+  return {
+    index: payload.readInt32LE(4),
+    up: (payload.readUInt32LE(8) & IFF_UP) !== 0,
+    name: string(attributes.get(IFLA_IFNAME)),
+    master: attributes.get(IFLA_MASTER)?.readUInt32LE(0) ?? 0,
+    mtu: attributes.get(IFLA_MTU)?.readUInt32LE(0) ?? 0,
+    mac: attributes.get(IFLA_ADDRESS)?.toString("hex").replace(/(..)(?!$)/g, "$1:") ?? "",
+    kind: info === undefined ? "" : string(parseAttributes(info).get(IFLA_INFO_KIND)),
+  };
+}
+
+/** @throws SysError ENODEV */
+export function getLink(socket: NetlinkSocket, name: string): Link {
+  return parseLink(socket.query(message(`get link ${name}`, RTM_GETLINK, 0, linkHeader(), text(IFLA_IFNAME, name))));
+}
+
+/** The link, or undefined where there is none of that name. */
+export function findLink(socket: NetlinkSocket, name: string): Link | undefined {
+  try {
+    return getLink(socket, name);
+  } catch (error) {
+    if ((error as { code?: string }).code === "ENODEV") return undefined;
+    throw error;
+  }
+}
+
+export function listLinks(socket: NetlinkSocket): Link[] {
+  return socket.dump(message("list links", RTM_GETLINK, NLM_F_DUMP, linkHeader())).map(parseLink);
+}
+
+export interface LinkAddress {
+  index: number;
+  address: Uint8Array;
+  prefixLength: number;
+}
+
+export function listAddresses(socket: NetlinkSocket): LinkAddress[] {
+  return socket.dump(message("list addresses", RTM_GETADDR, NLM_F_DUMP, Buffer.alloc(8))).map((payload) => {
+    const attributes = parseAttributes(payload, 8);
+    return {
+      index: payload.readUInt32LE(4),
+      prefixLength: payload.readUInt8(1),
+      address: Uint8Array.from(attributes.get(IFA_LOCAL) ?? attributes.get(IFA_ADDRESS) ?? []),
+    };
+  });
+}
+
+export interface Route {
+  /** 4 or 16 bytes; all zero for a default route. */
+  destination: Uint8Array;
+  prefixLength: number;
+  /** Index of the outgoing link, 0 where there is none. */
+  link: number;
+  /** 254 main, 255 local. */
+  table: number;
+}
+
+export function listRoutes(socket: NetlinkSocket): Route[] {
+  const result: Route[] = [];
+  for (const payload of socket.dump(message("list routes", RTM_GETROUTE, NLM_F_DUMP, Buffer.alloc(12)))) {
+    const length = payload.readUInt8(0) === AF_INET ? 4 : payload.readUInt8(0) === AF_INET6 ? 16 : 0;
+    if (length === 0) continue;
+    const attributes = parseAttributes(payload, 12);
+    result.push({
+      destination: Uint8Array.from(attributes.get(RTA_DST) ?? Buffer.alloc(length)),
+      prefixLength: payload.readUInt8(1),
+      link: attributes.get(RTA_OIF)?.readUInt32LE(0) ?? 0,
+      table: payload.readUInt8(4),
+    });
+  }
+  return result;
+}
+
+export function openRouteSocket(): NetlinkSocket {
+  return NetlinkSocket.open(NETLINK_ROUTE);
+}

@@ -1,0 +1,147 @@
+import { attribute, message, nested, type NetlinkMessage, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, text, u32be } from "./netlink.ts";
+
+const NFNL_SUBSYS_NFTABLES = 10;
+const NFNL_MSG_BATCH_BEGIN = 0x10;
+const NFNL_MSG_BATCH_END = 0x11;
+const NFPROTO_INET = 1;
+const NFPROTO_IPV4 = 2;
+
+const NFT_MSG_NEWTABLE = 0;
+const NFT_MSG_DELTABLE = 2;
+const NFT_MSG_NEWCHAIN = 3;
+const NFT_MSG_NEWRULE = 6;
+const NFT_MSG_NEWSETELEM = 12;
+const NFT_MSG_DELSETELEM = 14;
+
+const NFTA_LIST_ELEM = 1;
+const NFTA_DATA_VALUE = 1;
+
+/** struct nfgenmsg. */
+function header(family: number, resource = 0): Buffer {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt8(family, 0);
+  bytes.writeUInt16BE(resource, 2);
+  return bytes;
+}
+
+const edge = (type: number): NetlinkMessage => message("batch", type, 0, header(0, NFNL_SUBSYS_NFTABLES));
+
+/** Puts messages between BEGIN and END and asks for an ack of the last: kernels before 6.10 don't acknowledge END. */
+export function batch(messages: NetlinkMessage[]): NetlinkMessage[] {
+  const last = messages.at(-1);
+  if (last === undefined) return [];
+  last.bytes.writeUInt16LE(last.bytes.readUInt16LE(6) | NLM_F_ACK, 6);
+  return [edge(NFNL_MSG_BATCH_BEGIN), ...messages, edge(NFNL_MSG_BATCH_END)];
+}
+
+const subsystem = (type: number): number => (NFNL_SUBSYS_NFTABLES << 8) | type;
+
+/** Parts of a concatenated key or value, each padded to 4 bytes as the kernel keeps them. */
+export function concatenation(...parts: Uint8Array[]): Buffer {
+  return Buffer.concat(parts.map((part) => Buffer.concat([part, Buffer.alloc((4 - (part.length % 4)) % 4)])));
+}
+
+export interface MapElement {
+  key: Uint8Array;
+  /** Absent for a deletion. */
+  value?: Uint8Array;
+}
+
+function elements(label: string, type: number, flags: number, table: string, map: string, list: readonly MapElement[]): NetlinkMessage {
+  const each = list.map((element) =>
+    nested(
+      NFTA_LIST_ELEM,
+      nested(1, attribute(NFTA_DATA_VALUE, element.key)), // NFTA_SET_ELEM_KEY
+      ...(element.value === undefined ? [] : [nested(2, attribute(NFTA_DATA_VALUE, element.value))]), // NFTA_SET_ELEM_DATA
+    ),
+  );
+  return message(`${label} ${map}`, subsystem(type), flags, header(NFPROTO_INET), text(1, table), text(2, map), nested(3, ...each));
+}
+
+/** Elements for a map of an `inet` table. */
+export function addElements(table: string, map: string, list: readonly MapElement[]): NetlinkMessage {
+  return elements("add elements to", NFT_MSG_NEWSETELEM, NLM_F_CREATE, table, map, list);
+}
+
+/** ENOENT when one of them isn't there. */
+export function deleteElements(table: string, map: string, list: readonly MapElement[]): NetlinkMessage {
+  return elements(
+    "delete elements of",
+    NFT_MSG_DELSETELEM,
+    0,
+    table,
+    map,
+    list.map(({ key }) => ({ key })),
+  );
+}
+
+const NFT_REG_1 = 1;
+const NFT_REG_2 = 2;
+
+const expression = (name: string, ...data: Buffer[]): Buffer => nested(1, text(1, name), nested(2, ...data)); // NFTA_LIST_ELEM { NAME, DATA }
+
+/** Compares a register with bytes. */
+const compare = (value: Uint8Array): Buffer => expression("cmp", u32be(1, NFT_REG_1), u32be(2, 0), nested(3, attribute(NFTA_DATA_VALUE, value)));
+
+/** Loads bytes of the network (1) or transport (2) header into register 1. */
+const payload = (base: number, offset: number, length: number): Buffer =>
+  expression("payload", u32be(1, NFT_REG_1), u32be(2, base), u32be(3, offset), u32be(4, length));
+
+const immediate = (register: number, value: Uint8Array): Buffer =>
+  expression("immediate", u32be(1, register), nested(2, attribute(NFTA_DATA_VALUE, value)));
+
+const port = (value: number): Buffer => Buffer.of(value >> 8, value & 0xff);
+
+/** `ip daddr ADDRESS meta l4proto PROTO th dport FROM dnat to ADDRESS:TO` */
+function redirectRule(table: string, chain: string, address: Uint8Array, protocol: number, from: number, to: number): NetlinkMessage {
+  const NFT_META_L4PROTO = 16;
+  const expressions = [
+    payload(1, 16, 4),
+    compare(address),
+    expression("meta", u32be(2, NFT_META_L4PROTO), u32be(1, NFT_REG_1)), // DREG is 1, KEY is 2
+    compare(Uint8Array.of(protocol)),
+    payload(2, 2, 2),
+    compare(port(from)),
+    immediate(NFT_REG_1, address),
+    immediate(NFT_REG_2, port(to)),
+    // TYPE 1 = DNAT (1), FAMILY 2, REG_ADDR_MIN 3, REG_PROTO_MIN 5
+    expression("nat", u32be(1, 1), u32be(2, NFPROTO_IPV4), u32be(3, NFT_REG_1), u32be(5, NFT_REG_2)),
+  ];
+  return message(
+    `rule in ${chain}`,
+    subsystem(NFT_MSG_NEWRULE),
+    NLM_F_CREATE | NLM_F_APPEND,
+    header(NFPROTO_IPV4),
+    text(1, table),
+    text(2, chain),
+    nested(4, ...expressions),
+  );
+}
+
+/**
+ * For inside a container's namespace: what goes to `address` port 53 arrives at our sockets on other ports of it, so that the container may bind
+ * 0.0.0.0:53 itself. A table of the same name is replaced.
+ */
+export function redirectDns(table: string, address: Uint8Array, ports: { udp: number; tcp: number }): NetlinkMessage[] {
+  const NF_INET_LOCAL_OUT = 3;
+  const DSTNAT = -100;
+  const addTable = (): NetlinkMessage => message(`table ${table}`, subsystem(NFT_MSG_NEWTABLE), NLM_F_CREATE, header(NFPROTO_IPV4), text(1, table));
+  const chain = message(
+    "chain dns",
+    subsystem(NFT_MSG_NEWCHAIN),
+    NLM_F_CREATE,
+    header(NFPROTO_IPV4),
+    text(1, table),
+    text(3, "dns"),
+    nested(4, u32be(1, NF_INET_LOCAL_OUT), u32be(2, DSTNAT)),
+    text(7, "nat"),
+  );
+  return batch([
+    addTable(),
+    message(`old table ${table}`, subsystem(NFT_MSG_DELTABLE), 0, header(NFPROTO_IPV4), text(1, table)),
+    addTable(),
+    chain,
+    redirectRule(table, "dns", address, 17, 53, ports.udp),
+    redirectRule(table, "dns", address, 6, 53, ports.tcp),
+  ]);
+}

@@ -1,0 +1,119 @@
+import { FFIType } from "bun:ffi";
+import { addressOf, check, errno, int, libc, stable, SysError } from "./ffi.ts";
+
+const c = libc({
+  socket: { args: [FFIType.i32, FFIType.i32, FFIType.i32], returns: FFIType.i32 },
+  bind: { args: [FFIType.i32, FFIType.ptr, FFIType.u32], returns: FFIType.i32 },
+  listen: { args: [FFIType.i32, FFIType.i32], returns: FFIType.i32 },
+  getsockname: { args: [FFIType.i32, FFIType.ptr, FFIType.ptr], returns: FFIType.i32 },
+  setsockopt: { args: [FFIType.i32, FFIType.i32, FFIType.i32, FFIType.ptr, FFIType.u32], returns: FFIType.i32 },
+  send: { args: [FFIType.i32, FFIType.ptr, FFIType.u64_fast, FFIType.i32], returns: FFIType.i64_fast },
+  recv: { args: [FFIType.i32, FFIType.ptr, FFIType.u64_fast, FFIType.i32], returns: FFIType.i64_fast },
+  close: { args: [FFIType.i32], returns: FFIType.i32 },
+});
+
+export const AF_INET = 2;
+export const AF_INET6 = 10;
+export const AF_NETLINK = 16;
+export const SOCK_STREAM = 1;
+export const SOCK_DGRAM = 2;
+export const SOCK_RAW = 3;
+const SOCK_NONBLOCK = 0o4000;
+const SOCK_CLOEXEC = 0o2000000;
+const MSG_DONTWAIT = 0x40;
+const EAGAIN = 11;
+const EINTR = 4;
+
+const SOL_SOCKET = 1;
+const SO_REUSEADDR = 2;
+const SO_ATTACH_FILTER = 26;
+const IPPROTO_IPV6 = 41;
+const IPV6_V6ONLY = 26;
+
+/** A new non-blocking, close-on-exec socket in the calling thread's network namespace. @throws SysError */
+export function openSocket(family: number, type: number, protocol = 0): number {
+  return check(c.socket(int(family), int(type) | SOCK_CLOEXEC | SOCK_NONBLOCK, int(protocol)), "socket");
+}
+
+export function closeSocket(fd: number): void {
+  check(c.close(int(fd)), "close", `socket ${fd}`);
+}
+
+/** A sockaddr_in or sockaddr_in6 for an address of 4 or 16 bytes. */
+export function socketAddress(address: Uint8Array, port: number): Buffer {
+  if (!Number.isInteger(port) || port < 0 || port > 65535) throw new TypeError(`not a port: ${port}`);
+  const v4 = address.length === 4;
+  if (!v4 && address.length !== 16) throw new TypeError(`not an address: ${address.length} bytes`);
+  const result = Buffer.alloc(v4 ? 16 : 28);
+  result.writeUInt16LE(v4 ? AF_INET : AF_INET6, 0);
+  result.writeUInt16BE(port, 2);
+  result.set(address, v4 ? 4 : 8);
+  return result;
+}
+
+/** setsockopt with an int. @throws SysError */
+export function setOption(fd: number, level: number, option: number, value: number): void {
+  const data = Buffer.alloc(4);
+  data.writeInt32LE(value);
+  check(c.setsockopt(int(fd), int(level), int(option), data, 4), "setsockopt", `${level}/${option}`);
+}
+
+/**
+ * A socket bound to `address`:`port` (0 = the kernel chooses), listening if it is a stream. An IPv6 socket takes IPv6 only, so that both
+ * families can hold one port. @throws SysError, code EADDRINUSE or EADDRNOTAVAIL among others
+ */
+export function bindSocket(type: "tcp" | "udp", address: Uint8Array, port: number): number {
+  const v6 = address.length === 16;
+  const fd = openSocket(v6 ? AF_INET6 : AF_INET, type === "tcp" ? SOCK_STREAM : SOCK_DGRAM);
+  try {
+    if (v6) setOption(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+    // without it, connections in TIME_WAIT from an earlier publication would block the port for a minute
+    if (type === "tcp") setOption(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    const name = socketAddress(address, port);
+    check(c.bind(fd, name, name.length), "bind");
+    if (type === "tcp") check(c.listen(fd, 4096), "listen");
+    return fd;
+  } catch (error) {
+    c.close(fd);
+    throw error;
+  }
+}
+
+/** The port a socket is bound to. @throws SysError */
+export function boundPort(fd: number): number {
+  const name = Buffer.alloc(28);
+  const length = Buffer.alloc(4);
+  length.writeUInt32LE(28);
+  check(c.getsockname(int(fd), name, length), "getsockname");
+  return name.readUInt16BE(2);
+}
+
+/** From now on the kernel drops whatever arrives for this socket: it only keeps its port taken. @throws SysError */
+export function dropAll(fd: number): void {
+  const program = stable(24);
+  program.writeUInt16LE(0x06, 0); // BPF_RET | BPF_K, k = 0: accept no byte
+  program.writeUInt16LE(1, 8); // struct sock_fprog { len; filter* } at 8
+  program.writeBigUInt64LE(BigInt(addressOf(program)), 16);
+  check(c.setsockopt(int(fd), SOL_SOCKET, SO_ATTACH_FILTER, program.subarray(8), 16), "setsockopt", "SO_ATTACH_FILTER");
+}
+
+/** send(2) of the whole buffer as one message. @throws SysError */
+export function sendMessage(fd: number, data: Buffer): void {
+  for (;;) {
+    const sent = Number(c.send(int(fd), data, data.length, 0));
+    if (sent >= 0) return;
+    const code = errno();
+    if (code !== EINTR) throw new SysError("send", code);
+  }
+}
+
+/** One message into `into`; its length, or undefined where none waits. Never blocks. @throws SysError */
+export function receiveMessage(fd: number, into: Buffer): number | undefined {
+  for (;;) {
+    const n = Number(c.recv(int(fd), into, into.length, MSG_DONTWAIT));
+    if (n >= 0) return n;
+    const code = errno();
+    if (code === EAGAIN) return undefined;
+    if (code !== EINTR) throw new SysError("recv", code);
+  }
+}

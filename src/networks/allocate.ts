@@ -1,0 +1,122 @@
+import { EngineError, invalidArgument, messageOf } from "../lib/errors.ts";
+import { type Address, formatAddress, formatMac, macFor, parseAddress, parseMac } from "./address.ts";
+import { type GivenAddress, hasStaticAddress } from "./address-book.ts";
+import { hostInterfaceName } from "./bridge.ts";
+import { parseBridgeOptions } from "./bridge-options.ts";
+import { driverOf, emitNetworkEvent, isPredefined, type NetworkContext } from "./context.ts";
+import { newId } from "./network-config.ts";
+import { parseBindings, type PortTarget } from "./ports.ts";
+import type { StoredEndpoint, StoredNetwork } from "./records.ts";
+import { releaseEndpoint } from "./release.ts";
+import type { ConnectOptions, PublishedPort } from "./types.ts";
+
+/** Records an endpoint: addresses, MAC, names, host ports. Nothing of the kernel is touched but the ports' sockets. */
+export function allocate(ctx: NetworkContext, options: ConnectOptions): StoredEndpoint {
+  const network = ctx.records.resolve(options.network);
+  const driver = driverOf(ctx, network.driver);
+  checkSettings(network, options);
+  const mac = wantedMac(options);
+  // a start that was killed between its steps may have left one
+  const left = ctx.records.endpointsOfContainer(options.containerId).find((endpoint) => endpoint.networkId === network.id);
+  if (left !== undefined) releaseEndpoint(ctx, left);
+
+  const id = newId();
+  const ipam = options.settings.IPAMConfig;
+  let ipv4: GivenAddress | undefined;
+  let ipv6: GivenAddress | undefined;
+  let published = false;
+  try {
+    if (driver.addresses) {
+      ipv4 = ctx.addresses.take(network.id, 4, ipam?.IPv4Address);
+      ipv6 = ctx.addresses.take(network.id, 6, ipam?.IPv6Address);
+    }
+    const ports = publish(ctx, network, id, options, { ...(ipv4 && { ipv4: ipv4.address }), ...(ipv6 && { ipv6: ipv6.address }) });
+    published = ports.length > 0;
+    const endpoint = build(ctx, network, id, options, { ipv4, ipv6, mac, ports });
+    ctx.store.tx(() => {
+      ctx.records.insertEndpoint(endpoint);
+      emitNetworkEvent(ctx, "connect", network, options.containerId);
+    });
+    return endpoint;
+  } catch (error) {
+    if (published) ctx.ports.release(options.containerId);
+    if (ipv4 !== undefined) ctx.addresses.free(network.id, formatAddress(ipv4.address));
+    if (ipv6 !== undefined) ctx.addresses.free(network.id, formatAddress(ipv6.address));
+    throw error;
+  }
+}
+
+/** Docker's rules for what may be asked on which network (moby daemon/container_operations.go). */
+function checkSettings(network: StoredNetwork, { settings }: ConnectOptions): void {
+  if (!isPredefined(network.name)) return;
+  if (hasStaticAddress(settings.IPAMConfig)) throw invalidArgument("invalid endpoint settings:\nuser specified IP address is supported on user defined networks only");
+  if ((settings.Aliases ?? []).length > 0) {
+    throw invalidArgument("invalid endpoint settings:\nnetwork-scoped aliases are only supported for user-defined networks");
+  }
+}
+
+function wantedMac({ settings }: ConnectOptions): Uint8Array | undefined {
+  if (settings.MacAddress === undefined || settings.MacAddress === "") return undefined;
+  const mac = parseMac(settings.MacAddress);
+  if (mac === undefined) throw invalidArgument(`invalid MAC address: ${settings.MacAddress}`);
+  return mac;
+}
+
+/** @throws EngineError in Docker's words, naming the endpoint */
+function publish(ctx: NetworkContext, network: StoredNetwork, endpointId: string, options: ConnectOptions, target: PortTarget): PublishedPort[] {
+  if (Object.keys(options.portBindings).length === 0 || network.driver !== "bridge") return [];
+  const fallback = parseBridgeOptions(network).hostBinding ?? parseAddress(ctx.options.ip) ?? ({ family: 4, value: 0n } satisfies Address);
+  const requests = parseBindings(options.portBindings, fallback, ctx.ports.ipv6);
+  try {
+    return ctx.ports.reserve(options.containerId, requests, target);
+  } catch (error) {
+    if (!(error instanceof EngineError)) throw error;
+    const where = `driver failed programming external connectivity on endpoint ${options.containerName} (${endpointId})`;
+    throw new EngineError(error.kind, `failed to set up container networking: ${where}: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+interface Given {
+  ipv4: GivenAddress | undefined;
+  ipv6: GivenAddress | undefined;
+  mac: Uint8Array | undefined;
+  ports: PublishedPort[];
+}
+
+function build(ctx: NetworkContext, network: StoredNetwork, id: string, options: ConnectOptions, { ipv4, ipv6, mac, ports }: Given): StoredEndpoint {
+  const others = ctx.records.endpointsOfContainer(options.containerId);
+  const first = ipv4 ?? ipv6;
+  const endpoint: StoredEndpoint = {
+    id,
+    networkId: network.id,
+    networkName: network.name,
+    containerId: options.containerId,
+    containerName: options.containerName,
+    hostInterface: first === undefined ? "" : hostInterfaceName(id),
+    containerInterface: first === undefined ? "" : freeInterface(network, others),
+    macAddress: mac === undefined ? (first === undefined ? "" : formatMac(macFor(first.address))) : formatMac(mac),
+    dnsNames: isPredefined(network.name) ? [] : namesOf(options),
+    ports,
+    order: ctx.records.nextOrder(),
+    defaultRoute: !network.internal && !others.some((other) => other.defaultRoute),
+  };
+  if (ipv4 !== undefined) Object.assign(endpoint, { ipv4: formatAddress(ipv4.address), ipv4PrefixLength: ipv4.prefixLength });
+  if (ipv6 !== undefined) Object.assign(endpoint, { ipv6: formatAddress(ipv6.address), ipv6PrefixLength: ipv6.prefixLength });
+  if (ipv4?.gateway !== undefined && !network.internal) endpoint.gateway = ipv4.gateway;
+  if (ipv6?.gateway !== undefined && !network.internal) endpoint.gateway6 = ipv6.gateway;
+  return endpoint;
+}
+
+function freeInterface(network: StoredNetwork, others: readonly StoredEndpoint[]): string {
+  const prefix = parseBridgeOptions(network).interfacePrefix;
+  const used = new Set(others.map((other) => other.containerInterface));
+  let number = 0;
+  while (used.has(`${prefix}${number}`)) number++;
+  return `${prefix}${number}`;
+}
+
+/** In Docker's order: the first gives the PTR record. */
+function namesOf({ containerName, containerId, hostname, settings }: ConnectOptions): string[] {
+  const all = [containerName, ...(settings.Aliases ?? []), containerId.slice(0, 12), hostname];
+  return [...new Set(all.filter((name) => name !== ""))];
+}

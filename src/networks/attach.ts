@@ -1,0 +1,34 @@
+import { findLink } from "../kernel/netlink-route.ts";
+import { driverOf, type NetworkContext } from "./context.ts";
+import { notFound } from "../lib/errors.ts";
+import type { Endpoint } from "./types.ts";
+
+/** How long the kernel gets to tear down a dead namespace before its link is deleted by name. */
+const STRAGGLER_MS = 10_000;
+
+/** Makes an endpoint so in the kernel: about a millisecond on the main thread. On failure nothing of it stays. */
+export function attach(ctx: NetworkContext, endpoint: Endpoint, namespacePath: string): void {
+  const network = ctx.records.byId(endpoint.networkId);
+  const stored = ctx.records.endpoint(endpoint.id);
+  if (network === undefined || stored === undefined) throw notFound(`endpoint ${endpoint.id} of network ${endpoint.networkName} not found`);
+  const driver = driverOf(ctx, network.driver);
+  using namespace = ctx.namespaces.open(namespacePath);
+  driver.attach(network, stored, namespace, { defaultRoute: stored.defaultRoute });
+  try {
+    if (stored.ports.length > 0) ctx.firewall.addPorts(ctx.ports.serve(stored.containerId));
+  } catch (error) {
+    driver.detach(network, stored);
+    throw error;
+  }
+}
+
+/** Looks later whether a released endpoint's link went with its namespace; helper threads may have pinned that (reference/runtime.md section 6). */
+export function watchForStraggler(ctx: NetworkContext, link: string): void {
+  const timer = setTimeout(() => {
+    if (ctx.closed()) return;
+    const known = ctx.records.endpoints().some((endpoint) => endpoint.hostInterface === link);
+    if (known || findLink(ctx.host, link) === undefined) return;
+    ctx.remover.remove(link).catch((error: unknown) => ctx.log.warn("could not delete a link that outlived its container", { link, error: String(error) }));
+  }, STRAGGLER_MS);
+  timer.unref();
+}

@@ -1,0 +1,171 @@
+import { existsSync } from "node:fs";
+import { invalidArgument, messageOf } from "../lib/errors.ts";
+import type { Logger } from "../lib/log.ts";
+import { type NamespaceDoor, writeSysctl } from "../kernel/namespace.ts";
+import type { NetlinkMessage, NetlinkSocket } from "../kernel/netlink.ts";
+import {
+  addAddress,
+  addBridge,
+  addDefaultRoute,
+  addVeth,
+  findLink,
+  getLink,
+  listLinks,
+  setBridgePort,
+  setLinkUp,
+  setMaster,
+  silenceBridgePort,
+} from "../kernel/netlink-route.ts";
+import { type Address, bytesOf, macFor, parseAddress, parseMac, parsePrefix } from "./address.ts";
+import { parseBridgeOptions } from "./bridge-options.ts";
+import type { NetworkDriver } from "./driver.ts";
+import { bridgeNetfilter, type Firewall } from "./firewall.ts";
+import type { LinkRemover } from "./link-remover.ts";
+import type { Endpoint, NetworkRecord } from "./types.ts";
+
+export interface BridgeDriverOptions {
+  /** rtnetlink of the host. */
+  host: NetlinkSocket;
+  door: NamespaceDoor;
+  firewall: Firewall;
+  remover: LinkRemover;
+  /** Bridges that an administrator made: never removed, and only ports of ours are touched. */
+  isForeign(network: NetworkRecord): boolean;
+  log: Logger;
+}
+
+/** Host ends of our veths: `veth` and 8 hex digits of the endpoint's id. */
+export const hostInterfaceName = (endpointId: string): string => `veth${endpointId.slice(0, 8)}`;
+
+/** The gateways of a network with their prefix lengths. */
+export function gatewaysOf(network: NetworkRecord): { address: Address; prefixLength: number }[] {
+  return network.ipam.config.flatMap((config) => {
+    const subnet = parsePrefix(config.subnet)?.subnet;
+    const address = config.gateway === undefined ? undefined : parseAddress(config.gateway);
+    return subnet === undefined || address === undefined ? [] : [{ address, prefixLength: subnet.prefixLength }];
+  });
+}
+
+const ipv6Settings = "/proc/sys/net/ipv6/conf";
+
+/** What makes a host's bridge safe and quick: no router advertisements taken from containers, no duplicate detection. */
+function configureBridge(name: string, ipv6: boolean, publishes: boolean): void {
+  // 127.0.0.1:port reaches containers through DNAT; the ruleset's raw chain drops what containers send to 127/8
+  if (publishes) writeSysctl(`/proc/sys/net/ipv4/conf/${name}/route_localnet`, "1");
+  if (!existsSync(`${ipv6Settings}/${name}`)) return;
+  writeSysctl(`${ipv6Settings}/${name}/disable_ipv6`, ipv6 ? "0" : "1");
+  writeSysctl(`${ipv6Settings}/${name}/accept_ra`, "0");
+  writeSysctl(`${ipv6Settings}/${name}/accept_dad`, "0");
+}
+
+/** Linux bridges with a veth pair for each endpoint. */
+export function createBridgeDriver(options: BridgeDriverOptions): NetworkDriver {
+  const { host, door, firewall, remover, isForeign, log } = options;
+
+  const setUp = (network: NetworkRecord): number => {
+    const bridge = parseBridgeOptions(network);
+    const gateways = gatewaysOf(network);
+    let link = findLink(host, bridge.name);
+    if (link === undefined) {
+      const first = gateways[0]?.address;
+      const mac = first === undefined ? Uint8Array.of(0x02, 0x42, ...Buffer.from(network.id.slice(0, 8), "hex")) : macFor(first);
+      host.request(addBridge(bridge.name, { mac, ...(bridge.mtu === undefined ? {} : { mtu: bridge.mtu }) }));
+      link = getLink(host, bridge.name);
+    }
+    if (link.kind !== "bridge") throw invalidArgument(`network ${network.name}: interface ${bridge.name} exists and is no bridge`);
+    const { index } = link;
+    configureBridge(bridge.name, network.enableIPv6, firewall.active);
+    host.request(setLinkUp({ index }), ...gateways.map((g) => addAddress(index, bytesOf(g.address), g.prefixLength)));
+    firewall.addNetwork(network.id, {
+      bridge: bridge.name,
+      internal: network.internal,
+      icc: bridge.icc,
+      masquerade:
+        network.internal || !bridge.masquerade ? [] : network.ipam.config.flatMap((config) => parsePrefix(config.subnet)?.subnet ?? []),
+    });
+    return index;
+  };
+
+  /** Silent at once, gone a little later. */
+  const discard = (name: string, index: number): void => {
+    host.request(silenceBridgePort(index));
+    remover.remove(name).catch((error: unknown) => log.warn("could not delete a stale link", { link: name, error: messageOf(error) }));
+  };
+
+  return {
+    name: "bridge",
+    addresses: true,
+
+    validate(network) {
+      const bridge = parseBridgeOptions(network);
+      const link = findLink(host, bridge.name);
+      if (link !== undefined && link.kind !== "bridge") throw invalidArgument(`network ${network.name}: interface ${bridge.name} exists and is no bridge`);
+    },
+
+    setUp(network) {
+      setUp(network);
+    },
+
+    async tearDown(network) {
+      firewall.removeNetwork(network.id);
+      if (!isForeign(network)) await remover.remove(parseBridgeOptions(network).name);
+    },
+
+    attach(network, endpoint, namespace, { defaultRoute }) {
+      const bridge = parseBridgeOptions(network);
+      const link = findLink(host, bridge.name);
+      const master = link?.index ?? setUp(network); // someone deleted our bridge: make it again
+      const mtu = bridge.mtu === undefined ? {} : { mtu: bridge.mtu };
+      const mac = parseMac(endpoint.macAddress);
+      if (mac === undefined) throw invalidArgument(`invalid MAC address ${endpoint.macAddress}`);
+      try {
+        host.request(
+          addVeth({ host: endpoint.hostInterface, bridge: master, namespace: namespace.fd, peer: endpoint.containerInterface, mac, ...mtu }),
+          setBridgePort(endpoint.hostInterface, { hairpin: true, isolated: !bridge.icc && !bridgeNetfilter(), ipv6: existsSync(ipv6Settings) }),
+          setLinkUp({ name: endpoint.hostInterface }),
+        );
+        const { index } = getLink(namespace.route, endpoint.containerInterface);
+        if (endpoint.ipv6 === undefined) {
+          door.writeSysctls(namespace.fd, [{ path: `${ipv6Settings}/${endpoint.containerInterface}/disable_ipv6`, value: "1" }]);
+        }
+        namespace.route.request(...containerMessages(index, endpoint, defaultRoute));
+      } catch (error) {
+        const made = findLink(host, endpoint.hostInterface);
+        if (made !== undefined) discard(made.name, made.index);
+        throw error;
+      }
+    },
+
+    detach(_network, endpoint) {
+      const link = findLink(host, endpoint.hostInterface);
+      if (link !== undefined && link.master !== 0) host.request(silenceBridgePort(link.index));
+    },
+
+    restore(network, endpoints) {
+      const index = setUp(network);
+      const wanted = new Set(endpoints.map((endpoint) => endpoint.hostInterface));
+      for (const link of listLinks(host)) {
+        if (wanted.has(link.name) && link.master !== index) host.request(setMaster(link.name, index));
+        const ours = !isForeign(network) || /^veth[0-9a-f]{8}$/.test(link.name);
+        if (link.master === index && ours && !wanted.has(link.name)) discard(link.name, link.index);
+      }
+    },
+  };
+}
+
+/** Up, addresses and routes, in one send. */
+function containerMessages(index: number, endpoint: Endpoint, defaultRoute: boolean): NetlinkMessage[] {
+  const messages = [setLinkUp({ index })];
+  const families = [
+    { text: endpoint.ipv4, prefixLength: endpoint.ipv4PrefixLength, gateway: endpoint.gateway },
+    { text: endpoint.ipv6, prefixLength: endpoint.ipv6PrefixLength, gateway: endpoint.gateway6 },
+  ];
+  for (const family of families) {
+    const address = family.text === undefined ? undefined : parseAddress(family.text);
+    if (address === undefined) continue;
+    messages.push(addAddress(index, bytesOf(address), family.prefixLength ?? (address.family === 4 ? 32 : 128)));
+    const gateway = family.gateway === undefined ? undefined : parseAddress(family.gateway);
+    if (gateway !== undefined && defaultRoute) messages.push(addDefaultRoute(index, bytesOf(gateway)));
+  }
+  return messages;
+}

@@ -1,0 +1,26 @@
+import { deleteLink, openRouteSocket } from "../kernel/netlink-route.ts";
+import { messageOf } from "../lib/errors.ts";
+
+/** A request to delete a link; the answer has the same id. */
+export interface LinkRemoval {
+  id: number;
+  name: string;
+}
+
+export interface LinkRemoved {
+  id: number;
+  error?: string;
+}
+
+declare const self: { onmessage: ((event: { data: LinkRemoval }) => void) | null; postMessage(message: LinkRemoved): void };
+
+self.onmessage = ({ data }) => {
+  try {
+    using socket = openRouteSocket();
+    socket.request(deleteLink(data.name));
+    self.postMessage({ id: data.id });
+  } catch (error) {
+    const gone = (error as { code?: string }).code === "ENODEV";
+    self.postMessage(gone ? { id: data.id } : { id: data.id, error: messageOf(error) });
+  }
+};

@@ -1,0 +1,131 @@
+import { readFileSync } from "node:fs";
+import type { Events } from "../events/types.ts";
+import { openNamespaceDoor } from "../kernel/namespace.ts";
+import { openRouteSocket } from "../kernel/netlink-route.ts";
+import type { Logger } from "../lib/log.ts";
+import type { Store } from "../store/store.ts";
+import { AddressBook } from "./address-book.ts";
+import { allocate } from "./allocate.ts";
+import { attach, watchForStraggler } from "./attach.ts";
+import { createBridgeDriver } from "./bridge.ts";
+import { ContainerNamespaces } from "./container-namespaces.ts";
+import { driverOf, type NetworkContext, type NetworkOptions } from "./context.ts";
+import { createFirewall } from "./firewall.ts";
+import { createLinkRemover } from "./link-remover.ts";
+import { createNetwork, pruneNetworks, removeNetwork } from "./manage.ts";
+import { createHostDriver, createNullDriver } from "./plain-drivers.ts";
+import { HostPorts } from "./ports.ts";
+import { NetworkRecords } from "./records.ts";
+import { releaseEndpoint } from "./release.ts";
+import { containerResolvConf, hostResolvConf, parseResolvConf } from "./resolv-conf.ts";
+import { enableForwarding, restore } from "./restore.ts";
+import type { Networks } from "./types.ts";
+
+export interface NetworksDeps {
+  store: Store;
+  events: Events;
+  log: Logger;
+  paths: { dataRoot: string; namespaces: string };
+  options: NetworkOptions;
+}
+
+/** The default data root's bridge has a name people can know; others carry the engine's key. */
+const DEFAULT_DATA_ROOT = "/var/lib/berth";
+const DEFAULT_BRIDGE = "berth0";
+
+export function createNetworks({ store, events, log, paths, options }: NetworksDeps): Networks {
+  let closed = false;
+  const ctx = assemble({ store, events, log, paths, options }, () => closed);
+  const { records, namespaces } = ctx;
+
+  return {
+    list: () => records.list(),
+    resolve: (reference) => records.resolve(reference),
+    async create(wanted) {
+      const network = createNetwork(ctx, wanted);
+      if (network.enableIPv6) enableForwarding(ctx);
+      return network;
+    },
+    remove: (reference) => removeNetwork(ctx, reference),
+    prune: (keep) => pruneNetworks(ctx, keep),
+    endpointsOf: (networkId) => records.endpointsOf(networkId),
+    endpointsOfContainer: (containerId) => records.endpointsOfContainer(containerId),
+    createNamespace: (containerId) => namespaces.create(containerId),
+    removeNamespace: (containerId) => namespaces.remove(containerId),
+    allocate: (wanted) => allocate(ctx, wanted),
+    attach: async (endpoint, namespacePath) => attach(ctx, endpoint, namespacePath),
+    release(containerId) {
+      namespaces.forget(containerId);
+      for (const endpoint of records.endpointsOfContainer(containerId).reverse()) {
+        releaseEndpoint(ctx, endpoint);
+        if (endpoint.hostInterface !== "") watchForStraggler(ctx, endpoint.hostInterface);
+      }
+    },
+    resolvConf({ networkMode, dns, search, options: dnsOptions }) {
+      const wanted = {
+        networkMode,
+        dns: dns.length > 0 ? dns : options.dns,
+        search: search.length > 0 ? search : options.dnsSearch,
+        options: dnsOptions.length > 0 ? dnsOptions : options.dnsOpts,
+      };
+      return containerResolvConf(wanted, hostResolvConf(), parseResolvConf(readIfThere("/etc/resolv.conf")));
+    },
+    async restore(running) {
+      restore(ctx, running);
+    },
+    async close({ containersLive }) {
+      if (closed) return;
+      closed = true;
+      ctx.ports.close();
+      namespaces.closeAll();
+      if (!containersLive) await takeDown(ctx);
+      for (const resource of [ctx.firewall, ctx.host, ctx.door, ctx.remover]) resource[Symbol.dispose]();
+    },
+  };
+}
+
+function assemble({ store, events, log, paths, options }: NetworksDeps, closed: () => boolean): NetworkContext {
+  const records = new NetworkRecords(store);
+  const door = openNamespaceDoor();
+  const host = openRouteSocket();
+  const remover = createLinkRemover();
+  const firewall = createFirewall({ enabled: options.iptables, engineKey: options.engineKey, log });
+  const isForeign = (network: { id: string }): boolean => records.byId(network.id)?.foreign === true;
+  const drivers = [createBridgeDriver({ host, door, firewall, remover, isForeign, log }), createHostDriver(), createNullDriver()];
+  return {
+    options,
+    defaultBridge: paths.dataRoot === DEFAULT_DATA_ROOT ? DEFAULT_BRIDGE : `br${options.engineKey}`,
+    store,
+    events,
+    log,
+    records,
+    addresses: new AddressBook(),
+    ports: new HostPorts({ dnat: firewall.active, log }),
+    firewall,
+    namespaces: new ContainerNamespaces(door, paths.namespaces),
+    door,
+    host,
+    remover,
+    closed,
+    drivers: new Map(drivers.map((driver) => [driver.name, driver])),
+  };
+}
+
+/** No container lives: nothing of ours stays on the host. The records bring it back at the next start. */
+async function takeDown(ctx: NetworkContext): Promise<void> {
+  ctx.firewall.unload();
+  const networks = ctx.records.list();
+  const results = await Promise.allSettled(networks.map((network) => driverOf(ctx, network.driver).tearDown(network)));
+  results.forEach((result, i) => {
+    if (result.status === "rejected") ctx.log.warn("could not take a network down", { network: networks[i]?.name, error: String(result.reason) });
+  });
+}
+
+function readIfThere(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    if ((error as { code?: string }).code === "ENOENT") return "";
+    throw error;
+  }
+}

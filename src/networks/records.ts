@@ -1,0 +1,127 @@
+import type { Store } from "../store/store.ts";
+import { invalidArgument, notFound } from "../lib/errors.ts";
+import type { Endpoint, NetworkRecord } from "./types.ts";
+
+/** A network's row. */
+export interface StoredNetwork extends NetworkRecord {
+  /** The bridge was there before us (an administrator's): it is never removed. */
+  foreign?: boolean;
+}
+
+/** An endpoint's row: what inspect shows and what a restart of the engine needs. */
+export interface StoredEndpoint extends Endpoint {
+  containerName: string;
+  /** Grows with each endpoint made. */
+  order: number;
+  defaultRoute: boolean;
+  /** The resolver's ports on 127.0.0.11 inside the container. */
+  dns?: { udp: number; tcp: number };
+}
+
+/** Networks and endpoints, in memory as in the database: reads never touch the disk, writes are rows first. */
+export class NetworkRecords {
+  readonly #store: Store;
+  readonly #networks = new Map<string, StoredNetwork>();
+  readonly #endpoints = new Map<string, StoredEndpoint>();
+  readonly #byContainer = new Map<string, StoredEndpoint[]>();
+
+  constructor(store: Store) {
+    this.#store = store;
+    for (const row of store.db.query<{ record: string }, []>("SELECT record FROM networks").all()) {
+      const network = JSON.parse(row.record) as StoredNetwork;
+      this.#networks.set(network.id, network);
+    }
+    const endpoints = store.db.query<{ record: string }, []>("SELECT record FROM endpoints").all();
+    const parsed = endpoints.map((row) => JSON.parse(row.record) as StoredEndpoint);
+    for (const endpoint of parsed.sort((a, b) => a.order - b.order)) this.#index(endpoint);
+  }
+
+  list(): StoredNetwork[] {
+    return [...this.#networks.values()];
+  }
+
+  byName(name: string): StoredNetwork | undefined {
+    return this.list().find((network) => network.name === name);
+  }
+
+  byId(id: string): StoredNetwork | undefined {
+    return this.#networks.get(id);
+  }
+
+  /** Full id, then name, then unique prefix of an id. @throws EngineError notFound, invalidArgument in Docker's words */
+  resolve(reference: string): StoredNetwork {
+    const exact = this.#networks.get(reference) ?? this.byName(reference);
+    if (exact !== undefined) return exact;
+    const matches = reference === "" ? [] : this.list().filter((network) => network.id.startsWith(reference));
+    if (matches.length > 1) throw invalidArgument(`network ${reference} is ambiguous (${matches.length} matches found based on ID prefix)`);
+    if (matches[0] === undefined) throw notFound(`network ${reference} not found`);
+    return matches[0];
+  }
+
+  saveNetwork(network: StoredNetwork): void {
+    this.#store.db
+      .query("INSERT INTO networks (id, name, driver, record) VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET name = excluded.name, driver = excluded.driver, record = excluded.record")
+      .run(network.id, network.name, network.driver, JSON.stringify(network));
+    this.#store.afterCommit(() => this.#networks.set(network.id, network));
+  }
+
+  deleteNetwork(id: string): void {
+    this.#store.db.query("DELETE FROM networks WHERE id = ?").run(id);
+    this.#store.afterCommit(() => this.#networks.delete(id));
+  }
+
+  endpointsOf(networkId: string): StoredEndpoint[] {
+    return this.endpoints().filter((endpoint) => endpoint.networkId === networkId);
+  }
+
+  /** In the order in which they were made. */
+  endpointsOfContainer(containerId: string): StoredEndpoint[] {
+    return [...(this.#byContainer.get(containerId) ?? [])];
+  }
+
+  endpoint(id: string): StoredEndpoint | undefined {
+    return this.#endpoints.get(id);
+  }
+
+  endpoints(): StoredEndpoint[] {
+    return [...this.#endpoints.values()];
+  }
+
+  /** The `order` of the next endpoint. */
+  nextOrder(): number {
+    return this.endpoints().reduce((most, endpoint) => Math.max(most, endpoint.order), 0) + 1;
+  }
+
+  /** Writes the endpoint and its ports. Inside a transaction; memory follows the commit. */
+  insertEndpoint(endpoint: StoredEndpoint): void {
+    this.#store.db
+      .query("INSERT INTO endpoints (id, network, container, ipv4, ipv6, record) VALUES (?, ?, ?, ?, ?, ?)")
+      .run(endpoint.id, endpoint.networkId, endpoint.containerId, endpoint.ipv4 ?? null, endpoint.ipv6 ?? null, JSON.stringify(endpoint));
+    const port = this.#store.db.query("INSERT INTO published_ports (proto, host_ip, host_port, container, container_ip, container_port) VALUES (?, ?, ?, ?, ?, ?)");
+    for (const p of endpoint.ports) port.run(p.proto, p.hostIp, p.hostPort, endpoint.containerId, endpoint.ipv4 ?? endpoint.ipv6 ?? "", p.containerPort);
+    this.#store.afterCommit(() => this.#index(endpoint));
+  }
+
+  /** After a change of what isn't looked up by (the resolver's ports). */
+  updateEndpoint(endpoint: StoredEndpoint): void {
+    this.#store.db.query("UPDATE endpoints SET record = ? WHERE id = ?").run(JSON.stringify(endpoint), endpoint.id);
+  }
+
+  deleteEndpoint(endpoint: StoredEndpoint): void {
+    this.#store.db.query("DELETE FROM endpoints WHERE id = ?").run(endpoint.id);
+    if (endpoint.ports.length > 0) this.#store.db.query("DELETE FROM published_ports WHERE container = ?").run(endpoint.containerId);
+    this.#store.afterCommit(() => this.#forget(endpoint));
+  }
+
+  #index(endpoint: StoredEndpoint): void {
+    this.#endpoints.set(endpoint.id, endpoint);
+    this.#byContainer.set(endpoint.containerId, [...(this.#byContainer.get(endpoint.containerId) ?? []), endpoint]);
+  }
+
+  #forget(endpoint: StoredEndpoint): void {
+    this.#endpoints.delete(endpoint.id);
+    const rest = (this.#byContainer.get(endpoint.containerId) ?? []).filter((other) => other.id !== endpoint.id);
+    if (rest.length > 0) this.#byContainer.set(endpoint.containerId, rest);
+    else this.#byContainer.delete(endpoint.containerId);
+  }
+}

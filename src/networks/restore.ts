@@ -1,0 +1,67 @@
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { writeSysctl } from "../kernel/namespace.ts";
+import { messageOf } from "../lib/errors.ts";
+import { parseAddress } from "./address.ts";
+import { parseBridgeOptions } from "./bridge-options.ts";
+import { driverOf, type NetworkContext } from "./context.ts";
+import { ensurePredefined } from "./manage.ts";
+import type { PortTarget } from "./ports.ts";
+import type { StoredEndpoint } from "./records.ts";
+
+/** Brings records, kernel and sockets together after a start: what belongs to `running` containers stays, all else goes. */
+export function restore(ctx: NetworkContext, running: ReadonlySet<string>): void {
+  for (const endpoint of ctx.records.endpoints()) {
+    if (!running.has(endpoint.containerId)) ctx.store.tx(() => ctx.records.deleteEndpoint(endpoint));
+  }
+  ctx.namespaces.sweep(running);
+  ensurePredefined(ctx);
+  enableForwarding(ctx);
+  for (const network of ctx.records.list()) {
+    const endpoints = ctx.records.endpointsOf(network.id);
+    ctx.addresses.open(network, endpoints);
+    try {
+      driverOf(ctx, network.driver).restore(network, endpoints);
+    } catch (error) {
+      // one network that can't be made (its subnet is routed elsewhere now) must not keep the engine down
+      ctx.log.error("a network could not be set up", { network: network.name, error: messageOf(error) });
+    }
+  }
+  for (const endpoint of ctx.records.endpoints()) {
+    if (endpoint.ports.length === 0) continue;
+    ctx.ports.restore(endpoint.containerId, endpoint.ports, targetOf(endpoint));
+    ctx.firewall.addPorts(ctx.ports.serve(endpoint.containerId));
+  }
+  ctx.firewall.load();
+  removeForgottenBridges(ctx);
+}
+
+export function targetOf(endpoint: StoredEndpoint): PortTarget {
+  const ipv4 = endpoint.ipv4 === undefined ? undefined : parseAddress(endpoint.ipv4);
+  const ipv6 = endpoint.ipv6 === undefined ? undefined : parseAddress(endpoint.ipv6);
+  return { ...(ipv4 && { ipv4 }), ...(ipv6 && { ipv6 }) };
+}
+
+/** Packets between bridges and the world. IPv6 only where a network has it: forwarding makes the host deaf to router advertisements unless told otherwise. */
+export function enableForwarding(ctx: NetworkContext): void {
+  const set = (path: string, value: string): void => {
+    if (existsSync(path) && readFileSync(path, "utf8").trim() !== value) writeSysctl(path, value);
+  };
+  if (!ctx.options.iptables) return; // as dockerd: without our rules the host isn't made a router
+  set("/proc/sys/net/ipv4/ip_forward", "1");
+  if (!ctx.records.list().some((network) => network.enableIPv6)) return;
+  const conf = "/proc/sys/net/ipv6/conf";
+  if (!existsSync(conf) || readFileSync(`${conf}/all/forwarding`, "utf8").trim() === "1") return;
+  for (const name of readdirSync(conf)) {
+    if (name !== "all" && readFileSync(`${conf}/${name}/accept_ra`, "utf8").trim() === "1") writeSysctl(`${conf}/${name}/accept_ra`, "2");
+  }
+  set(`${conf}/all/forwarding`, "1");
+}
+
+/** Bridges whose network's row went just before a crash. Ours are told by their names: `br-` and 12 hex digits with our table's set as witness. */
+function removeForgottenBridges(ctx: NetworkContext): void {
+  const known = new Set(ctx.records.list().flatMap((network) => (network.driver === "bridge" ? [parseBridgeOptions(network).name] : [])));
+  for (const name of ctx.firewall.formerBridges) {
+    if (known.has(name) || !/^br-[0-9a-f]{12}$/.test(name)) continue;
+    ctx.remover.remove(name).catch((error: unknown) => ctx.log.warn("could not delete a removed network's bridge", { link: name, error: messageOf(error) }));
+  }
+}
