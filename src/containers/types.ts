@@ -17,6 +17,35 @@ export interface MountPoint {
   Propagation: string;
 }
 
+/** How one mount is made at each start. `source`: host path, volume name, or empty for tmpfs. */
+export interface ContainerMount {
+  type: "bind" | "volume" | "tmpfs";
+  source: string;
+  destination: string;
+  readOnly: boolean;
+  /** Mount options, e.g. `rbind`, `rprivate`, `size=64m`. */
+  options: string[];
+  /** A directory within the volume. */
+  subpath?: string;
+  /** Make the missing source of a bind, as Binds do. */
+  createSource?: boolean;
+}
+
+export interface HealthResult {
+  /** RFC 3339. */
+  Start: string;
+  End: string;
+  ExitCode: number;
+  Output: string;
+}
+
+/** What inspect shows under State.Health. */
+export interface Health {
+  Status: "starting" | "healthy" | "unhealthy";
+  FailingStreak: number;
+  Log: HealthResult[];
+}
+
 export interface StateBase {
   exitCode: number;
   /** Unix nanoseconds as decimal text; "0" where it never happened. */
@@ -54,11 +83,15 @@ export interface ContainerRecord {
   /** By network name, as asked for. */
   endpoints: Record<string, EndpointSettings>;
   mounts: MountPoint[];
+  /** The same mounts, and tmpfs, as they are made. */
+  mountSources: ContainerMount[];
   platform: string;
   restartCount: number;
   /** Stopped by a user: no restart policy brings it back, `unless-stopped` not even at engine start. */
   manuallyStopped: boolean;
   state: ContainerState;
+  /** While it runs and has a health check. Kept in memory only. */
+  health?: Health;
 }
 
 export interface CreateOptions {
@@ -167,7 +200,13 @@ export interface Containers {
 
   /** Images in use, for images.remove. */
   usingImage(image: Digest): { id: string; name: string; running: boolean }[];
-  restore(): Promise<void>;
+  /**
+   * First half of start-up: finds out by the kernel which containers still run. Returns the ids of those that do, for networks.restore and
+   * sandboxes.sweep. Touches only containers whose record says that they may run.
+   */
+  adoptAll(): Promise<Set<string>>;
+  /** Second half, once networks are back: restart policies, `--rm` of what ended meanwhile, half-made and half-removed containers. */
+  resume(): Promise<void>;
   /** live-restore: detaches and leaves all running; else stops them in order. */
   close(options: { stopAll: boolean; timeoutSeconds: number }): Promise<void>;
 }

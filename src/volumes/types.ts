@@ -11,7 +11,7 @@ export interface VolumeRecord {
 
 export interface Volumes {
   /** The existing one with the same driver and options, else a new one. Without a name: anonymous, 64 hex digits. @throws EngineError invalidArgument, conflict */
-  create(options: { name?: string; driver?: string; labels?: Record<string, string>; options?: Record<string, string> }): Promise<VolumeRecord>;
+  create(options: { name?: string; anonymous?: boolean; driver?: string; labels?: Record<string, string>; options?: Record<string, string> }): Promise<VolumeRecord>;
   list(): VolumeRecord[];
   /** @throws EngineError notFound `get x: no such volume` */
   get(name: string): VolumeRecord;
@@ -20,11 +20,16 @@ export interface Volumes {
   prune(options: { all?: boolean; filters?: Record<string, string[]> }): Promise<{ deleted: string[]; spaceReclaimed: number }>;
   /** Containers that refer to it (rows, never counters). */
   usersOf(name: string): string[];
+  /** Nothing in it yet, so that copyUp would fill it. */
+  isEmpty(name: string): Promise<boolean>;
   /** Fills an empty volume from the image's directory, owners and modes included (done once, before its first mount). */
   copyUp(name: string, sourceDirectory: string): Promise<void>;
-  /** Makes the volume usable (mounts what `type`/`device`/`o` options say). Returns the path to bind. */
-  mount(name: string): Promise<string>;
-  unmount(name: string): Promise<void>;
+  /** Makes the volume usable for a container (mounts what `type`/`device`/`o` options say, once for all its users). Returns the path to bind. */
+  mount(name: string, container: string, how?: { destination: string; readOnly: boolean }): Promise<string>;
+  /** The container no longer runs. What `mount` mounted goes with its last user. */
+  unmount(name: string, container: string): Promise<void>;
+  /** After a restart of the engine: `container` still runs with the volume. */
+  adopt(name: string, container: string): void;
   usage(name: string): Promise<number>;
   restore(): Promise<void>;
 }

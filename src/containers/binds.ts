@@ -1,0 +1,240 @@
+import { isAbsolute, normalize, posix } from "node:path";
+import { invalidArgument } from "../lib/errors.ts";
+import type { HostConfig, MountConfig } from "../oci/container.ts";
+
+/** One mount as asked for, whichever way it was written: Binds, Mounts, Config.Volumes, Tmpfs. */
+export interface MountRequest {
+  type: "bind" | "volume" | "tmpfs";
+  /** Host path (bind), volume name (volume; empty for an anonymous one), empty for tmpfs. */
+  source: string;
+  destination: string;
+  readOnly: boolean;
+  /** Mode as it stood in Binds (`ro,z`), which inspect echoes. */
+  mode: string;
+  propagation: string;
+  /** `rbind` unless the client asked for a plain bind. */
+  recursive: boolean;
+  /** Binds make a missing source directory, Mounts of type bind don't. */
+  createSource: boolean;
+  copy: boolean;
+  driver?: string;
+  driverOptions: Record<string, string>;
+  labels: Record<string, string>;
+  subpath?: string;
+  /** mount(8) options of a tmpfs. */
+  tmpfsOptions: string[];
+}
+
+const propagations = new Set(["private", "rprivate", "slave", "rslave", "shared", "rshared"]);
+/** Of each group one at most may stand in a mode. */
+const modeGroups: readonly ReadonlySet<string>[] = [
+  new Set(["rw", "ro"]),
+  new Set(["z", "Z"]),
+  propagations,
+  new Set(["nocopy"]),
+  new Set(["consistent", "cached", "delegated", "default"]),
+];
+
+function parseMode(mode: string): Set<string> | undefined {
+  if (mode === "") return new Set();
+  const words = mode.split(",");
+  for (const word of words) if (!modeGroups.some((group) => group.has(word))) return undefined;
+  for (const group of modeGroups) if (words.filter((word) => group.has(word)).length > 1) return undefined;
+  return new Set(words);
+}
+
+/** Absolute, cleaned, not the root. Texts as Docker's. */
+function checkDestination(path: string): string {
+  const clean = normalize(path).replace(/(.)\/+$/, "$1");
+  if (clean === "/" || path === "") throw invalidArgument(`invalid specification: destination can't be '/'`);
+  if (!isAbsolute(path)) throw invalidArgument(`invalid mount path: '${path}' mount path must be absolute`);
+  if (path.includes("\0")) throw invalidArgument("invalid mount path: it holds a NUL byte");
+  return clean;
+}
+
+const nothing = { mode: "", propagation: "", recursive: true, createSource: false, copy: true, driverOptions: {}, labels: {}, tmpfsOptions: [] };
+
+/** One entry of HostConfig.Binds: `/host:/container[:mode]`, `volume:/container[:mode]` or `/container`. @throws EngineError invalidArgument */
+export function parseBind(text: string, volumeDriver = ""): MountRequest {
+  const invalid = (why = ""): Error => invalidArgument(`invalid volume specification: '${text}'${why === "" ? "" : `: ${why}`}`);
+  const parts = text.split(":");
+  if (parts.length > 3 || parts[0] === "") throw invalid();
+  if (parts.length === 2 && parseMode(parts[1] as string) !== undefined) throw invalid();
+  const [first = "", second, mode = ""] = parts;
+  const words = parseMode(mode);
+  if (words === undefined) throw invalidArgument(`invalid mode: ${mode}`);
+  const source = second === undefined ? "" : first;
+  let destination: string;
+  try {
+    destination = checkDestination(second ?? first);
+  } catch (error) {
+    throw invalid((error as Error).message);
+  }
+  const type = isAbsolute(source) ? "bind" : "volume";
+  const propagation = [...words].find((word) => propagations.has(word));
+  if (type === "volume" && source !== "" && !isVolumeName(source)) throw invalidArgument(volumeNameError(source));
+  if (type === "volume" && propagation !== undefined) throw invalid("must not set BindOptions");
+  return {
+    ...nothing,
+    type,
+    source: type === "bind" ? normalize(source).replace(/(.)\/+$/, "$1") : source,
+    destination,
+    readOnly: words.has("ro"),
+    mode,
+    propagation: type === "bind" ? (propagation ?? "rprivate") : "",
+    createSource: true,
+    copy: !words.has("nocopy"),
+    driver: type === "volume" && volumeDriver !== "" ? volumeDriver : undefined,
+  };
+}
+
+const volumeName = /^[a-zA-Z0-9][a-zA-Z0-9_.-]+$/;
+
+/** Docker's rule: two characters at least. */
+export function isVolumeName(name: string): boolean {
+  return name.length <= 255 && volumeName.test(name);
+}
+
+export function volumeNameError(name: string): string {
+  return (
+    `create ${name}: ${JSON.stringify(name)} includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. ` +
+    "If you intended to pass a host directory, use absolute path"
+  );
+}
+
+function tmpfsSize(bytes: number): string {
+  for (const [suffix, unit] of [
+    ["g", 1 << 30],
+    ["m", 1 << 20],
+    ["k", 1 << 10],
+  ] as const) {
+    if (bytes % unit === 0) return `size=${bytes / unit}${suffix}`;
+  }
+  return `size=${bytes}`;
+}
+
+function tmpfsOptions(mount: MountConfig): string[] {
+  const asked = mount.TmpfsOptions ?? {};
+  const options: string[] = ["nosuid", "nodev", "noexec"];
+  if (asked.Mode !== undefined && asked.Mode !== 0) options.push(`mode=${asked.Mode.toString(8)}`);
+  if (asked.SizeBytes !== undefined && asked.SizeBytes !== 0) {
+    if (!Number.isSafeInteger(asked.SizeBytes) || asked.SizeBytes < 0) throw new Error(`invalid tmpfs size: ${asked.SizeBytes}`);
+    options.push(tmpfsSize(asked.SizeBytes));
+  }
+  for (const option of asked.Options ?? []) {
+    if (option.length < 1 || option.length > 2) throw new Error("invalid option array length");
+    if (option[0] !== "exec" && option[0] !== "noexec") throw new Error(`invalid option: ${option[0]}`);
+    if (option[0] === "exec") options.splice(options.indexOf("noexec"), 1, "exec");
+  }
+  return options;
+}
+
+/** One entry of HostConfig.Mounts. Whether a bind's source exists is asked later. @throws EngineError invalidArgument */
+export function parseMount(mount: MountConfig): MountRequest {
+  const invalid = (why: string): Error => invalidArgument(`invalid mount config for type "${mount.Type}": ${why}`);
+  const extra = (field: string): Error => invalid(`field ${field} must not be specified`);
+  if (!mount.Target) throw invalid("field Target must not be empty");
+  let destination: string;
+  try {
+    destination = checkDestination(mount.Target);
+  } catch (error) {
+    throw invalid((error as Error).message);
+  }
+  const base = { ...nothing, source: mount.Source ?? "", destination, readOnly: mount.ReadOnly === true };
+  switch (mount.Type) {
+    case "bind": {
+      if (base.source === "") throw invalid("field Source must not be empty");
+      if (!isAbsolute(base.source)) throw invalid(`invalid mount path: '${base.source}' mount path must be absolute`);
+      if (mount.VolumeOptions) throw extra("VolumeOptions");
+      const propagation = mount.BindOptions?.Propagation || "rprivate";
+      if (!propagations.has(propagation)) throw invalid(`invalid propagation mode: ${propagation}`);
+      return {
+        ...base,
+        type: "bind",
+        source: normalize(base.source).replace(/(.)\/+$/, "$1"),
+        propagation,
+        recursive: mount.BindOptions?.NonRecursive !== true,
+        createSource: mount.BindOptions?.CreateMountpoint === true,
+      };
+    }
+    case "volume": {
+      if (mount.BindOptions) throw extra("BindOptions");
+      const options = mount.VolumeOptions ?? {};
+      if (base.source === "" && base.readOnly) throw invalid("must not set ReadOnly mode when using anonymous volumes");
+      if (base.source !== "" && !isVolumeName(base.source)) throw invalid(volumeNameError(base.source));
+      if (options.Subpath) {
+        if (base.source === "") throw invalid("must not set Subpath when using anonymous volumes");
+        const path = posix.normalize(options.Subpath);
+        if (posix.isAbsolute(path) || path === ".." || path.startsWith("../")) throw invalid("subpath must be a relative path within the volume");
+      }
+      return {
+        ...base,
+        type: "volume",
+        copy: options.NoCopy !== true,
+        driver: options.DriverConfig?.Name || undefined,
+        driverOptions: options.DriverConfig?.Options ?? {},
+        labels: options.Labels ?? {},
+        subpath: options.Subpath || undefined,
+      };
+    }
+    case "tmpfs":
+      if (mount.BindOptions) throw extra("BindOptions");
+      if (base.source !== "") throw extra("Source");
+      try {
+        return { ...base, type: "tmpfs", tmpfsOptions: tmpfsOptions(mount) };
+      } catch (error) {
+        throw invalid((error as Error).message);
+      }
+    case "image":
+    case "npipe":
+    case "cluster":
+      throw invalid(`mounts of type ${mount.Type} are not supported`);
+    default:
+      throw invalid("mount type unknown");
+  }
+}
+
+/** One entry of HostConfig.Tmpfs. Docker's defaults are nosuid, nodev and noexec; the client's words replace their opposites. */
+export function parseTmpfs(destination: string, text: string): MountRequest {
+  const options = new Map([
+    ["suid", "nosuid"],
+    ["dev", "nodev"],
+    ["exec", "noexec"],
+  ]);
+  let readOnly = false;
+  for (const word of text.split(",").filter((option) => option !== "")) {
+    if (word === "ro") readOnly = true;
+    else if (word === "rw") readOnly = false;
+    else if (/^(no)?(suid|dev|exec)$/.test(word)) options.set(word.replace(/^no/, ""), word);
+    else if (/^(size|nr_blocks|nr_inodes|mode|uid|gid)=[\w%]+$/.test(word)) options.set(word.slice(0, word.indexOf("=")), word);
+    else if (/^(no|rel|strict)?atime$|^(no)?diratime$|^(a?sync|r?(private|shared|slave))$/.test(word)) options.set(word, word);
+    else throw invalidArgument(`invalid tmpfs option ${JSON.stringify(word)}`);
+  }
+  return { ...nothing, type: "tmpfs", source: "", destination: checkDestination(destination), readOnly, tmpfsOptions: [...options.values()] };
+}
+
+/** `container[:mode]` of HostConfig.VolumesFrom. @throws EngineError invalidArgument */
+export function parseVolumesFrom(text: string): { container: string; readOnly: boolean; mode: string } {
+  const at = text.indexOf(":");
+  const container = at < 0 ? text : text.slice(0, at);
+  const mode = at < 0 ? "" : text.slice(at + 1);
+  if (container === "") throw invalidArgument("volumes-from specification cannot be an empty string");
+  const words = parseMode(mode);
+  if (words === undefined || words.has("nocopy") || [...words].some((word) => propagations.has(word))) throw invalidArgument(`invalid mode: ${mode}`);
+  return { container, readOnly: words.has("ro"), mode };
+}
+
+/** All requests that stand in a HostConfig, checked; Config.Volumes are added by create. @throws EngineError invalidArgument */
+export function mountRequests(host: HostConfig): MountRequest[] {
+  const requests = [
+    ...(host.Binds ?? []).map((bind) => parseBind(bind, host.VolumeDriver)),
+    ...(host.Mounts ?? []).map(parseMount),
+    ...Object.entries(host.Tmpfs ?? {}).map(([path, options]) => parseTmpfs(path, options)),
+  ];
+  const seen = new Set<string>();
+  for (const { destination } of requests) {
+    if (seen.has(destination)) throw invalidArgument(`Duplicate mount point: ${destination}`);
+    seen.add(destination);
+  }
+  return requests;
+}

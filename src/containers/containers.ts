@@ -1,0 +1,103 @@
+import { messageOf } from "../lib/errors.ts";
+import { KeyedMutex } from "../lib/mutex.ts";
+import type { Digest } from "../oci/digest.ts";
+import { attach, resize } from "./attach.ts";
+import { isRunning, lookup, type Context, type ContainersDeps } from "./context.ts";
+import { create } from "./create.ts";
+import { execCreate, execInspect, execResize, execStart } from "./exec.ts";
+import { kill } from "./kill.ts";
+import { list } from "./list.ts";
+import { logs } from "./logs.ts";
+import { networkSettings } from "./network-settings.ts";
+import { pause, unpause } from "./pause.ts";
+import { prune } from "./prune.ts";
+import { autoRemove, remove } from "./remove.ts";
+import { rename } from "./rename.ts";
+import { adoptAll, resume, type Restored } from "./restore.ts";
+import { changes, sizes, withRootfs } from "./rootfs.ts";
+import { run, start } from "./start.ts";
+import { restart, stop, stopEntry } from "./stop.ts";
+import { top } from "./top.ts";
+import type { Containers } from "./types.ts";
+import { update } from "./update.ts";
+import { wait } from "./wait.ts";
+
+/** Records in memory mirror the rows; call adoptAll, then resume, before any other verb. */
+export function createContainers(deps: ContainersDeps): Containers {
+  const ctx: Context = {
+    ...deps,
+    entries: new Map(),
+    names: new Map(),
+    execs: new Map(),
+    mutex: new KeyedMutex(),
+    phase: "open",
+    again: { start: (entry) => run(ctx, entry), autoRemove: (entry) => autoRemove(ctx, entry) },
+  };
+  let restored: Restored = { exited: [], halfway: [] };
+  return {
+    get: (reference) => lookup(ctx, reference).record,
+    list: (options) => list(ctx, options),
+    create: (options) => create(ctx, options),
+    start: (reference) => start(ctx, reference),
+    stop: (reference, options) => stop(ctx, reference, options),
+    restart: (reference, options) => restart(ctx, reference, options),
+    kill: (reference, signal) => kill(ctx, reference, signal),
+    pause: (reference) => pause(ctx, reference),
+    unpause: (reference) => unpause(ctx, reference),
+    remove: (reference, options) => remove(ctx, reference, options),
+    rename: async (reference, name) => rename(ctx, reference, name),
+    wait: (reference, condition, signal) => wait(ctx, reference, condition, signal),
+    attach: (reference, listener) => attach(ctx, reference, listener),
+    resize: (reference, rows, cols) => resize(ctx, reference, rows, cols),
+    logs: (reference, options) => logs(ctx, reference, options),
+    top: (reference, args) => top(ctx, reference, args),
+    changes: (reference) => changes(ctx, reference),
+    prune: (filters) => prune(ctx, filters),
+    update: (reference, host) => update(ctx, reference, host),
+    networkSettings: (record) => networkSettings(ctx, record),
+    sizes: (reference) => sizes(ctx, reference),
+    withRootfs: (reference, work) => withRootfs(ctx, reference, work),
+    execCreate: (reference, options) => execCreate(ctx, reference, options),
+    execInspect: (id) => execInspect(ctx, id),
+    execStart: (id, options, listener) => execStart(ctx, id, options, listener),
+    execResize: async (id, rows, cols) => execResize(ctx, id, rows, cols),
+    usingImage: (image) => usingImage(ctx, image),
+    async adoptAll() {
+      const result = await adoptAll(ctx);
+      restored = result.restored;
+      return result.running;
+    },
+    resume: () => resume(ctx, restored),
+    close: (options) => close(ctx, options),
+  };
+}
+
+function usingImage(ctx: Context, image: Digest): { id: string; name: string; running: boolean }[] {
+  return [...ctx.entries.values()]
+    .filter(({ record }) => record.imageId === image)
+    .map(({ record }) => ({ id: record.id, name: record.name, running: isRunning(record.state) }));
+}
+
+async function close(ctx: Context, options: { stopAll: boolean; timeoutSeconds: number }): Promise<void> {
+  if (options.stopAll) {
+    ctx.phase = "stopping";
+    await Promise.all(
+      [...ctx.entries.values()].map(async (entry) => {
+        try {
+          await entry.starting?.settled;
+          await stopEntry(ctx, entry, { timeoutSeconds: Math.min(entry.record.config.StopTimeout ?? Infinity, options.timeoutSeconds), byEngine: true });
+          await entry.cleaning;
+          await entry.removing;
+        } catch (error) {
+          ctx.log.error("stopping a container at the engine's end", { container: entry.record.id, error: messageOf(error) });
+        }
+      }),
+    );
+  }
+  ctx.phase = "detached";
+  for (const entry of ctx.entries.values()) {
+    clearTimeout(entry.restart?.timer);
+    entry.health?.stop();
+    entry.rotation?.[Symbol.dispose]();
+  }
+}

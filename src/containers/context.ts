@@ -1,0 +1,194 @@
+import type { Paths } from "../daemon/paths.ts";
+import type { Events } from "../events/types.ts";
+import type { Images } from "../images/types.ts";
+import { conflict, invalidArgument } from "../lib/errors.ts";
+import type { Logger } from "../lib/log.ts";
+import type { KeyedMutex } from "../lib/mutex.ts";
+import type { Logs } from "../logs/types.ts";
+import type { Networks } from "../networks/types.ts";
+import type { RunningExec, RunningSandbox, Sandboxes } from "../sandbox/types.ts";
+import type { Snapshots } from "../snapshots/types.ts";
+import type { Store } from "../store/store.ts";
+import type { Volumes } from "../volumes/types.ts";
+import type { HealthMonitor } from "./health.ts";
+import type { OutputHub } from "./output.ts";
+import type { ContainerRecord, ContainerState, ExecRecord, StateBase, WaitResult } from "./types.ts";
+import { noSuchContainer, type CreateDefaults } from "./validate.ts";
+
+export interface ContainersDeps {
+  store: Store;
+  events: Events;
+  images: Images;
+  snapshots: Snapshots;
+  networks: Networks;
+  volumes: Volumes;
+  logs: Logs;
+  sandboxes: Sandboxes;
+  paths: Paths;
+  log: Logger;
+  options: CreateDefaults & {
+    /** Seconds that a stop at the engine's end waits for each container. */
+    shutdownTimeout: number;
+  };
+}
+
+/** A start under way. */
+export interface Starting {
+  /** `rm -f` and `kill -9` end it. */
+  abort: AbortController;
+  /** Resolves, never rejects, when the container runs or the start has failed. */
+  settled: Promise<void>;
+}
+
+/**
+ * One container in memory. Its verbs need no lock: each looks at the state and writes the next one in the same synchronous step, gives the
+ * event loop back only while it waits for the kernel, and compares `generation` afterwards. Thus `kill` and `rm -f` always get through.
+ */
+export interface Entry {
+  record: ContainerRecord;
+  /** Grows with each start. */
+  generation: number;
+  sandbox?: RunningSandbox;
+  starting?: Starting;
+  /** The last run's cleaning; a new start and a removal wait for it. */
+  cleaning: Promise<void>;
+  /** `docker restart` is under way: `--rm` doesn't remove it at this exit. */
+  restarting?: boolean;
+  /** Set once a removal has begun. */
+  removing?: Promise<void>;
+  output: OutputHub;
+  exitWaiters: Set<(result: WaitResult) => void>;
+  removeWaiters: Set<(result: WaitResult) => void>;
+  /** A restart by policy that waits for its delay. */
+  restart?: { timer: ReturnType<typeof setTimeout>; delay: number };
+  /** Delay before the last restart by policy, 0 after a good run. */
+  restartDelay: number;
+  rotation?: Disposable;
+  health?: HealthMonitor;
+  execs: Set<string>;
+  /** The root of a container at rest, mounted for those who read it. */
+  view?: { path: string; users: number; ready: Promise<void>; released: Promise<void>; release: () => void };
+}
+
+/** A command to be run in a container, or that was. */
+export interface ExecEntry {
+  record: ExecRecord;
+  env: string[];
+  running?: RunningExec;
+  /** Unix milliseconds. */
+  finished?: number;
+}
+
+export interface Context extends ContainersDeps {
+  /** Ready containers by full id. */
+  entries: Map<string, Entry>;
+  /** Names, without the slash, of ready containers and of those in the making, to full ids. */
+  names: Map<string, string>;
+  /** For verbs that change the record in several awaited steps: pause, rename, update. */
+  mutex: KeyedMutex;
+  execs: Map<string, ExecEntry>;
+  /** The engine is going: `stopping` ends the containers and restarts none; `detached` leaves them, and their exits, to the next engine. */
+  phase: "open" | "stopping" | "detached";
+  /** Verbs that the end of a run leads to; given by createContainers, since they in turn use the file that handles ends. */
+  again: { start(entry: Entry): Promise<void>; autoRemove(entry: Entry): Promise<void> };
+}
+
+const idPattern = /^[0-9a-f]{1,64}$/;
+
+/** Full id, then name, then unique id prefix. @throws EngineError notFound, invalidArgument */
+export function lookup(ctx: Context, reference: string): Entry {
+  if (reference === "" || reference === "/") throw invalidArgument("No container name or ID supplied");
+  const exact = ctx.entries.get(reference) ?? ctx.entries.get(ctx.names.get(reference.replace(/^\//, "")) ?? "");
+  if (exact !== undefined) return exact;
+  if (!idPattern.test(reference)) throw noSuchContainer(reference);
+  let found: Entry | undefined;
+  for (const [id, entry] of ctx.entries) {
+    if (!id.startsWith(reference)) continue;
+    if (found !== undefined) throw invalidArgument(`multiple IDs found with provided prefix: ${reference}`);
+    found = entry;
+  }
+  if (found === undefined) throw noSuchContainer(reference);
+  return found;
+}
+
+/** As `lookup`, for containers whose init lives. @throws EngineError conflict `container x is not running` */
+export function lookupRunning(ctx: Context, reference: string): Entry & { sandbox: RunningSandbox } {
+  const entry = lookup(ctx, reference);
+  if (entry.sandbox === undefined) throw conflict(`container ${entry.record.id} is not running`);
+  return entry as Entry & { sandbox: RunningSandbox };
+}
+
+export const baseOf = (state: ContainerState): StateBase => ({
+  exitCode: state.exitCode,
+  startedAt: state.startedAt,
+  finishedAt: state.finishedAt,
+  error: state.error,
+  oomKilled: state.oomKilled,
+});
+
+/** Alive in Docker's sense (State.Running): paused and restarting ones are. */
+export function isRunning({ status }: ContainerState): boolean {
+  return status === "starting" || status === "running" || status === "paused" || status === "restarting";
+}
+
+/** The two halves of a row: what hardly changes, and what each start and exit change. */
+export function documents(record: ContainerRecord): { fixed: string; state: string } {
+  const { state, restartCount, manuallyStopped, health: _memoryOnly, ...fixed } = record;
+  return { fixed: JSON.stringify(fixed), state: JSON.stringify({ state, restartCount, manuallyStopped }) };
+}
+
+export interface EventDetail {
+  action: string;
+  attributes?: Record<string, string>;
+}
+
+/** Attributes of every container event: labels, image, name, then what the action adds. */
+export function emitEvent(ctx: Context, record: ContainerRecord, { action, attributes = {} }: EventDetail): void {
+  ctx.events.emit("container", action, record.id, {
+    ...record.config.Labels,
+    ...(record.config.Image ? { image: record.config.Image } : {}),
+    name: record.name,
+    ...attributes,
+  });
+}
+
+/** Writes the state half of the row and the events in one transaction; memory follows at the commit. */
+export function changeState(
+  ctx: Context,
+  entry: Entry,
+  change: Partial<Pick<ContainerRecord, "state" | "restartCount" | "manuallyStopped">>,
+  ...events: EventDetail[]
+): void {
+  const next = { ...entry.record, ...change };
+  ctx.store.tx(() => {
+    ctx.store.db.query("UPDATE containers SET state = ? WHERE id = ?").run(documents(next).state, next.id);
+    ctx.store.afterCommit(() => {
+      entry.record = next;
+    });
+    for (const event of events) emitEvent(ctx, next, event);
+  });
+}
+
+/** Writes the fixed half: rename, update. */
+export function changeRecord(ctx: Context, entry: Entry, change: Partial<ContainerRecord>, ...events: EventDetail[]): void {
+  const next = { ...entry.record, ...change };
+  ctx.store.tx(() => {
+    ctx.store.db.query("UPDATE containers SET record = ?, name = ? WHERE id = ?").run(documents(next).fixed, next.name, next.id);
+    ctx.store.afterCommit(() => {
+      entry.record = next;
+    });
+    for (const event of events) emitEvent(ctx, next, event);
+  });
+}
+
+/** What the last run left, for those who wait. */
+export function resultOf({ state }: ContainerRecord): WaitResult {
+  return state.error === "" ? { exitCode: state.exitCode } : { exitCode: state.exitCode, error: state.error };
+}
+
+/** Tells a set of waiters, each once. */
+export function settle(waiters: Set<(result: WaitResult) => void>, result: WaitResult): void {
+  const all = [...waiters];
+  waiters.clear();
+  for (const waiter of all) waiter(result);
+}

@@ -1,0 +1,142 @@
+import { existsSync } from "node:fs";
+import { mkdir, rmdir } from "node:fs/promises";
+import { holdDirectoryInRoot, type HeldPath } from "../kernel/inroot.ts";
+import { SysError } from "../kernel/ffi.ts";
+import { invalidArgument } from "../lib/errors.ts";
+import type { ContainerConfig, HostConfig } from "../oci/container.ts";
+import { mountRequests, parseMount, parseVolumesFrom, type MountRequest } from "./binds.ts";
+import { lookup, type Context } from "./context.ts";
+import { newId } from "./names.ts";
+import type { ContainerMount, ContainerRecord, MountPoint } from "./types.ts";
+
+interface Inherited {
+  point: MountPoint;
+  source: ContainerMount;
+}
+
+/** All mounts of a container to be, checked; nothing is made yet. */
+export interface VolumePlan {
+  inherited: Inherited[];
+  requests: MountRequest[];
+}
+
+/**
+ * Mounts of other containers (VolumesFrom), overridden by Binds, Mounts and Tmpfs; then an anonymous volume for each path of
+ * Config.Volumes that nothing is mounted on. @throws EngineError invalidArgument, notFound
+ */
+export function planVolumes(ctx: Context, config: ContainerConfig, host: HostConfig): VolumePlan {
+  const requests = mountRequests(host);
+  for (const { type, source, createSource } of requests) {
+    if (type === "bind" && !createSource && !existsSync(source)) {
+      throw invalidArgument(`invalid mount config for type "bind": bind source path does not exist: ${source}`);
+    }
+  }
+  const taken = new Set(requests.map((request) => request.destination));
+  const inherited: Inherited[] = [];
+  for (const text of host.VolumesFrom ?? []) {
+    const { container, readOnly, mode } = parseVolumesFrom(text);
+    const other = lookup(ctx, container).record;
+    for (const point of other.mounts) {
+      const source = other.mountSources.find((mount) => mount.destination === point.Destination);
+      if (source === undefined || taken.has(point.Destination)) continue;
+      taken.add(point.Destination);
+      const writable = point.RW && !readOnly;
+      inherited.push({ point: { ...point, RW: writable, Mode: mode || point.Mode }, source: { ...source, readOnly: !writable } });
+    }
+  }
+  for (const path of Object.keys(config.Volumes ?? {})) {
+    const request = { ...parseMount({ Type: "volume", Target: path }), mode: "" };
+    if (taken.has(request.destination)) continue;
+    taken.add(request.destination);
+    requests.push(request);
+  }
+  return { inherited, requests };
+}
+
+/** Makes the volumes, refers to them by rows, fills new ones from the image, and writes the mounts into `record`. */
+export async function prepareVolumes(ctx: Context, record: ContainerRecord, plan: VolumePlan): Promise<void> {
+  const refer = ctx.store.db.query("INSERT OR IGNORE INTO container_volumes (container, volume) VALUES (?, ?)");
+  const mounts: Inherited[] = [...plan.inherited];
+  for (const { point } of plan.inherited) if (point.Name !== undefined) refer.run(record.id, point.Name);
+  const filled: { name: string; destination: string }[] = [];
+  for (const request of plan.requests) {
+    if (request.type !== "volume") {
+      mounts.push(hostMount(request));
+      continue;
+    }
+    const anonymous = request.source === "";
+    const name = anonymous ? newId() : request.source;
+    // The reference comes first, so that no prune takes the volume in between.
+    refer.run(record.id, name);
+    const volume = await ctx.volumes.create({ name, anonymous, driver: request.driver, labels: request.labels, options: request.driverOptions });
+    mounts.push({
+      point: {
+        Type: "volume",
+        Name: name,
+        Source: volume.mountpoint,
+        Destination: request.destination,
+        Driver: volume.driver,
+        // Docker shows its SELinux mode for named volumes, whether SELinux is there or not.
+        Mode: request.mode !== "" ? request.mode : anonymous ? "" : "z",
+        RW: !request.readOnly,
+        Propagation: "",
+      },
+      source: { type: "volume", source: name, destination: request.destination, readOnly: request.readOnly, options: ["rbind", "rprivate"], subpath: request.subpath },
+    });
+    if (request.copy && request.subpath === undefined) filled.push({ name, destination: request.destination });
+  }
+  record.mounts = mounts.map(({ point }) => point).filter((point) => point.Destination !== "" && !isHostTmpfs(record.host, point));
+  record.mountSources = mounts.map(({ source }) => source);
+  await fillVolumes(ctx, record, filled);
+}
+
+/** HostConfig.Tmpfs stands in HostConfig only; Mounts of type tmpfs are shown under Mounts too. */
+function isHostTmpfs(host: HostConfig, point: MountPoint): boolean {
+  return point.Type === "tmpfs" && !(host.Mounts ?? []).some((mount) => mount.Type === "tmpfs" && mount.Target.replace(/(.)\/+$/, "$1") === point.Destination);
+}
+
+function hostMount(request: MountRequest): Inherited {
+  const { type, source, destination, readOnly } = request;
+  return {
+    point: { Type: request.type, Source: source, Destination: destination, Mode: request.mode, RW: !readOnly, Propagation: request.propagation },
+    source: {
+      type,
+      source,
+      destination,
+      readOnly,
+      options: type === "tmpfs" ? request.tmpfsOptions : [request.recursive ? "rbind" : "bind", request.propagation],
+      ...(request.createSource ? { createSource: true } : {}),
+    },
+  };
+}
+
+/** Copies what the image has at the volumes' paths into those that are empty. */
+async function fillVolumes(ctx: Context, record: ContainerRecord, volumes: { name: string; destination: string }[]): Promise<void> {
+  const empty: typeof volumes = [];
+  for (const volume of volumes) if (await ctx.volumes.isEmpty(volume.name)) empty.push(volume);
+  if (empty.length === 0 || record.layers.length === 0) return;
+  const view = viewPath(ctx, record.id);
+  await mkdir(view, { recursive: true });
+  try {
+    ctx.snapshots.mount({ target: view, layers: record.layers });
+    for (const { name, destination } of empty) {
+      using source = directoryIn(view, destination);
+      if (source !== undefined) await ctx.volumes.copyUp(name, source.path);
+    }
+  } finally {
+    await ctx.snapshots.unmount(view);
+    await rmdir(view);
+  }
+}
+
+/** Where a read-only view of a container's image is mounted for a moment. */
+export const viewPath = (ctx: Context, id: string): string => `${ctx.paths.tmp}/view-${id}`;
+
+function directoryIn(root: string, path: string): HeldPath | undefined {
+  try {
+    return holdDirectoryInRoot(root, path);
+  } catch (error) {
+    if (error instanceof SysError && (error.code === "ENOENT" || error.code === "ENOTDIR" || error.code === "ELOOP")) return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,210 @@
+import { mkdir, rm } from "node:fs/promises";
+import { hostname as systemHostname } from "node:os";
+import { realtimeNano } from "../kernel/clock.ts";
+import { EngineError, invalidArgument, messageOf } from "../lib/errors.ts";
+import { formatNano } from "../lib/time.ts";
+import type { ContainerConfig, EndpointSettings, HostConfig, NetworkingConfig } from "../oci/container.ts";
+import { documents, emitEvent, lookup, type Context, type Entry } from "./context.ts";
+import { mergeConfig } from "./merge.ts";
+import { newId, parseName, randomName, shortId } from "./names.ts";
+import { OutputHub } from "./output.ts";
+import type { ContainerRecord, CreateOptions } from "./types.ts";
+import { checkConfig, checkHostConfig, nameConflict, pinNamespaces } from "./validate.ts";
+import { planVolumes, prepareVolumes, type VolumePlan } from "./create-volumes.ts";
+
+export function newEntry(record: ContainerRecord): Entry {
+  return {
+    record,
+    generation: "generation" in record.state ? record.state.generation : 0,
+    cleaning: Promise.resolve(),
+    output: new OutputHub(),
+    exitWaiters: new Set(),
+    removeWaiters: new Set(),
+    restartDelay: 0,
+    execs: new Set(),
+  };
+}
+
+/**
+ * Checks everything, then: intent row, files, ready row. Whatever fails in between is undone; what a crash leaves, restore removes.
+ * @throws EngineError invalidArgument, notFound (image), conflict (name)
+ */
+export async function create(ctx: Context, options: CreateOptions): Promise<{ id: string; warnings: string[] }> {
+  const asked = checkConfig(options.config);
+  const { host: checked, warnings } = checkHostConfig(asked, options.host, ctx.options);
+  if (!asked.Image) throw invalidArgument("no image was given to create a container from");
+  const image = ctx.images.resolve(asked.Image, { platform: options.platform });
+  using _lease = ctx.images.lease(image);
+  const config = checkConfig(mergeConfig(asked, image.config.config));
+  const host = pinNamespaces(checked, (reference) => {
+    try {
+      return lookup(ctx, reference).record.id;
+    } catch {
+      return reference;
+    }
+  });
+  const endpoints = endpointsOf(ctx, host, config, options.networking);
+  const plan = planVolumes(ctx, config, host);
+
+  const id = newId();
+  const name = reserveName(ctx, id, options.name);
+  const record: ContainerRecord = {
+    id,
+    name,
+    created: formatNano(realtimeNano()),
+    imageId: image.id,
+    layers: image.layers,
+    // The snapshot's id is known inside the transaction below.
+    snapshot: "" as ContainerRecord["snapshot"],
+    path: "",
+    args: [],
+    config: { ...config, Hostname: hostnameOf(ctx, id, config, host) },
+    host,
+    endpoints,
+    mounts: [],
+    mountSources: [],
+    platform: image.config.os || "linux",
+    restartCount: 0,
+    manuallyStopped: false,
+    state: { status: "created", exitCode: 0, startedAt: "0", finishedAt: "0", error: "", oomKilled: false },
+  };
+  const [path = "", ...args] = [...(config.Entrypoint ?? []), ...(config.Cmd ?? [])];
+  Object.assign(record, { path, args });
+  try {
+    insertIntent(ctx, record);
+    await makeFiles(ctx, record, plan);
+    const entry = newEntry(record);
+    ctx.store.tx(() => {
+      const { fixed, state } = documents(record);
+      ctx.store.db.query("UPDATE containers SET phase = 'ready', record = ?, state = ? WHERE id = ?").run(fixed, state, id);
+      ctx.store.afterCommit(() => void ctx.entries.set(id, entry));
+      emitEvent(ctx, record, { action: "create" });
+    });
+  } catch (error) {
+    await undo(ctx, record);
+    throw error;
+  }
+  return { id, warnings };
+}
+
+/** The name, reserved in memory for `id`. @throws EngineError conflict, invalidArgument */
+function reserveName(ctx: Context, id: string, asked: string | undefined): string {
+  if (asked !== undefined && asked !== "") {
+    const name = parseName(asked);
+    const owner = ctx.names.get(name);
+    if (owner !== undefined) throw nameConflict(name, owner);
+    ctx.names.set(name, id);
+    return name;
+  }
+  for (let attempt = 0; ; attempt++) {
+    const name = randomName(attempt);
+    if (ctx.names.has(name)) continue;
+    ctx.names.set(name, id);
+    return name;
+  }
+}
+
+function hostnameOf(ctx: Context, id: string, config: ContainerConfig, host: HostConfig): string {
+  const mode = host.NetworkMode ?? "";
+  if (config.Hostname) return config.Hostname;
+  if (mode === "host" || host.UTSMode === "host") return systemHostname();
+  // A shared network namespace comes with its owner's hostname file.
+  if (mode.startsWith("container:")) {
+    const owner = ctx.entries.get(mode.slice("container:".length));
+    if (owner !== undefined) return owner.record.config.Hostname ?? "";
+  }
+  return shortId(id);
+}
+
+/** Endpoint settings by network name, the network of NetworkMode first. A network may be made later: that is asked at start. */
+function endpointsOf(ctx: Context, host: HostConfig, config: ContainerConfig, networking: NetworkingConfig): Record<string, EndpointSettings> {
+  const mode = host.NetworkMode ?? "bridge";
+  const asked = networking.EndpointsConfig ?? {};
+  for (const [network, settings] of Object.entries(asked)) {
+    if (settings === null) throw invalidArgument(`invalid config for network ${network}: EndpointsConfig is nil`);
+  }
+  const given = Object.keys(asked);
+  if (mode.startsWith("container:")) {
+    if (given.length > 0) throw invalidArgument(`conflicting options: the network mode ${mode} can't be combined with endpoint settings`);
+    return {};
+  }
+  if (config.NetworkDisabled === true) return {};
+  const nameOf = (reference: string): string => {
+    if (reference === "default") return "bridge";
+    try {
+      return ctx.networks.resolve(reference).name;
+    } catch (error) {
+      if (error instanceof EngineError && error.kind === "notFound") return reference;
+      throw error;
+    }
+  };
+  const result: Record<string, EndpointSettings> = { [nameOf(mode)]: {} };
+  for (const [network, settings] of Object.entries(asked)) result[nameOf(network)] = settings ?? {};
+  const names = Object.keys(result);
+  if (names.length > 1 && names.some((name) => name === "host" || name === "none")) {
+    throw invalidArgument("conflicting options: cannot attach a container of network mode host or none to another network");
+  }
+  for (const [network, settings] of Object.entries(result)) checkEndpoint(network, settings);
+  const first = result[names[0] as string] as EndpointSettings;
+  if (config.MacAddress && !first.MacAddress) first.MacAddress = config.MacAddress;
+  return result;
+}
+
+function checkEndpoint(network: string, settings: EndpointSettings): void {
+  const fail = (why: string): Error => invalidArgument(`invalid config for network ${network}: invalid endpoint settings:\n${why}`);
+  const { IPv4Address, IPv6Address } = settings.IPAMConfig ?? {};
+  if ((IPv4Address || IPv6Address) && network === "bridge") throw fail("user specified IP address is supported on user defined networks only");
+  if ((settings.Aliases ?? []).length > 0 && ["bridge", "host", "none"].includes(network)) throw fail("network-scoped aliases are only supported for user-defined networks");
+  if (IPv4Address && !/^\d{1,3}(\.\d{1,3}){3}$/.test(IPv4Address)) throw fail(`invalid IPv4 address: ${IPv4Address}`);
+  if (IPv6Address && !IPv6Address.includes(":")) throw fail(`invalid IPv6 address: ${IPv6Address}`);
+  if (settings.MacAddress && !/^[0-9a-f]{2}([:-][0-9a-f]{2}){5}$/i.test(settings.MacAddress)) throw fail(`invalid MAC address: ${settings.MacAddress}`);
+}
+
+function insertIntent(ctx: Context, record: ContainerRecord): void {
+  ctx.store.tx(() => {
+    record.snapshot = ctx.snapshots.createActive();
+    const { fixed, state } = documents(record);
+    ctx.store.db
+      .query("INSERT INTO containers (id, name, phase, image, snapshot, record, state) VALUES (?, ?, 'intent', ?, ?, ?, ?)")
+      .run(record.id, record.name, record.imageId, record.snapshot, fixed, state);
+  });
+}
+
+async function makeFiles(ctx: Context, record: ContainerRecord, plan: VolumePlan): Promise<void> {
+  await Promise.all([
+    mkdir(ctx.paths.container(record.id), { recursive: true, mode: 0o710 }),
+    ctx.snapshots.prepareActive(record.snapshot, record.layers),
+  ]);
+  await prepareVolumes(ctx, record, plan);
+}
+
+/** Takes back a create that failed; what can't be undone is logged, and left to the next start of the engine. */
+async function undo(ctx: Context, record: ContainerRecord): Promise<void> {
+  try {
+    await removeIntent(ctx, record);
+  } catch (error) {
+    ctx.log.error("undoing a failed create", { container: record.id, error: messageOf(error) });
+  }
+  if (ctx.names.get(record.name) === record.id) ctx.names.delete(record.name);
+}
+
+/** Removes all that an intent row stands for, then the row. Also for rows that a crash left. */
+export async function removeIntent(ctx: Context, record: ContainerRecord): Promise<void> {
+  const volumes = ctx.store.db.query<{ volume: string }, [string]>("SELECT volume FROM container_volumes WHERE container = ?").all(record.id);
+  ctx.store.db.query("DELETE FROM container_volumes WHERE container = ?").run(record.id);
+  for (const { volume } of volumes) await removeIfAnonymous(ctx, volume);
+  if (record.snapshot !== ("" as ContainerRecord["snapshot"])) await ctx.snapshots.remove(record.snapshot);
+  await rm(ctx.paths.container(record.id), { recursive: true, force: true });
+  ctx.store.db.query("DELETE FROM containers WHERE id = ?").run(record.id);
+}
+
+/** Anonymous volumes go with their last container. */
+export async function removeIfAnonymous(ctx: Context, name: string): Promise<void> {
+  try {
+    if (ctx.volumes.get(name).anonymous && ctx.volumes.usersOf(name).length === 0) await ctx.volumes.remove(name);
+  } catch (error) {
+    if (error instanceof EngineError && error.kind === "notFound") return;
+    ctx.log.warn("an anonymous volume stays", { volume: name, error: messageOf(error) });
+  }
+}
+

@@ -1,0 +1,84 @@
+import { messageOf } from "../lib/errors.ts";
+import type { ExitStatus, RunningSandbox } from "../sandbox/types.ts";
+import { nextRestart } from "./backoff.ts";
+import { baseOf, changeState, resultOf, settle, type Context, type Entry, type EventDetail } from "./context.ts";
+import { endExecs } from "./exec.ts";
+import { releaseVolumes } from "./mounts.ts";
+
+/**
+ * A run has ended and its output is complete. Record and `die` commit together; then whoever waits is told, and the cleaning goes on behind
+ * them: only a removal or the next start waits for it.
+ */
+export function onExit(ctx: Context, entry: Entry, sandbox: RunningSandbox, generation: number, status: ExitStatus): void {
+  if (entry.generation !== generation || entry.sandbox !== sandbox) return;
+  // The next engine finds the exit file and does the rest.
+  if (ctx.phase === "detached") return;
+  entry.sandbox = undefined;
+  entry.health?.stop();
+  entry.health = undefined;
+  entry.rotation?.[Symbol.dispose]();
+  entry.rotation = undefined;
+  entry.output.disconnect();
+  endExecs(ctx, entry);
+  // Begun before anyone is told of the exit: its first, synchronous step gives ports and addresses back.
+  entry.cleaning = clean(ctx, entry, sandbox);
+  recordExit(ctx, entry, status);
+}
+
+/** Writes what became of a run, tells the waiters, and does what policy says. Also for exits that happened while no engine ran. */
+export function recordExit(ctx: Context, entry: Entry, status: ExitStatus): void {
+  const { record } = entry;
+  const duration = Number(status.finishedAt - BigInt(record.state.startedAt)) / 1e9;
+  const stopping = record.manuallyStopped || entry.removing !== undefined || ctx.phase !== "open";
+  const restart = stopping ? undefined : nextRestart(record.host.RestartPolicy, status.exitCode, record.restartCount, duration, entry.restartDelay);
+  const base = {
+    ...baseOf(record.state),
+    exitCode: status.exitCode,
+    finishedAt: String(status.finishedAt),
+    oomKilled: status.oomKilled,
+    error: status.error ?? "",
+  };
+  const events: EventDetail[] = [];
+  if (status.oomKilled) events.push({ action: "oom" });
+  events.push({ action: "die", attributes: { exitCode: String(status.exitCode), execDuration: String(Math.max(0, Math.floor(duration))) } });
+  if (restart === undefined) {
+    changeState(ctx, entry, { state: { ...base, status: "exited", generation: entry.generation } }, ...events);
+  } else {
+    changeState(ctx, entry, { state: { ...base, status: "restarting", generation: entry.generation }, restartCount: record.restartCount + 1 }, ...events);
+    scheduleRestart(ctx, entry, restart);
+  }
+  settle(entry.exitWaiters, resultOf(entry.record));
+  if (restart === undefined && record.host.AutoRemove === true && entry.restarting !== true) void ctx.again.autoRemove(entry);
+}
+
+async function clean(ctx: Context, entry: Entry, sandbox: RunningSandbox): Promise<void> {
+  try {
+    await sandbox.cleanup();
+  } catch (error) {
+    ctx.log.error("cleaning up after a container", { container: entry.record.id, error: messageOf(error) });
+  }
+  await releaseVolumes(ctx, entry);
+}
+
+/** Starts it again after `delay` ms, unless a user has stopped, started or removed it by then. */
+export function scheduleRestart(ctx: Context, entry: Entry, delay: number): void {
+  entry.restartDelay = delay;
+  const timer = setTimeout(() => {
+    entry.restart = undefined;
+    if (ctx.phase !== "open" || entry.removing !== undefined || entry.record.state.status !== "restarting") return;
+    ctx.again.start(entry).catch((error: unknown) => {
+      ctx.log.error("restarting a container by its policy", { container: entry.record.id, error: messageOf(error) });
+    });
+  }, delay);
+  entry.restart = { timer, delay };
+}
+
+/** Ends the waiting for a restart by policy: the container is simply `exited`. False where it wasn't waiting. */
+export function cancelRestart(ctx: Context, entry: Entry, ...events: EventDetail[]): boolean {
+  if (entry.restart === undefined) return false;
+  clearTimeout(entry.restart.timer);
+  entry.restart = undefined;
+  changeState(ctx, entry, { manuallyStopped: true, state: { ...baseOf(entry.record.state), status: "exited", generation: entry.generation } }, ...events);
+  settle(entry.exitWaiters, resultOf(entry.record));
+  return true;
+}

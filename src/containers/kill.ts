@@ -1,0 +1,94 @@
+import { conflict, EngineError, internal, invalidArgument } from "../lib/errors.ts";
+import { parseSignal } from "../lib/signals.ts";
+import { changeState, emitEvent, lookup, type Context, type Entry } from "./context.ts";
+import { cancelRestart } from "./exit.ts";
+
+const SIGINT = 2;
+const SIGQUIT = 3;
+const SIGKILL = 9;
+const SIGTERM = 15;
+
+/** How long an init may take to die of SIGKILL; one in uninterruptible sleep takes longer than anyone waits. */
+const killPatienceMs = 10_000;
+
+/** Signal, then return; after SIGKILL wait for the end, as Docker does. @throws EngineError conflict, invalidArgument */
+export async function kill(ctx: Context, reference: string, text = "KILL"): Promise<void> {
+  const signal = text === "" ? SIGKILL : parseSignal(text);
+  const entry = lookup(ctx, reference);
+  if (entry.starting !== undefined) {
+    if (signal === SIGKILL) entry.starting.abort.abort();
+    await entry.starting.settled;
+  }
+  const notRunning = (): Error => conflict(`cannot kill container: ${reference}: container ${entry.record.id} is not running`);
+  if (cancelRestart(ctx, entry)) return;
+  if (entry.sandbox === undefined) throw notRunning();
+  if (signal === SIGKILL) return await killAndWait(ctx, entry);
+  // Any other signal is the program's business: unlike Docker, SIGHUP and the like don't switch its restart policy off.
+  const ends = signal === stopSignalOf(entry) || [SIGTERM, SIGINT, SIGQUIT].includes(signal);
+  if (ends) changeState(ctx, entry, { manuallyStopped: true });
+  await send(ctx, entry, signal, ends);
+}
+
+/** The signal that asks this container to end. */
+export function stopSignalOf({ record }: Entry): number {
+  return record.config.StopSignal ? parseSignal(record.config.StopSignal) : SIGTERM;
+}
+
+/** Sends a signal and tells of it; a paused container is woken where the signal shall end it. Gone inits are no error. */
+export async function send(ctx: Context, entry: Entry, signal: number, ends: boolean): Promise<void> {
+  const { sandbox } = entry;
+  if (sandbox === undefined) return;
+  try {
+    sandbox.signal(signal);
+  } catch (error) {
+    // Its exit is on the way.
+    if (error instanceof EngineError && error.kind === "conflict") return;
+    throw error;
+  }
+  emitEvent(ctx, entry.record, { action: "kill", attributes: { signal: String(signal) } });
+  if (ends && entry.record.state.status === "paused") await wake(ctx, entry);
+}
+
+/** A frozen process takes no signal, not even SIGKILL on cgroup v1. */
+async function wake(ctx: Context, entry: Entry): Promise<void> {
+  const { state } = entry.record;
+  if (entry.sandbox === undefined || state.status !== "paused") return;
+  await entry.sandbox.resume();
+  if (entry.record.state.status === "paused") changeState(ctx, entry, { state: { ...state, status: "running" } }, { action: "unpause" });
+}
+
+/** SIGKILL, and the end recorded. @throws EngineError internal when init doesn't die */
+export async function killAndWait(ctx: Context, entry: Entry): Promise<void> {
+  if (entry.sandbox === undefined) return;
+  if (!entry.record.manuallyStopped) changeState(ctx, entry, { manuallyStopped: true });
+  const ended = exitOf(entry);
+  await send(ctx, entry, SIGKILL, true);
+  if (!(await within(ended, killPatienceMs))) {
+    throw internal(`cannot kill container ${entry.record.id}: tried to kill it, but did not receive an exit event`);
+  }
+}
+
+/** Resolves when the present run has ended and its end is recorded. */
+export function exitOf(entry: Entry): Promise<unknown> {
+  return new Promise((resolve) => void entry.exitWaiters.add(resolve));
+}
+
+/** False where `ms` passed first. */
+export async function within(promise: Promise<unknown>, ms: number): Promise<boolean> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<false>((resolve) => {
+    timer = setTimeout(() => resolve(false), ms);
+  });
+  try {
+    return await Promise.race([promise.then(() => true), late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Checks a signal that a client gave, where it isn't sent at once. @throws EngineError invalidArgument */
+export function signalOf(text: string | undefined, fallback: number): number {
+  if (text === undefined || text === "") return fallback;
+  if (text.length > 16) throw invalidArgument(`invalid signal: ${text.slice(0, 16)}…`);
+  return parseSignal(text);
+}

@@ -1,0 +1,157 @@
+import { invalidArgument } from "../lib/errors.ts";
+import { isRunning, lookup, type Context } from "./context.ts";
+import type { ContainerRecord, ListOptions } from "./types.ts";
+
+const known = new Set([
+  "ancestor",
+  "before",
+  "exited",
+  "expose",
+  "health",
+  "id",
+  "is-task",
+  "isolation",
+  "label",
+  "name",
+  "network",
+  "publish",
+  "since",
+  "status",
+  "volume",
+]);
+const statuses = new Set(["created", "restarting", "running", "removing", "paused", "exited", "dead"]);
+
+type Test = (record: ContainerRecord) => boolean;
+
+/** Newest first. Without `all` those that run, unless a filter speaks of others. @throws EngineError invalidArgument, notFound */
+export function list(ctx: Context, options: ListOptions = {}): ContainerRecord[] {
+  const filters = options.filters ?? {};
+  const tests = Object.entries(filters).map(([name, values]) => testOf(ctx, name, values));
+  const limit = options.limit !== undefined && options.limit > 0 ? options.limit : Infinity;
+  const all = options.all === true || limit !== Infinity || ["status", "exited", "before", "since"].some((name) => (filters[name] ?? []).length > 0);
+  const result: ContainerRecord[] = [];
+  for (const { record } of newestFirst(ctx)) {
+    if (result.length >= limit) break;
+    if ((all || isRunning(record.state)) && tests.every((test) => test(record))) result.push(record);
+  }
+  return result;
+}
+
+function newestFirst(ctx: Context): { record: ContainerRecord }[] {
+  // Times with their zeros cut don't compare as text at the same second, so the part before the fraction decides first.
+  const key = ({ created }: ContainerRecord): string => created.replace(/Z$/, "").replace(/^([^.]*)(?:\.(\d+))?$/, (_, seconds: string, part = "") => `${seconds}.${(part as string).padEnd(9, "0")}`);
+  return [...ctx.entries.values()].map((entry) => ({ record: entry.record, key: key(entry.record) })).sort((a, b) => (a.key < b.key ? 1 : a.key > b.key ? -1 : 0));
+}
+
+/** `starting` is an inner state: to clients such a container is created. */
+export function statusOf({ state }: ContainerRecord): string {
+  if (state.status === "starting") return state.startedAt === "0" ? "created" : "exited";
+  return state.status;
+}
+
+function testOf(ctx: Context, name: string, values: string[]): Test {
+  if (!known.has(name)) throw invalidArgument(`invalid filter '${name}'`);
+  switch (name) {
+    case "id":
+      return (record) => values.some((value) => record.id.startsWith(value));
+    case "name":
+      return nameTest(values);
+    case "label":
+      return (record) => values.every((value) => hasLabel(record.config.Labels ?? {}, value));
+    case "status": {
+      const bad = values.find((value) => !statuses.has(value));
+      if (bad !== undefined) throw invalidArgument(`invalid filter 'status=${bad}': unrecognised filter value for status: ${bad}`);
+      return (record) => values.includes(statusOf(record));
+    }
+    case "exited": {
+      const codes = values.map(Number);
+      if (codes.some((code) => !Number.isInteger(code))) throw invalidArgument(`invalid filter 'exited=${values.join(",")}'`);
+      return ({ state }) => state.status === "exited" && state.startedAt !== "0" && codes.includes(state.exitCode);
+    }
+    case "before":
+    case "since":
+      return orderTest(ctx, name, values);
+    case "ancestor":
+      return ancestorTest(ctx, values);
+    case "network":
+      return networkTest(ctx, values);
+    case "volume":
+      return (record) => record.mounts.some((mount) => values.some((value) => mount.Name === value || mount.Source === value || mount.Destination === value));
+    case "publish":
+    case "expose":
+      return portTest(ctx, name, values);
+    case "health":
+      return (record) => values.includes(record.health?.Status ?? "none");
+    case "is-task":
+      return () => !values.some((value) => value === "true" || value === "1");
+    default:
+      return () => true;
+  }
+}
+
+/** Docker takes names as regular expressions, with or without the slash. */
+function nameTest(values: string[]): Test {
+  const patterns = values.map((value) => {
+    // JavaScript's engine backtracks, Go's doesn't: nested or many repetitions would stop the event loop.
+    if (value.length > 256 || /\)[*+?{]/.test(value) || (value.match(/[*+{]/g) ?? []).length > 3) {
+      throw invalidArgument(`invalid filter 'name=${value.slice(0, 256)}': the regular expression is too complex`);
+    }
+    try {
+      return new RegExp(value);
+    } catch {
+      throw invalidArgument(`invalid filter 'name=${value}': not a regular expression`);
+    }
+  });
+  return ({ name }) => patterns.some((pattern) => pattern.test(`/${name}`) || pattern.test(name));
+}
+
+/** `key` or `key=value`. */
+export function hasLabel(labels: Record<string, string>, wanted: string): boolean {
+  const at = wanted.indexOf("=");
+  const key = at < 0 ? wanted : wanted.slice(0, at);
+  return Object.hasOwn(labels, key) && (at < 0 || labels[key] === wanted.slice(at + 1));
+}
+
+function orderTest(ctx: Context, name: "before" | "since", values: string[]): Test {
+  const order = new Map(newestFirst(ctx).map(({ record }, index) => [record.id, index]));
+  const marks = values.map((value) => order.get(lookup(ctx, value).record.id) ?? 0);
+  return (record) => {
+    const place = order.get(record.id) ?? 0;
+    return marks.every((mark) => (name === "before" ? place > mark : place < mark));
+  };
+}
+
+/** Containers of the image, or of images that stand on it. */
+function ancestorTest(ctx: Context, values: string[]): Test {
+  const wanted = values.flatMap((value) => {
+    try {
+      return [ctx.images.resolve(value)];
+    } catch {
+      return [];
+    }
+  });
+  const sits = (record: ContainerRecord): boolean =>
+    wanted.some((image) => record.imageId === image.id || (image.layers.length > 0 && image.layers.length <= record.layers.length && image.layers.every((layer, i) => layer === record.layers[i])));
+  return (record) => sits(record) || values.includes(record.config.Image ?? "");
+}
+
+function networkTest(ctx: Context, values: string[]): Test {
+  const names = new Set(values);
+  for (const network of ctx.networks.list()) if (values.some((value) => network.name === value || network.id.startsWith(value))) names.add(network.name);
+  return (record) => Object.keys(record.endpoints).some((name) => names.has(name)) || names.has(record.host.NetworkMode ?? "");
+}
+
+/** `80`, `80/udp`, `8000-8010/tcp`. */
+function portTest(ctx: Context, name: "publish" | "expose", values: string[]): Test {
+  const wanted = new Set<string>();
+  for (const value of values) {
+    const match = /^(\d{1,5})(?:-(\d{1,5}))?(?:\/(tcp|udp|sctp))?$/.exec(value);
+    if (match === null) throw invalidArgument(`invalid filter '${name}=${value}': invalid port`);
+    const [, first, last = first, proto = "tcp"] = match;
+    if (Number(last) > 65535 || Number(last) < Number(first)) throw invalidArgument(`invalid filter '${name}=${value}': invalid port range`);
+    for (let port = Number(first); port <= Number(last); port++) wanted.add(`${port}/${proto}`);
+  }
+  if (name === "expose") return (record) => Object.keys(record.config.ExposedPorts ?? {}).some((port) => wanted.has(port));
+  return (record) =>
+    ctx.networks.endpointsOfContainer(record.id).some(({ ports }) => ports.some(({ hostPort, containerPort, proto }) => wanted.has(`${hostPort}/${proto}`) || wanted.has(`${containerPort}/${proto}`)));
+}

@@ -1,0 +1,59 @@
+import { mkdir, stat } from "node:fs/promises";
+import { holdDirectoryInRoot } from "../kernel/inroot.ts";
+import { invalidArgument, messageOf } from "../lib/errors.ts";
+import type { SandboxMount } from "../sandbox/types.ts";
+import type { Context, Entry } from "./context.ts";
+import type { ContainerMount, ContainerRecord } from "./types.ts";
+
+/** The mounts of one run, parents before what is mounted inside them. `held` keeps directories open until the container is created. */
+export async function sandboxMounts(ctx: Context, record: ContainerRecord, held: DisposableStack): Promise<SandboxMount[]> {
+  const mounts: SandboxMount[] = [];
+  for (const mount of record.mountSources) mounts.push(await sandboxMount(ctx, record, mount, held));
+  return mounts.sort((a, b) => depth(a.destination) - depth(b.destination));
+}
+
+const depth = (path: string): number => path.split("/").length;
+
+async function sandboxMount(ctx: Context, record: ContainerRecord, mount: ContainerMount, held: DisposableStack): Promise<SandboxMount> {
+  const { type, destination, readOnly, options } = mount;
+  if (type === "tmpfs") return { type, source: "", destination, readOnly, options };
+  if (type === "bind") {
+    await checkSource(mount);
+    return { type, source: mount.source, destination, readOnly, options };
+  }
+  let source = await ctx.volumes.mount(mount.source, record.id, { destination, readOnly });
+  if (mount.subpath !== undefined) {
+    try {
+      source = held.use(holdDirectoryInRoot(source, mount.subpath)).path;
+    } catch (error) {
+      throw invalidArgument(`cannot mount ${mount.subpath} of volume ${mount.source} on ${destination}`, error);
+    }
+  }
+  return { type: "bind", source, destination, readOnly, options };
+}
+
+async function checkSource({ source, createSource }: ContainerMount): Promise<void> {
+  try {
+    await stat(source);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw invalidArgument(`error while creating mount source path '${source}'`, error);
+    if (createSource !== true) throw invalidArgument(`invalid mount config for type "bind": bind source path does not exist: ${source}`);
+    try {
+      await mkdir(source, { recursive: true, mode: 0o755 });
+    } catch (cause) {
+      throw invalidArgument(`error while creating mount source path '${source}': ${(cause as Error).message}`, cause);
+    }
+  }
+}
+
+/** Gives the container's volumes back, after its run. Never throws. */
+export async function releaseVolumes(ctx: Context, entry: Entry): Promise<void> {
+  for (const { type, source } of entry.record.mountSources) {
+    if (type !== "volume") continue;
+    try {
+      await ctx.volumes.unmount(source, entry.record.id);
+    } catch (error) {
+      ctx.log.warn("unmounting a volume", { volume: source, container: entry.record.id, error: messageOf(error) });
+    }
+  }
+}

@@ -1,0 +1,59 @@
+import type { EndpointSettings } from "../oci/container.ts";
+import type { Context } from "./context.ts";
+import type { ContainerRecord, Containers } from "./types.ts";
+
+/** What was asked for, with what is true now filled in where the container runs. */
+export function networkSettings(ctx: Context, record: ContainerRecord): ReturnType<Containers["networkSettings"]> {
+  const alive = ctx.entries.get(record.id)?.sandbox !== undefined;
+  const live = alive ? ctx.networks.endpointsOfContainer(record.id) : [];
+  const networks: Record<string, EndpointSettings> = {};
+  for (const [name, asked] of Object.entries(record.endpoints)) {
+    networks[name] = { IPAMConfig: null, Links: null, Aliases: null, DriverOpts: null, GwPriority: 0, ...asked, ...identity(ctx, name, alive) };
+  }
+  const ports: Record<string, { HostIp: string; HostPort: string }[] | null> = {};
+  if (alive && live.length > 0) for (const port of Object.keys(record.config.ExposedPorts ?? {})) ports[port] = null;
+  for (const endpoint of live) {
+    networks[endpoint.networkName] = {
+      ...(networks[endpoint.networkName] ?? { IPAMConfig: null, Links: null, Aliases: null, DriverOpts: null, GwPriority: 0 }),
+      NetworkID: endpoint.networkId,
+      EndpointID: endpoint.id,
+      MacAddress: endpoint.macAddress,
+      Gateway: endpoint.gateway ?? "",
+      IPAddress: endpoint.ipv4 ?? "",
+      IPPrefixLen: endpoint.ipv4PrefixLength ?? 0,
+      IPv6Gateway: endpoint.gateway6 ?? "",
+      GlobalIPv6Address: endpoint.ipv6 ?? "",
+      GlobalIPv6PrefixLen: endpoint.ipv6PrefixLength ?? 0,
+      DNSNames: endpoint.dnsNames.length === 0 ? null : endpoint.dnsNames,
+    };
+    for (const { containerPort, proto, hostIp, hostPort } of endpoint.ports) {
+      const key = `${containerPort}/${proto}`;
+      (ports[key] ??= []).push({ HostIp: hostIp, HostPort: String(hostPort) });
+    }
+  }
+  const hasNamespace = alive && record.host.NetworkMode !== "host" && !record.host.NetworkMode?.startsWith("container:");
+  return {
+    networks,
+    ports,
+    sandboxId: hasNamespace ? record.id : "",
+    sandboxKey: hasNamespace ? `${ctx.paths.namespaces}/${record.id}` : "",
+  };
+}
+
+/** Settings of an attachment without an endpoint: at rest, or on `host` and `none`, which have none of ours. */
+function identity(ctx: Context, network: string, alive: boolean): EndpointSettings {
+  const empty = {
+    NetworkID: "",
+    EndpointID: "",
+    Gateway: "",
+    IPAddress: "",
+    IPPrefixLen: 0,
+    IPv6Gateway: "",
+    GlobalIPv6Address: "",
+    GlobalIPv6PrefixLen: 0,
+    DNSNames: null,
+  };
+  if (!alive) return empty;
+  const record = ctx.networks.list().find(({ name }) => name === network);
+  return record === undefined ? empty : { ...empty, NetworkID: record.id };
+}

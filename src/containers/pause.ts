@@ -1,0 +1,27 @@
+import { conflict } from "../lib/errors.ts";
+import { changeState, lookup, type Context } from "./context.ts";
+
+/** @throws EngineError conflict */
+export async function pause(ctx: Context, reference: string): Promise<void> {
+  const entry = lookup(ctx, reference);
+  using _lock = await ctx.mutex.lock(entry.record.id);
+  const { record, sandbox, generation } = entry;
+  if (sandbox === undefined || record.state.status === "starting") throw conflict(`container ${record.id} is not running`);
+  if (record.state.status === "paused") throw conflict(`container ${record.id} is already paused`);
+  await sandbox.pause();
+  const { state } = entry.record;
+  // It may have ended meanwhile.
+  if (entry.generation !== generation || state.status !== "running") return;
+  changeState(ctx, entry, { state: { ...state, status: "paused" } }, { action: "pause" });
+}
+
+/** @throws EngineError conflict */
+export async function unpause(ctx: Context, reference: string): Promise<void> {
+  const entry = lookup(ctx, reference);
+  using _lock = await ctx.mutex.lock(entry.record.id);
+  const { record, sandbox } = entry;
+  if (sandbox === undefined || record.state.status !== "paused") throw conflict(`container ${record.id} is not paused`);
+  await sandbox.resume();
+  const { state } = entry.record;
+  if (state.status === "paused") changeState(ctx, entry, { state: { ...state, status: "running" } }, { action: "unpause" });
+}

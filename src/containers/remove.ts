@@ -1,0 +1,90 @@
+import { rm } from "node:fs/promises";
+import { conflict, messageOf } from "../lib/errors.ts";
+import { baseOf, changeState, emitEvent, isRunning, lookup, resultOf, settle, type Context, type Entry } from "./context.ts";
+import { removeIfAnonymous } from "./create.ts";
+import { cancelRestart } from "./exit.ts";
+import { dropExecs } from "./exec.ts";
+import { killAndWait } from "./kill.ts";
+import { dropView } from "./rootfs.ts";
+
+/** Deleting row, files, no row. @throws EngineError conflict where it runs (without force) or is being removed */
+export async function remove(ctx: Context, reference: string, options: { force?: boolean; volumes?: boolean; link?: boolean } = {}): Promise<void> {
+  const entry = lookup(ctx, reference);
+  if (options.link === true) throw conflict("Conflict, cannot remove the default link name of the container");
+  if (entry.removing !== undefined) throw conflict(`removal of container ${reference} is already in progress`);
+  const refused = options.force === true ? undefined : whyNot(entry);
+  if (refused !== undefined) throw conflict(`cannot remove container "/${entry.record.name}": ${refused}`);
+  entry.removing = removeEntry(ctx, entry, options.volumes === true);
+  try {
+    await entry.removing;
+  } catch (error) {
+    // It may be tried again.
+    entry.removing = undefined;
+    throw error;
+  }
+}
+
+function whyNot({ record: { state } }: Entry): string | undefined {
+  if (state.status === "paused") return "container is paused and must be unpaused first";
+  if (!isRunning(state)) return undefined;
+  return `container is ${state.status === "starting" ? "running" : state.status}: stop the container before removing or force remove`;
+}
+
+/** `--rm`: after the exit, with the anonymous volumes. Never throws. */
+export async function autoRemove(ctx: Context, entry: Entry): Promise<void> {
+  if (entry.removing !== undefined) return;
+  entry.removing = removeEntry(ctx, entry, true);
+  try {
+    await entry.removing;
+  } catch (error) {
+    entry.removing = undefined;
+    ctx.log.error("removing a container after its exit", { container: entry.record.id, error: messageOf(error) });
+  }
+}
+
+async function removeEntry(ctx: Context, entry: Entry, withVolumes: boolean): Promise<void> {
+  const { id } = entry.record;
+  cancelRestart(ctx, entry);
+  if (entry.starting !== undefined) {
+    entry.starting.abort.abort();
+    // An `--rm` container whose start failed removes itself from inside that start.
+    if (entry.record.state.status === "starting") await entry.starting.settled;
+  }
+  if (entry.sandbox !== undefined) await killAndWait(ctx, entry);
+  await entry.cleaning;
+
+  const { name } = entry.record;
+  ctx.store.tx(() => {
+    changeState(ctx, entry, { state: { ...baseOf(entry.record.state), status: "removing" } });
+    ctx.store.db.query("UPDATE containers SET phase = 'deleting', name = NULL WHERE id = ?").run(id);
+  });
+  if (ctx.names.get(name) === id) ctx.names.delete(name);
+  await removeFiles(ctx, entry);
+
+  const volumes = withVolumes ? volumesOf(ctx, id) : [];
+  ctx.store.tx(() => {
+    ctx.store.db.query("DELETE FROM container_volumes WHERE container = ?").run(id);
+    ctx.store.db.query("DELETE FROM containers WHERE id = ?").run(id);
+    ctx.store.afterCommit(() => void ctx.entries.delete(id));
+    emitEvent(ctx, entry.record, { action: "destroy" });
+  });
+  for (const volume of volumes) await removeIfAnonymous(ctx, volume);
+  dropExecs(ctx, entry);
+  entry.output.abandon(conflict(`container ${id} was removed`));
+  const result = resultOf(entry.record);
+  settle(entry.exitWaiters, result);
+  settle(entry.removeWaiters, result);
+}
+
+async function removeFiles(ctx: Context, entry: Entry): Promise<void> {
+  await dropView(ctx, entry);
+  await Promise.all([
+    ctx.snapshots.remove(entry.record.snapshot),
+    rm(ctx.paths.container(entry.record.id), { recursive: true, force: true }),
+  ]);
+}
+
+function volumesOf(ctx: Context, id: string): string[] {
+  const rows = ctx.store.db.query<{ volume: string }, [string]>("SELECT volume FROM container_volumes WHERE container = ?").all(id);
+  return rows.map((row) => row.volume);
+}

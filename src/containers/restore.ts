@@ -1,0 +1,129 @@
+import { readdir, rmdir } from "node:fs/promises";
+import { realtimeNano } from "../kernel/clock.ts";
+import { messageOf } from "../lib/errors.ts";
+import type { ExitStatus } from "../sandbox/types.ts";
+import { baseOf, changeState, type Context, type Entry } from "./context.ts";
+import { newEntry, removeIntent } from "./create.ts";
+import { recordExit, scheduleRestart } from "./exit.ts";
+import { autoRemove } from "./remove.ts";
+import { setRunning } from "./start.ts";
+import { specBase } from "./spec.ts";
+import type { ContainerRecord } from "./types.ts";
+
+interface Row {
+  id: string;
+  phase: string;
+  record: string;
+  state: string;
+}
+
+/** What adoptAll leaves for resume. */
+export interface Restored {
+  exited: { entry: Entry; status: ExitStatus }[];
+  /** Rows of creates and removals that a crash cut short. */
+  halfway: ContainerRecord[];
+}
+
+/** Adoptions at a time: each reads a few files of /proc and connects to a monitor. */
+const concurrency = 16;
+
+/** Loads all records; asks the kernel about those that may run. No file of a container at rest is touched. */
+export async function adoptAll(ctx: Context): Promise<{ running: Set<string>; restored: Restored }> {
+  const restored: Restored = { exited: [], halfway: [] };
+  const candidates: Entry[] = [];
+  for (const row of ctx.store.db.query<Row, []>("SELECT id, phase, record, state FROM containers").all()) {
+    const record = { ...JSON.parse(row.record), ...JSON.parse(row.state) } as ContainerRecord;
+    if (row.phase !== "ready") {
+      restored.halfway.push(record);
+      continue;
+    }
+    const entry = newEntry(record);
+    ctx.entries.set(record.id, entry);
+    ctx.names.set(record.name, record.id);
+    if (["starting", "running", "paused"].includes(record.state.status)) candidates.push(entry);
+  }
+  // Their names are free at once; their files go in resume.
+  ctx.store.db.run("UPDATE containers SET name = NULL WHERE phase <> 'ready'");
+  const running = new Set<string>();
+  const work = candidates.values();
+  const worker = async (): Promise<void> => {
+    for (const entry of work) if (await adopt(ctx, entry, restored)) running.add(entry.record.id);
+  };
+  await Promise.all(Array.from({ length: concurrency }, worker));
+  return { running, restored };
+}
+
+/** True where the container runs. One that can't be asked counts as ended: its error says why. */
+async function adopt(ctx: Context, entry: Entry, restored: Restored): Promise<boolean> {
+  const { record } = entry;
+  const { state } = record;
+  try {
+    const startedAt = state.status === "starting" ? realtimeNano() : BigInt(state.startedAt);
+    const found = await ctx.sandboxes.adopt(specBase(ctx, record), startedAt);
+    if ("running" in found) {
+      for (const { type, source } of record.mountSources) if (type === "volume") ctx.volumes.adopt(source, record.id);
+      setRunning(ctx, entry, found.running, entry.generation, { adopted: true, paused: state.status === "paused" });
+      return true;
+    }
+    if ("exited" in found) {
+      if (state.startedAt === "0") changeState(ctx, entry, { state: { ...state, startedAt: String(found.exited.finishedAt) } });
+      restored.exited.push({ entry, status: found.exited });
+    } else {
+      atRest(ctx, entry);
+    }
+  } catch (error) {
+    ctx.log.error("adopting a container", { container: record.id, error: messageOf(error) });
+    const text = `the engine could not take the container over after its restart: ${messageOf(error)}`;
+    restored.exited.push({ entry, status: { exitCode: 255, oomKilled: false, finishedAt: realtimeNano(), error: text } });
+  }
+  return false;
+}
+
+/** A start that the crash cut short before its program began: as if it had never been asked for. */
+function atRest(ctx: Context, entry: Entry): void {
+  const base = baseOf(entry.record.state);
+  changeState(ctx, entry, { state: base.startedAt === "0" ? { ...base, status: "created" } : { ...base, status: "exited", generation: entry.generation } });
+}
+
+/** Exits that happened meanwhile, half-made and half-removed containers, restart policies, `--rm`. */
+export async function resume(ctx: Context, restored: Restored): Promise<void> {
+  const exitedNow = new Set(restored.exited.map(({ entry }) => entry));
+  for (const { entry, status } of restored.exited) recordExit(ctx, entry, status);
+  await removeViews(ctx);
+  for (const record of restored.halfway) {
+    try {
+      await removeIntent(ctx, record);
+    } catch (error) {
+      ctx.log.error("removing what is left of a container", { container: record.id, error: messageOf(error) });
+    }
+  }
+  for (const entry of ctx.entries.values()) {
+    const { status } = entry.record.state;
+    if (status === "removing") continue;
+    if (status === "restarting" && entry.restart === undefined) scheduleRestart(ctx, entry, 100);
+    if ((status === "created" || status === "exited") && !exitedNow.has(entry)) await atEngineStart(ctx, entry);
+  }
+}
+
+/** Policies of containers that were at rest already when the engine before went. */
+async function atEngineStart(ctx: Context, entry: Entry): Promise<void> {
+  const { host, state, manuallyStopped } = entry.record;
+  if (host.AutoRemove === true) return await autoRemove(ctx, entry);
+  if (state.startedAt === "0") return;
+  const policy = host.RestartPolicy?.Name;
+  // `always` brings back even what a user had stopped: that is its difference from `unless-stopped`.
+  if (policy !== "always" && !(policy === "unless-stopped" && !manuallyStopped)) return;
+  changeState(ctx, entry, { state: { ...baseOf(state), status: "restarting", generation: entry.generation } });
+  scheduleRestart(ctx, entry, 0);
+}
+
+/** Mounts of containers' roots that readers had open when the engine died. */
+async function removeViews(ctx: Context): Promise<void> {
+  const names = await readdir(ctx.paths.tmp).catch(() => [] as string[]);
+  for (const name of names.filter((entry) => entry.startsWith("view-"))) {
+    const path = `${ctx.paths.tmp}/${name}`;
+    await ctx.snapshots.unmount(path, { lazy: true });
+    await rmdir(path).catch((error: unknown) => ctx.log.warn("removing a stale mount point", { path, error: messageOf(error) }));
+  }
+}
+

@@ -1,0 +1,57 @@
+import { mkdir, rmdir } from "node:fs/promises";
+import { messageOf } from "../lib/errors.ts";
+import type { Change } from "../snapshots/types.ts";
+import { lookup, type Context, type Entry } from "./context.ts";
+import { viewPath } from "./create-volumes.ts";
+
+/** The container's root: that of the running sandbox, or a mount shared by all who read it at the time. A start waits for them. */
+export async function withRootfs<T>(ctx: Context, reference: string, work: (rootfs: string) => Promise<T>): Promise<T> {
+  const entry = lookup(ctx, reference);
+  await entry.starting?.settled;
+  if (entry.sandbox !== undefined) return await work(entry.sandbox.rootfs);
+  await entry.cleaning;
+  const view = (entry.view ??= openView(ctx, entry));
+  view.users++;
+  try {
+    await view.ready;
+    return await work(view.path);
+  } finally {
+    view.users--;
+    if (view.users === 0 && entry.view === view) await dropView(ctx, entry);
+  }
+}
+
+function openView(ctx: Context, entry: Entry): NonNullable<Entry["view"]> {
+  const path = viewPath(ctx, entry.record.id);
+  const { promise: released, resolve: release } = Promise.withResolvers<void>();
+  const ready = mkdir(path, { recursive: true }).then(() => ctx.snapshots.mount({ target: path, layers: entry.record.layers, upper: entry.record.snapshot }));
+  return { path, users: 0, ready, released, release };
+}
+
+/** Detaches the view, whoever still reads it: they keep what they have open. */
+export async function dropView(ctx: Context, entry: Entry): Promise<void> {
+  const { view } = entry;
+  if (view === undefined) return;
+  entry.view = undefined;
+  try {
+    await ctx.snapshots.unmount(view.path, { lazy: true });
+    await rmdir(view.path);
+  } catch (error) {
+    ctx.log.warn("unmounting a container's root", { container: entry.record.id, error: messageOf(error) });
+  } finally {
+    view.release();
+  }
+}
+
+/** What the container changed in its root. */
+export async function changes(ctx: Context, reference: string): Promise<Change[]> {
+  const { record } = lookup(ctx, reference);
+  return await ctx.snapshots.changes(record.snapshot, record.layers);
+}
+
+/** Bytes of the container's own layer, and of all it sees. */
+export async function sizes(ctx: Context, reference: string): Promise<{ rw: number; rootFs: number }> {
+  const { record } = lookup(ctx, reference);
+  const rw = await ctx.snapshots.usage(record.snapshot);
+  return { rw, rootFs: rw + ctx.images.resolve(record.imageId).size };
+}

@@ -1,0 +1,85 @@
+import { conflict, notFound } from "../lib/errors.ts";
+import type { ConnectOptions } from "../networks/types.ts";
+import type { SandboxMount, SandboxNetwork, SandboxSpec } from "../sandbox/types.ts";
+import type { Context } from "./context.ts";
+import { effectiveBindings } from "./ports.ts";
+import type { ContainerRecord } from "./types.ts";
+
+const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/** Docker's own variables, then the configured ones over them; a name without `=` removes it. */
+export function environmentOf({ config }: ContainerRecord, more: { tty?: boolean; env?: string[] } = {}): string[] {
+  const variables = new Map<string, string>([
+    ["PATH", `PATH=${defaultPath}`],
+    ["HOSTNAME", `HOSTNAME=${config.Hostname ?? ""}`],
+  ]);
+  if (more.tty ?? config.Tty === true) variables.set("TERM", "TERM=xterm");
+  for (const variable of [...(config.Env ?? []), ...(more.env ?? [])]) {
+    const at = variable.indexOf("=");
+    if (at < 0) variables.delete(variable);
+    else variables.set(variable.slice(0, at), variable);
+  }
+  return [...variables.values()];
+}
+
+/** All that the sandbox needs to know. @throws EngineError conflict, notFound where a namespace to be joined isn't there */
+export function sandboxSpec(ctx: Context, record: ContainerRecord, mounts: SandboxMount[]): SandboxSpec {
+  return { ...specBase(ctx, record), mounts, network: networkOf(ctx, record), joined: joinedOf(ctx, record) };
+}
+
+/** The part that follows from the record alone: enough to adopt a container after a restart of the engine. */
+export function specBase(ctx: Context, record: ContainerRecord): SandboxSpec {
+  return {
+    id: record.id,
+    name: record.name,
+    directory: ctx.paths.container(record.id),
+    layers: record.layers,
+    active: record.snapshot,
+    volatile: record.host.AutoRemove === true,
+    config: record.config,
+    host: { ...record.host, Init: record.host.Init ?? ctx.options.init },
+    args: [record.path, ...record.args],
+    env: environmentOf(record),
+    mounts: [],
+    network: { kind: "none" },
+    logPath: record.host.LogConfig?.Type === "none" ? undefined : logPathOf(ctx, record),
+  };
+}
+
+export const logPathOf = (ctx: Context, record: ContainerRecord): string => `${ctx.paths.container(record.id)}/container.log`;
+
+function networkOf(ctx: Context, record: ContainerRecord): SandboxNetwork {
+  const mode = record.host.NetworkMode ?? "bridge";
+  if (record.config.NetworkDisabled === true) return { kind: "none" };
+  if (mode.startsWith("container:")) return { kind: "container", pid: partnerPid(ctx, mode, "network") };
+  const networks = Object.keys(record.endpoints);
+  if (mode === "host" || networks[0] === "host") return { kind: "host" };
+  if (mode === "none" || networks[0] === "none") return { kind: "none" };
+  const bindings = effectiveBindings(record.host, record.config.ExposedPorts);
+  const connect: ConnectOptions[] = networks.map((network, index) => ({
+    containerId: record.id,
+    containerName: record.name,
+    hostname: record.config.Hostname ?? "",
+    network,
+    settings: record.endpoints[network] ?? {},
+    portBindings: index === 0 ? bindings : {},
+  }));
+  return { kind: "networks", connect };
+}
+
+/** The pid of the container whose namespace is shared. Texts are Docker's. */
+function partnerPid(ctx: Context, mode: string, what: string): number {
+  const id = mode.slice("container:".length);
+  const partner = ctx.entries.get(id);
+  if (partner === undefined) throw notFound(`No such container: ${id}`);
+  if (partner.record.state.status === "restarting") throw conflict(`container ${id} is restarting, wait until the container is running`);
+  if (partner.sandbox === undefined) throw conflict(`cannot join ${what} namespace of a non running container: container ${id} is not running`);
+  return partner.sandbox.pid;
+}
+
+/** Processes whose pid or ipc namespace the container joins (PidMode, IpcMode `container:<id>`). */
+function joinedOf(ctx: Context, record: ContainerRecord): SandboxSpec["joined"] {
+  const { PidMode = "", IpcMode = "" } = record.host;
+  const pidOf = (mode: string, what: string): number | undefined => (mode.startsWith("container:") ? partnerPid(ctx, mode, what) : undefined);
+  return { pid: pidOf(PidMode, "PID"), ipc: pidOf(IpcMode, "IPC") };
+}

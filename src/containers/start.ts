@@ -1,0 +1,98 @@
+import { cancelled, conflict, EngineError, messageOf, notModified } from "../lib/errors.ts";
+import type { RunningSandbox } from "../sandbox/types.ts";
+import { baseOf, changeState, lookup, type Context, type Entry } from "./context.ts";
+import { onExit } from "./exit.ts";
+import { startHealth } from "./health.ts";
+import { releaseVolumes, sandboxMounts } from "./mounts.ts";
+import { rotationOf } from "./rotation.ts";
+import { sandboxSpec } from "./spec.ts";
+
+/** Exit code of a container that the engine could not start, and that says nothing better; Docker's. */
+const exitNotStarted = 128;
+
+/** @throws EngineError notModified (runs already), conflict, and whatever kept it from starting, with `exitCode` 126 or 127 for its program */
+export async function start(ctx: Context, reference: string): Promise<void> {
+  const entry = lookup(ctx, reference);
+  // Someone else's start: what came of it decides.
+  while (entry.starting !== undefined) await entry.starting.settled;
+  const { status } = entry.record.state;
+  if (status === "paused") throw conflict("cannot start a paused container, try unpause instead");
+  if (entry.removing !== undefined || status === "removing" || status === "dead") throw conflict("container is marked for removal and cannot be started");
+  if (status !== "created" && status !== "exited") throw notModified(`container ${entry.record.id} is already running`);
+  entry.restartDelay = 0;
+  await run(ctx, entry, { restartCount: 0, manuallyStopped: false });
+}
+
+/** Brings a container up from any state at rest; `change` goes into the record with the state. On failure the container is at rest again. */
+export async function run(ctx: Context, entry: Entry, change: { restartCount?: number; manuallyStopped?: boolean } = {}): Promise<void> {
+  const before = entry.record.state;
+  const generation = ++entry.generation;
+  const abort = new AbortController();
+  const { promise: settled, resolve } = Promise.withResolvers<void>();
+  entry.starting = { abort, settled };
+  try {
+    changeState(ctx, entry, { ...change, state: { ...baseOf(before), status: "starting", generation, error: "", oomKilled: false } });
+    const sandbox = await startSandbox(ctx, entry, abort.signal);
+    setRunning(ctx, entry, sandbox, generation);
+  } catch (error) {
+    await startFailed(ctx, entry, error);
+    throw error;
+  } finally {
+    entry.starting = undefined;
+    resolve();
+  }
+}
+
+/** Volumes, sandbox, output, start byte. Nothing is left when it throws. */
+async function startSandbox(ctx: Context, entry: Entry, signal: AbortSignal): Promise<RunningSandbox> {
+  await entry.cleaning;
+  await entry.view?.released;
+  // Directories within volumes, held open until the container has them.
+  using held = new DisposableStack();
+  const spec = sandboxSpec(ctx, entry.record, await sandboxMounts(ctx, entry.record, held));
+  const created = await ctx.sandboxes.create(spec, { attach: entry.output.hasListeners || spec.config.OpenStdin === true, signal });
+  try {
+    if (signal.aborted) throw cancelled(`the start of container ${entry.record.id} was cancelled`);
+    entry.output.connect(created.io);
+    return await created.start();
+  } catch (error) {
+    await created[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+/** A sandbox just started, or adopted from the engine before. */
+export function setRunning(ctx: Context, entry: Entry, sandbox: RunningSandbox, generation: number, options: { adopted?: boolean; paused?: boolean } = {}): void {
+  entry.sandbox = sandbox;
+  entry.rotation = rotationOf(ctx, entry.record);
+  changeState(
+    ctx,
+    entry,
+    {
+      state: {
+        ...baseOf(entry.record.state),
+        status: options.paused === true ? "paused" : "running",
+        generation,
+        pid: sandbox.pid,
+        startedAt: String(sandbox.startedAt),
+        exitCode: 0,
+        error: "",
+        oomKilled: false,
+      },
+    },
+    ...(options.adopted === true ? [] : [{ action: "start" }]),
+  );
+  startHealth(ctx, entry);
+  void sandbox.exited.then((status) => onExit(ctx, entry, sandbox, generation, status));
+}
+
+/** Docker's state after a failed start: at rest as before, with an exit code and the error's text. */
+async function startFailed(ctx: Context, entry: Entry, error: unknown): Promise<void> {
+  const { state } = entry.record;
+  const exitCode = (error instanceof EngineError ? error.exitCode : undefined) ?? exitNotStarted;
+  entry.output.abandon(new EngineError("conflict", messageOf(error), { cause: error }));
+  await releaseVolumes(ctx, entry);
+  const base = { ...baseOf(state), exitCode, error: messageOf(error) };
+  changeState(ctx, entry, { state: state.startedAt === "0" ? { ...base, status: "created" } : { ...base, status: "exited", generation: entry.generation } });
+  if (entry.record.host.AutoRemove === true) await ctx.again.autoRemove(entry);
+}

@@ -1,0 +1,53 @@
+import { internal, notModified } from "../lib/errors.ts";
+import { changeState, emitEvent, lookup, type Context, type Entry } from "./context.ts";
+import { cancelRestart } from "./exit.ts";
+import { exitOf, killAndWait, send, signalOf, stopSignalOf, within } from "./kill.ts";
+import { run } from "./start.ts";
+
+const defaultTimeoutSeconds = 10;
+
+export interface StopOptions {
+  signal?: string;
+  /** Negative: wait without end. */
+  timeoutSeconds?: number;
+}
+
+/** @throws EngineError notModified where it is at rest */
+export async function stop(ctx: Context, reference: string, options: StopOptions = {}): Promise<void> {
+  const entry = lookup(ctx, reference);
+  signalOf(options.signal, stopSignalOf(entry));
+  await entry.starting?.settled;
+  if (entry.sandbox === undefined && entry.restart === undefined) throw notModified(`container ${entry.record.id} is already stopped`);
+  await stopEntry(ctx, entry, options);
+}
+
+/** Signal, patience, SIGKILL; then the exit is recorded. `byEngine`: no user's wish, so that `unless-stopped` brings it back. */
+export async function stopEntry(ctx: Context, entry: Entry, options: StopOptions & { byEngine?: boolean } = {}): Promise<void> {
+  if (cancelRestart(ctx, entry, { action: "stop" })) return;
+  if (entry.sandbox === undefined) return;
+  if (options.byEngine !== true) changeState(ctx, entry, { manuallyStopped: true });
+  const seconds = options.timeoutSeconds ?? entry.record.config.StopTimeout ?? defaultTimeoutSeconds;
+  const ended = exitOf(entry);
+  await send(ctx, entry, signalOf(options.signal, stopSignalOf(entry)), true);
+  if (seconds < 0) await ended;
+  else if (!(await within(ended, Math.min(seconds * 1000, 0x7fffffff)))) await killAndWait(ctx, entry);
+  emitEvent(ctx, entry.record, { action: "stop" });
+}
+
+/** Stops it where it runs, starts it in any case. */
+export async function restart(ctx: Context, reference: string, options: StopOptions = {}): Promise<void> {
+  const entry = lookup(ctx, reference);
+  signalOf(options.signal, stopSignalOf(entry));
+  await entry.starting?.settled;
+  // Kept from removing itself by `--rm` between stop and start.
+  entry.restarting = true;
+  try {
+    await stopEntry(ctx, entry, options);
+  } finally {
+    entry.restarting = false;
+  }
+  if (entry.removing !== undefined) throw internal(`container ${entry.record.id} was removed while it was restarted`);
+  while (entry.starting !== undefined) await entry.starting.settled;
+  if (entry.sandbox === undefined) await run(ctx, entry, { restartCount: 0, manuallyStopped: false });
+  emitEvent(ctx, entry.record, { action: "restart" });
+}

@@ -1,0 +1,247 @@
+import { availableParallelism } from "node:os";
+import { isAbsolute, normalize } from "node:path";
+import { conflict, invalidArgument, notFound } from "../lib/errors.ts";
+import { parseSignal } from "../lib/signals.ts";
+import type { ContainerConfig, HostConfig } from "../oci/container.ts";
+import { mountRequests, parseVolumesFrom } from "./binds.ts";
+import { normalisePortBindings, parsePort } from "./ports.ts";
+
+/** Room for the runtime itself while it starts; the text is Docker's. */
+const minimumMemory = 6 * 1024 * 1024;
+const minimumHealthInterval = 1_000_000;
+
+/** What the daemon's own options give containers that say nothing. */
+export interface CreateDefaults {
+  logDriver: string;
+  logOpts: Record<string, string>;
+  ulimits: { Name: string; Soft: number; Hard: number }[];
+  init: boolean;
+  /** `private` on a v2 host and wherever cgroup namespaces work; Docker says `host` on v1. */
+  cgroupnsMode?: "private" | "host";
+  runtime?: string;
+}
+
+const bad = invalidArgument;
+
+/** Checks what the client said of the process. Returns it with ports and paths in normal form. @throws EngineError invalidArgument */
+export function checkConfig(config: ContainerConfig): ContainerConfig {
+  const result = { ...config };
+  if (config.WorkingDir) {
+    if (!isAbsolute(config.WorkingDir)) throw bad(`the working directory '${config.WorkingDir}' is invalid, it needs to be an absolute path`);
+    result.WorkingDir = normalize(config.WorkingDir);
+  }
+  for (const variable of config.Env ?? []) {
+    if (variable === "" || variable.startsWith("=")) throw bad(`invalid environment variable: ${variable}`);
+    if (variable.includes("\0")) throw bad(`invalid environment variable: ${JSON.stringify(variable)} holds a NUL byte`);
+  }
+  for (const list of [config.Cmd, config.Entrypoint]) {
+    for (const word of list ?? []) if (typeof word !== "string" || word.includes("\0")) throw bad(`invalid argument ${JSON.stringify(word)} in the command`);
+  }
+  if (config.Hostname !== undefined && (config.Hostname.length > 64 || /[\0\s/]/.test(config.Hostname))) throw bad(`invalid hostname format: ${config.Hostname}`);
+  if (config.StopSignal) parseSignal(config.StopSignal);
+  if (config.ExposedPorts) result.ExposedPorts = Object.fromEntries(Object.keys(config.ExposedPorts).map((port) => [parsePort(port), {}]));
+  checkHealth(config);
+  return result;
+}
+
+function checkHealth({ Healthcheck: health }: ContainerConfig): void {
+  if (!health) return;
+  for (const key of ["Interval", "Timeout", "StartPeriod", "StartInterval"] as const) {
+    const value = health[key] ?? 0;
+    if (value !== 0 && value < minimumHealthInterval) throw bad(`${key} in Healthcheck cannot be less than 1ms`);
+  }
+  if ((health.Retries ?? 0) < 0) throw bad("Retries in Healthcheck cannot be negative");
+  const kind = health.Test?.[0];
+  if (kind !== undefined && kind !== "" && !["NONE", "CMD", "CMD-SHELL"].includes(kind)) throw bad(`Unknown healthcheck type: ${kind}`);
+}
+
+/** Resource limits, for create and for update. @throws EngineError invalidArgument */
+export function checkResources(host: HostConfig, options: { update?: boolean } = {}): void {
+  const { Memory: memory = 0, MemorySwap: swap = 0, MemoryReservation: reservation = 0 } = host;
+  if (memory !== 0 && memory < minimumMemory) throw bad("Minimum memory limit allowed is 6MB");
+  if (memory > 0 && swap > 0 && swap < memory) throw bad("Minimum memoryswap limit should be larger than memory limit, see usage");
+  if (memory === 0 && swap > 0 && options.update !== true) throw bad("You should always set the Memory limit when using Memoryswap limit, see usage");
+  if (reservation > 0 && reservation < minimumMemory) throw bad("Minimum memory reservation allowed is 6MB");
+  if (memory > 0 && reservation > memory) throw bad("Minimum memory limit can not be less than memory reservation limit, see usage");
+  const swappiness = host.MemorySwappiness;
+  if (swappiness !== undefined && swappiness !== null && swappiness !== -1 && (swappiness < 0 || swappiness > 100)) {
+    throw bad(`Invalid value: ${swappiness}, valid memory swappiness range is 0-100`);
+  }
+  const { NanoCpus: nano = 0, CpuPeriod: period = 0, CpuQuota: quota = 0 } = host;
+  if (nano > 0 && period > 0) throw bad("Conflicting options: Nano CPUs and CPU Period cannot both be set");
+  if (nano > 0 && quota > 0) throw bad("Conflicting options: Nano CPUs and CPU Quota cannot both be set");
+  const cpus = availableParallelism();
+  if (nano < 0 || nano > cpus * 1e9) throw bad(`Range of CPUs is from 0.01 to ${cpus}.00, as there are only ${cpus} CPUs available`);
+  if (period !== 0 && (period < 1000 || period > 1_000_000)) throw bad("CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)");
+  if (quota > 0 && quota < 1000) throw bad("CPU cfs quota can not be less than 1ms (i.e. 1000)");
+  if ((host.CpuShares ?? 0) < 0) throw bad("invalid CPU shares (-1): value must be a positive integer".replace("-1", String(host.CpuShares)));
+  checkCpuset(host.CpusetCpus, "cpus", cpus);
+  checkCpuset(host.CpusetMems, "mems");
+  const weight = host.BlkioWeight ?? 0;
+  if (weight !== 0 && (weight < 10 || weight > 1000)) throw bad("Range of blkio weight is from 10 to 1000");
+  if (host.IOMaximumBandwidth || host.IOMaximumIOps) throw bad("Invalid QoS settings: linux does not support Maximum IO Bandwidth or Maximum IO IOps");
+}
+
+function checkCpuset(text: string | undefined, what: "cpus" | "mems", available?: number): void {
+  if (!text) return;
+  const ranges = text.split(",").map((part) => /^(\d{1,4})(?:-(\d{1,4}))?$/.exec(part.trim()));
+  if (ranges.some((range) => range === null || Number(range[2] ?? range[1]) < Number(range[1]))) {
+    throw bad(`Invalid value ${text} for cpuset ${what}: failed to parse ${what}`);
+  }
+  const highest = Math.max(...ranges.map((range) => Number(range?.[2] ?? range?.[1])));
+  if (available !== undefined && highest >= available) throw bad(`Requested CPUs are not available - requested ${text}, available: 0-${available - 1}`);
+}
+
+function checkNamespaces(config: ContainerConfig, host: HostConfig): void {
+  const mode = host.NetworkMode ?? "";
+  const shared = mode.startsWith("container:");
+  if (shared && mode === "container:") throw bad("Invalid network mode: invalid container format container:<name|id>");
+  if (shared || mode === "host") {
+    if (config.Hostname && shared) throw bad("conflicting options: hostname and the network mode");
+    if ((host.Links ?? []).length > 0) throw bad(`conflicting options: ${mode === "host" ? "host type networking can't be used with links. This would result in undefined behavior" : "container type network can't be used with links. This would result in undefined behavior"}`);
+    if (shared && (host.Dns ?? []).length > 0) throw bad("conflicting options: dns and the network mode");
+    if (shared && (host.ExtraHosts ?? []).length > 0) throw bad("conflicting options: custom host-to-IP mapping and the network mode");
+  }
+  if (shared && (Object.keys(host.PortBindings ?? {}).length > 0 || host.PublishAllPorts)) throw bad("conflicting options: port publishing and the container type network mode");
+  if (shared && Object.keys(config.ExposedPorts ?? {}).length > 0) throw bad("conflicting options: port exposing and the container type network mode");
+  const ipc = host.IpcMode ?? "";
+  if (!["", "private", "shareable", "host", "none"].includes(ipc) && !/^container:.+/.test(ipc)) throw bad(`invalid IPC mode: ${ipc}`);
+  const pid = host.PidMode ?? "";
+  if (!["", "host"].includes(pid) && !/^container:.+/.test(pid)) throw bad(`invalid PID mode: ${pid}`);
+  if (!["", "host"].includes(host.UTSMode ?? "")) throw bad(`invalid UTS mode: ${host.UTSMode}`);
+  if ((host.UTSMode ?? "") === "host" && config.Hostname) throw bad("conflicting options: hostname and the UTS mode");
+  if (!["", "host"].includes(host.UsernsMode ?? "")) throw bad(`invalid user namespace mode: ${host.UsernsMode}`);
+  if (!["", "private", "host"].includes(host.CgroupnsMode ?? "")) throw bad(`invalid cgroup namespace mode: ${host.CgroupnsMode}`);
+  if (!["", "default"].includes(host.Isolation ?? "")) throw bad(`invalid isolation '${host.Isolation}' - linux only supports 'default'`);
+}
+
+function checkRestartPolicy({ RestartPolicy: policy, AutoRemove }: HostConfig): void {
+  const name = policy?.Name ?? "";
+  const retries = policy?.MaximumRetryCount ?? 0;
+  if (!["", "no", "always", "unless-stopped", "on-failure"].includes(name)) throw bad(`invalid restart policy: unknown policy '${name}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'`);
+  if (retries < 0) throw bad("invalid restart policy: maximum retry count cannot be negative");
+  if (retries > 0 && name !== "on-failure") throw bad("invalid restart policy: maximum retry count can only be used with 'on-failure'");
+  if (AutoRemove === true && name !== "" && name !== "no") throw bad("can't create 'AutoRemove' container with restart policy");
+}
+
+const logOptions: Record<string, ReadonlySet<string>> = {
+  "json-file": new Set(["max-size", "max-file", "compress", "labels", "labels-regex", "env", "env-regex", "tag", "mode", "max-buffer-size"]),
+  local: new Set(["max-size", "max-file", "compress", "mode", "max-buffer-size"]),
+  none: new Set(["mode", "max-buffer-size"]),
+};
+
+/** The log driver's name and options, checked. Texts are Docker's. @throws EngineError invalidArgument */
+export function checkLogConfig(log: { Type?: string; Config?: Record<string, string> | null } | undefined, defaults: CreateDefaults): { Type: string; Config: Record<string, string> } {
+  const type = log?.Type || defaults.logDriver;
+  const known = logOptions[type];
+  if (known === undefined) throw bad(`logger: no log driver named '${type}' is registered`);
+  const inherited = type === defaults.logDriver ? defaults.logOpts : {};
+  const options = { ...inherited, ...log?.Config };
+  for (const key of Object.keys(options)) if (!known.has(key)) throw bad(`unknown log opt '${key}' for ${type} log driver`);
+  if (options["max-size"] !== undefined) parseSize(options["max-size"]);
+  const files = options["max-file"];
+  if (files !== undefined && !(/^\d{1,6}$/.test(files) && Number(files) >= 1)) throw bad("max-file cannot be less than 1");
+  return { Type: type, Config: options };
+}
+
+/** Bytes of `10m`, `1.5GiB`, `512`. @throws EngineError invalidArgument */
+export function parseSize(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)\s*([kmgtp]?)(?:i?b)?$/i.exec(text.trim());
+  if (match === null) throw bad(`invalid size: '${text}'`);
+  return Math.floor(Number(match[1]) * 1024 ** " kmgtp".indexOf((match[2] ?? "").toLowerCase() || " "));
+}
+
+/** All of a HostConfig. Returns it with Docker's defaults where Docker fills them. @throws EngineError invalidArgument */
+export function checkHostConfig(config: ContainerConfig, host: HostConfig, defaults: CreateDefaults): { host: HostConfig; warnings: string[] } {
+  const warnings: string[] = [];
+  checkResources(host);
+  checkNamespaces(config, host);
+  checkRestartPolicy(host);
+  if ((host.ShmSize ?? 0) < 0) throw bad("SHM size can not be less than 0");
+  const adjust = host.OomScoreAdj ?? 0;
+  if (adjust < -1000 || adjust > 1000) throw bad(`Invalid value ${adjust}, range for oom score adj is [-1000, 1000]`);
+  mountRequests(host);
+  (host.VolumesFrom ?? []).forEach(parseVolumesFrom);
+  for (const entry of host.ExtraHosts ?? []) {
+    if (!/^[^:=\s]+[:=].+$/.test(entry)) throw bad(`invalid IP address in add-host: ${JSON.stringify(entry)}`);
+  }
+  for (const entry of host.Dns ?? []) {
+    if (!/^[0-9a-fA-F:.]+(%\w+)?$/.test(entry)) throw bad(`invalid IP address: ${entry}`);
+  }
+  for (const [key, value] of Object.entries(host.Annotations ?? {})) if (key === "" || typeof value !== "string") throw bad("invalid Annotations: the empty string is not permitted as an annotation key");
+  if ((host.DeviceRequests ?? []).length > 0) throw bad("could not select device driver: device requests (GPUs) are not supported");
+  const portBindings = normalisePortBindings(host.PortBindings ?? {});
+  const networkMode = host.NetworkMode === undefined || host.NetworkMode === "" || host.NetworkMode === "default" ? "bridge" : host.NetworkMode;
+  if (networkMode === "host" && Object.keys(portBindings).length > 0) warnings.push("Published ports are discarded when using host network mode");
+  if (host.OomKillDisable === true && !host.Memory) warnings.push("OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources.");
+  return {
+    warnings,
+    host: {
+      ...host,
+      Binds: host.Binds ?? null,
+      LogConfig: checkLogConfig(host.LogConfig, defaults),
+      NetworkMode: networkMode,
+      PortBindings: portBindings,
+      RestartPolicy: { Name: host.RestartPolicy?.Name || "no", MaximumRetryCount: host.RestartPolicy?.MaximumRetryCount ?? 0 },
+      MemorySwap: (host.Memory ?? 0) > 0 && !host.MemorySwap ? (host.Memory as number) * 2 : host.MemorySwap,
+      MemorySwappiness: host.MemorySwappiness === -1 ? null : host.MemorySwappiness,
+      ShmSize: host.ShmSize || 64 * 1024 * 1024,
+      IpcMode: host.IpcMode || "private",
+      CgroupnsMode: host.CgroupnsMode || (host.Privileged === true ? "host" : (defaults.cgroupnsMode ?? "private")),
+      Runtime: host.Runtime || defaults.runtime || "crun",
+      OomKillDisable: host.OomKillDisable ?? false,
+      Ulimits: mergeUlimits(host.Ulimits, defaults.ulimits),
+      MaskedPaths: host.MaskedPaths ?? (host.Privileged === true || unconfinedPaths(host) ? [] : [...maskedPaths]),
+      ReadonlyPaths: host.ReadonlyPaths ?? (host.Privileged === true || unconfinedPaths(host) ? [] : [...readonlyPaths]),
+      SecurityOpt: withoutUnconfinedPaths(host),
+    },
+  };
+}
+
+const unconfinedPaths = (host: HostConfig): boolean => (host.SecurityOpt ?? []).includes("systempaths=unconfined");
+function withoutUnconfinedPaths(host: HostConfig): string[] | null | undefined {
+  return unconfinedPaths(host) ? (host.SecurityOpt as string[]).filter((option) => option !== "systempaths=unconfined") : host.SecurityOpt;
+}
+
+function mergeUlimits(asked: HostConfig["Ulimits"], defaults: CreateDefaults["ulimits"]): HostConfig["Ulimits"] {
+  for (const { Name, Soft, Hard } of asked ?? []) {
+    if (!/^[a-z]+$/.test(Name)) throw bad(`invalid ulimit type: ${Name}`);
+    if (Hard !== -1 && (Soft === -1 || Soft > Hard)) throw bad(`ulimit soft limit must be less than or equal to hard limit: ${Soft} > ${Hard}`);
+  }
+  if (defaults.length === 0) return asked ?? [];
+  const named = new Set((asked ?? []).map((limit) => limit.Name));
+  return [...(asked ?? []), ...defaults.filter((limit) => !named.has(limit.Name))];
+}
+
+/** Docker's lists (moby oci/defaults.go), shown by inspect. */
+const maskedPaths = [
+  "/proc/acpi",
+  "/proc/asound",
+  "/proc/interrupts",
+  "/proc/kcore",
+  "/proc/keys",
+  "/proc/latency_stats",
+  "/proc/sched_debug",
+  "/proc/scsi",
+  "/proc/timer_list",
+  "/proc/timer_stats",
+  "/sys/devices/virtual/powercap",
+  "/sys/firmware",
+];
+const readonlyPaths = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/** `container:name` becomes `container:<full id>`, so that a later rename doesn't matter. */
+export function pinNamespaces(host: HostConfig, idOf: (reference: string) => string): HostConfig {
+  const pin = (mode: string | undefined): string | undefined => {
+    if (mode === undefined || !mode.startsWith("container:")) return mode;
+    return `container:${idOf(mode.slice("container:".length))}`;
+  };
+  return { ...host, NetworkMode: pin(host.NetworkMode), IpcMode: pin(host.IpcMode), PidMode: pin(host.PidMode) };
+}
+
+export const nameConflict = (name: string, id: string): Error =>
+  conflict(
+    `Conflict. The container name "/${name}" is already in use by container "${id}". You have to remove (or rename) that container to be able to reuse that name.`,
+  );
+
+export const noSuchContainer = (reference: string): Error => notFound(`No such container: ${reference}`);
