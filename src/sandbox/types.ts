@@ -1,6 +1,9 @@
 import type { ContainerConfig, HostConfig } from "../oci/container.ts";
 import type { ConnectOptions, Endpoint } from "../networks/types.ts";
+import type { AttachHub, ExitStatus } from "../runtime/types.ts";
 import type { SnapshotId } from "../snapshots/types.ts";
+
+export type { AttachHub, ExitStatus, OutputListener } from "../runtime/types.ts";
 
 /** One thing to be mounted into a sandbox besides what every container has. */
 export interface SandboxMount {
@@ -39,34 +42,10 @@ export interface SandboxSpec {
   env: string[];
   mounts: SandboxMount[];
   network: SandboxNetwork;
+  /** Pids whose namespaces are joined, where PidMode or IpcMode is `container:…`. */
+  joined?: { pid?: number; ipc?: number };
   /** k8s-file log; undefined: nothing is logged (driver `none`). */
   logPath?: string;
-}
-
-export interface ExitStatus {
-  /** 0–255; 128 + signal for a signal. 255 where it can't be known, then `error` says why. */
-  exitCode: number;
-  oomKilled: boolean;
-  /** Unix nanoseconds. */
-  finishedAt: bigint;
-  error?: string;
-}
-
-/** Where output goes. Called in order of arrival; a slow client is the subscriber's problem, never conmon's. */
-export interface OutputListener {
-  stdout(chunk: Uint8Array): void;
-  stderr(chunk: Uint8Array): void;
-  /** The container ended and all its output has been delivered. */
-  end(): void;
-}
-
-/** The engine's only connection to conmon's attach socket, fanned out. */
-export interface AttachHub {
-  subscribe(listener: OutputListener): Disposable;
-  /** Resolves when conmon took it: that is the back-pressure. Errors when stdin isn't open. */
-  writeStdin(chunk: Uint8Array): Promise<void>;
-  /** End of input (no effect where OpenStdin without StdinOnce: conmon keeps it open, as Docker does). */
-  closeStdin(): void;
 }
 
 export interface ExecSpec {
@@ -106,6 +85,8 @@ export interface RunningSandbox {
   resume(): Promise<void>;
   /** @throws EngineError with exitCode 126 or 127 where the program can't be run */
   exec(spec: ExecSpec): Promise<RunningExec>;
+  /** New limits, at once: what is given of Memory, MemorySwap, NanoCpus, CpuShares, PidsLimit and the like. */
+  update(limits: Partial<HostConfig>): Promise<void>;
   /** Host pids of all its processes. */
   pids(): Promise<number[]>;
   /** Absolute path of the container's root as the host can open it: the overlay's mount point. */

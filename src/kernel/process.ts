@@ -1,0 +1,115 @@
+import { FFIType } from "bun:ffi";
+import { readFileSync, readlinkSync, statSync } from "node:fs";
+import { check, cstr, errno, int, libc, stable, SysError } from "./ffi.ts";
+
+const c = libc({
+  prlimit: { args: [FFIType.i32, FFIType.i32, FFIType.ptr, FFIType.ptr], returns: FFIType.i32 },
+  syscall: { args: [FFIType.i64_fast, FFIType.i32, FFIType.ptr, FFIType.ptr, FFIType.u64_fast], returns: FFIType.i64_fast },
+});
+
+const SYS_openat2 = 437;
+const AT_FDCWD = -100;
+const RESOLVE_NO_MAGICLINKS = 0x02;
+const RESOLVE_IN_ROOT = 0x10;
+const EAGAIN = 11;
+const RLIM_INFINITY = 0xffffffffffffffffn;
+
+/** Resource numbers of getrlimit(2) by the name that Docker and the runtime spec use, without `RLIMIT_`. */
+export const rlimitNumbers: Readonly<Record<string, number>> = {
+  CPU: 0,
+  FSIZE: 1,
+  DATA: 2,
+  STACK: 3,
+  CORE: 4,
+  RSS: 5,
+  NPROC: 6,
+  NOFILE: 7,
+  MEMLOCK: 8,
+  AS: 9,
+  LOCKS: 10,
+  SIGPENDING: 11,
+  MSGQUEUE: 12,
+  NICE: 13,
+  RTPRIO: 14,
+  RTTIME: 15,
+};
+
+/** Our own limit. -1 stands for infinity. @throws SysError */
+export function readLimit(resource: number): { soft: number; hard: number } {
+  const out = stable(16);
+  check(c.prlimit(0, int(resource), null, out), "prlimit");
+  const value = (n: bigint): number => (n === RLIM_INFINITY ? -1 : Number(n));
+  return { soft: value(out.readBigUInt64LE(0)), hard: value(out.readBigUInt64LE(8)) };
+}
+
+/** When a process began, in clock ticks since boot: with its pid it names a process for ever. Undefined where there is no such process. */
+export function startTimeOf(pid: number): string | undefined {
+  try {
+    const text = readFileSync(`/proc/${int(pid)}/stat`, "latin1");
+    // the name in parentheses may hold anything; field 3 follows the last one
+    const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
+    return fields[0] === "Z" || fields[0] === "X" ? undefined : fields[19];
+  } catch (error) {
+    if (isGone(error)) return undefined;
+    throw error;
+  }
+}
+
+/** Arguments of a process, empty where it is gone or has none. */
+export function argumentsOf(pid: number): string[] {
+  try {
+    const text = readFileSync(`/proc/${int(pid)}/cmdline`, "utf8");
+    return text.split("\0").slice(0, -1);
+  } catch (error) {
+    if (isGone(error)) return [];
+    throw error;
+  }
+}
+
+/** Device and inode of the program a process runs, and the path the kernel names it by. Undefined where it is gone. */
+export function programOf(pid: number): { path: string; dev: number; ino: number } | undefined {
+  try {
+    const link = `/proc/${int(pid)}/exe`;
+    const { dev, ino } = statSync(link);
+    return { path: readlinkSync(link), dev, ino };
+  } catch (error) {
+    if (isGone(error)) return undefined;
+    throw error;
+  }
+}
+
+function isGone(error: unknown): boolean {
+  const code = (error as { code?: string }).code;
+  return code === "ENOENT" || code === "ESRCH";
+}
+
+/**
+ * Opens `path` as it is seen from inside `root`: no symlink leads out of it (openat2 RESOLVE_IN_ROOT).
+ * `flags` as for open(2). @throws SysError ENOENT, ELOOP, …
+ */
+export function openInRoot(root: string, path: string, flags: number): number {
+  const rootFd = open(AT_FDCWD, root, 0o12200000, 0); // O_PATH | O_DIRECTORY | O_CLOEXEC
+  try {
+    return open(rootFd, path, flags | 0o2000000, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+  } finally {
+    closeQuietly(rootFd);
+  }
+}
+
+function open(directory: number, path: string, flags: number, resolve: number): number {
+  const how = stable(24);
+  how.writeBigUInt64LE(BigInt(flags), 0);
+  how.writeBigUInt64LE(BigInt(resolve), 16);
+  for (let attempt = 0; ; attempt++) {
+    const fd = Number(c.syscall(SYS_openat2, directory, cstr(path), how, 24));
+    if (fd >= 0) return fd;
+    const code = errno();
+    // a rename elsewhere in the tree makes the kernel give up once; it says so with EAGAIN
+    if (code !== EAGAIN || attempt > 32) throw new SysError("openat2", code, path);
+  }
+}
+
+const closer = libc({ close: { args: [FFIType.i32], returns: FFIType.i32 } });
+function closeQuietly(fd: number): void {
+  check(closer.close(int(fd)), "close");
+}

@@ -1,0 +1,77 @@
+import { existsSync, readdirSync } from "node:fs";
+import { programOf } from "../kernel/process.ts";
+import { internal, invalidArgument } from "../lib/errors.ts";
+import type { Runtime } from "./types.ts";
+
+export interface RuntimeProgram {
+  name: string;
+  /** Absolute path. */
+  path: string;
+  /** Given by --add-runtime, before our own. */
+  arguments?: readonly string[];
+  /** Where it keeps its state. */
+  root: string;
+}
+
+const MOST_OUTPUT = 8192;
+
+/** Runs a runtime's verb and gives its stderr with the exit code. */
+export async function runVerb(command: readonly string[], environment: Readonly<Record<string, string>> = {}, input = ""): Promise<{ exitCode: number; stderr: string }> {
+  const child = Bun.spawn([...command], {
+    env: { PATH: process.env["PATH"] ?? "/usr/sbin:/usr/bin:/sbin:/bin", ...environment },
+    stdio: [Buffer.from(input), "ignore", "pipe"],
+  });
+  const stderr = await new Response(child.stderr).text();
+  return { exitCode: await child.exited, stderr: stderr.slice(0, MOST_OUTPUT) };
+}
+
+/** Any OCI runtime, by its commands alone: create (through conmon), start, delete, exec. */
+export function createCommandRuntime(program: RuntimeProgram, globals: readonly string[] = []): Runtime {
+  const globalArguments = [...(program.arguments ?? []), "--root", program.root, ...globals];
+  const command = [program.path, ...globalArguments];
+  return {
+    name: program.name,
+    program: program.path,
+    environment: {},
+    globalArguments,
+    writesPidInPlace: false,
+    prepare: () => {},
+    learn: () => {},
+    start: async (id) => {
+      const { exitCode, stderr } = await runVerb([...command, "start", id]);
+      if (exitCode !== 0) throw internal(`${program.name} could not start container ${id}: ${stderr.trim()}`);
+    },
+    isWaiting: (id, pid) => isWaiting(`${program.root}/${id}/exec.fifo`, pid),
+    delete: async (id) => {
+      const { exitCode, stderr } = await runVerb([...command, "delete", "--force", id]);
+      if (exitCode !== 0 && !/does not exist/.test(stderr)) throw internal(`${program.name} could not delete container ${id}: ${stderr.trim()}`);
+    },
+    execCommand: (id, { process, pidFile, log, consoleSocket }) => [
+      ...command,
+      ...["--log", log, "--log-format", "json", "exec", "--process", process, "--pid-file", pidFile],
+      ...(consoleSocket === undefined ? [] : ["--tty", "--console-socket", consoleSocket]),
+      id,
+    ],
+    update: async (id, { devices: _, ...resources }) => {
+      const { exitCode, stderr } = await runVerb([...command, "update", "--resources", "-", id], {}, JSON.stringify(resources));
+      if (exitCode !== 0) throw invalidArgument(`Cannot update container ${id}: ${stderr.trim()}`);
+    },
+    list: () => listRoot(program.root),
+  };
+}
+
+/** The start fifo is still there, and init still runs the runtime itself (which may have copied itself into memory). */
+export function isWaiting(fifo: string, pid: number): boolean {
+  if (!existsSync(fifo)) return false;
+  const found = programOf(pid);
+  return found === undefined || found.path.startsWith("/memfd:") || /(^|\/)(crun|runc)[^/]*$/.test(found.path.replace(/ \(deleted\)$/, ""));
+}
+
+export function listRoot(root: string): string[] {
+  try {
+    return readdirSync(root);
+  } catch (error) {
+    if ((error as { code?: string }).code === "ENOENT") return [];
+    throw error;
+  }
+}

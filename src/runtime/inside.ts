@@ -1,0 +1,26 @@
+import { closeSync, fstatSync, readFileSync } from "node:fs";
+import { O } from "../kernel/pipe.ts";
+import { openInRoot } from "../kernel/process.ts";
+import { invalidArgument } from "../lib/errors.ts";
+
+/**
+ * Text of a file as seen from inside `root`: no symlink leads out. Undefined where there is none, or it is no regular file (an image may
+ * hold a device or a fifo there). @throws EngineError invalidArgument where it is longer than `longest` bytes
+ */
+export function readInside(root: string, path: string, longest: number): string | undefined {
+  let found: number;
+  try {
+    found = openInRoot(root, path, O.PATH);
+  } catch (error) {
+    if (["ENOENT", "ENOTDIR", "ELOOP"].includes((error as { code: string }).code)) return undefined;
+    throw error;
+  }
+  try {
+    const stat = fstatSync(found);
+    if (!stat.isFile()) return undefined;
+    if (stat.size > longest) throw invalidArgument(`${path} of the container is longer than ${longest} bytes`);
+    return readFileSync(`/proc/self/fd/${found}`, "utf8");
+  } finally {
+    closeSync(found);
+  }
+}

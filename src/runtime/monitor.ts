@@ -1,0 +1,110 @@
+import { closeFd, makePipe, O, setNonBlocking } from "../kernel/pipe.ts";
+import { EngineError, internal } from "../lib/errors.ts";
+import { startError } from "./oci-errors.ts";
+import type { Runtime } from "./types.ts";
+
+export interface MonitorOptions {
+  /** conmon's program. */
+  program: string;
+  id: string;
+  name: string;
+  bundle: string;
+  runtime: Runtime;
+  /** The program the container runs, for error texts. */
+  args: readonly string[];
+  exits: string;
+  /** The exit code is written there too: it outlives the run root. */
+  persist: string;
+  /** k8s-file; none where undefined. */
+  logPath: string | undefined;
+  tty: boolean;
+  openStdin: boolean;
+  stdinOnce: boolean;
+}
+
+export interface Monitor {
+  /** conmon's own pid. */
+  readonly pid: number;
+  /** Init's pid, once the runtime has created the container. @throws EngineError; exitCode 126 or 127 where the program can't run */
+  readonly created: Promise<number>;
+  /** conmon ended: its exit code, or undefined where a signal ended it (the container may live on). Never rejects. */
+  readonly exited: Promise<number | undefined>;
+}
+
+/** conmon's first line: init's pid, or -1 with the runtime's stderr. */
+interface SyncMessage {
+  data: number;
+  message?: string;
+}
+
+/**
+ * Starts conmon, which starts the runtime's `create`. conmon stays our child (--sync), makes its own session and lives on when we die.
+ * Its cwd is the bundle, since it writes a file `oom` there.
+ */
+export function spawnMonitor(options: MonitorOptions): Monitor {
+  const { runtime, bundle, id } = options;
+  const sync = makePipe();
+  const command = [
+    options.program,
+    ...["--api-version", "1", "-c", id, "-u", id, "-n", options.name, "-r", runtime.program],
+    ...runtime.globalArguments.map((argument) => `--runtime-arg=${argument}`),
+    ...["-b", bundle, "-p", `${bundle}/pid`, "--exit-dir", options.exits, "--persist-dir", options.persist],
+    ...["-l", options.logPath === undefined ? "none" : `k8s-file:${options.logPath}`],
+    ...["--full-attach", "--no-sync-log", "--sync"],
+    ...(options.tty ? ["-t"] : []),
+    ...(options.openStdin ? ["-i"] : []),
+    ...(options.openStdin && !options.stdinOnce ? ["--leave-stdin-open"] : []),
+  ];
+  let child: Bun.Subprocess<"ignore", "ignore", "ignore">;
+  try {
+    child = Bun.spawn(command, {
+      cwd: bundle,
+      // log lines carry the local zone otherwise
+      env: { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", TZ: "UTC", _OCI_SYNCPIPE: "3", ...runtime.environment },
+      stdio: ["ignore", "ignore", "ignore", sync.write],
+    });
+  } catch (error) {
+    closeFd(sync.read);
+    throw internal(`cannot start the container monitor ${options.program}: ${(error as Error).message}`, error);
+  } finally {
+    closeFd(sync.write);
+  }
+  return {
+    pid: child.pid,
+    created: readCreated(sync.read, options.args),
+    exited: child.exited.then(() => child.exitCode ?? undefined),
+  };
+}
+
+async function readCreated(fd: number, args: readonly string[]): Promise<number> {
+  const line = await readFirstLine(fd);
+  let message: SyncMessage;
+  try {
+    message = JSON.parse(line) as SyncMessage;
+  } catch (error) {
+    throw internal(`the container monitor ended before the container was created${line === "" ? "" : `: ${line.slice(0, 200)}`}`, error);
+  }
+  if (message.data > 0) return message.data;
+  throw startError(message.message ?? "", args);
+}
+
+/** conmon writes one line and keeps the pipe open: reading to the end would wait for the container. */
+async function readFirstLine(fd: number): Promise<string> {
+  try {
+    setNonBlocking(fd, O.RDONLY);
+    const decoder = new TextDecoder();
+    let text = "";
+    for await (const chunk of Bun.file(fd).stream()) {
+      text += decoder.decode(chunk as Uint8Array, { stream: true });
+      if (text.includes("\n") || text.length > 64 << 10) break;
+    }
+    return text;
+  } finally {
+    closeFd(fd);
+  }
+}
+
+/** True for an error that says the program itself can't be run. */
+export function isProgramError(error: unknown): boolean {
+  return error instanceof EngineError && (error.exitCode === 126 || error.exitCode === 127);
+}

@@ -1,0 +1,59 @@
+import { EngineError } from "../lib/errors.ts";
+
+const PREFIX = "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: ";
+
+/**
+ * A runtime's complaint about `create`, in the words that Docker's clients match (`executable file not found in $PATH`, `permission denied`,
+ * `no such file or directory`), with the exit code that Docker then records: 127 for a missing program, 126 for one that can't be run, else 128.
+ */
+export function startError(text: string, args: readonly string[]): EngineError {
+  const problem = programProblem(text, args[0] ?? "");
+  if (problem !== undefined) {
+    return new EngineError("invalidArgument", `${PREFIX}error during container init: exec: ${problem.text}: unknown`, { exitCode: problem.exitCode });
+  }
+  return new EngineError("invalidArgument", `${PREFIX}${clean(text) || "the runtime gave no reason"}: unknown`, { exitCode: 128 });
+}
+
+/** The same for an exec. */
+export function execError(text: string, args: readonly string[]): EngineError {
+  const problem = programProblem(text, args[0] ?? "");
+  const prefix = "OCI runtime exec failed: exec failed: unable to start container process: ";
+  if (problem !== undefined) return new EngineError("invalidArgument", `${prefix}exec: ${problem.text}: unknown`, { exitCode: problem.exitCode });
+  const cwd = /chdir/i.test(text);
+  const isGone = /is not running|does not exist/.test(text);
+  if (isGone) return new EngineError("conflict", `cannot exec in a stopped container: ${clean(text)}`, { exitCode: 126 });
+  return new EngineError("invalidArgument", `${prefix}${clean(text) || "the runtime gave no reason"}: unknown`, { exitCode: cwd ? 127 : 126 });
+}
+
+/** crun and runc in their own words; undefined where the program isn't what they complain of. */
+function programProblem(text: string, program: string): { text: string; exitCode: number } | undefined {
+  const quoted = JSON.stringify(program);
+  if (/executable file .* not found in \$PATH/.test(text)) {
+    // crun says so for absolute paths as well, where Docker has looked at the file itself
+    if (program.includes("/")) return { text: `${quoted}: stat ${program}: no such file or directory`, exitCode: 127 };
+    return { text: `${quoted}: executable file not found in $PATH`, exitCode: 127 };
+  }
+  if (/open executable: |exec: |stat [^:]+: |cannot find|exec container process/.test(text)) {
+    if (/no such file or directory/i.test(text)) return { text: `${quoted}: stat ${program}: no such file or directory`, exitCode: 127 };
+    if (/is a directory/i.test(text)) return { text: `${quoted}: is a directory: permission denied`, exitCode: 126 };
+    if (/permission denied|operation not permitted/i.test(text)) return { text: `${quoted}: permission denied`, exitCode: 126 };
+    if (/not a directory/i.test(text)) return { text: `${quoted}: stat ${program}: not a directory`, exitCode: 126 };
+  }
+  return undefined;
+}
+
+/** The runtime's last line without its timestamps, levels and colours. */
+function clean(text: string): string {
+  const lines = text
+    .replaceAll(/\u001b\[[0-9;]*m/g, "")
+    .split("\n")
+    .map((line) =>
+      line
+        .replace(/^time="[^"]*" level=\w+ msg="?/, "")
+        .replace(/^\d{4}-\d\d-\d\dT\S+: /, "")
+        .replace(/"$/, "")
+        .trim(),
+    )
+    .filter(Boolean);
+  return lines.join("; ");
+}

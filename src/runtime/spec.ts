@@ -1,0 +1,313 @@
+import { accessSync, constants, readFileSync } from "node:fs";
+import { release } from "node:os";
+import type { CgroupHierarchy } from "../kernel/cgroup.ts";
+import { readLimit, rlimitNumbers } from "../kernel/process.ts";
+import { invalidArgument } from "../lib/errors.ts";
+import type { ContainerConfig, HostConfig } from "../oci/container.ts";
+import type { LinuxSpec, MountSpec, NamespaceType, ProcessSpec, RlimitSpec, SeccompSpec } from "../oci/runtime-spec.ts";
+import { capabilitySets, resolveCapabilities } from "./capabilities.ts";
+import { buildMounts } from "./mounts.ts";
+import { buildDevices, buildResources } from "./resources.ts";
+import { defaultSeccomp, parseSeccomp } from "./seccomp.ts";
+import type { BuiltSpec, ExecInput, SpecInput } from "./types.ts";
+import { resolveUser } from "./user.ts";
+
+/** What the host is like, read once. */
+export interface SpecContext {
+  cgroups: CgroupHierarchy;
+  cgroupParent: string;
+  ownCapabilities: readonly string[];
+  hasApparmor: boolean;
+  kernel: string;
+  arch: string;
+}
+
+export function readSpecContext(cgroups: CgroupHierarchy, cgroupParent: string, ownCapabilities: readonly string[]): SpecContext {
+  const arch = process.arch === "x64" ? "amd64" : process.arch;
+  return { cgroups, cgroupParent, ownCapabilities, hasApparmor: readApparmor(), kernel: release(), arch };
+}
+
+function readApparmor(): boolean {
+  try {
+    return readFileSync("/sys/module/apparmor/parameters/enabled", "latin1").startsWith("Y");
+  } catch {
+    return false;
+  }
+}
+
+/** Docker's lists; inspect shows them. Source: moby, oci/defaults.go. */
+export const defaultMaskedPaths: readonly string[] = [
+  "/proc/acpi",
+  "/proc/asound",
+  "/proc/interrupts",
+  "/proc/kcore",
+  "/proc/keys",
+  "/proc/latency_stats",
+  "/proc/sched_debug",
+  "/proc/scsi",
+  "/proc/timer_list",
+  "/proc/timer_stats",
+  "/sys/devices/virtual/powercap",
+  "/sys/firmware",
+];
+export const defaultReadonlyPaths: readonly string[] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/** Where the init of `--init` is seen inside the container, as in Docker. */
+const INIT_PATH = "/sbin/docker-init";
+
+/** The runtime spec of one container, as Docker would make it. @throws EngineError invalidArgument for what can't be honoured */
+export function buildSpec(input: SpecInput, context: SpecContext): BuiltSpec {
+  const { config, host } = input;
+  refuseUnsupported(host);
+  const security = parseSecurity(host, context);
+  const capabilities = resolveCapabilities(host, context.ownCapabilities);
+  const { devices, rules } = buildDevices(host);
+  const init = host.Init === true ? initMount() : undefined;
+  const namespaces = buildNamespaces(input, context);
+  const { mounts, rootfsPropagation } = buildMounts({
+    privileged: host.Privileged === true,
+    readonlyRootfs: host.ReadonlyRootfs === true,
+    shm: shmOf(input),
+    own: init === undefined ? input.own : [...input.own, init],
+    user: input.user,
+  });
+  const seccomp = seccompOf(security.seccomp, host, capabilities, context);
+  const cgroupPath = cgroupPathOf(input.id, host, context.cgroupParent);
+  const linux: LinuxSpec = {
+    namespaces,
+    cgroupsPath: cgroupPath,
+    devices,
+    resources: buildResources(host, rules),
+    sysctl: sysctlsOf(input),
+    ...(rootfsPropagation !== undefined && { rootfsPropagation }),
+    ...(seccomp !== undefined && { seccomp }),
+    maskedPaths: pathsOf(host, host.MaskedPaths, defaultMaskedPaths, security.systemPathsUnconfined),
+    readonlyPaths: pathsOf(host, host.ReadonlyPaths, defaultReadonlyPaths, security.systemPathsUnconfined),
+  };
+  const hasUts = namespaces.some((each) => each.type === "uts");
+  return {
+    cgroupPath,
+    spec: {
+      ociVersion: "1.0.2",
+      process: {
+        terminal: config.Tty === true,
+        ...consoleSizeOf(host.ConsoleSize),
+        user: resolveUser(input.rootfs, config.User ?? "", host.GroupAdd ?? []),
+        args: init === undefined ? input.args : [INIT_PATH, "--", ...input.args],
+        env: input.env,
+        cwd: config.WorkingDir || "/",
+        capabilities: capabilitySets(capabilities),
+        rlimits: rlimitsOf(host),
+        noNewPrivileges: security.noNewPrivileges,
+        ...(security.apparmor !== undefined && { apparmorProfile: security.apparmor }),
+        ...(host.OomScoreAdj ? { oomScoreAdj: host.OomScoreAdj } : {}),
+      },
+      root: { path: input.rootfs, readonly: host.ReadonlyRootfs === true },
+      ...(hasUts && { hostname: config.Hostname || input.id.slice(0, 12) }),
+      mounts,
+      annotations: { ...host.Annotations },
+      linux,
+    },
+  };
+}
+
+/** The process of an exec: the container's rights, or all the engine has where `privileged`. @throws EngineError */
+export function buildExec(input: ExecInput, context: SpecContext): ProcessSpec {
+  const { config, host } = input;
+  const security = parseSecurity(host, context);
+  const capabilities = resolveCapabilities(input.privileged ? { Privileged: true } : host, context.ownCapabilities);
+  return {
+    terminal: input.tty,
+    ...(input.consoleSize !== undefined && consoleSizeOf([input.consoleSize.rows, input.consoleSize.cols])),
+    user: resolveUser(input.rootfs, input.user || config.User || "", host.GroupAdd ?? []),
+    args: input.args,
+    env: input.env,
+    cwd: input.cwd || config.WorkingDir || "/",
+    capabilities: capabilitySets(capabilities),
+    rlimits: rlimitsOf(host),
+    noNewPrivileges: security.noNewPrivileges,
+    ...(security.apparmor !== undefined && { apparmorProfile: input.privileged ? "unconfined" : security.apparmor }),
+    ...(host.OomScoreAdj ? { oomScoreAdj: host.OomScoreAdj } : {}),
+  };
+}
+
+function consoleSizeOf(size: readonly [number, number] | undefined): Pick<ProcessSpec, "consoleSize"> {
+  return size !== undefined && size[0] > 0 && size[1] > 0 ? { consoleSize: { height: size[0], width: size[1] } } : {};
+}
+
+function refuseUnsupported(host: HostConfig): void {
+  if (host.UsernsMode !== undefined && host.UsernsMode !== "" && host.UsernsMode !== "host") throw invalidArgument(`invalid USER mode: ${host.UsernsMode}`);
+  if (host.UTSMode !== undefined && host.UTSMode !== "" && host.UTSMode !== "host") throw invalidArgument(`invalid UTS mode: ${host.UTSMode}`);
+  if (host.Isolation !== undefined && host.Isolation !== "" && host.Isolation !== "default") throw invalidArgument(`invalid isolation: ${host.Isolation}`);
+  if (host.Cgroup) throw invalidArgument(`Cgroup ${JSON.stringify(host.Cgroup)} is not supported`);
+  if (host.StorageOpt !== undefined && Object.keys(host.StorageOpt).length > 0) {
+    throw invalidArgument("--storage-opt is supported only for overlay over xfs with 'pquota' mount option");
+  }
+}
+
+/** Docker's default is a cgroup namespace of its own on v2, the host's on v1. */
+function buildNamespaces(input: SpecInput, context: SpecContext): LinuxSpec["namespaces"] {
+  const { host } = input;
+  const list: LinuxSpec["namespaces"] = [{ type: "mount" }];
+  const join = (type: NamespaceType, mode: string, pid: number | undefined): void => {
+    if (pid === undefined) throw invalidArgument(`cannot join the ${type} namespace of ${mode}: it is not running`);
+    list.push({ type, path: `/proc/${pid}/ns/${type}` });
+  };
+  if (input.network === "new") list.push({ type: "network" });
+  else if (input.network !== "host") list.push({ type: "network", path: input.network.path });
+
+  const pid = host.PidMode ?? "";
+  if (pid === "" || pid === "private") list.push({ type: "pid" });
+  else if (pid.startsWith("container:")) join("pid", pid, input.joined?.pid);
+  else if (pid !== "host") throw invalidArgument(`invalid PID mode: ${pid}`);
+
+  const ipc = host.IpcMode ?? "";
+  if (["", "private", "shareable", "none"].includes(ipc)) list.push({ type: "ipc" });
+  else if (ipc.startsWith("container:")) join("ipc", ipc, input.joined?.ipc);
+  else if (ipc !== "host") throw invalidArgument(`invalid IPC mode: ${ipc}`);
+
+  if (host.UTSMode !== "host") list.push({ type: "uts" });
+
+  const mode = host.CgroupnsMode || (context.cgroups.version === 2 ? "private" : "host");
+  if (mode === "private") list.push({ type: "cgroup" });
+  else if (mode !== "host") throw invalidArgument(`invalid cgroup namespace mode: ${String(mode)}`);
+  return list;
+}
+
+function shmOf(input: SpecInput): { size?: number } | { bind: string } | undefined {
+  const mode = input.host.IpcMode ?? "";
+  if (input.shm !== undefined) return { bind: input.shm };
+  if (mode === "none") return undefined;
+  if (mode === "host") return { bind: "/dev/shm" };
+  return { size: input.host.ShmSize };
+}
+
+function sysctlsOf(input: SpecInput): Record<string, string> {
+  const { host, config } = input;
+  const given = host.Sysctls ?? {};
+  const result: Record<string, string> = {};
+  if (input.network !== "host") {
+    // Docker's defaults since 20.10: ports below 1024 and ping for everyone, since the namespace is the container's own
+    result["net.ipv4.ip_unprivileged_port_start"] = "0";
+    result["net.ipv4.ping_group_range"] = "0 2147483647";
+  }
+  if (config.Domainname && host.UTSMode !== "host") result["kernel.domainname"] = config.Domainname;
+  for (const [name, value] of Object.entries(given)) {
+    if (!/^[a-zA-Z0-9_./-]{1,256}$/.test(name) || name.includes("..")) throw invalidArgument(`invalid sysctl name ${JSON.stringify(name)}`);
+    if (name.startsWith("net.") && input.network === "host") throw invalidArgument(`sysctl '${name}' is not allowed as net namespace is not private`);
+    result[name] = value;
+  }
+  return result;
+}
+
+/** Where a container's cgroup is, below --cgroup-parent or what the container asked for. @throws EngineError invalidArgument */
+export function cgroupPathOf(id: string, host: HostConfig, engineParent: string): string {
+  const parent = host.CgroupParent || engineParent;
+  if (parent.split("/").includes("..")) throw invalidArgument(`invalid cgroup parent ${JSON.stringify(parent)}`);
+  return `/${[...parent.split("/").filter(Boolean), id].join("/")}`;
+}
+
+function pathsOf(host: HostConfig, given: string[] | null | undefined, defaults: readonly string[], isUnconfined: boolean): string[] {
+  if (given != null) return given;
+  return host.Privileged === true || isUnconfined ? [] : [...defaults];
+}
+
+function rlimitsOf(host: HostConfig): RlimitSpec[] {
+  const limits = new Map<string, RlimitSpec>();
+  const add = (name: string, soft: number, hard: number): void => void limits.set(name, { type: `RLIMIT_${name}`, soft: unlimited(soft), hard: unlimited(hard) });
+  // our own soft limit is no guide: Bun raises it to the hard one at start. 1024 is the kernel's and systemd's default
+  const files = readLimit(rlimitNumbers["NOFILE"]!);
+  add("NOFILE", files.hard === -1 ? 1024 : Math.min(1024, files.hard), files.hard);
+  for (const { Name, Soft, Hard } of host.Ulimits ?? []) {
+    const name = Name.toUpperCase();
+    if (!(name in rlimitNumbers)) throw invalidArgument(`invalid ulimit type: ${Name}`);
+    if (Hard !== -1 && (Soft === -1 || Soft > Hard)) throw invalidArgument(`ulimit soft limit must be less than or equal to hard limit: ${Soft} > ${Hard}`);
+    add(name, Soft, Hard);
+  }
+  return [...limits.values()];
+}
+
+/** The spec's limits are unsigned and 2^64 - 1 is infinity, which a JavaScript number can't hold: it goes into the JSON as it stands. */
+function unlimited(value: number): number {
+  return value < 0 ? (rawJson("18446744073709551615") as number) : value;
+}
+
+const { rawJSON: rawJson } = JSON as unknown as { rawJSON(text: string): unknown };
+
+interface Security {
+  noNewPrivileges: boolean;
+  /** Undefined: the default profile. `unconfined`, or a profile's JSON. */
+  seccomp: string | undefined;
+  apparmor: string | undefined;
+  systemPathsUnconfined: boolean;
+}
+
+/** `--security-opt`. @throws EngineError invalidArgument in Docker's words */
+export function parseSecurity(host: Pick<HostConfig, "SecurityOpt" | "Privileged">, context: Pick<SpecContext, "hasApparmor">): Security {
+  const result: Security = { noNewPrivileges: false, seccomp: undefined, apparmor: undefined, systemPathsUnconfined: false };
+  for (const option of host.SecurityOpt ?? []) {
+    if (option === "no-new-privileges") {
+      result.noNewPrivileges = true;
+      continue;
+    }
+    if (option === "disable") continue;
+    // `name:value` is the older form
+    const at = option.includes("=") ? option.indexOf("=") : option.indexOf(":");
+    if (at < 0) throw invalidArgument(`invalid --security-opt 1: ${JSON.stringify(option)}`);
+    const [name, value] = [option.slice(0, at), option.slice(at + 1)];
+    if (name === "seccomp") result.seccomp = value === "builtin" ? undefined : value;
+    else if (name === "no-new-privileges") result.noNewPrivileges = parseBoolean(value, option);
+    else if (name === "apparmor") result.apparmor = apparmorOf(value, context.hasApparmor);
+    else if (name === "systempaths" && value === "unconfined") result.systemPathsUnconfined = true;
+    // Docker, too, drops labels silently where SELinux is off
+    else if (name !== "label") throw invalidArgument(`invalid --security-opt 2: ${JSON.stringify(option)}`);
+  }
+  return result;
+}
+
+function parseBoolean(value: string, option: string): boolean {
+  if (["1", "t", "true", "T", "TRUE", "True"].includes(value)) return true;
+  if (["0", "f", "false", "F", "FALSE", "False"].includes(value)) return false;
+  throw invalidArgument(`invalid --security-opt 2: ${JSON.stringify(option)}`);
+}
+
+function apparmorOf(profile: string, hasApparmor: boolean): string | undefined {
+  if (hasApparmor) return profile;
+  if (profile === "unconfined" || profile === "docker-default" || profile === "") return undefined;
+  throw invalidArgument(`AppArmor is not enabled on this host: cannot apply profile ${JSON.stringify(profile)}`);
+}
+
+function seccompOf(given: string | undefined, host: HostConfig, capabilities: readonly string[], context: SpecContext): SeccompSpec | undefined {
+  const seccompContext = { capabilities, arch: context.arch, kernel: context.kernel };
+  if (given === "unconfined") return undefined;
+  if (given !== undefined) return parseSeccomp(given, seccompContext);
+  return host.Privileged === true ? undefined : defaultSeccomp(seccompContext);
+}
+
+const initCandidates = ["/usr/bin/tini-static", "/usr/bin/docker-init", "/usr/libexec/docker/docker-init", "/usr/bin/catatonit", "/usr/libexec/podman/catatonit"];
+
+function initMount(): MountSpec {
+  for (const path of initCandidates) {
+    try {
+      accessSync(path, constants.X_OK);
+      return { destination: INIT_PATH, type: "bind", source: path, options: ["bind", "ro"] };
+    } catch {
+      // the next one
+    }
+  }
+  throw invalidArgument(`--init needs a static init program on the host, and none was found (looked for ${initCandidates.join(", ")}): install tini or catatonit`);
+}
+
+/** Fields of a container's configuration that only the spec builder can judge: the API calls it at create, so that bad ones are refused there. */
+export function validateSpec(config: ContainerConfig, host: HostConfig, context: SpecContext): void {
+  refuseUnsupported(host);
+  const security = parseSecurity(host, context);
+  const capabilities = resolveCapabilities(host, context.ownCapabilities);
+  if (security.seccomp !== undefined) seccompOf(security.seccomp, host, capabilities, context);
+  rlimitsOf(host);
+  cgroupPathOf("", host, context.cgroupParent);
+  for (const mode of [host.PidMode, host.IpcMode]) if (mode === "container:") throw invalidArgument(`invalid mode: ${mode}`);
+  if (config.WorkingDir && !config.WorkingDir.startsWith("/")) {
+    throw invalidArgument(`the working directory '${config.WorkingDir}' is invalid, it needs to be an absolute path`);
+  }
+}

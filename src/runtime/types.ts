@@ -1,0 +1,119 @@
+import type { CgroupHierarchy } from "../kernel/cgroup.ts";
+import type { ContainerConfig, HostConfig } from "../oci/container.ts";
+import type { MountSpec, ProcessSpec, ResourcesSpec, RuntimeSpec, UserSpec } from "../oci/runtime-spec.ts";
+
+export interface ExitStatus {
+  /** 0–255; 128 + signal for a signal. 255 where it can't be known, then `error` says why. */
+  exitCode: number;
+  oomKilled: boolean;
+  /** Unix nanoseconds. */
+  finishedAt: bigint;
+  error?: string;
+}
+
+/** Where output goes. Called in order of arrival; a slow client is the subscriber's problem, never conmon's. */
+export interface OutputListener {
+  stdout(chunk: Uint8Array): void;
+  stderr(chunk: Uint8Array): void;
+  /** The container ended and all its output has been delivered. */
+  end(): void;
+}
+
+/** One source of output fanned out to any number of listeners, and one way for input. */
+export interface AttachHub {
+  subscribe(listener: OutputListener): Disposable;
+  /** Resolves when the other side took it: that is the back-pressure. Errors when stdin isn't open. */
+  writeStdin(chunk: Uint8Array): Promise<void>;
+  /** End of input (no effect where OpenStdin without StdinOnce: conmon keeps it open, as Docker does). */
+  closeStdin(): void;
+}
+
+/** What the spec of one container is made from; all host paths are resolved already. */
+export interface SpecInput {
+  id: string;
+  config: ContainerConfig;
+  host: HostConfig;
+  args: string[];
+  env: string[];
+  /** Where the root is mounted now: /etc/passwd is read there. */
+  rootfs: string;
+  /** A path to join, `host`, or `new`: the runtime makes one with `lo` up. */
+  network: { path: string } | "host" | "new";
+  /** Pids whose namespaces are joined, where PidMode or IpcMode is `container:…`. */
+  joined?: { pid?: number; ipc?: number };
+  /** Host path bound on /dev/shm, for shareable and joined ipc. */
+  shm?: string;
+  own: MountSpec[];
+  user: MountSpec[];
+}
+
+/** What a container starts as; `exec` starts from the same. */
+export interface BuiltSpec {
+  spec: RuntimeSpec;
+  /** Absolute, as the runtime gives it to the kernel: `/berth-1a2b3c/<id>`. */
+  cgroupPath: string;
+}
+
+export interface ExecInput {
+  rootfs: string;
+  config: ContainerConfig;
+  host: HostConfig;
+  args: string[];
+  env: string[];
+  cwd: string;
+  user: string;
+  tty: boolean;
+  privileged: boolean;
+  consoleSize?: { rows: number; cols: number };
+}
+
+/** Whatever starts and removes containers through one OCI runtime program. */
+export interface Runtime {
+  /** As users name it: `crun`, `runc`, or a name given by --add-runtime. */
+  readonly name: string;
+  /** The program that conmon is told to run, with the variables it needs. */
+  readonly program: string;
+  readonly environment: Readonly<Record<string, string>>;
+  /** Global arguments, before the verb. */
+  readonly globalArguments: readonly string[];
+  /** Adds what makes this runtime faster to a spec that any runtime would take. */
+  prepare(spec: RuntimeSpec): void;
+  /** After a successful create. Never throws. */
+  learn(id: string, spec: RuntimeSpec): void;
+  /** Lets init go on to the container's program. @throws EngineError */
+  start(id: string): Promise<void>;
+  /** Created, and init still waits for its start. `pid` is init's. */
+  isWaiting(id: string, pid: number): boolean;
+  /** Removes the runtime's state and the cgroup; kills what is left of the container. Safe to repeat. @throws EngineError */
+  delete(id: string, cgroupPath: string): Promise<void>;
+  /** `exec --pid-file` may be a descriptor: the pid is written there, not renamed into place. */
+  readonly writesPidInPlace: boolean;
+  /** Arguments, program included, that run `process` (a file) inside the container. */
+  execCommand(id: string, options: { process: string; pidFile: string; log: string; consoleSocket?: string }): string[];
+  /** Sets limits of a running container. @throws EngineError invalidArgument where the kernel refuses one */
+  update(id: string, resources: ResourcesSpec): Promise<void>;
+  /** Ids that the runtime has state of. */
+  list(): string[];
+}
+
+/** The engine's view of everything below a container: cgroups, runtimes, monitor. */
+export interface Runtimes {
+  readonly cgroups: CgroupHierarchy;
+  readonly cgroupParent: string;
+  /** Sentences for `docker info`. */
+  readonly warnings: readonly string[];
+  readonly defaultName: string;
+  /** Names with the program's path, for `docker info`. */
+  readonly available: ReadonlyMap<string, { path: string }>;
+  /** By HostConfig.Runtime; empty is the default. @throws EngineError invalidArgument `unknown or invalid runtime name: x` */
+  get(name: string | undefined): Runtime;
+  /** @throws EngineError invalidArgument where something can't be honoured, by name */
+  buildSpec(input: SpecInput): BuiltSpec;
+  /** The whole OCI process of an exec. @throws EngineError */
+  buildExec(input: ExecInput): ProcessSpec;
+  /** What only the spec builder can judge, asked at create. @throws EngineError invalidArgument */
+  validate(config: ContainerConfig, host: HostConfig): void;
+  resolveUser(rootfs: string, user: string, groupAdd?: readonly string[]): UserSpec;
+  /** Crash-safe: removes what the constructor mounted (the runtime's read-only copy). Only when no container is left. */
+  close(): void;
+}

@@ -1,0 +1,69 @@
+import { existsSync } from "node:fs";
+import { isAlive, openPidfd, signalProcess } from "../kernel/pidfd.ts";
+import { closeFd } from "../kernel/pipe.ts";
+import { argumentsOf, startTimeOf } from "../kernel/process.ts";
+import { createMonitorHub } from "../runtime/attach.ts";
+import { cgroupPathOf } from "../runtime/spec.ts";
+import type { SandboxContext } from "./context.ts";
+import { cleanUp, readExit, runSandbox } from "./running.ts";
+import { readState, type SandboxState } from "./state.ts";
+import type { ExitStatus, RunningSandbox, SandboxSpec } from "./types.ts";
+
+const SIGKILL = 9;
+
+type Adopted = { running: RunningSandbox } | { exited: ExitStatus } | { neverStarted: true };
+
+/** See Sandboxes.adopt. What isn't running is cleaned up here: nobody else knows of it. */
+export async function adoptSandbox(ctx: SandboxContext, spec: SandboxSpec, startedAt: bigint): Promise<Adopted> {
+  const runtime = ctx.runtime.get(spec.host.Runtime);
+  const cgroupPath = cgroupPathOf(spec.id, spec.host, ctx.runtime.cgroupParent);
+  const state = readState(ctx.paths.bundle(spec.id));
+  const pidfd = state === undefined ? undefined : openProcess(state.pid, state.startTime);
+
+  if (state !== undefined && pidfd !== undefined && !runtime.isWaiting(spec.id, state.pid)) {
+    const hub = createMonitorHub({ bundle: ctx.paths.bundle(spec.id), openStdin: spec.config.OpenStdin === true });
+    const monitorExited = watchMonitor(ctx, spec.id, state);
+    const endpoints = ctx.networks.endpointsOfContainer(spec.id);
+    return { running: runSandbox(ctx, { spec, runtime, cgroupPath, pid: state.pid, pidfd, monitorExited, hub, endpoints, startedAt }) };
+  }
+  if (pidfd !== undefined && state !== undefined) {
+    signalProcess(state.pid, SIGKILL);
+    closeFd(pidfd);
+  }
+  if (state !== undefined && pidfd === undefined) await monitorEnd(ctx, spec.id, state);
+  const told = readExit(`${ctx.paths.exits}/${spec.id}`) ?? readExit(`${spec.directory}/exit`);
+  const oomKilled = existsSync(`${spec.directory}/oom`) || existsSync(`${ctx.paths.bundle(spec.id)}/oom`);
+  await cleanUp(ctx, spec.id, runtime, cgroupPath);
+  if (pidfd !== undefined) return { neverStarted: true };
+  if (told !== undefined) return { exited: { ...told, oomKilled } };
+  // no bundle: it had never been about to start, or the host was rebooted under it
+  if (state === undefined && startedAt === 0n) return { neverStarted: true };
+  const error = "the exit code is unknown: the container ended while neither its monitor nor the engine ran";
+  return { exited: { exitCode: 255, oomKilled, finishedAt: BigInt(Date.now()) * 1_000_000n, error } };
+}
+
+/** A pidfd on that very process, if it lives. */
+function openProcess(pid: number, startTime: string): number | undefined {
+  const fd = openPidfd(pid);
+  if (fd === undefined) return undefined;
+  // checked after the open: from there on the pid can't be another's
+  if (startTimeOf(pid) === startTime && isAlive(fd)) return fd;
+  closeFd(fd);
+  return undefined;
+}
+
+/** Resolves when conmon has ended; at once where it is gone already. */
+async function watchMonitor(ctx: SandboxContext, id: string, state: SandboxState): Promise<undefined> {
+  const fd = openProcess(state.monitorPid, state.monitorStartTime);
+  if (fd === undefined || !argumentsOf(state.monitorPid).includes(id)) {
+    if (fd !== undefined) closeFd(fd);
+    return;
+  }
+  await ctx.readiness.wait(fd);
+  closeFd(fd);
+}
+
+/** Init is dead but conmon may still be draining and writing the exit code: give it a moment. */
+async function monitorEnd(ctx: SandboxContext, id: string, state: SandboxState): Promise<void> {
+  await Promise.race([watchMonitor(ctx, id, state), Bun.sleep(5000)]);
+}

@@ -1,0 +1,23 @@
+import type { Paths } from "../daemon/paths.ts";
+import type { Readiness } from "../kernel/epoll.ts";
+import type { Logger } from "../lib/log.ts";
+import type { Networks } from "../networks/types.ts";
+import type { Runtimes } from "../runtime/types.ts";
+import type { Snapshots } from "../snapshots/types.ts";
+import type { RunningSandbox } from "./types.ts";
+
+export interface SandboxesDeps {
+  paths: Paths;
+  snapshots: Pick<Snapshots, "mount" | "unmount" | "initLayer">;
+  networks: Pick<Networks, "createNamespace" | "removeNamespace" | "allocate" | "attach" | "release" | "resolvConf" | "endpointsOfContainer">;
+  runtime: Runtimes;
+  log: Logger;
+}
+
+export interface SandboxContext extends SandboxesDeps {
+  readiness: Readiness;
+  /** conmon's program. */
+  monitorProgram: string;
+  /** By id, until cleaned up. */
+  running: Map<string, RunningSandbox>;
+}

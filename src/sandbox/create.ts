@@ -1,0 +1,208 @@
+import { chmodSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { rm } from "node:fs/promises";
+import { mount, MS, unmount } from "../kernel/mount.ts";
+import { openPidfd, signalProcess } from "../kernel/pidfd.ts";
+import { closeFd } from "../kernel/pipe.ts";
+import { cancelled, EngineError, internal } from "../lib/errors.ts";
+import type { Endpoint } from "../networks/types.ts";
+import type { MountSpec } from "../oci/runtime-spec.ts";
+import { createMonitorHub } from "../runtime/attach.ts";
+import { spawnMonitor, type Monitor } from "../runtime/monitor.ts";
+import { bindMount, tmpfsMount } from "../runtime/mounts.ts";
+import type { BuiltSpec, Runtime } from "../runtime/types.ts";
+import type { SandboxContext } from "./context.ts";
+import { writeFiles } from "./files.ts";
+import { runSandbox } from "./running.ts";
+import { writeState } from "./state.ts";
+import type { CreatedSandbox, SandboxSpec } from "./types.ts";
+
+const SHM_SIZE = 64 << 20;
+const SIGKILL = 9;
+
+/** The undo of each step is pushed as soon as the step is done, so that a failure anywhere leaves nothing. */
+export async function createSandbox(ctx: SandboxContext, spec: SandboxSpec, options: { attach?: boolean; signal?: AbortSignal }): Promise<CreatedSandbox> {
+  const { paths, networks, runtime: runtimes } = ctx;
+  const { signal } = options;
+  const runtime = runtimes.get(spec.host.Runtime);
+  const bundle = paths.bundle(spec.id);
+  await using undo = new AsyncDisposableStack();
+  const checkAborted = (): void => {
+    if (signal?.aborted) throw cancelled(`the start of container ${spec.name} was cancelled`, signal.reason);
+  };
+
+  makeBundle(ctx, spec);
+  undo.defer(() => rm(bundle, { recursive: true, force: true }));
+  await mountRoot(ctx, spec, bundle);
+  undo.defer(() => ctx.snapshots.unmount(`${bundle}/rootfs`));
+  const shm = mountShm(ctx, spec, bundle);
+  if (shm?.isOwn) undo.defer(() => void unmount(shm.path, { lazy: true }));
+
+  const network = allocateNetwork(ctx, spec);
+  undo.defer(() => network.release());
+  const built = runtimes.buildSpec({
+    id: spec.id,
+    config: spec.config,
+    host: spec.host,
+    args: spec.args,
+    env: spec.env,
+    rootfs: `${bundle}/rootfs`,
+    network: network.namespace,
+    ...(shm !== undefined && { shm: shm.path }),
+    ...(spec.joined !== undefined && { joined: spec.joined }),
+    own: writeFiles(spec, network.endpoints, networks),
+    user: userMounts(spec),
+  });
+  runtime.prepare(built.spec);
+  writeFileSync(`${bundle}/config.json`, JSON.stringify(built.spec), { mode: 0o600 });
+  checkAborted();
+
+  const monitor = startMonitor(ctx, spec, runtime, bundle);
+  undo.defer(() => endMonitor(runtime, built, monitor, spec.id));
+  const [pid] = await bothSettled(monitor.created, network.attach());
+  runtime.learn(spec.id, built.spec);
+  checkAborted();
+
+  const hub = createMonitorHub({ bundle, openStdin: spec.config.OpenStdin === true });
+  if (options.attach === true || spec.config.OpenStdin === true) await hub.connect();
+  const pidfd = openPidfd(pid);
+  if (pidfd === undefined) throw internal(`the init process of container ${spec.name} died before its start`);
+  undo.defer(() => closeFd(pidfd));
+  writeState(bundle, pid, monitor.pid);
+  checkAborted();
+
+  const stack = undo.move();
+  let isStarted = false;
+  return {
+    pid,
+    io: hub,
+    endpoints: network.endpoints,
+    start: async () => {
+      await runtime.start(spec.id);
+      isStarted = true;
+      const { cgroupPath } = built;
+      return runSandbox(ctx, { spec, runtime, cgroupPath, pid, pidfd, monitorExited: monitor.exited, hub, endpoints: network.endpoints, startedAt: nowNanos() });
+    },
+    [Symbol.asyncDispose]: async () => {
+      // a running one is ended by its signals and its own cleanup
+      if (!isStarted) await stack.disposeAsync();
+    },
+  };
+}
+
+/** Wall clock in unix nanoseconds. */
+export function nowNanos(): bigint {
+  return BigInt(Math.round((performance.timeOrigin + performance.now()) * 1e6));
+}
+
+/** A fresh bundle directory; exit codes and OOM marks of the last run go. */
+function makeBundle(ctx: SandboxContext, spec: SandboxSpec): void {
+  const bundle = ctx.paths.bundle(spec.id);
+  mkdirSync(`${bundle}/rootfs`, { recursive: true, mode: 0o711 });
+  for (const path of [`${ctx.paths.exits}/${spec.id}`, `${spec.directory}/exit`, `${spec.directory}/oom`, `${bundle}/oom`, `${bundle}/state.json`]) rmSync(path, { force: true });
+}
+
+async function mountRoot(ctx: SandboxContext, spec: SandboxSpec, bundle: string): Promise<void> {
+  const init = await ctx.snapshots.initLayer(spec.layers);
+  const layers = spec.layers.includes(init) ? spec.layers : [...spec.layers, init];
+  ctx.snapshots.mount({ target: `${bundle}/rootfs`, layers, upper: spec.active, volatile: spec.volatile });
+}
+
+/**
+ * `shareable` has its /dev/shm on the host, where a container that joins its ipc namespace finds it.
+ * Undefined: the runtime mounts one inside.
+ */
+function mountShm(ctx: SandboxContext, spec: SandboxSpec, bundle: string): { path: string; isOwn: boolean } | undefined {
+  const mode = spec.host.IpcMode ?? "";
+  const path = `${bundle}/shm`;
+  if (mode === "shareable") {
+    mkdirSync(path, { recursive: true });
+    mount("shm", path, "tmpfs", MS.NOSUID | MS.NODEV | MS.NOEXEC, `mode=1777,size=${spec.host.ShmSize || SHM_SIZE}`);
+    chmodSync(path, 0o1777);
+    return { path, isOwn: true };
+  }
+  const partner = mode.startsWith("container:") ? [...ctx.running.values()].find((each) => each.pid === spec.joined?.ipc) : undefined;
+  return partner === undefined ? undefined : { path: `${ctx.paths.bundle(partner.id)}/shm`, isOwn: false };
+}
+
+interface SandboxNetworking {
+  namespace: { path: string } | "host" | "new";
+  endpoints: Endpoint[];
+  /** Links, addresses and rules: while the runtime creates the container. */
+  attach(): Promise<void>;
+  release(): void;
+}
+
+/** Namespace, addresses and ports are taken here; on failure nothing of it stays. */
+function allocateNetwork(ctx: SandboxContext, spec: SandboxSpec): SandboxNetworking {
+  const { networks } = ctx;
+  const { network } = spec;
+  const nothing = { endpoints: [], attach: async () => {}, release: () => {} };
+  if (network.kind === "host") return { ...nothing, namespace: "host" };
+  if (network.kind === "container") return { ...nothing, namespace: { path: `/proc/${network.pid}/ns/net` } };
+  if (network.kind === "none") return { ...nothing, namespace: "new" };
+  const release = (): void => {
+    networks.release(spec.id);
+    networks.removeNamespace(spec.id);
+  };
+  try {
+    const path = networks.createNamespace(spec.id);
+    const endpoints = network.connect.map((each) => networks.allocate(each));
+    return {
+      namespace: { path },
+      endpoints,
+      attach: async () => {
+        for (const endpoint of endpoints) await networks.attach(endpoint, path);
+      },
+      release,
+    };
+  } catch (error) {
+    release();
+    throw error;
+  }
+}
+
+/** Binds and tmpfs of the spec, then those of `--tmpfs` that aren't among them. */
+function userMounts(spec: SandboxSpec): MountSpec[] {
+  const mounts = spec.mounts.map(({ type, source, destination, readOnly, options }) =>
+    type === "bind" ? bindMount(source, destination, options, readOnly) : tmpfsMount(destination, options, readOnly),
+  );
+  const taken = new Set(mounts.map((each) => each.destination));
+  for (const [destination, options] of Object.entries(spec.host.Tmpfs ?? {})) {
+    if (!taken.has(destination)) mounts.push(tmpfsMount(destination, options.split(",")));
+  }
+  return mounts;
+}
+
+function startMonitor(ctx: SandboxContext, spec: SandboxSpec, runtime: Runtime, bundle: string): Monitor {
+  const monitor = spawnMonitor({
+    program: ctx.monitorProgram,
+    id: spec.id,
+    name: spec.name || spec.id,
+    bundle,
+    runtime,
+    args: spec.args,
+    exits: ctx.paths.exits,
+    persist: spec.directory,
+    logPath: spec.logPath,
+    tty: spec.config.Tty === true,
+    openStdin: spec.config.OpenStdin === true,
+    stdinOnce: spec.config.StdinOnce === true,
+  });
+  return monitor;
+}
+
+/** Kills what the runtime has made, which ends conmon too. Init has not been let go, so that its pid is still its own. */
+async function endMonitor(runtime: Runtime, built: BuiltSpec, monitor: Monitor, id: string): Promise<void> {
+  const pid = await monitor.created.catch(() => undefined);
+  if (pid !== undefined) signalProcess(pid, SIGKILL);
+  await monitor.exited;
+  await runtime.delete(id, built.cgroupPath);
+}
+
+/** Waits for both even when one fails, so that undoing finds no work going on; the runtime's error is the one to show. */
+async function bothSettled<A, B>(first: Promise<A>, second: Promise<B>): Promise<[A, B]> {
+  const [a, b] = await Promise.allSettled([first, second]);
+  if (a.status === "rejected") throw a.reason;
+  if (b.status === "rejected") throw b.reason instanceof EngineError ? b.reason : internal(`setting up the network failed: ${String(b.reason)}`, b.reason);
+  return [a.value, b.value];
+}

@@ -1,0 +1,204 @@
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { acceptSocket, closeFd, listenStream, makePipe, O, receiveFd, setNonBlocking } from "../kernel/pipe.ts";
+import { setWindowSize } from "../kernel/pty.ts";
+import { internal } from "../lib/errors.ts";
+import { execError } from "../runtime/oci-errors.ts";
+import type { SandboxContext } from "./context.ts";
+import type { RunningParts } from "./running.ts";
+import { createStreamHub, type StreamHub } from "./stream-hub.ts";
+import type { ExecSpec, RunningExec } from "./types.ts";
+
+/** How long output may be silent, after the process has ended, while a child of it still holds the pipes. */
+const DRAIN_MS = 100;
+
+interface ExecFiles {
+  bundle: string;
+  name: string;
+  process: string;
+  log: string;
+  pid: string;
+}
+
+/** The runtime's exec command on its way. */
+interface ExecChild {
+  /** The process inside, as the host sees it; undefined: the runtime failed. */
+  pid: Promise<number | undefined>;
+  exited: Promise<number>;
+}
+
+/** One more process inside a running container. @throws EngineError; exitCode 126 or 127 where the program can't be run */
+export async function createExec(ctx: SandboxContext, parts: RunningParts, rootfs: string, exec: ExecSpec): Promise<RunningExec> {
+  const bundle = ctx.paths.bundle(parts.spec.id);
+  const name = `exec-${crypto.randomUUID().slice(0, 18)}`;
+  const files: ExecFiles = { bundle, name, process: `${bundle}/${name}.json`, log: `${bundle}/${name}.log`, pid: `${bundle}/${name}.pid` };
+  const { config, host, env } = parts.spec;
+  const process = ctx.runtime.buildExec({ rootfs, config, host, ...exec, env: execEnvironment(env, exec) });
+  try {
+    writeFileSync(files.process, JSON.stringify(process), { mode: 0o600 });
+    return exec.tty ? await execTerminal(ctx, parts, exec, files) : await execPipes(parts, exec, files);
+  } finally {
+    for (const file of [files.process, files.log, files.pid]) rmSync(file, { force: true });
+  }
+}
+
+/** The container's variables, the exec's over them; TERM for a terminal as Docker sets it. */
+export function execEnvironment(container: readonly string[], exec: Pick<ExecSpec, "env" | "tty">): string[] {
+  const variables = new Map<string, string>();
+  for (const variable of [...container, ...(exec.tty ? ["TERM=xterm"] : []), ...exec.env]) {
+    const at = variable.indexOf("=");
+    if (at < 0) variables.delete(variable);
+    else variables.set(variable.slice(0, at), variable);
+  }
+  return [...variables.values()];
+}
+
+async function execPipes(parts: RunningParts, exec: ExecSpec, files: ExecFiles): Promise<RunningExec> {
+  const stdin = exec.attachStdin ? makePipe() : undefined;
+  const stdout = exec.attachStdout ? makePipe() : undefined;
+  const stderr = exec.attachStderr ? makePipe() : undefined;
+  if (stdin !== undefined) setNonBlocking(stdin.write, O.WRONLY);
+  const hub = createStreamHub({
+    outputs: [...(stdout ? [{ fd: stdout.read, name: "stdout" as const }] : []), ...(stderr ? [{ fd: stderr.read, name: "stderr" as const }] : [])],
+    ...(stdin !== undefined && { input: { fd: stdin.write, isTerminal: false } }),
+    isEager: false,
+  });
+  let child: ExecChild;
+  try {
+    child = spawnExec(parts, files, [stdin?.read ?? "ignore", stdout?.write ?? "ignore", stderr?.write ?? "ignore"], undefined);
+  } catch (error) {
+    await hub.finish(0);
+    throw error;
+  } finally {
+    for (const fd of [stdin?.read, stdout?.write, stderr?.write]) if (fd !== undefined) closeFd(fd);
+  }
+  return started(child, hub, exec, files, () => {});
+}
+
+async function execTerminal(ctx: SandboxContext, parts: RunningParts, exec: ExecSpec, files: ExecFiles): Promise<RunningExec> {
+  const socket = `${files.name}.tty`;
+  const listener = listenStream(files.bundle, socket);
+  let child: ExecChild;
+  let master: number | undefined;
+  try {
+    child = spawnExec(parts, files, ["ignore", "ignore", "ignore"], `${files.bundle}/${socket}`);
+    master = await receiveTerminal(ctx, listener, child.exited);
+  } finally {
+    closeFd(listener);
+    rmSync(`${files.bundle}/${socket}`, { force: true });
+  }
+  if (master === undefined) throw await failure(child, exec, files);
+  const terminal = master;
+  if (exec.consoleSize !== undefined) setWindowSize(terminal, exec.consoleSize.rows, exec.consoleSize.cols);
+  const hub = createStreamHub({ outputs: [{ fd: terminal, name: "stdout" }], input: { fd: terminal, isTerminal: true }, isEager: !exec.attachStdout && !exec.attachStderr });
+  let isOpen = true;
+  void child.exited.then(() => (isOpen = false));
+  return started(child, hub, exec, files, (rows, cols) => {
+    if (isOpen) setWindowSize(terminal, rows, cols);
+  });
+}
+
+/** The master side, sent by the runtime over the console socket. Undefined where it failed before. */
+async function receiveTerminal(ctx: SandboxContext, listener: number, exited: Promise<number>): Promise<number | undefined> {
+  const gone = exited.then(() => false);
+  const ready = async (fd: number): Promise<boolean> => {
+    if (await Promise.race([ctx.readiness.wait(fd).then(() => true), gone])) return true;
+    ctx.readiness.abandon(fd);
+    return false;
+  };
+  if (!(await ready(listener))) return undefined;
+  const connection = acceptSocket(listener);
+  if (connection === undefined) return undefined;
+  try {
+    return (await ready(connection)) ? receiveFd(connection) : undefined;
+  } finally {
+    closeFd(connection);
+  }
+}
+
+function spawnExec(parts: RunningParts, files: ExecFiles, stdio: [number | "ignore", number | "ignore", number | "ignore"], consoleSocket: string | undefined): ExecChild {
+  const { runtime, spec } = parts;
+  // crun writes the pid in place, so a pipe tells it at once; others rename a file over the given name
+  const pidPipe = runtime.writesPidInPlace ? makePipe() : undefined;
+  try {
+    const command = runtime.execCommand(spec.id, {
+      process: files.process,
+      pidFile: pidPipe === undefined ? files.pid : "/proc/self/fd/3",
+      log: files.log,
+      ...(consoleSocket !== undefined && { consoleSocket }),
+    });
+    const env = { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", ...runtime.environment };
+    const child = Bun.spawn(command, { cwd: files.bundle, env, stdio: [...stdio, ...(pidPipe === undefined ? [] : [pidPipe.write])] as never });
+    const exited = child.exited;
+    return { exited, pid: pidPipe === undefined ? pollPid(files.pid, exited) : readPid(pidPipe.read) };
+  } catch (error) {
+    if (pidPipe !== undefined) closeFd(pidPipe.read);
+    throw internal(`cannot start ${runtime.program}: ${(error as Error).message}`, error);
+  } finally {
+    if (pidPipe !== undefined) closeFd(pidPipe.write);
+  }
+}
+
+async function readPid(fd: number): Promise<number | undefined> {
+  try {
+    setNonBlocking(fd, O.RDONLY);
+    for await (const chunk of Bun.file(fd).stream()) {
+      const pid = Number.parseInt(Buffer.from(chunk as Uint8Array).toString("latin1"), 10);
+      if (Number.isInteger(pid)) return pid;
+    }
+    return undefined;
+  } finally {
+    closeFd(fd);
+  }
+}
+
+async function pollPid(file: string, exited: Promise<number>): Promise<number | undefined> {
+  let isGone = false;
+  void exited.then(() => (isGone = true));
+  for (;;) {
+    const last = isGone;
+    if (existsSync(file)) {
+      const pid = Number.parseInt(readFileSync(file, "latin1"), 10);
+      if (Number.isInteger(pid)) return pid;
+    }
+    if (last) return undefined;
+    await Bun.sleep(2);
+  }
+}
+
+async function started(child: ExecChild, hub: StreamHub, exec: ExecSpec, files: ExecFiles, resize: RunningExec["resize"]): Promise<RunningExec> {
+  const pid = await child.pid;
+  if (pid === undefined) {
+    const error = await failure(child, exec, files);
+    await hub.finish(0);
+    throw error;
+  }
+  const exited = child.exited.then(async (exitCode) => {
+    await hub.finish(DRAIN_MS);
+    return exitCode;
+  });
+  return { pid, exited, io: hub, resize };
+}
+
+/** What the runtime wrote into its own log: lines of JSON. */
+async function failure(child: ExecChild, exec: ExecSpec, files: ExecFiles): Promise<Error> {
+  await child.exited;
+  let text = "";
+  try {
+    text = readFileSync(files.log, "utf8")
+      .split("\n")
+      .filter(Boolean)
+      .map((line) => messageIn(line))
+      .join("\n");
+  } catch (error) {
+    if ((error as { code?: string }).code !== "ENOENT") throw error;
+  }
+  return execError(text, exec.args);
+}
+
+function messageIn(line: string): string {
+  try {
+    return String((JSON.parse(line) as { msg?: unknown }).msg ?? "");
+  } catch {
+    return line;
+  }
+}

@@ -1,0 +1,144 @@
+import { existsSync, readFileSync, statSync } from "node:fs";
+import { rm } from "node:fs/promises";
+import { oomKills, pidsIn, setFrozen } from "../kernel/cgroup.ts";
+import { unmount } from "../kernel/mount.ts";
+import { exitCodeOf, isAlive, sendSignal } from "../kernel/pidfd.ts";
+import { closeFd } from "../kernel/pipe.ts";
+import { setWindowSizeOf } from "../kernel/pty.ts";
+import { conflict, internal } from "../lib/errors.ts";
+import type { Endpoint } from "../networks/types.ts";
+import type { MonitorHub } from "../runtime/attach.ts";
+import { buildResources } from "../runtime/resources.ts";
+import type { Runtime } from "../runtime/types.ts";
+import type { SandboxContext } from "./context.ts";
+import { createExec } from "./exec.ts";
+import type { ExitStatus, RunningSandbox, SandboxSpec } from "./types.ts";
+
+export interface RunningParts {
+  spec: SandboxSpec;
+  runtime: Runtime;
+  cgroupPath: string;
+  /** Init's, as the host sees it. */
+  pid: number;
+  /** Init's; owned by the running sandbox from here on. */
+  pidfd: number;
+  /** conmon's end: its exit code, or undefined where it doesn't tell (killed; or not our child). */
+  monitorExited: Promise<number | undefined>;
+  hub: MonitorHub;
+  endpoints: readonly Endpoint[];
+  startedAt: bigint;
+}
+
+/** One started container. */
+export function runSandbox(ctx: SandboxContext, parts: RunningParts): RunningSandbox {
+  const { spec, pid, pidfd, hub, cgroupPath } = parts;
+  const { cgroups } = ctx.runtime;
+  const rootfs = `${ctx.paths.bundle(spec.id)}/rootfs`;
+  let isClosed = false;
+  let cleaning: Promise<void> | undefined;
+
+  const exited = watchExit(ctx, parts).then(async (status) => {
+    await hub.finish();
+    return status;
+  });
+
+  const sandbox: RunningSandbox = {
+    id: spec.id,
+    pid,
+    startedAt: parts.startedAt,
+    endpoints: parts.endpoints,
+    exited,
+    io: hub,
+    rootfs,
+    signal: (signal) => {
+      if (isClosed || !sendSignal(pidfd, signal)) throw conflict(`container ${spec.id} is not running`);
+    },
+    resize: async (rows, cols) => {
+      if (isClosed || !isAlive(pidfd)) throw conflict(`container ${spec.id} is not running`);
+      setWindowSizeOf(pid, rows, cols);
+    },
+    pause: () => freeze(true),
+    resume: () => freeze(false),
+    exec: (execSpec) => createExec(ctx, parts, rootfs, execSpec),
+    update: (limits) => parts.runtime.update(spec.id, buildResources(limits, [])),
+    pids: async () => pidsIn(cgroups, cgroupPath),
+    cleanup: () => (cleaning ??= exited.then(async () => {
+      isClosed = true;
+      closeFd(pidfd);
+      ctx.running.delete(spec.id);
+      await cleanUp(ctx, spec.id, parts.runtime, cgroupPath);
+    })),
+  };
+  const freeze = async (frozen: boolean): Promise<void> => {
+    try {
+      await setFrozen(cgroups, cgroupPath, frozen);
+    } catch (error) {
+      throw internal(`cannot ${frozen ? "pause" : "unpause"} container ${spec.id}: ${(error as Error).message}`, error);
+    }
+  };
+  ctx.running.set(spec.id, sandbox);
+  return sandbox;
+}
+
+/**
+ * Removes all that a container has outside its own directory, in any state of its life, also after a crash of the engine. Safe to repeat.
+ * @throws EngineError where something could not go
+ */
+export async function cleanUp(ctx: SandboxContext, id: string, runtime: Runtime, cgroupPath: string): Promise<void> {
+  const bundle = ctx.paths.bundle(id);
+  const failures: unknown[] = [];
+  const attempt = async (step: () => unknown): Promise<void> => {
+    try {
+      await step();
+    } catch (error) {
+      failures.push(error);
+    }
+  };
+  await attempt(() => runtime.delete(id, cgroupPath));
+  await attempt(() => ctx.networks.release(id));
+  await attempt(() => ctx.networks.removeNamespace(id));
+  await attempt(() => unmount(`${bundle}/shm`, { lazy: true }));
+  await attempt(() => ctx.snapshots.unmount(`${bundle}/rootfs`));
+  // never into a root that is still mounted
+  if (failures.length === 0) await attempt(() => rm(bundle, { recursive: true, force: true }));
+  await attempt(() => rm(`${ctx.paths.exits}/${id}`, { force: true }));
+  if (failures.length > 0) throw internal(`cleaning up after container ${id}: ${failures.map(String).join("; ")}`, failures[0]);
+}
+
+/** Init's end, by way of conmon; where conmon was killed, from the kernel. Never rejects. */
+async function watchExit(ctx: SandboxContext, parts: RunningParts): Promise<ExitStatus> {
+  const { spec, pidfd, cgroupPath } = parts;
+  await parts.monitorExited;
+  const oomKilled = (): boolean =>
+    oomKills(ctx.runtime.cgroups, cgroupPath) > 0 || existsSync(`${ctx.paths.bundle(spec.id)}/oom`) || existsSync(`${spec.directory}/oom`);
+  const told = readExit(`${ctx.paths.exits}/${spec.id}`) ?? readExit(`${spec.directory}/exit`);
+  if (told !== undefined) return { ...told, oomKilled: oomKilled() };
+  if (isAlive(pidfd)) {
+    ctx.log.warn("the monitor of a container is gone; the container goes on without a log", { container: spec.id });
+    await ctx.readiness.wait(pidfd);
+  }
+  return { ...(await askKernel(pidfd)), oomKilled: oomKilled() };
+}
+
+/** What conmon wrote when init ended: the code, and by its time the moment. */
+export function readExit(path: string): { exitCode: number; finishedAt: bigint } | undefined {
+  try {
+    const code = Number.parseInt(readFileSync(path, "latin1"), 10);
+    if (!Number.isInteger(code)) return undefined;
+    return { exitCode: code & 0xff, finishedAt: statSync(path, { bigint: true }).mtimeNs };
+  } catch (error) {
+    if ((error as { code?: string }).code === "ENOENT") return undefined;
+    throw error;
+  }
+}
+
+/** Kernels from 6.15 on tell whoever holds a pidfd, once the process has been reaped. */
+async function askKernel(pidfd: number): Promise<Omit<ExitStatus, "oomKilled">> {
+  const finishedAt = BigInt(Date.now()) * 1_000_000n;
+  for (let attempt = 0; attempt < 20; attempt++) {
+    const exitCode = exitCodeOf(pidfd);
+    if (exitCode !== undefined) return { exitCode, finishedAt };
+    await Bun.sleep(5);
+  }
+  return { exitCode: 255, finishedAt, error: "the exit code is unknown: the container's monitor was killed, and this kernel doesn't tell" };
+}

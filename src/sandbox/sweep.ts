@@ -1,0 +1,88 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { rm } from "node:fs/promises";
+import { killCgroup, removeCgroup } from "../kernel/cgroup.ts";
+import { unmount } from "../kernel/mount.ts";
+import { signalProcess } from "../kernel/pidfd.ts";
+import { argumentsOf } from "../kernel/process.ts";
+import { messageOf } from "../lib/errors.ts";
+import type { SandboxContext } from "./context.ts";
+
+const SIGKILL = 9;
+const idPattern = /^[0-9a-f]{64}$/;
+
+/**
+ * At start: whatever belongs to no running container goes. Each kind is looked for where the kernel or the file system has it,
+ * since a crash may have left any part alone. Problems are logged: they must not keep the engine from starting.
+ */
+export async function sweep(ctx: SandboxContext, known: ReadonlySet<string>): Promise<void> {
+  const { paths, log } = ctx;
+  const attempt = async (what: string, step: () => unknown): Promise<void> => {
+    try {
+      await step();
+    } catch (error) {
+      log.warn("cannot remove what a former engine left", { what, error: messageOf(error) });
+    }
+  };
+  const isStale = (id: string): boolean => idPattern.test(id) && !known.has(id);
+
+  const monitors = staleMonitors(paths.bundles, isStale);
+  for (const { pid } of monitors) await attempt(`monitor ${pid}`, () => signalProcess(pid, SIGKILL));
+  const stale = new Set([...namesIn(paths.bundles), ...namesIn(paths.exits), ...cgroupsOf(ctx), ...monitors.map(({ id }) => id)].filter(isStale));
+  for (const name of ctx.runtime.available.keys()) {
+    const runtime = ctx.runtime.get(name);
+    for (const id of runtime.list().filter(isStale)) await attempt(`runtime state of ${id}`, () => runtime.delete(id, `${ctx.runtime.cgroupParent}/${id}`));
+  }
+  for (const id of stale) {
+    const cgroup = `${ctx.runtime.cgroupParent}/${id}`;
+    await attempt(`cgroup ${cgroup}`, () => {
+      killCgroup(ctx.runtime.cgroups, cgroup);
+      removeCgroup(ctx.runtime.cgroups, cgroup);
+    });
+    await attempt(`network of ${id}`, () => ctx.networks.removeNamespace(id));
+  }
+  // mounts before directories; the table is the kernel's own
+  for (const target of mountsBelow(paths.bundles)) {
+    const id = target.slice(paths.bundles.length + 1).split("/")[0] ?? "";
+    if (isStale(id)) await attempt(`mount ${target}`, () => unmount(target, { lazy: true }));
+  }
+  for (const id of stale) {
+    await attempt(`bundle ${id}`, () => rm(paths.bundle(id), { recursive: true, force: true }));
+    await attempt(`exit file ${id}`, () => rm(`${paths.exits}/${id}`, { force: true }));
+  }
+}
+
+function namesIn(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch (error) {
+    if ((error as { code?: string }).code === "ENOENT") return [];
+    throw error;
+  }
+}
+
+function cgroupsOf(ctx: SandboxContext): string[] {
+  return ctx.runtime.cgroups.roots.flatMap((root) => namesIn(`${root}${ctx.runtime.cgroupParent}`));
+}
+
+/** conmon processes whose bundle is one of ours and whose container isn't known. */
+function staleMonitors(bundles: string, isStale: (id: string) => boolean): { pid: number; id: string }[] {
+  const found: { pid: number; id: string }[] = [];
+  for (const name of readdirSync("/proc")) {
+    if (!/^\d+$/.test(name)) continue;
+    const args = argumentsOf(Number(name));
+    if (!args[0]?.endsWith("conmon")) continue;
+    const bundle = args[args.indexOf("-b") + 1] ?? "";
+    const id = bundle.slice(bundles.length + 1);
+    if (bundle.startsWith(`${bundles}/`) && isStale(id)) found.push({ pid: Number(name), id });
+  }
+  return found;
+}
+
+/** Mount points under `directory`, innermost and latest first. */
+function mountsBelow(directory: string): string[] {
+  return readFileSync("/proc/self/mountinfo", "utf8")
+    .split("\n")
+    .map((line) => line.split(" ")[4]?.replaceAll(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8))) ?? "")
+    .filter((target) => target.startsWith(`${directory}/`))
+    .reverse();
+}
