@@ -26,12 +26,16 @@ export interface PlannedStage {
 export interface Plan {
   metaArgs: ArgInstruction[];
   stages: PlannedStage[];
+  /** Index of each named stage. */
+  names: ReadonlyMap<string, number>;
   args: BuildArgs;
   escape: string;
   warnings: string[];
   /** Steps in all, as `Step 1/n` counts them. */
   total: number;
   target: Platform;
+  /** As asked for; undefined: whatever is here will do. */
+  platform?: Platform;
 }
 
 export interface PlanOptions {
@@ -68,7 +72,13 @@ export function planBuild(dockerfile: Dockerfile, options: PlanOptions): Plan {
     return planned;
   });
   const total = stages.reduce((sum, stage) => sum + 1 + stage.steps.length, metaArgs.length);
-  return { metaArgs, stages, args, escape, warnings: dockerfile.warnings, total, target };
+  return { metaArgs, stages, names, args, escape, warnings: dockerfile.warnings, total, target, platform: options.platform };
+}
+
+/** One more instruction in stage `index`: an ONBUILD trigger of its base. @throws Error */
+export function planStep(plan: Plan, instruction: Instruction, index: number): PlannedStep {
+  const before = new Map([...plan.names].filter(([, stage]) => stage < index));
+  return { instruction, from: resolveFrom(instruction, before, index, plan.platform) };
 }
 
 function at<T>(place: { line: number }, work: () => T): T {

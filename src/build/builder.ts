@@ -1,0 +1,135 @@
+import { randomBytes } from "node:crypto";
+import { mkdir, readdir, readFile, rm } from "node:fs/promises";
+import { unmount } from "../kernel/mount.ts";
+import { EngineError, invalidArgument, messageOf, notImplemented } from "../lib/errors.ts";
+import { hostPlatform, parsePlatform } from "../oci/platform.ts";
+import { familiarReference, parseReference, withDefaultTag } from "../oci/reference.ts";
+import { get } from "./download.ts";
+import { createBuildFiles, type BuildFiles } from "./files.ts";
+import { createOutput, type Output } from "./output.ts";
+import { parseDockerfile } from "./parse.ts";
+import { planBuild, type Plan } from "./plan.ts";
+import type { BuildServices, BuildSession } from "./session.ts";
+import { shortId } from "./session.ts";
+import { solve } from "./solve.ts";
+import { createStepCache, pruneSteps } from "./step-cache.ts";
+import type { Builder, BuildOptions } from "./types.ts";
+
+const prefix = "build-";
+
+export function createBuilder(services: BuildServices): Builder {
+  const files = createBuildFiles();
+  return {
+    build: (options) => build(services, files, options),
+    pruneCache: () => pruneSteps(services),
+    restore: () => removeLeftovers(services),
+  };
+}
+
+async function build(services: BuildServices, files: BuildFiles, options: BuildOptions): Promise<string> {
+  const output = createOutput(options.onProgress, options.quiet);
+  try {
+    const id = await buildImage(services, files, options, output);
+    if (options.quiet) options.onProgress({ stream: `${id}\n` });
+    return id;
+  } catch (error) {
+    output.flush();
+    throw error;
+  }
+}
+
+async function buildImage(services: BuildServices, files: BuildFiles, options: BuildOptions, output: Output): Promise<string> {
+  const tags = checkTags(options.tags);
+  if (options.squash) throw invalidArgument("squash is only supported with experimental mode");
+  const platform = options.platform === undefined || options.platform === "" ? undefined : parsePlatform(options.platform);
+  await using stack = new AsyncDisposableStack();
+  const leases = stack.use(new DisposableStack());
+  const directory = `${services.paths.tmp}/${prefix}${randomBytes(6).toString("hex")}`;
+  await mkdir(directory, { recursive: true, mode: 0o700 });
+  stack.defer(() => rm(directory, { recursive: true, force: true }));
+
+  const { dockerfile, context } = await readSource(files, options, directory);
+  const plan = asPlan(() => planBuild(parseDockerfile(dockerfile), { ...options, platform, host: hostPlatform() }));
+  const session: BuildSession = { services, files, options, output, directory, context, leases };
+  const image = await solve(session, plan, createStepCache(services, options));
+
+  output.text(`Successfully built ${shortId(image.id)}\n`);
+  for (const tag of tags) {
+    services.images.tag(image.id, tag);
+    output.text(`Successfully tagged ${tag}\n`);
+  }
+  return image.id;
+}
+
+/** Before anything else, so that a typing error doesn't cost a build. Familiar names, each once. */
+function checkTags(tags: readonly string[]): string[] {
+  const names = tags.map((tag) => {
+    const reference = parseReference(tag);
+    if (reference.digest !== undefined) throw invalidArgument("build tag cannot contain a digest");
+    return familiarReference(withDefaultTag(reference));
+  });
+  return [...new Set(names)];
+}
+
+function asPlan(work: () => Plan): Plan {
+  try {
+    return work();
+  } catch (error) {
+    if (error instanceof EngineError) throw error;
+    throw invalidArgument(messageOf(error), error);
+  }
+}
+
+/** The Dockerfile's text and, but for a Dockerfile by URL, the unpacked context. */
+async function readSource(files: BuildFiles, options: BuildOptions, directory: string): Promise<{ dockerfile: string; context?: string }> {
+  let stream = options.context;
+  const { remote = "" } = options;
+  if (remote !== "") {
+    const fetched = await fetchRemote(remote, options.signal);
+    if (typeof fetched === "string") return { dockerfile: fetched };
+    stream = fetched;
+  }
+  if (stream === undefined) throw invalidArgument("no build context was given");
+  const context = `${directory}/context`;
+  await mkdir(context, { mode: 0o755 });
+  const dockerfile = await files.run({ op: "context", directory: context, dockerfile: options.dockerfile === "" ? "Dockerfile" : options.dockerfile }, stream);
+  return { dockerfile, context };
+}
+
+const longestText = 16 << 20;
+
+/** A text is a Dockerfile, anything else a context. */
+async function fetchRemote(remote: string, signal: AbortSignal): Promise<string | ReadableStream<Uint8Array>> {
+  if (/^(?:git:\/\/|git@|github\.com\/|https?:\/\/.*\.git(?:#.*)?$)/.test(remote)) {
+    throw notImplemented(`building from the Git repository ${remote} is not supported yet: clone it and build the directory`);
+  }
+  if (!/^https?:\/\//.test(remote)) throw invalidArgument(`remoteURL (${remote}) could not be recognized as URL`);
+  const response = await get(remote, signal);
+  const body = response.body as ReadableStream<Uint8Array> | null;
+  if (body === null) throw invalidArgument(`${remote} has no content`);
+  if (!(response.headers.get("content-type") ?? "").startsWith("text/plain")) return body;
+  const parts: Uint8Array[] = [];
+  let length = 0;
+  for await (const chunk of body) {
+    parts.push(chunk);
+    length += chunk.length;
+    if (length > longestText) throw invalidArgument(`${remote} is longer than ${longestText} bytes: that is no Dockerfile`);
+  }
+  return Buffer.concat(parts).toString("utf8");
+}
+
+/** What a killed engine left of its builds: mounts first, then files. */
+async function removeLeftovers({ paths, log }: BuildServices): Promise<void> {
+  const names = (await readdir(paths.tmp)).filter((name) => name.startsWith(prefix));
+  if (names.length === 0) return;
+  const roots = names.map((name) => `${paths.tmp}/${name}`);
+  const mounts = (await readFile("/proc/self/mountinfo", "utf8")).split("\n").map((line) => unescape(line.split(" ")[4] ?? ""));
+  for (const target of mounts.reverse()) if (roots.some((root) => target.startsWith(`${root}/`))) unmount(target, { lazy: true });
+  for (const root of roots) await rm(root, { recursive: true, force: true });
+  log.info("removed what interrupted builds left", { builds: names.length });
+}
+
+/** Blanks and the like stand as `\040` in mountinfo. */
+function unescape(path: string): string {
+  return path.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
+}

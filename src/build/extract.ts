@@ -1,0 +1,169 @@
+import { chmodAt, closeFd, linkAt, mkdirAt, mknodAt, O, openAt, S, statAt, isDirectory, unlinkAt, writeFd } from "../kernel/fs.ts";
+import { invalidArgument } from "../lib/errors.ts";
+import { TarParser } from "../lib/tar-reader.ts";
+import { cleanParts, textOf, type TarHeader } from "../lib/tar.ts";
+import { clear, isCarriedXattr, isSymlink, makeSymlink, Root, setAttributes, type Owner } from "./root.ts";
+
+export interface ExtractOptions {
+  /** Under the root; "" for the root itself. Made where missing. */
+  destination: string;
+  /** Everything belongs to this owner, whatever the archive says. */
+  owner?: Owner;
+}
+
+const root0: Owner = { uid: 0, gid: 0 };
+
+/** Unpacks a plain tar into a root it can't leave. Names that are there give way, but directories stay. @throws EngineError invalidArgument */
+export async function extractTar(root: Root, source: AsyncIterable<Uint8Array>, options: ExtractOptions): Promise<void> {
+  using target = new Target(root, options);
+  const parser = new TarParser({
+    entry: (header) => target.entry(header),
+    data: (chunk) => target.data(chunk),
+    end: () => target.end(),
+  });
+  for await (const chunk of source) parser.push(chunk);
+  parser.finish();
+  target.finish();
+}
+
+const devices: Partial<Record<TarHeader["type"], number>> = { char: S.IFCHR, block: S.IFBLK, fifo: S.IFIFO };
+
+class Target implements Disposable {
+  readonly #root: Root;
+  readonly #base: string;
+  readonly #owner: Owner | undefined;
+  /** The parent of the last entry: the next one mostly has the same. */
+  #parent: { path: string; fd: number } | undefined;
+  #open: { fd: number; header: TarHeader; name: string } | undefined;
+  /** Modes and times of directories are set when all is in them. */
+  readonly #directories: { path: string; header: TarHeader }[] = [];
+
+  constructor(root: Root, options: ExtractOptions) {
+    this.#root = root;
+    this.#base = options.destination.replace(/^\/+|\/+$/g, "");
+    this.#owner = options.owner;
+    closeFd(root.directory(this.#base, options.owner ?? root0));
+  }
+
+  entry(header: TarHeader): void {
+    const parts = cleanParts(header.name);
+    if (parts === undefined) throw invalidArgument(`the archive's entry ${JSON.stringify(textOf(header.name))} is outside of its root`);
+    const name = parts.pop();
+    if (name === undefined) return; // the root itself keeps its mode
+    const parent = this.#enter(parts.join("/"));
+    if (header.type === "directory") return this.#directory(parent, name, [...parts, name].join("/"), header);
+    if (header.type === "hardlink") return this.#hardLink(parent, name, header);
+    clear(parent, name);
+    if (header.type === "file") {
+      this.#open = { fd: openAt(parent, name, O.WRONLY | O.CREAT | O.EXCL | O.NOFOLLOW, 0o600), header, name };
+      return;
+    }
+    if (header.type === "symlink") makeSymlink(header.linkName, parent, name);
+    else mknodAt(parent, name, (devices[header.type] as number) | 0o600, header.major, header.minor);
+    this.#attributes(parent, name, header);
+  }
+
+  data(chunk: Uint8Array): void {
+    if (this.#open !== undefined) writeFd(this.#open.fd, chunk);
+  }
+
+  end(): void {
+    if (this.#open === undefined) return;
+    const { fd, header, name } = this.#open;
+    this.#open = undefined;
+    closeFd(fd);
+    this.#attributes((this.#parent as { fd: number }).fd, name, header);
+  }
+
+  finish(): void {
+    // Children before parents, so that a parent's time stands.
+    for (const { path, header } of this.#directories.reverse()) {
+      const fd = this.#root.open(this.#at(path), O.PATH | O.DIRECTORY);
+      if (fd === undefined) continue; // replaced by a later entry
+      try {
+        this.#attributes(fd, ".", header);
+      } finally {
+        closeFd(fd);
+      }
+    }
+  }
+
+  #at(path: string): string {
+    return path === "" ? this.#base : `${this.#base}/${path}`;
+  }
+
+  #enter(path: string): number {
+    if (this.#parent?.path === path) return this.#parent.fd;
+    if (this.#parent !== undefined) closeFd(this.#parent.fd);
+    this.#parent = undefined;
+    this.#parent = { path, fd: this.#root.directory(this.#at(path), this.#owner ?? root0) };
+    return this.#parent.fd;
+  }
+
+  #directory(parent: number, name: string, path: string, header: TarHeader): void {
+    const present = statAt(parent, name);
+    const stays = present !== undefined && (isDirectory(present) || (isSymlink(present) && this.#leadsToDirectory(path)));
+    if (!stays) {
+      if (present !== undefined) clear(parent, name);
+      mkdirAt(parent, name, 0o700);
+      chmodAt(parent, name, 0o700);
+    }
+    this.#directories.push({ path, header });
+  }
+
+  /** An archive with `bin/` on a system where /bin is a link to usr/bin fills usr/bin. */
+  #leadsToDirectory(path: string): boolean {
+    const fd = this.#root.open(this.#at(path), O.PATH | O.DIRECTORY);
+    if (fd === undefined) return false;
+    closeFd(fd);
+    return true;
+  }
+
+  #hardLink(parent: number, name: string, header: TarHeader): void {
+    const parts = cleanParts(header.linkName);
+    const target = parts?.pop();
+    if (parts === undefined || target === undefined) throw invalidArgument(`the archive's link ${JSON.stringify(textOf(header.linkName))} is outside of its root`);
+    const directory = this.#root.open(this.#at(parts.join("/")), O.PATH | O.DIRECTORY);
+    const missing = (): Error => invalidArgument(`the archive's link ${JSON.stringify(textOf(header.name))} points to ${JSON.stringify(textOf(header.linkName))}, which isn't there`);
+    if (directory === undefined) throw missing();
+    try {
+      const from = statAt(directory, target);
+      if (from === undefined || isDirectory(from)) throw missing();
+      const here = statAt(parent, name);
+      if (here !== undefined && here.ino === from.ino && here.devMinor === from.devMinor && here.devMajor === from.devMajor) return;
+      clear(parent, name);
+      linkAt(directory, target, parent, name);
+    } finally {
+      closeFd(directory);
+    }
+  }
+
+  #attributes(directory: number, name: string, header: TarHeader): void {
+    const type = header.type === "symlink" ? S.IFLNK : header.type === "directory" ? S.IFDIR : S.IFREG;
+    setAttributes(directory, name, {
+      uid: this.#owner?.uid ?? header.uid,
+      gid: this.#owner?.gid ?? header.gid,
+      mode: type | header.mode,
+      mtimeSeconds: header.mtime.seconds,
+      mtimeNanoseconds: header.mtime.nanoseconds,
+      xattrs: new Map([...header.xattrs].filter(([key]) => isCarriedXattr(key))),
+    });
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#parent !== undefined) closeFd(this.#parent.fd);
+    if (this.#open !== undefined) closeFd(this.#open.fd);
+  }
+}
+
+/** Removes one name of a root, whatever it is. */
+export function removeAt(root: Root, path: string): void {
+  const cut = path.lastIndexOf("/");
+  const parent = root.open(path.slice(0, Math.max(cut, 0)), O.PATH | O.DIRECTORY);
+  if (parent === undefined) return;
+  try {
+    if (statAt(parent, path.slice(cut + 1)) !== undefined) unlinkAt(parent, path.slice(cut + 1));
+  } finally {
+    closeFd(parent);
+  }
+}

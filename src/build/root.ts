@@ -1,0 +1,182 @@
+import { SysError } from "../kernel/ffi.ts";
+import {
+  AT_FDCWD,
+  chmodAt,
+  chownAt,
+  closeFd,
+  isDirectory,
+  mkdirAt,
+  O,
+  openAt,
+  openAt2,
+  readDirectory,
+  readlinkAt,
+  RESOLVE,
+  S,
+  statAt,
+  symlinkAt,
+  utimesAt,
+  type Stat,
+} from "../kernel/fs.ts";
+import { listXattrAt, getXattrAt, setXattrAt } from "../kernel/xattr.ts";
+import { removeTreeNow } from "../snapshots/tree.ts";
+
+export interface Owner {
+  uid: number;
+  gid: number;
+}
+
+/** What is set on a name after it was made. */
+export interface Attributes extends Owner {
+  /** Type and permissions. */
+  mode: number;
+  mtimeSeconds: number;
+  mtimeNanoseconds: number;
+  xattrs: ReadonlyMap<string, Uint8Array>;
+}
+
+/** As many links as the kernel follows in one path. */
+const mostLinks = 40;
+
+/**
+ * A directory that no path leaves, whatever symlinks are in it: every path is resolved by the kernel with the directory as its root
+ * (openat2 RESOLVE_IN_ROOT). Names are bytes as latin1. Synchronous, for Workers.
+ */
+export class Root implements Disposable {
+  readonly fd: number;
+  readonly #prefix: string;
+
+  constructor(path: string) {
+    this.fd = openAt(AT_FDCWD, Buffer.from(path).toString("latin1"), O.PATH | O.DIRECTORY);
+    this.#prefix = readlinkAt(AT_FDCWD, `/proc/self/fd/${this.fd}`);
+  }
+
+  /** Opens what a path leads to, symlinks followed; undefined where there is nothing. */
+  open(path: string, flags: number): number | undefined {
+    try {
+      return openAt2(this.fd, path === "" ? "." : path, flags, RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS);
+    } catch (error) {
+      if (error instanceof SysError && (error.code === "ENOENT" || error.code === "ENOTDIR")) return undefined;
+      throw error;
+    }
+  }
+
+  /** The path without symlinks, relative to the root and without a leading slash, of what `path` leads to. */
+  real(path: string): string | undefined {
+    const fd = this.open(path, O.PATH);
+    if (fd === undefined) return undefined;
+    try {
+      const whole = readlinkAt(AT_FDCWD, `/proc/self/fd/${fd}`);
+      return whole.slice(this.#prefix.length).replace(/^\/+/, "");
+    } finally {
+      closeFd(fd);
+    }
+  }
+
+  /** What `path` leads to, symlinks followed. */
+  stat(path: string): Stat | undefined {
+    const fd = this.open(path, O.PATH);
+    if (fd === undefined) return undefined;
+    try {
+      return statAt(fd, "");
+    } finally {
+      closeFd(fd);
+    }
+  }
+
+  /** Opens the directory at `path`; missing ones are made with mode 0755 and `owner`. The caller closes it. @throws SysError ENOTDIR */
+  directory(path: string, owner: Owner, links = 0): number {
+    const existing = this.open(path, O.PATH | O.DIRECTORY);
+    if (existing !== undefined) return existing;
+    const parts = path.split("/").filter((part) => part !== "" && part !== ".");
+    const name = parts.pop();
+    if (name === undefined || links > mostLinks) throw new SysError("open", 40, path);
+    const above = parts.join("/");
+    const parent = this.directory(above, owner, links);
+    try {
+      const present = statAt(parent, name);
+      if (present === undefined) {
+        mkdirAt(parent, name, 0o755);
+        chownAt(parent, name, owner.uid, owner.gid);
+        chmodAt(parent, name, 0o755); // whatever the umask says
+        return openAt(parent, name, O.PATH | O.DIRECTORY | O.NOFOLLOW);
+      }
+      // A symlink to a directory that isn't there: the directory is made where it points.
+      if ((present.mode & S.IFMT) !== S.IFLNK) throw new SysError("mkdir", 20, path);
+      const target = readlinkAt(parent, name);
+      return this.directory(target.startsWith("/") ? target : `${above}/${target}`, owner, links + 1);
+    } finally {
+      closeFd(parent);
+    }
+  }
+
+  [Symbol.dispose](): void {
+    closeFd(this.fd);
+  }
+}
+
+/** The names in a directory, sorted. */
+export function namesIn(directory: number): string[] {
+  const fd = openAt(directory, ".", O.RDONLY | O.DIRECTORY);
+  try {
+    return [...readDirectory(fd)].sort();
+  } finally {
+    closeFd(fd);
+  }
+}
+
+export function isSymlink(stat: Stat): boolean {
+  return (stat.mode & S.IFMT) === S.IFLNK;
+}
+
+/** Owner, mode, attributes and time of `name`, which was just made. Owner first: chown takes setuid bits and capabilities away. */
+export function setAttributes(directory: number, name: string, attributes: Attributes): void {
+  chownAt(directory, name, attributes.uid, attributes.gid);
+  if ((attributes.mode & S.IFMT) !== S.IFLNK) chmodAt(directory, name, attributes.mode & 0o7777);
+  for (const [key, value] of attributes.xattrs) {
+    try {
+      setXattrAt(directory, name, key, value);
+    } catch (error) {
+      // User attributes exist on files and directories only, and not on every file system.
+      if (!(error instanceof SysError) || !["EPERM", "EOPNOTSUPP", "ENOTSUP"].includes(error.code)) throw error;
+    }
+  }
+  utimesAt(directory, name, attributes.mtimeSeconds, attributes.mtimeNanoseconds);
+}
+
+/** Only what Docker carries over; `trusted.overlay.*` of a hostile source would speak to overlayfs. */
+export function isCarriedXattr(key: string): boolean {
+  return key === "security.capability" || key.startsWith("user.");
+}
+
+export function xattrsOf(directory: number, name: string): Map<string, Uint8Array> {
+  const found = new Map<string, Uint8Array>();
+  for (const key of listXattrAt(directory, name).sort()) {
+    const value = isCarriedXattr(key) ? getXattrAt(directory, name, key) : undefined;
+    if (value !== undefined) found.set(key, value);
+  }
+  return found;
+}
+
+/** Makes room for something that is no directory, or for a directory where something else is. */
+export function clear(directory: number, name: string): void {
+  removeTreeNow(directory, name);
+}
+
+export function makeSymlink(target: string, directory: number, name: string): void {
+  clear(directory, name);
+  symlinkAt(target, directory, name);
+}
+
+/** A directory at `name`: one that is there stays (also behind a symlink), anything else gives way. The caller closes the descriptor. */
+export function enterDirectory(root: Root, path: string, directory: number, name: string): { fd: number; made: boolean } {
+  const present = statAt(directory, name);
+  if (present !== undefined && isDirectory(present)) return { fd: openAt(directory, name, O.PATH | O.DIRECTORY | O.NOFOLLOW), made: false };
+  if (present !== undefined && isSymlink(present)) {
+    const behind = root.open(path, O.PATH | O.DIRECTORY);
+    if (behind !== undefined) return { fd: behind, made: false };
+  }
+  if (present !== undefined) clear(directory, name);
+  mkdirAt(directory, name, 0o700);
+  return { fd: openAt(directory, name, O.PATH | O.DIRECTORY | O.NOFOLLOW), made: true };
+}

@@ -1,0 +1,115 @@
+import { randomBytes } from "node:crypto";
+import { mkdir, writeFile } from "node:fs/promises";
+import type { Paths } from "../daemon/paths.ts";
+import type { Events } from "../events/types.ts";
+import type { ImageRecord, Images } from "../images/types.ts";
+import { cancelled } from "../lib/errors.ts";
+import type { Logger } from "../lib/log.ts";
+import type { Sandboxes } from "../sandbox/types.ts";
+import type { SnapshotId, Snapshots } from "../snapshots/types.ts";
+import type { Store } from "../store/store.ts";
+import type { BuildFiles } from "./files.ts";
+import type { Output } from "./output.ts";
+import type { BuildOptions } from "./types.ts";
+
+/** What the builder works with, given by daemon/. */
+export interface BuildServices {
+  readonly store: Store;
+  readonly images: Images;
+  readonly snapshots: Snapshots;
+  readonly sandboxes: Sandboxes;
+  readonly events: Events;
+  readonly paths: Paths;
+  readonly log: Logger;
+}
+
+/** One build under way. */
+export interface BuildSession {
+  readonly services: BuildServices;
+  readonly files: BuildFiles;
+  readonly options: BuildOptions;
+  readonly output: Output;
+  /** The build's own directory: context, mounts, downloads. Gone at its end. */
+  readonly directory: string;
+  /** The unpacked context; undefined where the build has none (a Dockerfile by URL). */
+  readonly context?: string;
+  /** Keeps images that the build stands on. */
+  readonly leases: DisposableStack;
+}
+
+/** 64 hex digits, for the container of a step. */
+export function newContainerId(): string {
+  return randomBytes(32).toString("hex");
+}
+
+export function shortId(id: string): string {
+  return id.replace(/^sha256:/, "").slice(0, 12);
+}
+
+/** @throws EngineError cancelled */
+export function checkCancelled(session: BuildSession): void {
+  if (!session.options.signal.aborted) return;
+  session.output.text("Build cancelled\n");
+  throw cancelled("Build cancelled");
+}
+
+/** A new empty directory of the build. */
+export async function scratchDirectory(session: BuildSession, name: string): Promise<string> {
+  const path = `${session.directory}/${name}-${randomBytes(4).toString("hex")}`;
+  await mkdir(path, { mode: 0o700 });
+  return path;
+}
+
+export async function scratchFile(session: BuildSession, name: string, content: string, mode: number): Promise<string> {
+  const path = `${await scratchDirectory(session, "file")}/${name}`;
+  await writeFile(path, content, { mode });
+  return path;
+}
+
+/** An image's file system, readable at a path for as long as `work` takes. */
+export async function withImageRoot<T>(session: BuildSession, image: ImageRecord | undefined, work: (root: string) => Promise<T>): Promise<T> {
+  const target = await scratchDirectory(session, "from");
+  const { snapshots } = session.services;
+  if (image === undefined || image.layers.length === 0) return await work(target);
+  snapshots.mount({ target, layers: image.layers });
+  try {
+    return await work(target);
+  } finally {
+    await snapshots.unmount(target, { lazy: true });
+  }
+}
+
+/** A new layer on top of `layers`, filled by `work`; nothing stays where that fails. */
+export async function withSnapshot(session: BuildSession, layers: readonly SnapshotId[], work: (snapshot: SnapshotId) => Promise<void>): Promise<SnapshotId> {
+  const { snapshots, store } = session.services;
+  const snapshot = store.tx(() => snapshots.createActive());
+  try {
+    await snapshots.prepareActive(snapshot, layers);
+    await work(snapshot);
+    await snapshots.commit(snapshot);
+    return snapshot;
+  } catch (error) {
+    await snapshots.remove(snapshot);
+    throw error;
+  }
+}
+
+/** Its root as a path to write to. */
+export async function withWritableRoot(
+  session: BuildSession,
+  layers: readonly SnapshotId[],
+  snapshot: SnapshotId,
+  work: (root: string) => Promise<void>,
+): Promise<void> {
+  const { snapshots } = session.services;
+  // Nothing below: overlayfs wants at least one lower, and there is nothing to merge.
+  if (layers.length === 0) return await work(`${snapshots.root}/${snapshot}/fs`);
+  const target = await scratchDirectory(session, "root");
+  // No sync at unmount: commit syncs what was written.
+  snapshots.mount({ target, layers, upper: snapshot, volatile: true });
+  try {
+    await work(target);
+  } finally {
+    await snapshots.unmount(target, { lazy: true });
+  }
+}
