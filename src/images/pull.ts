@@ -1,0 +1,289 @@
+import { misbehaviour, pullError } from "../distribution/errors.ts";
+import type { RemoteManifest, RemoteRepository } from "../distribution/types.ts";
+import { EngineError, invalidArgument, kindOf, notFound } from "../lib/errors.ts";
+import { KeyedMutex } from "../lib/mutex.ts";
+import { isDigest, type Digest } from "../oci/digest.ts";
+import { mediaTypes, type Descriptor, type ImageConfig, type Manifest, type Platform } from "../oci/image.ts";
+import { formatPlatform, hostPlatform, parsePlatform, platformRank, selectPlatform } from "../oci/platform.ts";
+import { familiarName, familiarReference, parseReference, repositoryOf, withDefaultTag, type Reference } from "../oci/reference.ts";
+import type { SnapshotId } from "../snapshots/types.ts";
+import { recordBlobSource, recordLayerBlob } from "./layer-blobs.ts";
+import { layerProgress, type LayerProgress } from "./progress.ts";
+import { createLimiter, createTransfers, type TransferWatcher } from "./transfers.ts";
+import type { ImageContext, ImageRecord, Images, Lease, ProgressSink } from "./types.ts";
+
+/** Downloads at once, over all pulls: Docker's max-concurrent-downloads. */
+const parallelDownloads = 3;
+/** overlayfs takes 500 lower directories; one of them is our init layer. */
+const maxLayers = 499;
+const maxConfigSize = 4 * 1024 * 1024;
+/** An index may name an index, but not for ever. */
+const maxIndexDepth = 3;
+
+const configTypes: readonly string[] = [mediaTypes.ociConfig, mediaTypes.dockerConfig, "application/octet-stream", ""];
+const layerTypes: readonly string[] = [
+  mediaTypes.ociLayer,
+  mediaTypes.ociLayerGzip,
+  mediaTypes.ociLayerZstd,
+  mediaTypes.dockerLayer,
+  mediaTypes.dockerLayerGzip,
+  "application/vnd.docker.image.rootfs.diff.tar.zstd",
+  "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+  "application/vnd.oci.image.layer.nondistributable.v1.tar",
+  "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+];
+
+type PullOptions = Parameters<Images["pull"]>[1];
+
+/** What the parts of one pull share. */
+interface Pull {
+  reference: Reference;
+  remote: RemoteRepository;
+  lease: Lease;
+  sink: ProgressSink;
+  signal?: AbortSignal;
+}
+
+/** `docker pull`: one for the engine, since pulls that want the same layer share its download. */
+export function createPull(context: ImageContext): Images["pull"] {
+  const { content, snapshots, registry, store, events } = context;
+  const transfers = createTransfers();
+  const downloads = createLimiter(parallelDownloads);
+  const unpacking = new KeyedMutex();
+
+  const pull: Images["pull"] = async (text, options) => {
+    const reference = parseReference(text);
+    if (!options.allTags || reference.tag !== undefined || reference.digest !== undefined) {
+      const { image, changed } = await pullOne(withDefaultTag(reference), options);
+      options.onProgress({ status: statusOf(withDefaultTag(reference), changed) });
+      return image;
+    }
+    return await pullAll(reference, options);
+  };
+
+  const pullAll = async (repository: Reference, options: PullOptions): Promise<ImageRecord> => {
+    const remote = registry.repository(repository, options.auth === undefined ? {} : { credentials: options.auth });
+    const tags = await remote.tags(signalOf(options)).catch((error: unknown) => {
+      throw pullError(error, repository);
+    });
+    let last: ImageRecord | undefined;
+    let anyChanged = false;
+    for (const tag of tags) {
+      const { image, changed } = await pullOne({ ...repository, tag }, options);
+      last = image;
+      anyChanged ||= changed;
+    }
+    if (last === undefined) throw notFound(`repository ${familiarName(repository)} has no tags`);
+    options.onProgress({ status: statusOf(repository, anyChanged) });
+    return last;
+  };
+
+  const pullOne = async (reference: Reference, options: PullOptions): Promise<{ image: ImageRecord; changed: boolean }> => {
+    const wanted = options.platform ? parsePlatform(options.platform) : hostPlatform();
+    const remote = registry.repository(reference, options.auth === undefined ? {} : { credentials: options.auth });
+    using lease = context.lease();
+    const work: Pull = { reference, remote, lease, sink: options.onProgress, ...signalOf(options) };
+    try {
+      const version = reference.digest ?? reference.tag!;
+      const top = await remote.manifest(version, signalOf(options));
+      work.sink({ status: `Pulling from ${reference.path}`, id: version });
+      const { image, platform } = await fetchImage(work, top, wanted);
+      work.sink({ status: `Digest: ${top.descriptor.digest}` });
+      if (options.platform && platformRank(wanted, platform) === undefined) work.sink({ status: `WARNING: ${mismatch(reference, platform, wanted)}` });
+      const digested: Reference = { domain: reference.domain, path: reference.path, digest: top.descriptor.digest };
+      const names = reference.digest === undefined ? [reference, digested] : [digested];
+      return store.tx(() => {
+        const changed = names.some((name) => context.byReference(name)?.id !== image.id);
+        const record = context.register(image, names);
+        const labels = record.config.config?.Labels ?? {};
+        events.emit("image", "pull", familiarReference(reference), { ...labels, name: familiarName(reference) });
+        return { image: record, changed };
+      });
+    } catch (error) {
+      throw pullError(error, reference);
+    }
+  };
+
+  type NewImage = Parameters<ImageContext["register"]>[0];
+
+  /** From the manifest or index that the reference names to an image whose layers are unpacked. */
+  const fetchImage = async (work: Pull, top: RemoteManifest, wanted: Platform): Promise<{ image: NewImage; platform: Platform }> => {
+    const { descriptor, manifest } = await choose(work, top, wanted);
+    const { digest: id } = manifest.config;
+    if (!configTypes.includes(manifest.config.mediaType)) {
+      throw invalidArgument(`${familiarReference(work.reference)} is no container image: its config is ${JSON.stringify(manifest.config.mediaType)}`);
+    }
+    const known = context.byId(id);
+    if (known !== undefined) {
+      for (const resource of [id, ...known.layers]) work.lease.add(resource);
+      return { image: { id, config: known.config, layers: known.layers, manifest: descriptor }, platform: known.config };
+    }
+    const config = await fetchConfig(work, manifest);
+    const layers = await fetchLayers(work, manifest, config);
+    return { image: { id, config, layers, manifest: descriptor }, platform: config };
+  };
+
+  /** Walks down from an index to the manifest for `wanted`; keeps the bytes of each. */
+  const choose = async (work: Pull, top: RemoteManifest, wanted: Platform): Promise<{ descriptor: Descriptor; manifest: Manifest }> => {
+    let found = top;
+    for (let depth = 0; depth <= maxIndexDepth; depth++) {
+      work.lease.add(found.descriptor.digest);
+      await content.put(found.bytes, found.descriptor.digest);
+      if (found.document.kind === "manifest") return { descriptor: found.descriptor, manifest: found.document.manifest };
+      const { manifests } = found.document.index;
+      const next = selectPlatform(manifests, ({ platform }) => platform ?? undefined, wanted);
+      if (next === undefined) throw notFound(`no matching manifest for ${formatPlatform(wanted)} in the manifest list entries`);
+      found = await work.remote.manifest(next.digest, signalOf(work));
+      if (found.descriptor.size !== next.size) throw misbehaviour(`manifest ${next.digest} has ${found.descriptor.size} bytes, where the index says ${next.size}`);
+    }
+    throw misbehaviour(`${familiarReference(work.reference)} is an index of indexes, more than ${maxIndexDepth} deep`);
+  };
+
+  const fetchConfig = async (work: Pull, { config: descriptor, layers }: Manifest): Promise<ImageConfig> => {
+    if (descriptor.size > maxConfigSize) throw misbehaviour(`the config of ${familiarReference(work.reference)} has ${descriptor.size} bytes; ${maxConfigSize} are allowed`);
+    work.lease.add(descriptor.digest);
+    if (content.info(descriptor.digest) === undefined) {
+      await transfers.join(descriptor.digest, { status: () => {}, bytes: () => {} }, work.signal, (all, signal) => download(work.remote, descriptor, all, signal));
+    }
+    const config = await content.json<unknown>(descriptor.digest);
+    checkConfig(config, layers.length, familiarReference(work.reference));
+    return config;
+  };
+
+  /** Downloads in parallel, unpacks from the lowest up while the next ones come. */
+  const fetchLayers = async (work: Pull, manifest: Manifest, config: ImageConfig): Promise<SnapshotId[]> => {
+    const diffIds = config.rootfs.diff_ids;
+    checkLayers(manifest, familiarReference(work.reference));
+    const stop = new AbortController();
+    const signal = work.signal === undefined ? stop.signal : AbortSignal.any([work.signal, stop.signal]);
+    const plans = manifest.layers.map((descriptor, index) => {
+      const progress = layerProgress(work.sink, descriptor.digest);
+      const snapshot = snapshots.find(diffIds.slice(0, index), diffIds[index]!);
+      if (snapshot !== undefined) work.lease.add(snapshot);
+      progress.status(snapshot === undefined ? "Pulling fs layer" : "Already exists");
+      return { descriptor, progress, snapshot };
+    });
+    const downloading = plans.map(async ({ descriptor, progress, snapshot }) => {
+      if (snapshot === undefined) await fetchLayer(work, descriptor, progress, signal);
+    });
+    try {
+      const layers: SnapshotId[] = [];
+      for (const [index, { descriptor, progress, snapshot }] of plans.entries()) {
+        await Promise.race([downloading[index]!, firstFailure(downloading)]);
+        layers.push(snapshot ?? (await unpack(work, descriptor, diffIds, layers, progress, signal)));
+      }
+      return layers;
+    } finally {
+      stop.abort();
+      await Promise.allSettled(downloading);
+    }
+  };
+
+  const fetchLayer = async (work: Pull, descriptor: Descriptor, progress: LayerProgress, signal: AbortSignal): Promise<void> => {
+    work.lease.add(descriptor.digest);
+    if (content.info(descriptor.digest) === undefined) {
+      await transfers.join(descriptor.digest, progress, signal, async (all, shared) => {
+        using _place = await downloads.enter({ signal: shared, onWait: () => all.status("Waiting") });
+        await download(work.remote, descriptor, all, shared);
+      });
+    }
+    recordBlobSource(store, descriptor.digest, repositoryOf(work.reference));
+    progress.status("Download complete");
+  };
+
+  /** Into the content store: nothing is visible before digest and size are right. */
+  const download = async (remote: RemoteRepository, descriptor: Descriptor, watcher: TransferWatcher, signal: AbortSignal): Promise<void> => {
+    const { digest, size } = descriptor;
+    await using ingest = await content.ingest();
+    const sink = {
+      get written() {
+        return ingest.written;
+      },
+      write: async (chunk: Uint8Array) => {
+        await ingest.write(chunk);
+        watcher.bytes("Downloading", ingest.written, size);
+      },
+    };
+    await remote.blob(descriptor, sink, { signal, onRetry: (seconds) => watcher.status(`Retrying in ${seconds} second${seconds === 1 ? "" : "s"}`) });
+    watcher.status("Verifying Checksum");
+    try {
+      await ingest.commit({ digest, size });
+    } catch (error) {
+      if (kindOf(error) !== "invalidArgument") throw error;
+      throw misbehaviour(`filesystem layer verification failed for digest ${digest}`, error);
+    }
+  };
+
+  /** One layer on top of `parents`. Two pulls that need the same one wait for each other. */
+  const unpack = async (
+    { lease }: Pull,
+    { digest, mediaType, size }: Descriptor,
+    diffIds: readonly Digest[],
+    parents: readonly SnapshotId[],
+    progress: LayerProgress,
+    signal: AbortSignal,
+  ): Promise<SnapshotId> => {
+    const index = parents.length;
+    const parentIds = diffIds.slice(0, index);
+    const diffId = diffIds[index]!;
+    return await unpacking.run(diffId, async () => {
+      const found = snapshots.find(parentIds, diffId);
+      if (found !== undefined) {
+        lease.add(found);
+        progress.status("Already exists");
+        return found;
+      }
+      const { snapshot } = await snapshots.unpack({
+        source: content.path(digest),
+        parentIds,
+        parents,
+        expect: diffId,
+        onProgress: (bytes) => progress.bytes("Extracting", Math.min(bytes, size), size),
+        signal,
+      });
+      lease.add(snapshot);
+      recordLayerBlob(store, diffId, { digest, mediaType });
+      progress.bytes("Extracting", size, size);
+      progress.status("Pull complete");
+      return snapshot;
+    });
+  };
+
+  return pull;
+}
+
+/** Rejects as soon as one of them does; a later layer's failure needn't wait for the unpacking of those before. */
+async function firstFailure(running: readonly Promise<void>[]): Promise<void> {
+  await Promise.all(running);
+}
+
+function signalOf({ signal }: { signal?: AbortSignal }): { signal?: AbortSignal } {
+  return signal === undefined ? {} : { signal };
+}
+
+function statusOf(reference: Reference, changed: boolean): string {
+  return `Status: ${changed ? "Downloaded newer image" : "Image is up to date"} for ${familiarReference(reference)}`;
+}
+
+function mismatch(reference: Reference, actual: Platform, wanted: Platform): string {
+  return `image with reference ${familiarReference(reference)} was found but its platform (${formatPlatform(actual)}) does not match the specified platform (${formatPlatform(wanted)})`;
+}
+
+function checkLayers({ layers }: Manifest, name: string): void {
+  if (layers.length > maxLayers) throw invalidArgument(`${name} has ${layers.length} layers; overlayfs takes ${maxLayers} at most`);
+  for (const { mediaType, digest } of layers) {
+    if (!layerTypes.includes(mediaType)) throw invalidArgument(`${name}: layer ${digest} has the unsupported media type ${JSON.stringify(mediaType.slice(0, 100))}`);
+  }
+}
+
+/** @throws EngineError invalidArgument where the config isn't that of a Linux image with as many layers as its manifest */
+function checkConfig(config: unknown, layers: number, name: string): asserts config is ImageConfig {
+  const bad = (why: string): EngineError => invalidArgument(`${name}: the image's config ${why}`);
+  if (typeof config !== "object" || config === null) throw bad("is no JSON object");
+  const { rootfs, os, architecture } = config as Record<string, unknown>;
+  const ids = (rootfs as { diff_ids?: unknown } | null | undefined)?.diff_ids ?? [];
+  if (!Array.isArray(ids) || !ids.every((id) => typeof id === "string" && isDigest(id))) throw bad("has bad diff_ids");
+  if (ids.length !== layers) throw bad(`names ${ids.length} layers, its manifest ${layers}`);
+  if (os !== undefined && os !== "" && os !== "linux") throw bad(`is for operating system ${JSON.stringify(os)}: operating system is not supported`);
+  if (architecture !== undefined && typeof architecture !== "string") throw bad("has a bad architecture");
+}

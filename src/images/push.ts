@@ -1,0 +1,207 @@
+import { pipeline } from "node:stream/promises";
+import { createGzip } from "node:zlib";
+import { misbehaviour } from "../distribution/errors.ts";
+import type { RemoteRepository } from "../distribution/types.ts";
+import { internal, invalidArgument, notFound } from "../lib/errors.ts";
+import { KeyedMutex } from "../lib/mutex.ts";
+import type { Digest } from "../oci/digest.ts";
+import { mediaTypes, type Descriptor, type Manifest } from "../oci/image.ts";
+import { familiarName, familiarReference, parseReference, repositoryOf, type Reference } from "../oci/reference.ts";
+import type { SnapshotId } from "../snapshots/types.ts";
+import { blobSources, layerBlobs, recordBlobSource, recordLayerBlob } from "./layer-blobs.ts";
+import { layerProgress, type LayerProgress } from "./progress.ts";
+import { createLimiter } from "./transfers.ts";
+import type { ImageContext, ImageRecord, Images, Lease, ProgressSink } from "./types.ts";
+
+/** Uploads at once, over all pushes: Docker's max-concurrent-uploads. */
+const parallelUploads = 5;
+/** Repositories tried as the source of a mount. */
+const maxMountTries = 3;
+
+type PushOptions = Parameters<Images["push"]>[1];
+
+interface Push {
+  reference: Reference;
+  remote: RemoteRepository;
+  image: ImageRecord;
+  lease: Lease;
+  sink: ProgressSink;
+  signal?: AbortSignal;
+}
+
+/** `docker push`: one for the engine, since pushes that need the same layer packed wait for each other. */
+export function createPush(context: ImageContext): Images["push"] {
+  const { content, snapshots, registry, store, events } = context;
+  const uploads = createLimiter(parallelUploads);
+  const packing = new KeyedMutex();
+
+  const push: Images["push"] = async (text, options) => {
+    const reference = parseReference(text);
+    if (reference.digest !== undefined) throw invalidArgument("cannot push a digest reference");
+    const references = reference.tag === undefined ? context.tagsOf(reference) : [reference];
+    if (references.length === 0) throw notFound(`An image does not exist locally with the tag: ${familiarName(reference)}`);
+    const found = references.map((tagged) => {
+      const image = context.byReference(tagged);
+      if (image === undefined) throw notFound(`An image does not exist locally with the tag: ${familiarReference(tagged)}`);
+      return { tagged, image };
+    });
+    options.onProgress({ status: `The push refers to repository [${repositoryOf(reference)}]` });
+    const remote = registry.repository(reference, { push: true, ...(options.auth && { credentials: options.auth }) });
+    for (const { tagged, image } of found) await pushOne(tagged, image, remote, options);
+  };
+
+  const pushOne = async (reference: Reference, image: ImageRecord, remote: RemoteRepository, { onProgress: sink, signal }: PushOptions): Promise<void> => {
+    using lease = context.lease();
+    for (const resource of [image.id, ...image.layers]) lease.add(resource);
+    const work: Push = { reference, remote, image, lease, sink, ...(signal && { signal }) };
+    const { bytes, mediaType } = (await pushAsItCame(work)) ?? (await pushAnew(work));
+    const digest = await remote.putManifest(reference.tag!, bytes, mediaType, signal === undefined ? {} : { signal });
+    await content.put(bytes, digest);
+    const manifest: Descriptor = { mediaType, digest, size: bytes.length };
+    store.tx(() => {
+      const { id, config, layers } = image;
+      const digested: Reference = { domain: reference.domain, path: reference.path, digest };
+      // The tag may have moved on while we were pushing; the digest is this image's all the same.
+      context.register({ id, config, layers, manifest }, [digested]);
+      const labels = image.config.config?.Labels ?? {};
+      events.emit("image", "push", familiarReference(reference), { ...labels, name: familiarName(reference) });
+    });
+    sink({ status: `${reference.tag}: digest: ${digest} size: ${bytes.length}` });
+    sink({ progressDetail: {}, aux: { Tag: reference.tag, Digest: digest, Size: bytes.length } });
+  };
+
+  /** An image that came with a manifest keeps it, so that its digest stays, as long as its blobs are here. */
+  const pushAsItCame = async (work: Push): Promise<{ bytes: Uint8Array; mediaType: string } | undefined> => {
+    const { manifest: descriptor } = work.image;
+    if (descriptor === undefined || content.info(descriptor.digest) === undefined) return undefined;
+    const manifest = await content.json<Manifest>(descriptor.digest);
+    if (manifest.config.digest !== work.image.id || !manifest.layers.every(({ digest }) => content.info(digest) !== undefined)) return undefined;
+    const layers = manifest.layers.map((layer, index) => ({ layer: () => Promise.resolve(layer), diffId: work.image.config.rootfs.diff_ids[index]! }));
+    await pushLayers(work, layers);
+    await pushConfig(work, manifest.config);
+    return { bytes: await content.bytes(descriptor.digest), mediaType: descriptor.mediaType };
+  };
+
+  /** Built, committed, imported and loaded images: a manifest is made, in Docker's own types as Docker does. */
+  const pushAnew = async (work: Push): Promise<{ bytes: Uint8Array; mediaType: string }> => {
+    const { image } = work;
+    const diffIds = image.config.rootfs.diff_ids;
+    const plans = diffIds.map((diffId, index) => ({
+      diffId,
+      layer: (progress: LayerProgress) => compressedLayer(work, diffId, image.layers[index]!, progress),
+    }));
+    const layers = await pushLayers(work, plans);
+    const info = content.info(image.id);
+    if (info === undefined) throw internal(`the config of image ${image.id} is not in the content store`);
+    const oci = layers.some(({ mediaType }) => mediaType.endsWith("zstd"));
+    const config: Descriptor = { mediaType: oci ? mediaTypes.ociConfig : mediaTypes.dockerConfig, size: info.size, digest: image.id };
+    await pushConfig(work, config);
+    const mediaType = oci ? mediaTypes.ociManifest : mediaTypes.dockerManifest;
+    const manifest: Manifest = {
+      schemaVersion: 2,
+      mediaType,
+      config,
+      layers: layers.map(({ digest, size, mediaType: type }) => ({ mediaType: layerType(type, oci), size, digest })),
+    };
+    return { bytes: new TextEncoder().encode(JSON.stringify(manifest, null, 3)), mediaType };
+  };
+
+  interface LayerPlan {
+    diffId: Digest;
+    /** Finds or makes the blob. */
+    layer: (progress: LayerProgress) => Promise<Descriptor>;
+  }
+
+  /** All layers at once, within the limit of uploads; told from the top down, as Docker does. */
+  const pushLayers = async (work: Push, plans: readonly LayerPlan[]): Promise<Descriptor[]> => {
+    const stop = new AbortController();
+    const signal = work.signal === undefined ? stop.signal : AbortSignal.any([work.signal, stop.signal]);
+    const told = plans.map(({ diffId }) => layerProgress(work.sink, diffId));
+    for (const progress of told.toReversed()) progress.status("Preparing");
+    const running = plans.map(async ({ layer }, index) => {
+      const progress = told[index]!;
+      using _place = await uploads.enter({ signal, onWait: () => progress.status("Waiting") });
+      const descriptor = await layer(progress);
+      work.lease.add(descriptor.digest);
+      await pushBlob({ ...work, signal }, descriptor, progress);
+      return descriptor;
+    });
+    try {
+      return await Promise.all(running);
+    } finally {
+      stop.abort();
+      await Promise.allSettled(running);
+    }
+  };
+
+  /** There already, taken over from a neighbour, or sent. */
+  const pushBlob = async ({ remote, reference, signal }: Push, descriptor: Descriptor, progress: LayerProgress): Promise<void> => {
+    const { digest, size } = descriptor;
+    const options = signal === undefined ? {} : { signal };
+    const done = (status: string): void => {
+      recordBlobSource(store, digest, repositoryOf(reference));
+      progress.status(status);
+    };
+    if (await remote.hasBlob(digest, options)) return done("Layer already exists");
+    for (const from of blobSources(store, digest, reference.domain, maxMountTries)) {
+      if (from !== reference.path && (await remote.mount(digest, from, options))) return done(`Mounted from ${from}`);
+    }
+    await remote.upload(
+      { digest, size, open: () => content.open(digest) },
+      { ...options, onProgress: (bytes) => progress.bytes("Pushing", bytes, size), onRetry: (seconds) => progress.status(`Retrying in ${seconds} seconds`) },
+    );
+    done("Pushed");
+  };
+
+  const pushConfig = async ({ remote, signal }: Push, { digest, size }: Descriptor): Promise<void> => {
+    const options = signal === undefined ? {} : { signal };
+    if (!(await remote.hasBlob(digest, options))) await remote.upload({ digest, size, open: () => content.open(digest) }, options);
+  };
+
+  /** A compressed blob of the layer: one that is here, or one made from its tar. */
+  const compressedLayer = async ({ signal, lease }: Push, diffId: Digest, snapshot: SnapshotId, progress: LayerProgress): Promise<Descriptor> =>
+    await packing.run(diffId, async () => {
+      const blobs = layerBlobs(store, content, diffId);
+      const ready = blobs.find(({ digest }) => digest !== diffId);
+      if (ready !== undefined) return ready;
+      const plain = blobs.find(({ digest }) => digest === diffId);
+      const tar = plain === undefined ? snapshots.diffTar(snapshot, signal === undefined ? {} : { signal }) : content.open(plain.digest);
+      const packed = await gzipLayer(tar, diffId, progress, signal);
+      lease.add(packed.digest);
+      recordLayerBlob(store, diffId, packed);
+      return packed;
+    });
+
+  /** zlib works in the thread pool; the tar's own digest is checked on the way, since the config promises it. */
+  const gzipLayer = async (tar: ReadableStream<Uint8Array>, diffId: Digest, progress: LayerProgress, signal?: AbortSignal): Promise<Descriptor> => {
+    await using ingest = await content.ingest();
+    const hasher = new Bun.CryptoHasher("sha256");
+    const hashed = async function* (): AsyncGenerator<Uint8Array> {
+      let bytes = 0;
+      for await (const chunk of tar) {
+        hasher.update(chunk);
+        bytes += chunk.length;
+        progress.bytes("Preparing", bytes, 0);
+        yield chunk;
+      }
+    };
+    const store = async (source: AsyncIterable<Uint8Array>): Promise<void> => {
+      for await (const chunk of source) await ingest.write(chunk);
+    };
+    await pipeline(hashed, createGzip(), store, signal === undefined ? {} : { signal });
+    const actual = `sha256:${hasher.digest("hex")}`;
+    if (actual !== diffId) throw internal(`layer ${diffId} can't be pushed: its original archive is gone, and packing its files anew gives ${actual}`);
+    const { digest, size } = await ingest.commit();
+    return { mediaType: mediaTypes.dockerLayerGzip, digest, size };
+  };
+
+  return push;
+}
+
+/** A layer's media type in a manifest of OCI's or of Docker's kind. */
+function layerType(mediaType: string, oci: boolean): string {
+  if (mediaType.endsWith("zstd")) return mediaTypes.ociLayerZstd;
+  if (mediaType.endsWith("gzip")) return oci ? mediaTypes.ociLayerGzip : mediaTypes.dockerLayerGzip;
+  if (mediaType.endsWith(".tar")) return oci ? mediaTypes.ociLayer : mediaTypes.dockerLayer;
+  throw misbehaviour(`a layer has the unsupported media type ${JSON.stringify(mediaType.slice(0, 100))}`);
+}

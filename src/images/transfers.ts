@@ -1,0 +1,127 @@
+import { cancelled } from "../lib/errors.ts";
+import type { Digest } from "../oci/digest.ts";
+
+/** Lets at most `limit` pieces of work run at once, the others in order of asking. */
+export interface Limiter {
+  /** Waits for a place; dispose what is returned to free it. `onWait` is called where there is none at once. */
+  enter(options?: { signal?: AbortSignal; onWait?: () => void }): Promise<Disposable>;
+}
+
+export function createLimiter(limit: number): Limiter {
+  let running = 0;
+  const waiting: (() => void)[] = [];
+  const place = (): Disposable => {
+    let freed = false;
+    return {
+      [Symbol.dispose]: () => {
+        if (freed) return;
+        freed = true;
+        const next = waiting.shift();
+        if (next === undefined) running--;
+        else next();
+      },
+    };
+  };
+  return {
+    enter: async ({ signal, onWait } = {}) => {
+      if (signal?.aborted) throw cancelled("cancelled", signal.reason);
+      if (running < limit) {
+        running++;
+        return place();
+      }
+      onWait?.();
+      const { promise, resolve, reject } = Promise.withResolvers<void>();
+      const onAbort = (): void => {
+        const index = waiting.indexOf(resolve);
+        // Not in the queue any more: the place is ours, and whoever awaits frees it.
+        if (index < 0) return;
+        waiting.splice(index, 1);
+        reject(cancelled("cancelled while waiting", signal?.reason));
+      };
+      waiting.push(resolve);
+      signal?.addEventListener("abort", onAbort, { once: true });
+      try {
+        await promise;
+      } finally {
+        signal?.removeEventListener("abort", onAbort);
+      }
+      return place();
+    },
+  };
+}
+
+/** What somebody who waits for a transfer hears of it. */
+export interface TransferWatcher {
+  status(text: string): void;
+  bytes(text: string, current: number, total: number): void;
+}
+
+export interface Transfers {
+  /**
+   * Runs `work` for `digest`, or joins the run under way. Its signal fires only once everybody who waits has gone.
+   * @throws what `work` threw, or EngineError cancelled where the caller's own signal fired
+   */
+  join(digest: Digest, watcher: TransferWatcher, signal: AbortSignal | undefined, work: (all: TransferWatcher, signal: AbortSignal) => Promise<void>): Promise<void>;
+}
+
+interface Transfer {
+  watchers: Set<TransferWatcher>;
+  controller: AbortController;
+  done: Promise<void>;
+  /** What a late joiner should hear at once. */
+  lastStatus: string | undefined;
+}
+
+/** The same blob wanted by several pulls is fetched once. */
+export function createTransfers(): Transfers {
+  const running = new Map<Digest, Transfer>();
+
+  const start = (digest: Digest, work: (all: TransferWatcher, signal: AbortSignal) => Promise<void>): Transfer => {
+    const controller = new AbortController();
+    const transfer: Transfer = { watchers: new Set(), controller, done: Promise.resolve(), lastStatus: undefined };
+    const all: TransferWatcher = {
+      status: (text) => {
+        transfer.lastStatus = text;
+        for (const watcher of transfer.watchers) watcher.status(text);
+      },
+      bytes: (text, current, total) => {
+        for (const watcher of transfer.watchers) watcher.bytes(text, current, total);
+      },
+    };
+    transfer.done = Promise.resolve()
+      .then(() => work(all, controller.signal))
+      .finally(() => {
+        if (running.get(digest) === transfer) running.delete(digest);
+      });
+    // Watchers that left don't hear of its end.
+    transfer.done.catch(() => undefined);
+    running.set(digest, transfer);
+    return transfer;
+  };
+
+  return {
+    join: async (digest, { status, bytes }, signal, work) => {
+      if (signal?.aborted) throw cancelled("cancelled", signal.reason);
+      const transfer = running.get(digest) ?? start(digest, work);
+      // An object of its own for each caller: the set counts callers.
+      const watcher: TransferWatcher = { status, bytes };
+      transfer.watchers.add(watcher);
+      if (transfer.lastStatus !== undefined) watcher.status(transfer.lastStatus);
+      const { promise: left, reject } = Promise.withResolvers<never>();
+      const onAbort = (): void => reject(cancelled("cancelled", signal?.reason));
+      signal?.addEventListener("abort", onAbort, { once: true });
+      try {
+        await Promise.race([transfer.done, left]);
+      } finally {
+        signal?.removeEventListener("abort", onAbort);
+        transfer.watchers.delete(watcher);
+        if (transfer.watchers.size === 0) {
+          // The next who wants it starts anew, also while this one is still winding down.
+          if (running.get(digest) === transfer) running.delete(digest);
+          transfer.controller.abort();
+          await transfer.done.catch(() => undefined);
+        }
+      }
+    },
+  };
+}
