@@ -1,4 +1,5 @@
 import { FFIType } from "bun:ffi";
+import { codeOfStatus } from "./process.ts";
 import { check, errno, int, libc, stable, SysError } from "./ffi.ts";
 
 // syscall(2) is variadic; on x86-64 and arm64 its integer arguments travel like those of any function
@@ -29,7 +30,7 @@ export function sendSignal(pidfd: number, signal: number): boolean {
   throw new SysError("pidfd_send_signal", code, `signal ${signal}`);
 }
 
-/** True while the process lives (a zombie does not). */
+/** True while there is such a process, be it a zombie. */
 export function isAlive(pidfd: number): boolean {
   return sendSignal(pidfd, 0);
 }
@@ -43,9 +44,7 @@ export function exitCodeOf(pidfd: number): number | undefined {
   info.writeBigUInt64LE(PIDFD_INFO_EXIT, 0);
   if (ioctl.ioctl(int(pidfd), PIDFD_GET_INFO, info) !== 0) return undefined;
   if ((info.readBigUInt64LE(0) & PIDFD_INFO_EXIT) === 0n) return undefined;
-  const status = info.readInt32LE(60);
-  const signal = status & 0x7f;
-  return signal === 0 ? (status >> 8) & 0xff : 128 + signal;
+  return codeOfStatus(info.readInt32LE(60));
 }
 
 /** Opens the pidfd and sends one signal; false where the process is gone. @throws SysError */

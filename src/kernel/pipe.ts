@@ -166,7 +166,7 @@ export function sendPacket(socket: number, packet: Uint8Array): boolean {
   }
 }
 
-/** Receives one message with the file descriptor that came along (SCM_RIGHTS), or undefined where none did. Blocks until it is there. @throws SysError */
+/** Receives one message with the file descriptor that came along (SCM_RIGHTS), or undefined where none did, or nothing is there yet. @throws SysError */
 export function receiveFd(socket: number): number | undefined {
   const header = stable(56);
   const iov = stable(16);
@@ -178,7 +178,11 @@ export function receiveFd(socket: number): number | undefined {
   header.writeBigUInt64LE(1n, 24);
   header.writeBigUInt64LE(BigInt(addressOf(control)), 32);
   header.writeBigUInt64LE(BigInt(control.length), 40);
-  check(c.recvmsg(int(socket), header, MSG_CMSG_CLOEXEC), "recvmsg");
+  if (Number(c.recvmsg(int(socket), header, MSG_CMSG_CLOEXEC | MSG_DONTWAIT)) < 0) {
+    const code = errno();
+    if (code === EAGAIN) return undefined;
+    throw new SysError("recvmsg", code);
+  }
   const used = Number(header.readBigUInt64LE(40));
   // cmsghdr: u64 length, i32 level, i32 type, then the descriptors; only the first is expected
   const isRights = used >= 20 && control.readInt32LE(8) === 1 && control.readInt32LE(12) === 1;

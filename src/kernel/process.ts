@@ -55,6 +55,26 @@ export function startTimeOf(pid: number): string | undefined {
   }
 }
 
+/** Exit code (0–255, 128 + signal) of a process that has ended and waits to be reaped; undefined where it lives or is gone. */
+export function zombieExitCode(pid: number): number | undefined {
+  try {
+    const text = readFileSync(`/proc/${int(pid)}/stat`, "latin1");
+    const fields = text.slice(text.lastIndexOf(")") + 2).trim().split(" ");
+    if (fields[0] !== "Z" && fields[0] !== "X") return undefined;
+    // field 52, the wait status; shown to whoever may trace the process
+    return codeOfStatus(Number(fields[49]));
+  } catch (error) {
+    if (isGone(error)) return undefined;
+    throw error;
+  }
+}
+
+/** What a shell makes of a wait status. */
+export function codeOfStatus(status: number): number {
+  const signal = status & 0x7f;
+  return signal === 0 ? (status >> 8) & 0xff : 128 + signal;
+}
+
 /** Arguments of a process, empty where it is gone or has none. */
 export function argumentsOf(pid: number): string[] {
   try {

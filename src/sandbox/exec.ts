@@ -99,17 +99,17 @@ async function execTerminal(ctx: SandboxContext, parts: RunningParts, exec: Exec
 
 /** The master side, sent by the runtime over the console socket. Undefined where it failed before. */
 async function receiveTerminal(ctx: SandboxContext, listener: number, exited: Promise<number>): Promise<number | undefined> {
-  const gone = exited.then(() => false);
-  const ready = async (fd: number): Promise<boolean> => {
-    if (await Promise.race([ctx.readiness.wait(fd).then(() => true), gone])) return true;
-    ctx.readiness.abandon(fd);
-    return false;
+  const gone = exited.then(() => ctx);
+  // a short-lived program may have ended before the news of its connection comes: what it sent is there all the same
+  const readyOrGone = async (fd: number): Promise<void> => {
+    if ((await Promise.race([ctx.readiness.wait(fd), gone])) === ctx) ctx.readiness.abandon(fd);
   };
-  if (!(await ready(listener))) return undefined;
+  await readyOrGone(listener);
   const connection = acceptSocket(listener);
   if (connection === undefined) return undefined;
   try {
-    return (await ready(connection)) ? receiveFd(connection) : undefined;
+    await readyOrGone(connection);
+    return receiveFd(connection);
   } finally {
     closeFd(connection);
   }

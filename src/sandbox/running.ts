@@ -4,6 +4,7 @@ import { oomKills, pidsIn, setFrozen } from "../kernel/cgroup.ts";
 import { unmount } from "../kernel/mount.ts";
 import { exitCodeOf, isAlive, sendSignal } from "../kernel/pidfd.ts";
 import { closeFd } from "../kernel/pipe.ts";
+import { zombieExitCode } from "../kernel/process.ts";
 import { setWindowSizeOf } from "../kernel/pty.ts";
 import { conflict, internal } from "../lib/errors.ts";
 import type { Endpoint } from "../networks/types.ts";
@@ -117,7 +118,7 @@ async function watchExit(ctx: SandboxContext, parts: RunningParts): Promise<Exit
     ctx.log.warn("the monitor of a container is gone; the container goes on without a log", { container: spec.id });
     await ctx.readiness.wait(pidfd);
   }
-  return { ...(await askKernel(pidfd)), oomKilled: oomKilled() };
+  return { ...(await askKernel(parts.pid, pidfd)), oomKilled: oomKilled() };
 }
 
 /** What conmon wrote when init ended: the code, and by its time the moment. */
@@ -132,11 +133,13 @@ export function readExit(path: string): { exitCode: number; finishedAt: bigint }
   }
 }
 
-/** Kernels from 6.15 on tell whoever holds a pidfd, once the process has been reaped. */
-async function askKernel(pidfd: number): Promise<Omit<ExitStatus, "oomKilled">> {
+/** A zombie shows its status to root; once it has been reaped, kernels from 6.15 on tell whoever holds a pidfd. */
+async function askKernel(pid: number, pidfd: number): Promise<Omit<ExitStatus, "oomKilled">> {
   const finishedAt = BigInt(Date.now()) * 1_000_000n;
   for (let attempt = 0; attempt < 20; attempt++) {
-    const exitCode = exitCodeOf(pidfd);
+    const ofZombie = zombieExitCode(pid);
+    // while the pidfd finds its process, the pid is nobody else's
+    const exitCode = ofZombie !== undefined && isAlive(pidfd) ? ofZombie : exitCodeOf(pidfd);
     if (exitCode !== undefined) return { exitCode, finishedAt };
     await Bun.sleep(5);
   }
