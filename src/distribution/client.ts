@@ -23,7 +23,7 @@ export interface RegistryClientOptions {
 
 /** @throws EngineError invalidArgument for a mirror or an insecure registry that doesn't parse */
 export function createRegistryClient(options: RegistryClientOptions): RegistryClient {
-  const { log, stallTimeout = 60_000, retryDelay = 500 } = options;
+  const { log, stallTimeout = 30_000, retryDelay = 500 } = options;
   const certificates = options.certificates ?? ["/etc/berth/certs.d", "/etc/docker/certs.d"];
   const endpoints = createEndpoints({ insecure: options.insecure, mirrors: options.mirrors, certificates, stallTimeout, log });
 

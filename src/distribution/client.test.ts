@@ -1,0 +1,434 @@
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { once } from "node:events";
+import type { AddressInfo, Server } from "node:net";
+import { gzipSync } from "node:zlib";
+import { kindOf, messageOf } from "../lib/errors.ts";
+import { silent } from "../lib/log.ts";
+import { digestOf } from "../oci/digest.ts";
+import { mediaTypes, type Descriptor } from "../oci/image.ts";
+import { parseReference } from "../oci/reference.ts";
+import { createRegistryClient } from "./client.ts";
+import type { Credentials, RegistryClient, RemoteRepository } from "./types.ts";
+
+/** Registries that lie, hang and break off, as small servers on loopback. */
+
+type Handler = (request: IncomingMessage, response: ServerResponse) => unknown;
+
+const manifest = JSON.stringify({ schemaVersion: 2, mediaType: mediaTypes.ociManifest, config: { mediaType: mediaTypes.ociConfig, digest: digestOf("{}"), size: 2 }, layers: [] });
+const manifestType = { "content-type": mediaTypes.ociManifest };
+const blob = Buffer.alloc(1 << 20, "0123456789abcdef");
+const descriptor: Descriptor = { mediaType: mediaTypes.ociLayer, digest: digestOf(blob), size: blob.length };
+
+let servers: Server[];
+let client: RegistryClient;
+let requests: string[];
+
+beforeEach(() => {
+  servers = [];
+  requests = [];
+  client = createRegistryClient({ insecure: [], mirrors: [], certificates: [], stallTimeout: 300, retryDelay: 1, log: silent });
+});
+
+afterEach(() => {
+  for (const server of servers) {
+    server.close();
+    (server as ReturnType<typeof createServer>).closeAllConnections();
+  }
+});
+
+async function serve(handler: Handler): Promise<string> {
+  const server = createServer((request, response) => {
+    response.on("error", () => undefined);
+    if (request.url === "/v2/") return void response.end("{}");
+    requests.push(`${request.method} ${request.url} ${request.headers.range ?? ""}`.trimEnd());
+    handler(request, response);
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  servers.push(server);
+  return `127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+async function repository(handler: Handler, credentials?: Credentials): Promise<RemoteRepository> {
+  const host = await serve(handler);
+  return client.repository(parseReference(`${host}/x:1`), credentials === undefined ? {} : { credentials });
+}
+
+const failure = async (work: Promise<unknown>): Promise<{ kind: string; text: string }> =>
+  await work.then(
+    () => ({ kind: "none", text: "" }),
+    (error: unknown) => ({ kind: kindOf(error), text: messageOf(error) }),
+  );
+
+function memory(): { sink: { write(chunk: Uint8Array): Promise<void>; readonly written: number }; bytes: () => Buffer } {
+  const chunks: Uint8Array[] = [];
+  let written = 0;
+  const write = (chunk: Uint8Array): Promise<void> => {
+    chunks.push(chunk.slice());
+    written += chunk.length;
+    return Promise.resolve();
+  };
+  return {
+    sink: {
+      write,
+      get written() {
+        return written;
+      },
+    },
+    bytes: () => Buffer.concat(chunks),
+  };
+}
+
+/** Writes until the other side has had enough. */
+function endless(response: ServerResponse, chunk: Uint8Array): void {
+  const more = (): void => {
+    while (!response.destroyed && response.write(chunk));
+    if (!response.destroyed) response.once("drain", more);
+  };
+  more();
+}
+
+describe("manifests", () => {
+  test("by tag: bytes, digest, type", async () => {
+    const remote = await repository((_request, response) => response.writeHead(200, manifestType).end(manifest));
+    const found = await remote.manifest("1");
+    expect(found.descriptor).toEqual({ mediaType: mediaTypes.ociManifest, digest: digestOf(manifest), size: manifest.length });
+    expect(Buffer.from(found.bytes).toString()).toBe(manifest);
+  });
+
+  test("compressed on the way all the same", async () => {
+    const remote = await repository((_request, response) => response.writeHead(200, { ...manifestType, "content-encoding": "gzip" }).end(gzipSync(manifest)));
+    expect((await remote.manifest("1")).descriptor.digest).toBe(digestOf(manifest));
+  });
+
+  const rows: [what: string, handler: Handler, version: string, text: RegExp][] = [
+    ["another digest than asked for", (_q, r) => (r as ServerResponse).writeHead(200, manifestType).end(manifest), digestOf("other"), /manifest verification failed for digest sha256:/],
+    ["another digest than the header says", (_q, r) => (r as ServerResponse).writeHead(200, { ...manifestType, "docker-content-digest": digestOf("x") }).end(manifest), "1", /manifest verification failed/],
+    ["5 MiB", (_q, r) => (r as ServerResponse).writeHead(200, manifestType).end(Buffer.alloc(5 << 20, " ")), "1", /longer than 4194304 bytes/],
+    ["no end", (_q, r) => endless((r as ServerResponse).writeHead(200, manifestType), Buffer.alloc(65536, " ")), "1", /longer than 4194304 bytes/],
+    ["a compression bomb", (_q, r) => (r as ServerResponse).writeHead(200, { ...manifestType, "content-encoding": "gzip" }).end(gzipSync(Buffer.alloc(100 << 20))), "1", /longer than 4194304 bytes/],
+    ["a web page", (_q, r) => (r as ServerResponse).writeHead(200, { "content-type": "text/html" }).end("<html>"), "1", /is no JSON/],
+    ["the wrong type", (_q, r) => (r as ServerResponse).writeHead(200, { "content-type": mediaTypes.ociIndex }).end(manifest), "1", /calls the manifest/],
+    ["a redirect to itself", (q, r) => (r as ServerResponse).writeHead(307, { location: q.url! }).end(), "1", /stopped after 10 redirects/],
+    ["a redirect to a file", (_q, r) => (r as ServerResponse).writeHead(307, { location: "file:///etc/passwd" }).end(), "1", /refused a redirect to "file:/],
+    ["a redirect to nowhere", (_q, r) => (r as ServerResponse).writeHead(307, { location: "http://" }).end(), "1", /refused a redirect/],
+    ["silence", () => undefined, "1", /the registry sent nothing for 0.3 seconds/],
+    ["silence after the head", (_q, r) => (r as ServerResponse).writeHead(200, manifestType).write(" "), "1", /the registry sent nothing for 0.3 seconds/],
+    ["a rate limit that lasts", (_q, r) => (r as ServerResponse).writeHead(429, { "retry-after": "3600" }).end(), "1", /^toomanyrequests: /],
+    ["a refusal without end", (_q, r) => endless((r as ServerResponse).writeHead(404), Buffer.alloc(65536, " ")), "1", /longer than 65536 bytes/],
+  ];
+  for (const [what, handler, version, text] of rows) {
+    test(what, async () => {
+      const { text: told } = await failure((await repository(handler)).manifest(version));
+      expect(told).toMatch(text);
+    });
+  }
+
+  test("a moment's failure is tried again", async () => {
+    let n = 0;
+    const remote = await repository((request, response) => {
+      n++;
+      if (n === 1) response.writeHead(503).end();
+      else if (n === 2) request.socket.destroy();
+      else response.writeHead(200, manifestType).end(manifest);
+    });
+    expect((await remote.manifest("1")).descriptor.digest).toBe(digestOf(manifest));
+    expect(n).toBe(3);
+  });
+
+  test("what isn't there isn't asked for twice", async () => {
+    const remote = await repository((_request, response) => response.writeHead(404).end(`{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}`));
+    expect(await failure(remote.manifest("1"))).toEqual({ kind: "notFound", text: "manifest unknown: manifest unknown" });
+    expect(requests).toHaveLength(1);
+  });
+
+  test("nobody listens", async () => {
+    const host = await serve(() => undefined);
+    servers.pop()!.close();
+    const { kind, text } = await failure(client.repository(parseReference(`${host}/x`)).manifest("1"));
+    expect(kind).toBe("unavailable");
+    expect(text).toBe(`Get "http://${host}/v2/": dial tcp ${host}: connect: connection refused`);
+  });
+});
+
+describe("blobs", () => {
+  const fetchBlob = async (remote: RemoteRepository, signal?: AbortSignal): Promise<Buffer> => {
+    const { sink, bytes } = memory();
+    await remote.blob(descriptor, sink, signal === undefined ? {} : { signal });
+    return bytes();
+  };
+
+  test("whole, and from where a redirect leads", async () => {
+    const store = await serve((_request, response) => response.end(blob));
+    const remote = await repository((_request, response) => response.writeHead(307, { location: `http://${store}/data` }).end());
+    expect(await fetchBlob(remote)).toEqual(blob);
+  });
+
+  test("a lost connection is taken up where it broke", async () => {
+    const remote = await repository((request, response) => {
+      const start = Number(/^bytes=(\d+)-$/.exec(request.headers.range ?? "")?.[1] ?? 0);
+      const part = blob.subarray(start, start + 400_000);
+      const end = start + part.length;
+      response.writeHead(start === 0 ? 200 : 206, { "content-length": blob.length - start, ...(start > 0 && { "content-range": `bytes ${start}-${blob.length - 1}/${blob.length}` }) });
+      if (end === blob.length) response.end(part);
+      else response.write(part, () => request.socket.destroy());
+    });
+    expect(await fetchBlob(remote)).toEqual(blob);
+    expect(requests.length).toBeGreaterThan(2);
+    expect(requests.slice(1).every((line) => /bytes=[1-9]\d*-$/.test(line))).toBe(true);
+  });
+
+  test("a registry that knows no ranges sends it again from the start", async () => {
+    let n = 0;
+    const remote = await repository((request, response) => {
+      response.writeHead(200, { "content-length": blob.length });
+      if (n++ > 0) response.end(blob);
+      else response.write(blob.subarray(0, 300_000), () => request.socket.destroy());
+    });
+    expect(await fetchBlob(remote)).toEqual(blob);
+  });
+
+  test("Content-Encoding is not believed: the digest covers the bytes as stored", async () => {
+    const remote = await repository((_request, response) => response.writeHead(200, { "content-encoding": "gzip" }).end(blob));
+    expect(await fetchBlob(remote)).toEqual(blob);
+  });
+
+  const rows: [what: string, handler: Handler, text: RegExp][] = [
+    ["more than announced", (_q, r) => endless(r, Buffer.alloc(65536)), /sends more than the 1048576 bytes/],
+    ["a length that isn't the manifest's", (_q, r) => r.writeHead(200, { "content-length": blob.length + 1 }).end(Buffer.alloc(blob.length + 1)), /sends 1048577 bytes/],
+    ["always too short", (_q, r) => (r.writeHead(200), r.end(blob.subarray(0, 10))), /unexpected EOF after 10 of 1048576 bytes|sends more/],
+    ["a range that wasn't asked for", (_q, r) => r.writeHead(206, { "content-range": "bytes 5-9/10" }).end("56789"), /answered a range/],
+    ["silence in the middle", (_q, r) => r.writeHead(200).write(blob.subarray(0, 10)), /the registry sent nothing for 0.3 seconds/],
+  ];
+  for (const [what, handler, text] of rows) {
+    test(what, async () => {
+      const { sink } = memory();
+      const { kind, text: told } = await failure((await repository(handler)).blob(descriptor, sink));
+      expect(told).toMatch(text);
+      expect(kind).toBe("unavailable");
+      expect(sink.written).toBeLessThanOrEqual(blob.length);
+    });
+  }
+
+  test("the sink's pace is the download's", async () => {
+    const size = 64 << 20;
+    let sent = 0;
+    const remote = await repository((_request, response) => {
+      const more = (): void => {
+        while (sent < size && !response.destroyed) {
+          sent += 65536;
+          if (!response.write(Buffer.alloc(65536))) return void response.once("drain", more);
+        }
+        response.end();
+      };
+      more();
+    });
+    const { promise: opened, resolve: open } = Promise.withResolvers<void>();
+    let written = 0;
+    const sink = {
+      get written() {
+        return written;
+      },
+      write: async (chunk: Uint8Array) => {
+        if (written === 0) await opened;
+        written += chunk.length;
+      },
+    };
+    const done = remote.blob({ ...descriptor, size }, sink);
+    let before = -1;
+    while (sent !== before) {
+      before = sent;
+      await Bun.sleep(100);
+    }
+    expect(sent).toBeLessThan(size / 2);
+    open();
+    await done;
+    expect(written).toBe(size);
+  });
+
+  test("stops at once when it is cancelled", async () => {
+    const controller = new AbortController();
+    const remote = await repository((_request, response) => {
+      response.writeHead(200).write(blob.subarray(0, 1000));
+      setImmediate(() => controller.abort());
+    });
+    expect((await failure(fetchBlob(remote, controller.signal))).kind).toBe("cancelled");
+    expect(requests).toHaveLength(1);
+  });
+});
+
+describe("credentials", () => {
+  const basic = `Basic ${Buffer.from("user:pass:word").toString("base64")}`;
+  const user: Credentials = { username: "user", password: "pass:word" };
+
+  test("Basic, in all the forms that clients send", async () => {
+    for (const credentials of [user, { auth: Buffer.from("user:pass:word").toString("base64") }]) {
+      const remote = await repository((request, response) => {
+        if (request.headers.authorization === basic) response.writeHead(200, manifestType).end(manifest);
+        else response.writeHead(401, { "www-authenticate": 'Basic realm="x"' }).end();
+      }, credentials);
+      await remote.manifest("1");
+      await remote.manifest("1");
+      expect(requests.splice(0)).toHaveLength(3);
+    }
+  });
+
+  test("wrong ones end in unauthorized after one more try", async () => {
+    const remote = await repository((_request, response) => response.writeHead(401, { "www-authenticate": 'Basic realm="x"' }).end(), user);
+    expect(await failure(remote.manifest("1"))).toEqual({ kind: "unauthorized", text: "unauthorized: authentication required" });
+    expect(requests).toHaveLength(2);
+  });
+
+  test("token flow: scope, service and account; one token for many requests", async () => {
+    const asked: URL[] = [];
+    const tokens = await serve((request, response) => {
+      asked.push(new URL(request.url!, "http://x"));
+      expect(request.headers.authorization).toBe(basic);
+      response.end(JSON.stringify({ token: "good", expires_in: 60 }));
+    });
+    const remote = await repository((request, response) => {
+      if (request.headers.authorization === "Bearer good") response.writeHead(200, manifestType).end(manifest);
+      else response.writeHead(401, { "www-authenticate": `Bearer realm="http://${tokens}/token",service="reg",scope="ignored"` }).end();
+    }, user);
+    await Promise.all([remote.manifest("1"), remote.manifest("2"), remote.manifest("3")]);
+    expect(asked).toHaveLength(1);
+    expect(Object.fromEntries(asked[0]!.searchParams)).toEqual({ service: "reg", scope: "repository:x:pull", account: "user" });
+  });
+
+  test("an identity token is exchanged by POST; a registry token is used as it is", async () => {
+    let form = "";
+    const tokens = await serve((request, response) => {
+      expect(request.method).toBe("POST");
+      request.on("data", (chunk: Buffer) => (form += chunk.toString()));
+      request.on("end", () => response.end(JSON.stringify({ access_token: "good" })));
+    });
+    const handler: Handler = (request, response) => {
+      if (request.headers.authorization === "Bearer good") response.writeHead(200, manifestType).end(manifest);
+      else response.writeHead(401, { "www-authenticate": `Bearer realm="http://${tokens}/token",service="reg"` }).end();
+    };
+    await (await repository(handler, { identitytoken: "refresh" })).manifest("1");
+    expect(Object.fromEntries(new URLSearchParams(form))).toEqual({ service: "reg", grant_type: "refresh_token", refresh_token: "refresh", client_id: "docker", scope: "repository:x:pull" });
+    await (await repository(handler, { registrytoken: "good" })).manifest("1");
+  });
+
+  test("an expired token is renewed once", async () => {
+    let issued = 0;
+    const tokens = await serve((_request, response) => response.end(JSON.stringify({ token: `t${++issued}` })));
+    const remote = await repository((request, response) => {
+      if (request.headers.authorization === "Bearer t2" || (request.headers.authorization === "Bearer t1" && requests.length < 4)) response.writeHead(200, manifestType).end(manifest);
+      else response.writeHead(401, { "www-authenticate": `Bearer realm="http://${tokens}/",service="reg",error="invalid_token"` }).end();
+    });
+    await remote.manifest("1");
+    await remote.manifest("1");
+    await remote.manifest("1");
+    expect(issued).toBe(2);
+  });
+
+  test("they don't follow a redirect to another host", async () => {
+    const seen: (string | undefined)[] = [];
+    const elsewhere = await serve((request, response) => {
+      seen.push(request.headers.authorization);
+      response.end(blob);
+    });
+    const remote = await repository((request, response) => {
+      if (request.headers.authorization === basic) response.writeHead(302, { location: `http://${elsewhere}/data` }).end();
+      else response.writeHead(401, { "www-authenticate": "Basic" }).end();
+    }, user);
+    const { sink } = memory();
+    await remote.blob(descriptor, sink);
+    expect(seen).toEqual([undefined]);
+  });
+
+  const badTokens: [what: string, answer: (response: ServerResponse) => unknown, text: RegExp][] = [
+    ["no JSON", (response) => response.end("<html>"), /answered no JSON/],
+    ["no token", (response) => response.end("{}"), /did not include a token/],
+    ["a token with a line break", (response) => response.end(JSON.stringify({ token: "a\r\nX-Evil: 1" })), /did not include a token/],
+    ["no end", (response) => endless(response, Buffer.alloc(65536, " ")), /longer than 262144 bytes/],
+    ["a refusal", (response) => response.writeHead(401).end(JSON.stringify({ details: "incorrect username or password" })), /^Get "http:\/\/[^"]+\/token": unauthorized: incorrect username or password$/],
+  ];
+  for (const [what, answer, text] of badTokens) {
+    test(`a token server that answers ${what}`, async () => {
+      const tokens = await serve((_request, response) => answer(response));
+      const remote = await repository((_request, response) => response.writeHead(401, { "www-authenticate": `Bearer realm="http://${tokens}/token"` }).end(), user);
+      expect((await failure(remote.manifest("1"))).text).toMatch(text);
+    });
+  }
+
+  test("a token server that is no address", async () => {
+    const remote = await repository((_request, response) => response.writeHead(401, { "www-authenticate": 'Bearer realm="file:///etc/passwd"' }).end(), user);
+    expect((await failure(remote.manifest("1"))).text).toMatch(/token server that isn't reached over https/);
+  });
+
+  test("login", async () => {
+    const server = createServer((request, response) => {
+      if (request.headers.authorization === basic) response.end("{}");
+      else response.writeHead(401, { "www-authenticate": "Basic" }).end();
+    }).listen(0, "127.0.0.1");
+    await once(server, "listening");
+    servers.push(server);
+    const address = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
+    expect(await client.login(address, user)).toEqual({});
+    expect((await failure(client.login(address, { username: "user", password: "no" }))).kind).toBe("unauthorized");
+    expect((await failure(client.login("not a host", user))).kind).toBe("invalidArgument");
+  });
+});
+
+describe("tags", () => {
+  test("through all pages; one that pages for ever ends", async () => {
+    const paged = await repository((request, response) => {
+      const first = !request.url!.includes("last=");
+      response.writeHead(200, first ? { link: '</v2/x/tags/list?last=b&n=2>; rel="next"' } : {}).end(JSON.stringify({ name: "x", tags: first ? ["a", "b"] : ["c", 5, "../x"] }));
+    });
+    expect(await paged.tags()).toEqual(["a", "b", "c"]);
+    requests = [];
+    const looping = await repository((request, response) => response.writeHead(200, { link: `<${request.url}>; rel="next"` }).end(`{"tags":["a"]}`));
+    expect(await looping.tags()).toEqual(["a"]);
+    expect(requests).toHaveLength(2);
+  });
+});
+
+describe("uploads", () => {
+  const source = { digest: descriptor.digest, size: blob.length, open: () => new Blob([blob]).stream() };
+  const read = async (request: IncomingMessage): Promise<number> => {
+    let bytes = 0;
+    for await (const chunk of request) bytes += (chunk as Uint8Array).length;
+    return bytes;
+  };
+
+  test("sent again as a whole after a failure, with a length", async () => {
+    let n = 0;
+    const lengths: (string | undefined)[] = [];
+    const remote = await repository(async (request, response) => {
+      if (request.method === "POST") return response.writeHead(202, { location: `${request.url}id-${++n}?state=a%20b` }).end();
+      if (request.method === "PATCH") {
+        lengths.push(request.headers["content-length"]);
+        if (n === 1) return response.writeHead(500).end();
+        expect(await read(request)).toBe(blob.length);
+        return response.writeHead(202, { location: request.url!.replace("state=a%20b", "state=c") }).end();
+      }
+      expect(request.url).toBe(`/v2/x/blobs/uploads/id-2?state=c&digest=${encodeURIComponent(descriptor.digest)}`);
+      return response.writeHead(201).end();
+    });
+    const seen: number[] = [];
+    await remote.upload(source, { onProgress: (bytes) => void seen.push(bytes) });
+    expect(lengths).toEqual([String(blob.length), String(blob.length)]);
+    expect(seen.at(-1)).toBe(blob.length);
+  });
+
+  const rows: [what: string, handler: Handler, text: RegExp][] = [
+    ["no location", (_q, r) => r.writeHead(202).end(), /answer has no Location/],
+    ["a location that is a file", (_q, r) => r.writeHead(202, { location: "file:///etc/x" }).end(), /refused an upload to file:/],
+    ["a refusal", (_q, r) => r.writeHead(403).end(), /^denied: requested access to the resource is denied$/],
+  ];
+  for (const [what, handler, text] of rows) test(what, async () => expect((await failure((await repository(handler)).upload(source))).text).toMatch(text));
+
+  test("a mount that isn't taken is not an error, and its upload is cancelled", async () => {
+    const remote = await repository((request, response) => {
+      if (request.method === "POST") response.writeHead(202, { location: "/v2/x/blobs/uploads/id" }).end();
+      else response.writeHead(204).end();
+    });
+    expect(await remote.mount(descriptor.digest, "other")).toBe(false);
+    expect(requests).toEqual([`POST /v2/x/blobs/uploads/?mount=${encodeURIComponent(descriptor.digest)}&from=other`, "DELETE /v2/x/blobs/uploads/id"]);
+  });
+});
