@@ -143,7 +143,8 @@ export function silenceBridgePort(index: number): NetlinkMessage {
 }
 
 export function setLinkUp(link: { index: number } | { name: string }): NetlinkMessage {
-  const [header, name] = "index" in link ? [linkHeader({ index: link.index, flags: IFF_UP }), []] : [linkHeader({ flags: IFF_UP }), [text(IFLA_IFNAME, link.name)]];
+  const [header, name] =
+    "index" in link ? [linkHeader({ index: link.index, flags: IFF_UP }), []] : [linkHeader({ flags: IFF_UP }), [text(IFLA_IFNAME, link.name)]];
   return message(`set link ${"index" in link ? link.index : link.name} up`, RTM_SETLINK, NLM_F_ACK, header, ...name);
 }
 
@@ -209,7 +210,11 @@ function parseLink(payload: Buffer): Link {
     name: string(attributes.get(IFLA_IFNAME)),
     master: attributes.get(IFLA_MASTER)?.readUInt32LE(0) ?? 0,
     mtu: attributes.get(IFLA_MTU)?.readUInt32LE(0) ?? 0,
-    mac: attributes.get(IFLA_ADDRESS)?.toString("hex").replace(/(..)(?!$)/g, "$1:") ?? "",
+    mac:
+      attributes
+        .get(IFLA_ADDRESS)
+        ?.toString("hex")
+        .replace(/(..)(?!$)/g, "$1:") ?? "",
     kind: info === undefined ? "" : string(parseAttributes(info).get(IFLA_INFO_KIND)),
   };
 }

@@ -85,7 +85,7 @@ export function message(label: string, type: number, flags: number, ...parts: Ui
 /** Attributes by type; of several with one type the last. Nested ones are parsed by calling this on their data. */
 export function parseAttributes(data: Buffer, from = 0): Map<number, Buffer> {
   const result = new Map<number, Buffer>();
-  for (let at = from; at + 4 <= data.length; ) {
+  for (let at = from; at + 4 <= data.length;) {
     const length = data.readUInt16LE(at);
     if (length < 4 || at + length > data.length) break;
     result.set(data.readUInt16LE(at + 2) & NLA_TYPE_MASK, data.subarray(at + 4, at + length));
@@ -102,7 +102,7 @@ interface Reply {
 }
 
 function* replies(data: Buffer): Generator<Reply> {
-  for (let at = 0; at + headerSize <= data.length; ) {
+  for (let at = 0; at + headerSize <= data.length;) {
     const length = data.readUInt32LE(at);
     if (length < headerSize || at + length > data.length) return;
     yield {

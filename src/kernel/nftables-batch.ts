@@ -87,8 +87,7 @@ const compare = (value: Uint8Array): Buffer => expression("cmp", u32be(1, NFT_RE
 const payload = (base: number, offset: number, length: number): Buffer =>
   expression("payload", u32be(1, NFT_REG_1), u32be(2, base), u32be(3, offset), u32be(4, length));
 
-const immediate = (register: number, value: Uint8Array): Buffer =>
-  expression("immediate", u32be(1, register), nested(2, attribute(NFTA_DATA_VALUE, value)));
+const immediate = (register: number, value: Uint8Array): Buffer => expression("immediate", u32be(1, register), nested(2, attribute(NFTA_DATA_VALUE, value)));
 
 const port = (value: number): Buffer => Buffer.of(value >> 8, value & 0xff);
 

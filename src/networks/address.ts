@@ -104,5 +104,7 @@ export function parseMac(text: string): Uint8Array | undefined {
 }
 
 export function formatMac(bytes: Uint8Array): string {
-  return Buffer.from(bytes).toString("hex").replace(/(..)(?!$)/g, "$1:");
+  return Buffer.from(bytes)
+    .toString("hex")
+    .replace(/(..)(?!$)/g, "$1:");
 }

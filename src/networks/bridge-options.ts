@@ -45,7 +45,8 @@ export function isLinkName(name: string): boolean {
 export function parseBridgeOptions(network: NetworkRecord): BridgeOptions {
   const { options } = network;
   const name = options[bridgeOption.name] ?? `br-${network.id.slice(0, 12)}`;
-  if (!isLinkName(name)) throw invalidArgument(`${bridgeOption.name}: ${JSON.stringify(name)} is not an interface name (at most 15 letters, digits, "_", "." and "-")`);
+  if (!isLinkName(name))
+    throw invalidArgument(`${bridgeOption.name}: ${JSON.stringify(name)} is not an interface name (at most 15 letters, digits, "_", "." and "-")`);
   const result: BridgeOptions = {
     name,
     icc: flag(options, bridgeOption.icc, true),
@@ -53,7 +54,8 @@ export function parseBridgeOptions(network: NetworkRecord): BridgeOptions {
     interfacePrefix: options[bridgeOption.interfacePrefix] ?? "eth",
   };
   if (flag(options, bridgeOption.inhibitIpv4, false)) throw invalidArgument(`${bridgeOption.inhibitIpv4} is not supported`);
-  if (!isLinkName(`${result.interfacePrefix}99`)) throw invalidArgument(`${bridgeOption.interfacePrefix}: ${JSON.stringify(result.interfacePrefix)} is not an interface name`);
+  if (!isLinkName(`${result.interfacePrefix}99`))
+    throw invalidArgument(`${bridgeOption.interfacePrefix}: ${JSON.stringify(result.interfacePrefix)} is not an interface name`);
   for (const key of [bridgeOption.gatewayMode4, bridgeOption.gatewayMode6]) {
     if (options[key] !== undefined && options[key] !== "nat") throw invalidArgument(`${key}: ${JSON.stringify(options[key])} is not supported, only "nat"`);
   }

@@ -80,8 +80,7 @@ export function createBridgeDriver(options: BridgeDriverOptions): NetworkDriver 
       bridge: bridge.name,
       internal: network.internal,
       icc: bridge.icc,
-      masquerade:
-        network.internal || !bridge.masquerade ? [] : network.ipam.config.flatMap((config) => parsePrefix(config.subnet)?.subnet ?? []),
+      masquerade: network.internal || !bridge.masquerade ? [] : network.ipam.config.flatMap((config) => parsePrefix(config.subnet)?.subnet ?? []),
     });
     return index;
   };

@@ -59,7 +59,12 @@ export function driverOf(ctx: NetworkContext, name: string): NetworkDriver {
 }
 
 /** Docker's network events: the attributes are name and type, and the container for connect and disconnect. */
-export function emitNetworkEvent(ctx: NetworkContext, action: "create" | "connect" | "disconnect" | "destroy", network: StoredNetwork, containerId?: string): void {
+export function emitNetworkEvent(
+  ctx: NetworkContext,
+  action: "create" | "connect" | "disconnect" | "destroy",
+  network: StoredNetwork,
+  containerId?: string,
+): void {
   const attributes: Record<string, string> = { name: network.name, type: network.driver };
   if (containerId !== undefined) attributes["container"] = containerId;
   ctx.events.emit("network", action, network.id, attributes);

@@ -92,7 +92,12 @@ export function ruleset(table: string, networks: Iterable<BridgeRules>, ports: I
   return `add table inet ${table}
 delete table inet ${table}
 table inet ${table} {
-${filled("set", "br", "ifname", all.map((n) => quoted(n.bridge)))}${filled(
+${filled(
+  "set",
+  "br",
+  "ifname",
+  all.map((n) => quoted(n.bridge)),
+)}${filled(
     "set",
     "brint",
     "ifname",

@@ -25,7 +25,7 @@ export function chooseSubnet(pools: readonly PoolOption[], family: 4 | 6, taken:
     const base = parsePrefix(pool.base)?.subnet;
     if (base === undefined || base.family !== family || pool.size < base.prefixLength) continue;
     const end = base.base + sizeOf(base);
-    for (let candidate: Subnet = { family, base: base.base, prefixLength: pool.size }; candidate.base < end; ) {
+    for (let candidate: Subnet = { family, base: base.base, prefixLength: pool.size }; candidate.base < end;) {
       const obstacle = taken.find((other) => overlaps(other, candidate));
       if (obstacle === undefined) return candidate;
       // jump past the obstacle: a pool may be 2^64 subnets of IPv6

@@ -12,9 +12,9 @@ export interface LinkRemoved {
   error?: string;
 }
 
-declare const self: { onmessage: ((event: { data: LinkRemoval }) => void) | null; postMessage(message: LinkRemoved): void };
+declare const self: { addEventListener(type: "message", listener: (event: { data: LinkRemoval }) => void): void; postMessage(message: LinkRemoved): void };
 
-self.onmessage = ({ data }) => {
+self.addEventListener("message", ({ data }) => {
   try {
     using socket = openRouteSocket();
     socket.request(deleteLink(data.name));
@@ -23,4 +23,4 @@ self.onmessage = ({ data }) => {
     const gone = (error as { code?: string }).code === "ENODEV";
     self.postMessage(gone ? { id: data.id } : { id: data.id, error: messageOf(error) });
   }
-};
+});

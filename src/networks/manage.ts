@@ -82,8 +82,11 @@ function draft(options: Partial<NetworkRecord> & { name: string }): StoredNetwor
 /** One network a bridge; notes whether somebody else made it. */
 function claimBridge(ctx: NetworkContext, network: StoredNetwork): void {
   const { name } = parseBridgeOptions(network);
-  const other = ctx.records.list().find((candidate) => candidate.driver === "bridge" && candidate.id !== network.id && parseBridgeOptions(candidate).name === name);
-  if (other !== undefined) throw conflict(`cannot create network ${network.id} (${name}): conflicts with network ${other.id} (${name}): networks have same bridge name`);
+  const other = ctx.records
+    .list()
+    .find((candidate) => candidate.driver === "bridge" && candidate.id !== network.id && parseBridgeOptions(candidate).name === name);
+  if (other !== undefined)
+    throw conflict(`cannot create network ${network.id} (${name}): conflicts with network ${other.id} (${name}): networks have same bridge name`);
   if (findLink(ctx.host, name) !== undefined) network.foreign = true;
 }
 
@@ -107,7 +110,10 @@ export async function removeNetwork(ctx: NetworkContext, reference: string): Pro
 
 /** Makes sure that `bridge`, `host` and `none` are recorded, and that the default bridge's subnet suits the host of today. */
 export function ensurePredefined(ctx: NetworkContext): void {
-  for (const [name, driver] of [["host", "host"], ["none", "null"]] as const) {
+  for (const [name, driver] of [
+    ["host", "host"],
+    ["none", "null"],
+  ] as const) {
     if (ctx.records.byName(name) === undefined) ctx.store.tx(() => ctx.records.saveNetwork({ ...draft({ name, driver }), enableIPv4: true }));
   }
   const present = ctx.records.byName("bridge");
@@ -143,7 +149,10 @@ function defaultBridge(ctx: NetworkContext, present: StoredNetwork | undefined):
 }
 
 function defaultSubnet(ctx: NetworkContext, network: StoredNetwork, link: number | undefined): NetworkRecord["ipam"]["config"][number] {
-  const asConfig = (address: Address, subnet: Subnet): { subnet: string; gateway: string } => ({ subnet: formatSubnet(subnet), gateway: formatAddress(address) });
+  const asConfig = (address: Address, subnet: Subnet): { subnet: string; gateway: string } => ({
+    subnet: formatSubnet(subnet),
+    gateway: formatAddress(address),
+  });
   if (ctx.options.bip !== "") {
     const bip = parseBip(ctx.options.bip);
     return asConfig(bip.address, bip.subnet);

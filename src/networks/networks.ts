@@ -56,7 +56,7 @@ export function createNetworks({ store, events, log, paths, options }: NetworksD
     attach: async (endpoint, namespacePath) => attach(ctx, endpoint, namespacePath),
     release(containerId) {
       namespaces.forget(containerId);
-      for (const endpoint of records.endpointsOfContainer(containerId).reverse()) {
+      for (const endpoint of records.endpointsOfContainer(containerId).toReversed()) {
         releaseEndpoint(ctx, endpoint);
         if (endpoint.hostInterface !== "") watchForStraggler(ctx, endpoint.hostInterface);
       }

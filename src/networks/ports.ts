@@ -45,7 +45,11 @@ export function parseBindings(portBindings: Record<string, readonly PortBinding[
     const containerPort = Number(match?.[1]);
     if (match === null || containerPort < 1 || containerPort > 65535) throw invalidArgument(`invalid port specification: ${JSON.stringify(key)}`);
     for (const binding of bindings ?? []) {
-      const request: PortRequest = { proto: (match[2] ?? "tcp") as PortRequest["proto"], containerPort, hosts: hostsOf(binding.HostIp ?? "", defaultHost, ipv6) };
+      const request: PortRequest = {
+        proto: (match[2] ?? "tcp") as PortRequest["proto"],
+        containerPort,
+        hosts: hostsOf(binding.HostIp ?? "", defaultHost, ipv6),
+      };
       const range = parseHostPort(binding.HostPort ?? "");
       requests.push(range === undefined ? request : { ...request, range });
     }
@@ -127,7 +131,11 @@ export class HostPorts {
       try {
         this.#take(containerId, port.proto, [host], port.hostPort, port.containerPort, target);
       } catch (error) {
-        this.#log.warn("a published port could not be held again", { container: containerId, port: `${port.hostIp}:${port.hostPort}`, error: messageOf(error) });
+        this.#log.warn("a published port could not be held again", {
+          container: containerId,
+          port: `${port.hostIp}:${port.hostPort}`,
+          error: messageOf(error),
+        });
         this.#keep({ containerId, port, host, target, fd: undefined, proxy: undefined });
       }
     }
@@ -160,11 +168,11 @@ export class HostPorts {
   }
 
   release(containerId: string): void {
-    for (const held of [...(this.#byContainer.get(containerId) ?? [])]) this.#drop(held);
+    for (const held of this.#byContainer.get(containerId) ?? []) this.#drop(held);
   }
 
   close(): void {
-    for (const id of [...this.#byContainer.keys()]) this.release(id);
+    for (const id of this.#byContainer.keys()) this.release(id);
   }
 
   /** DNAT serves same-family traffic except ::1, which the kernel won't route off the host. */
@@ -188,7 +196,9 @@ export class HostPorts {
         if (!(error instanceof EngineError) || error.kind !== "conflict") throw error;
       }
     }
-    throw conflict(range === undefined ? "all ports are allocated" : `Bind for ${hosts.map(formatAddress).join(", ")}:${first}-${last} failed: all ports are allocated`);
+    throw conflict(
+      range === undefined ? "all ports are allocated" : `Bind for ${hosts.map(formatAddress).join(", ")}:${first}-${last} failed: all ports are allocated`,
+    );
   }
 
   #take(containerId: string, proto: PortRequest["proto"], hosts: readonly Address[], hostPort: number, containerPort: number, target: PortTarget): Held[] {

@@ -60,7 +60,9 @@ export class NetworkRecords {
 
   saveNetwork(network: StoredNetwork): void {
     this.#store.db
-      .query("INSERT INTO networks (id, name, driver, record) VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET name = excluded.name, driver = excluded.driver, record = excluded.record")
+      .query(
+        "INSERT INTO networks (id, name, driver, record) VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET name = excluded.name, driver = excluded.driver, record = excluded.record",
+      )
       .run(network.id, network.name, network.driver, JSON.stringify(network));
     this.#store.afterCommit(() => this.#networks.set(network.id, network));
   }
@@ -97,7 +99,9 @@ export class NetworkRecords {
     this.#store.db
       .query("INSERT INTO endpoints (id, network, container, ipv4, ipv6, record) VALUES (?, ?, ?, ?, ?, ?)")
       .run(endpoint.id, endpoint.networkId, endpoint.containerId, endpoint.ipv4 ?? null, endpoint.ipv6 ?? null, JSON.stringify(endpoint));
-    const port = this.#store.db.query("INSERT INTO published_ports (proto, host_ip, host_port, container, container_ip, container_port) VALUES (?, ?, ?, ?, ?, ?)");
+    const port = this.#store.db.query(
+      "INSERT INTO published_ports (proto, host_ip, host_port, container, container_ip, container_port) VALUES (?, ?, ?, ?, ?, ?)",
+    );
     for (const p of endpoint.ports) port.run(p.proto, p.hostIp, p.hostPort, endpoint.containerId, endpoint.ipv4 ?? endpoint.ipv6 ?? "", p.containerPort);
     this.#store.afterCommit(() => this.#index(endpoint));
   }

@@ -20,7 +20,10 @@ const systemdFile = "/run/systemd/resolve/resolv.conf";
 export function parseResolvConf(text: string): ResolvConf {
   const result: ResolvConf = { nameservers: [], search: [], options: [] };
   for (const line of text.split("\n")) {
-    const [key, ...values] = line.replace(/[#;].*$/, "").trim().split(/\s+/);
+    const [key, ...values] = line
+      .replace(/[#;].*$/, "")
+      .trim()
+      .split(/\s+/);
     if (key === "nameserver" && values[0] !== undefined && parseAddress(values[0].split("%")[0]!) !== undefined) result.nameservers.push(values[0]);
     else if (key === "search" || key === "domain") result.search = values;
     else if (key === "options") result.options.push(...values);

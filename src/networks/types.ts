@@ -11,7 +11,11 @@ export interface NetworkRecord {
   attachable: boolean;
   enableIPv4: boolean;
   enableIPv6: boolean;
-  ipam: { driver: string; options: Record<string, string>; config: { subnet: string; ipRange?: string; gateway?: string; auxAddresses?: Record<string, string> }[] };
+  ipam: {
+    driver: string;
+    options: Record<string, string>;
+    config: { subnet: string; ipRange?: string; gateway?: string; auxAddresses?: Record<string, string> }[];
+  };
   options: Record<string, string>;
   labels: Record<string, string>;
 }

@@ -30,6 +30,7 @@ export interface UdpFlow {
 /** @throws where the peer's address can't be reached at all */
 export async function connectUdp(host: string, port: number, receive: (data: Uint8Array) => void, onError: () => void): Promise<UdpFlow> {
   const socket = await Bun.udpSocket({
+    hostname: host.includes(":") ? "::" : "0.0.0.0", // Bun's default is IPv4's, and then IPv6 peers are EAFNOSUPPORT
     connect: { hostname: host, port },
     socket: { data: (_socket, data) => receive(data as Uint8Array), error: onError },
   });

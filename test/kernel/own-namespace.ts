@@ -3,8 +3,8 @@ import { describe, expect, test } from "bun:test";
 const MARK = "BERTH_TEST_NAMESPACE";
 
 /**
- * Runs the tests of `body` in a process of their own inside new network and mount namespaces, so that the host's links, rules, routes and sysctls
- * are never touched and vanish with it, also when a test fails. The outer run shows the inner one's output and fails with it.
+ * Runs the tests of `body` in a process of their own inside new network, mount and pid namespaces, so that the host's links, rules, routes and sysctls
+ * are never touched, and all of the test's own (its processes too) vanish with it, also when a test fails. The outer run shows the inner one's output and fails with it.
  */
 export function inOwnNamespace(file: string, name: string, body: () => void): void {
   if (process.env[MARK] === "1") {
@@ -12,7 +12,7 @@ export function inOwnNamespace(file: string, name: string, body: () => void): vo
     return;
   }
   test(`${name}, in a namespace of its own`, async () => {
-    const child = Bun.spawn(["unshare", "--net", "--mount", process.execPath, "test", "--timeout", "60000", file], {
+    const child = Bun.spawn(["unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", process.execPath, "test", "--timeout", "60000", file], {
       env: { ...process.env, [MARK]: "1" },
       stdout: "pipe",
       stderr: "pipe",

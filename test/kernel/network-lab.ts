@@ -1,0 +1,155 @@
+import { mkdtempSync, readdirSync, readlinkSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createEvents } from "../../src/events/events.ts";
+import type { EngineEvent } from "../../src/events/types.ts";
+import { silent } from "../../src/lib/log.ts";
+import type { NetworkOptions } from "../../src/networks/context.ts";
+import { createNetworks } from "../../src/networks/networks.ts";
+import type { ConnectOptions, Endpoint, Networks } from "../../src/networks/types.ts";
+import { migrations } from "../../src/store/schema.ts";
+import { openStore } from "../../src/store/store.ts";
+
+const peer = new URL("./net-peer.ts", import.meta.url).pathname;
+
+/** Runs a command to its end and gives what it printed. */
+export async function run(...command: string[]): Promise<string> {
+  const child = Bun.spawn(command, { stdout: "pipe", stderr: "pipe", env: { ...process.env, BERTH_TEST_NAMESPACE: undefined } });
+  const [out, err, code] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text(), child.exited]);
+  if (code !== 0) throw new Error(`${command.join(" ")}: ${code} ${err}`);
+  return out.trim();
+}
+
+/** A namespace with a shell's tools in it, at `path` or the test's own. */
+const enter = (path: string | undefined): string[] => (path === undefined ? [] : ["nsenter", `--net=${path}`]);
+
+export const ask = (path: string | undefined, protocol: "tcp" | "udp", host: string, port: number, ownPort = 0): Promise<string> =>
+  run(...enter(path), process.execPath, peer, protocol, host, String(port), String(ownPort));
+
+/** Starts a server that says its name and who asked. */
+export async function serve(path: string | undefined, name: string, tcpPort: number, udpPort: number, address?: string): Promise<Disposable> {
+  const child = Bun.spawn(
+    [...enter(path), process.execPath, peer, "serve", name, String(tcpPort), String(udpPort), ...(address === undefined ? [] : [address])],
+    {
+      stdout: "pipe",
+      stderr: "inherit",
+    },
+  );
+  const { value } = await child.stdout.getReader().read();
+  if (
+    !Buffer.from(value ?? [])
+      .toString()
+      .startsWith("ready")
+  )
+    throw new Error(`server ${name} did not start`);
+  return { [Symbol.dispose]: () => child.kill(9) };
+}
+
+export interface Container {
+  id: string;
+  path: string;
+  endpoint: Endpoint;
+}
+
+/** An engine's networks on a root of their own, with a second namespace that plays the outside world at 192.0.2.9 (the host is 192.0.2.1). */
+export class Lab implements AsyncDisposable {
+  readonly root = mkdtempSync(join(tmpdir(), "berth-network-"));
+  readonly events: EngineEvent[] = [];
+  readonly outside: string;
+  readonly #store = openStore(join(this.root, "engine.db"), migrations);
+  readonly #bus = createEvents({ store: this.#store, log: silent });
+  readonly #world: { pid: number; kill(signal: number): void };
+  readonly #options: Partial<NetworkOptions>;
+  networks: Networks;
+  #count = 0;
+
+  private constructor(world: { pid: number; kill(signal: number): void }, options: Partial<NetworkOptions>) {
+    this.#world = world;
+    this.outside = `/proc/${world.pid}/ns/net`;
+    this.#options = options;
+    this.#bus.subscribe((event) => this.events.push(event));
+    this.networks = this.start();
+  }
+
+  static async open(options: Partial<NetworkOptions> = {}): Promise<Lab> {
+    const world = Bun.spawn(["unshare", "--net", "sh", "-c", "echo ready; exec sleep 600"], { stdout: "pipe" });
+    await world.stdout.getReader().read();
+    await run(
+      "sh",
+      "-c",
+      `ip link set lo up; ip link add world type veth peer name eth0 netns ${world.pid}; ip addr add 192.0.2.1/24 dev world; ip link set world up`,
+    );
+    await run("nsenter", `--net=/proc/${world.pid}/ns/net`, "sh", "-c", "ip addr add 192.0.2.9/24 dev eth0; ip link set eth0 up; ip link set lo up");
+    const lab = new Lab(world, options);
+    await lab.networks.restore(new Set());
+    return lab;
+  }
+
+  /** A new service on the same records, as after a restart of the engine. */
+  start(): Networks {
+    const options = { bridge: "", bip: "", ip: "0.0.0.0", iptables: true, dns: [], dnsSearch: [], dnsOpts: [], defaultAddressPools: [], engineKey: "abc123" };
+    return createNetworks({
+      store: this.#store,
+      events: this.#bus,
+      log: silent,
+      paths: { dataRoot: this.root, namespaces: join(this.root, "netns") },
+      options: { ...options, ...this.#options },
+    });
+  }
+
+  /** An id of 64 digits, new each time. */
+  newId(): string {
+    return (++this.#count).toString(16).padStart(64, "c");
+  }
+
+  async container(options: Partial<ConnectOptions> = {}): Promise<Container> {
+    const id = options.containerId ?? this.newId();
+    const path = this.networks.createNamespace(id);
+    const endpoint = this.networks.allocate({
+      containerId: id,
+      containerName: `name-${this.#count}`,
+      hostname: id.slice(0, 12),
+      network: "bridge",
+      settings: {},
+      portBindings: {},
+      ...options,
+    });
+    await this.networks.attach(endpoint, path);
+    return { id, path, endpoint };
+  }
+
+  remove(...ids: string[]): void {
+    for (const id of ids) {
+      this.networks.release(id);
+      this.networks.removeNamespace(id);
+    }
+  }
+
+  /** All containers, so that a failed test doesn't spoil the next. */
+  removeAll(): void {
+    for (const network of this.networks.list()) this.remove(...this.networks.endpointsOf(network.id).map((endpoint) => endpoint.containerId));
+  }
+
+  /** Threads of this process that live in another namespace than its main one: none may, or the engine's own traffic would leave from there. */
+  strayThreads(): string[] {
+    const home = readlinkSync("/proc/self/ns/net");
+    return readdirSync("/proc/self/task").filter((id) => readlinkSync(`/proc/self/task/${id}/ns/net`) !== home);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.networks.close({ containersLive: false });
+    await run("ip", "link", "delete", "world");
+    this.#world.kill(9);
+    this.#store[Symbol.dispose]();
+    rmSync(this.root, { recursive: true, force: true });
+  }
+}
+
+/** Polls until `ready` says so; the kernel takes namespaces down in the background. */
+export async function eventually(ready: () => boolean | Promise<boolean>, what: string): Promise<void> {
+  for (let i = 0; i < 200; i++) {
+    if (await ready()) return;
+    await Bun.sleep(25);
+  }
+  throw new Error(`not after 5 s: ${what}`);
+}

@@ -1,0 +1,266 @@
+import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
+import { existsSync, readdirSync } from "node:fs";
+import { skips } from "../skips.ts";
+import { ask, eventually, Lab, run, serve } from "./network-lab.ts";
+import { inOwnNamespace } from "./own-namespace.ts";
+
+if (!skips.root.missing()) {
+  inOwnNamespace(import.meta.path, "networks in the kernel", () => {
+    let lab: Lab;
+    let rulesBefore = "";
+
+    beforeAll(async () => {
+      rulesBefore = await run("nft", "list", "ruleset");
+      lab = await Lab.open();
+    });
+    afterEach(() => lab.removeAll());
+    afterAll(() => lab[Symbol.asyncDispose]());
+
+    const links = async (): Promise<string[]> => (await run("ip", "-br", "link")).split("\n").map((line) => line.split(/[@ ]/)[0]!);
+
+    test("containers on the default bridge reach each other", async () => {
+      const [a, b] = [await lab.container(), await lab.container()];
+      using _server = await serve(b.path, "b", 80, 80);
+      expect(await ask(a.path, "tcp", b.endpoint.ipv4!, 80)).toBe(`b ${a.endpoint.ipv4}`);
+      expect(await ask(a.path, "udp", b.endpoint.ipv4!, 80)).toBe(`b ${a.endpoint.ipv4}`);
+      expect(await run("nsenter", `--net=${a.path}`, "busybox", "ping", "-c1", "-W2", b.endpoint.ipv4!)).toContain("1 packets received");
+      expect(a.endpoint).toMatchObject({
+        ipv4: "172.17.0.2",
+        ipv4PrefixLength: 16,
+        gateway: "172.17.0.1",
+        macAddress: "02:42:ac:11:00:02",
+        containerInterface: "eth0",
+      });
+      lab.remove(a.id, b.id);
+    });
+
+    test("what containers send out bears the host's address, and nobody outside reaches a container's own address", async () => {
+      const a = await lab.container();
+      using _world = await serve(lab.outside, "world", 7, 7);
+      expect(await ask(a.path, "tcp", "192.0.2.9", 7)).toBe("world 192.0.2.1");
+      expect(await ask(a.path, "udp", "192.0.2.9", 7)).toBe("world 192.0.2.1");
+      using _server = await serve(a.path, "a", 80, 80);
+      await run("nsenter", `--net=${lab.outside}`, "ip", "route", "add", "172.17.0.0/16", "via", "192.0.2.1");
+      expect(await ask(lab.outside, "tcp", a.endpoint.ipv4!, 80)).toBe("error timeout");
+      lab.remove(a.id);
+    });
+
+    test("a published port answers outside, on the host by 127.0.0.1, its own address and ::1, and inside by the gateway", async () => {
+      const a = await lab.container({ portBindings: { "80/tcp": [{ HostPort: "8080" }], "81/udp": [{ HostPort: "8081" }] } });
+      const b = await lab.container();
+      using _server = await serve(a.path, "a", 80, 81);
+      expect(a.endpoint.ports).toEqual([
+        { proto: "tcp", containerPort: 80, hostIp: "0.0.0.0", hostPort: 8080 },
+        { proto: "tcp", containerPort: 80, hostIp: "::", hostPort: 8080 },
+        { proto: "udp", containerPort: 81, hostIp: "0.0.0.0", hostPort: 8081 },
+        { proto: "udp", containerPort: 81, hostIp: "::", hostPort: 8081 },
+      ]);
+      expect(await ask(lab.outside, "tcp", "192.0.2.1", 8080)).toBe("a 192.0.2.9");
+      expect(await ask(lab.outside, "udp", "192.0.2.1", 8081)).toBe("a 192.0.2.9");
+      for (const host of ["127.0.0.1", "192.0.2.1", "172.17.0.1", "::1"]) {
+        expect(`${host} ${await ask(undefined, "tcp", host, 8080)}`).toStartWith(`${host} a `);
+        expect(`${host} ${await ask(undefined, "udp", host, 8081)}`).toStartWith(`${host} a `);
+      }
+      expect(await ask(b.path, "tcp", "172.17.0.1", 8080)).toStartWith("a ");
+      expect(await ask(a.path, "tcp", "192.0.2.1", 8080)).toStartWith("a "); // its own port, back through the host
+      lab.remove(a.id, b.id);
+      expect(await ask(lab.outside, "tcp", "192.0.2.1", 8080)).toBe("error ECONNREFUSED");
+    });
+
+    test("a port for one host address answers on that alone", async () => {
+      const a = await lab.container({ portBindings: { "80/tcp": [{ HostIp: "127.0.0.1", HostPort: "8080" }] } });
+      using _server = await serve(a.path, "a", 80, 80);
+      expect(await ask(undefined, "tcp", "127.0.0.1", 8080)).toStartWith("a ");
+      expect(await ask(lab.outside, "tcp", "192.0.2.1", 8080)).toBe("error ECONNREFUSED");
+      lab.remove(a.id);
+    });
+
+    test("a container can't reach services on the host's loopback", async () => {
+      const a = await lab.container();
+      using _server = await serve(undefined, "host", 9, 9, "127.0.0.1");
+      await run("nsenter", `--net=${a.path}`, "sh", "-c", "ip route add 127.0.0.9/32 via 172.17.0.1; echo 1 >/proc/sys/net/ipv4/conf/eth0/route_localnet");
+      expect(await ask(a.path, "tcp", "172.17.0.1", 9)).toBe("error ECONNREFUSED");
+      expect(await ask(a.path, "tcp", "127.0.0.9", 9)).toMatch(/^error /);
+      lab.remove(a.id);
+    });
+
+    test("a taken port is refused in Docker's words and leaves nothing behind", async () => {
+      const first = await lab.container({ portBindings: { "80/tcp": [{ HostPort: "8080" }] } });
+      const id = lab.newId();
+      lab.networks.createNamespace(id);
+      const wanted = { containerId: id, containerName: "second", hostname: "second", network: "bridge", settings: {} };
+      expect(() => lab.networks.allocate({ ...wanted, portBindings: { "81/tcp": [{ HostPort: "8082" }], "80/tcp": [{ HostPort: "8080" }] } })).toThrow(
+        /driver failed programming external connectivity on endpoint second \([0-9a-f]{64}\): Bind for 0\.0\.0\.0:8080 failed: port is already allocated/,
+      );
+      using _server = await serve(undefined, "host", 8083, 8083);
+      expect(() => lab.networks.allocate({ ...wanted, portBindings: { "80/tcp": [{ HostPort: "8083" }] } })).toThrow(
+        "failed to bind host port 0.0.0.0:8083/tcp: address already in use",
+      );
+      expect(lab.networks.endpointsOfContainer(id)).toEqual([]);
+      // what the failed one had taken is free again
+      const endpoint = lab.networks.allocate({ ...wanted, portBindings: { "81/tcp": [{ HostPort: "8082" }] } });
+      expect(endpoint.ipv4).toBe("172.17.0.3");
+      lab.remove(first.id, id);
+    });
+
+    test("free ports and ranges are chosen; one number serves both families", async () => {
+      const a = await lab.container({ portBindings: { "80/tcp": [{}], "81/tcp": [{ HostIp: "127.0.0.1", HostPort: "9000-9001" }] } });
+      const b = await lab.container({ portBindings: { "81/tcp": [{ HostIp: "127.0.0.1", HostPort: "9000-9001" }] } });
+      const [ranged, v4, v6] = a.endpoint.ports;
+      expect(ranged).toMatchObject({ hostIp: "127.0.0.1", hostPort: 9000 });
+      expect(b.endpoint.ports[0]).toMatchObject({ hostIp: "127.0.0.1", hostPort: 9001 });
+      expect(v4!.hostPort).toBeGreaterThanOrEqual(32768);
+      expect(v6).toMatchObject({ hostIp: "::", hostPort: v4!.hostPort });
+      lab.remove(a.id, b.id);
+    });
+
+    test("a UDP publication that moves to another container takes its clients along", async () => {
+      const portBindings = { "81/udp": [{ HostPort: "8081" }] };
+      const asking = (): Promise<string> => ask(lab.outside, "udp", "192.0.2.1", 8081, 5555); // one port: one flow in conntrack
+      const a = await lab.container({ portBindings });
+      const blocker = await lab.container();
+      {
+        using _server = await serve(a.path, "a", 80, 81);
+        expect(await asking()).toStartWith("a ");
+      }
+      lab.remove(a.id);
+      const keep = await lab.container(); // takes the address that came free
+      const b = await lab.container({ portBindings });
+      expect(b.endpoint.ipv4).not.toBe(a.endpoint.ipv4);
+      using _server = await serve(b.path, "b", 80, 81);
+      expect(await asking()).toStartWith("b ");
+      lab.remove(b.id, keep.id, blocker.id);
+    });
+
+    test("networks are apart; an internal one has no way out", async () => {
+      const net = await lab.networks.create({ name: "apart", ipam: { driver: "default", options: {}, config: [{ subnet: "10.77.0.0/24" }] } });
+      const inner = await lab.networks.create({ name: "inner", internal: true });
+      expect(net.ipam.config).toEqual([{ subnet: "10.77.0.0/24", gateway: "10.77.0.1" }]);
+      const a = await lab.container();
+      const b = await lab.container({ network: "apart", settings: { IPAMConfig: { IPv4Address: "10.77.0.7" } } });
+      const c = await lab.container({ network: "inner" });
+      expect(b.endpoint.ipv4).toBe("10.77.0.7");
+      expect(c.endpoint.gateway).toBeUndefined();
+      using _b = await serve(b.path, "b", 80, 80);
+      using _world = await serve(lab.outside, "world", 7, 7);
+      expect(await ask(a.path, "tcp", "10.77.0.7", 80)).toBe("error timeout");
+      expect(await ask(b.path, "tcp", "192.0.2.9", 7)).toBe("world 192.0.2.1");
+      expect(await ask(c.path, "tcp", "192.0.2.9", 7)).toMatch(/^error E/);
+      await run("nsenter", `--net=${c.path}`, "ip", "route", "add", "default", "via", inner.ipam.config[0]!.gateway!);
+      expect(await ask(c.path, "tcp", "192.0.2.9", 7)).toBe("error timeout");
+      await expect(lab.networks.remove("apart")).rejects.toThrow(/network apart has active endpoints/);
+      lab.remove(a.id, b.id, c.id);
+      await lab.networks.remove("apart");
+      await lab.networks.remove(inner.id);
+      expect(await links()).not.toContain(`br-${net.id.slice(0, 12)}`);
+      expect(() => lab.networks.resolve("apart")).toThrow("network apart not found");
+    });
+
+    test("icc=false keeps a network's containers apart but not from published ports", async () => {
+      await lab.networks.create({ name: "alone", options: { "com.docker.network.bridge.enable_icc": "false" } });
+      const a = await lab.container({ network: "alone" });
+      const b = await lab.container({ network: "alone", portBindings: { "80/tcp": [{ HostPort: "8080" }] } });
+      using _b = await serve(b.path, "b", 80, 80);
+      expect(await ask(a.path, "tcp", b.endpoint.ipv4!, 80)).toMatch(/^error/);
+      expect(await ask(a.path, "tcp", "192.0.2.1", 8080)).toStartWith("b ");
+      lab.remove(a.id, b.id);
+      await lab.networks.remove("alone");
+    });
+
+    test("a network with IPv6 carries both families", async () => {
+      const net = await lab.networks.create({ name: "six", enableIPv6: true, ipam: { driver: "default", options: {}, config: [{ subnet: "fd00:77::/64" }] } });
+      const a = await lab.container({ network: "six" });
+      const b = await lab.container({ network: "six", portBindings: { "80/tcp": [{ HostPort: "8080" }] } });
+      expect(b.endpoint.ipv6).toBe("fd00:77::3");
+      using _b = await serve(b.path, "b", 80, 80, "::");
+      expect(await ask(a.path, "tcp", "fd00:77::3", 80)).toBe(`b ${a.endpoint.ipv6}`);
+      expect(await ask(undefined, "tcp", "::1", 8080)).toStartWith("b ");
+      expect(await ask(undefined, "tcp", "fd00:77::1", 8080)).toStartWith("b ");
+      lab.remove(a.id, b.id);
+      await lab.networks.remove(net.id);
+    });
+
+    test("after a restart of the engine the living go on and all else is removed", async () => {
+      const alive = await lab.container({ portBindings: { "80/tcp": [{ HostPort: "8080" }] } });
+      const dead = await lab.container({ portBindings: { "80/tcp": [{ HostPort: "8081" }] } });
+      using _server = await serve(alive.path, "alive", 80, 80);
+      await lab.networks.close({ containersLive: true });
+      expect(await ask(lab.outside, "tcp", "192.0.2.1", 8080)).toBe("alive 192.0.2.9"); // while no engine runs
+
+      lab.networks = lab.start();
+      await lab.networks.restore(new Set([alive.id]));
+      expect(await ask(lab.outside, "tcp", "192.0.2.1", 8080)).toBe("alive 192.0.2.9");
+      expect(await ask(undefined, "tcp", "::1", 8080)).toStartWith("alive ");
+      expect(lab.networks.endpointsOfContainer(alive.id)).toEqual([alive.endpoint]);
+      expect(lab.networks.endpointsOfContainer(dead.id)).toEqual([]);
+      expect(existsSync(dead.path)).toBe(false);
+      await eventually(async () => !(await links()).includes(dead.endpoint.hostInterface), "the dead container's link is gone");
+      const next = await lab.container({ portBindings: { "80/tcp": [{ HostPort: "8081" }] } });
+      expect(next.endpoint.ipv4).toBe(dead.endpoint.ipv4);
+      expect(() =>
+        lab.networks.allocate({
+          containerId: lab.newId(),
+          containerName: "x",
+          hostname: "x",
+          network: "bridge",
+          settings: {},
+          portBindings: { "80/tcp": [{ HostPort: "8080" }] },
+        }),
+      ).toThrow("port is already allocated");
+      lab.remove(alive.id, next.id);
+    });
+
+    test("a FORWARD policy of DROP doesn't cut containers off, and its rule goes with the engine", async () => {
+      await lab.networks.close({ containersLive: false });
+      await run("nft", "add table ip filter; add chain ip filter FORWARD { type filter hook forward priority filter ; policy drop ; }");
+      lab.networks = lab.start();
+      await lab.networks.restore(new Set());
+      const a = await lab.container();
+      using _world = await serve(lab.outside, "world", 7, 7);
+      expect(await ask(a.path, "tcp", "192.0.2.9", 7)).toBe("world 192.0.2.1");
+      lab.remove(a.id);
+      await lab.networks.close({ containersLive: false });
+      expect(await run("nft", "list chain ip filter FORWARD")).not.toContain("mark");
+      await run("nft", "delete table ip filter");
+      lab.networks = lab.start();
+      await lab.networks.restore(new Set());
+    });
+
+    test("events tell of networks and endpoints", async () => {
+      lab.events.length = 0;
+      const net = await lab.networks.create({ name: "seen" });
+      const a = await lab.container({ network: "seen" });
+      lab.remove(a.id);
+      await lab.networks.remove("seen");
+      const told = lab.events.map((event) => [
+        event.action,
+        event.actor === net.id,
+        event.attributes["name"],
+        event.attributes["type"],
+        event.attributes["container"],
+      ]);
+      expect(told).toEqual([
+        ["create", true, "seen", "bridge", undefined],
+        ["connect", true, "seen", "bridge", a.id],
+        ["disconnect", true, "seen", "bridge", a.id],
+        ["destroy", true, "seen", "bridge", undefined],
+      ]);
+    });
+
+    test("nothing is left: links, namespaces, rules, threads", async () => {
+      const fds = (): number => readdirSync("/proc/self/fd").length;
+      const before = fds();
+      for (let i = 0; i < 3; i++) {
+        const a = await lab.container({ portBindings: { "80/tcp": [{ HostPort: "8080" }], "80/udp": [{}] } });
+        await ask(undefined, "tcp", "::1", 8080);
+        lab.remove(a.id);
+      }
+      await eventually(() => fds() <= before, "file descriptors are closed");
+      expect(lab.strayThreads()).toEqual([]);
+      expect(readdirSync(`${lab.root}/netns`)).toEqual([]);
+      await lab.networks.close({ containersLive: false });
+      await eventually(async () => (await links()).toSorted().join(" ") === "lo world", "only the test's own links are left");
+      expect(await run("nft", "list", "ruleset")).toBe(rulesBefore);
+    });
+  });
+}
