@@ -22,6 +22,24 @@ import { resizeExec, startExec } from "./exec/start.ts";
 import { events } from "./system/events.ts";
 import { info, version } from "./system/info.ts";
 import { options, ping, pingHead } from "./system/ping.ts";
+import { build, cancelBuild, pruneBuild } from "./build/build.ts";
+import { deleteImage, pruneImages, tagImage } from "./images/change.ts";
+import { imageHistory, inspectImage, listImages, searchImages } from "./images/look.ts";
+import { createImage, loadImages, pushImage, saveImage, saveImages } from "./images/transfer.ts";
+import {
+  connectNetwork,
+  createNetwork,
+  deleteNetwork,
+  disconnectNetwork,
+  inspectNetwork,
+  listNetworks,
+  listNetworksSlash,
+  pruneNetworks,
+} from "./networks/networks.ts";
+import { absent } from "./system/absent.ts";
+import { diskUsage } from "./system/df.ts";
+import { auth, inspectDistribution } from "./system/registries.ts";
+import { createVolume, deleteVolume, inspectVolume, listVolumes, pruneVolumes, updateVolume } from "./volumes/volumes.ts";
 
 /** Everything that is served. Of two patterns that fit a path the first one wins. */
 export const endpoints: readonly Endpoint[] = [
@@ -31,6 +49,9 @@ export const endpoints: readonly Endpoint[] = [
   info,
   version,
   events,
+  diskUsage,
+  auth,
+  inspectDistribution,
 
   listContainers,
   createContainer,
@@ -56,4 +77,38 @@ export const endpoints: readonly Endpoint[] = [
   inspectExec,
   startExec,
   resizeExec,
+
+  listImages,
+  createImage,
+  searchImages,
+  saveImages,
+  loadImages,
+  pruneImages,
+  inspectImage,
+  imageHistory,
+  saveImage,
+  pushImage,
+  tagImage,
+  deleteImage,
+  build,
+  pruneBuild,
+  cancelBuild,
+
+  listNetworks,
+  listNetworksSlash,
+  createNetwork,
+  pruneNetworks,
+  inspectNetwork,
+  deleteNetwork,
+  connectNetwork,
+  disconnectNetwork,
+
+  listVolumes,
+  createVolume,
+  pruneVolumes,
+  inspectVolume,
+  deleteVolume,
+  updateVolume,
+
+  ...absent,
 ];

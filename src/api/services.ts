@@ -1,6 +1,7 @@
 import type { ContainerPaths } from "./containers/convert.ts";
 import type { Builder } from "../build/types.ts";
 import type { Containers } from "../containers/types.ts";
+import type { RegistryClient } from "../distribution/types.ts";
 import type { Events } from "../events/types.ts";
 import type { Images } from "../images/types.ts";
 import type { Logger } from "../lib/log.ts";
@@ -14,6 +15,7 @@ export interface Services {
   images: Images;
   networks: Networks;
   volumes: Volumes;
+  registry: RegistryClient;
   builder: Builder;
   events: Events;
   system: System;

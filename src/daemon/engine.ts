@@ -67,7 +67,7 @@ export async function startEngine(options: DaemonOptions, log: Logger): Promise<
   await sandboxes.sweep(running);
 
   const server = createApiServer({
-    services: { containers, images, networks, volumes, builder, events, system, paths, log },
+    services: { containers, images, networks, volumes, registry, builder, events, system, paths, log },
     endpoints,
     version,
     log,

@@ -7,6 +7,7 @@ import type { Networks } from "../networks/types.ts";
 import type { Runtimes } from "../runtime/types.ts";
 import type { Store } from "../store/store.ts";
 import type { Volumes } from "../volumes/types.ts";
+import { diskUsage } from "./disk-usage.ts";
 import { engineId, hostFacts, readMemTotal } from "./host.ts";
 import type { System, SystemInfo, VersionInfo } from "./types.ts";
 
@@ -97,6 +98,7 @@ export function createSystem(deps: SystemDeps): System {
       Warnings: [...facts.warnings, ...deps.runtime.warnings],
     }),
     version: () => versionInfo(facts.kernelVersion, facts.dockerArch),
+    diskUsage: (kinds) => diskUsage(deps, kinds),
   };
 }
 

@@ -1,3 +1,7 @@
+import type { ContainerRecord } from "../containers/types.ts";
+import type { ImageRecord } from "../images/types.ts";
+import type { VolumeRecord } from "../volumes/types.ts";
+
 /** What `GET /info` and `GET /version` say, under Docker's names. */
 export type SystemInfo = Record<string, unknown>;
 
@@ -18,4 +22,14 @@ export interface VersionInfo {
 export interface System {
   info(): Promise<SystemInfo>;
   version(): VersionInfo;
+  diskUsage(kinds: ReadonlySet<DiskUsageKind>): Promise<DiskUsage>;
+}
+
+export type DiskUsageKind = "container" | "image" | "volume" | "build-cache";
+
+/** Bytes. Kinds that weren't asked for are missing. */
+export interface DiskUsage {
+  images?: { items: { record: ImageRecord; containers: number }[]; layersSize: number };
+  containers?: { record: ContainerRecord; rw: number; rootFs: number; active: boolean }[];
+  volumes?: { record: VolumeRecord; size: number; users: number }[];
 }

@@ -1,0 +1,165 @@
+import { invalidArgument, kindOf, notImplemented } from "../../lib/errors.ts";
+import type { NetworkRecord } from "../../networks/types.ts";
+import { endpointSettings } from "../containers/schemas.ts";
+import { endpoint, json, noContent, type Call } from "../endpoint.ts";
+import { hasLabel, matchesLabels, matchesPattern } from "../match.ts";
+import { untilFilter } from "../prune.ts";
+import { bool, list, object, text, textMap } from "../schema.ts";
+import { toNetwork } from "./convert.ts";
+
+const predefined = ["bridge", "host", "none"];
+
+/** A container's name for inspect; one that has just gone leaves its id. */
+const nameOf =
+  ({ services }: Call<unknown>) =>
+  (container: string): string => {
+    try {
+      return services.containers.get(container).name;
+    } catch (error) {
+      if (kindOf(error) !== "notFound") throw error;
+      return container;
+    }
+  };
+
+function listing(call: Call): unknown[] {
+  const { services, query, api } = call;
+  const filters = query.filters(["dangling", "driver", "id", "label", "name", "scope", "type"]);
+  const fits = (record: NetworkRecord): boolean => {
+    const any = (name: string, test: (value: string) => boolean): boolean => filters[name] === undefined || filters[name].some(test);
+    return (
+      any("driver", (driver) => driver === record.driver) &&
+      any("id", (id) => record.id.startsWith(id)) &&
+      any("name", (name) => matchesPattern(name, record.name)) &&
+      any("scope", (scope) => scope === record.scope) &&
+      any("type", (type) => isType(record, type)) &&
+      any("dangling", (value) => isDangling(call, record) === isTrue(value)) &&
+      matchesLabels(record.labels, filters.label)
+    );
+  };
+  return services.networks.list().filter(fits).map((record) => toNetwork(record, { api, nameOf: nameOf(call) }));
+}
+
+function isType(record: NetworkRecord, type: string): boolean {
+  if (type !== "custom" && type !== "builtin") throw invalidArgument(`invalid filter: 'type'='${type}'`);
+  return predefined.includes(record.name) === (type === "builtin");
+}
+
+function isTrue(value: string): boolean {
+  if (!["true", "1", "false", "0"].includes(value)) throw invalidArgument(`invalid filter 'dangling=${value}'`);
+  return value === "true" || value === "1";
+}
+
+function isDangling({ services }: Call<unknown>, record: NetworkRecord): boolean {
+  return !predefined.includes(record.name) && services.networks.endpointsOf(record.id).length === 0;
+}
+
+export const listNetworks = endpoint({ method: "GET", path: "/networks", handler: (call) => json(listing(call)) });
+export const listNetworksSlash = endpoint({ method: "GET", path: "/networks/", handler: (call) => json(listing(call)) });
+
+export const inspectNetwork = endpoint({
+  method: "GET",
+  path: "/networks/{id}",
+  handler: (call) => {
+    const { services, params, api } = call;
+    const record = services.networks.resolve(params.id!);
+    return json(toNetwork(record, { api, endpoints: services.networks.endpointsOf(record.id), nameOf: nameOf(call) }));
+  },
+});
+
+const createRequest = object({
+  Name: text.default(""),
+  Driver: text.optional(),
+  Internal: bool.optional(),
+  Attachable: bool.optional(),
+  Ingress: bool.optional(),
+  ConfigOnly: bool.optional(),
+  ConfigFrom: object({ Network: text.optional() }).optional(),
+  EnableIPv4: bool.optional(),
+  EnableIPv6: bool.optional(),
+  IPAM: object({
+    Driver: text.optional(),
+    Options: textMap.optional(),
+    Config: list(object({ Subnet: text.optional(), IPRange: text.optional(), Gateway: text.optional(), AuxiliaryAddresses: textMap.optional() })).optional(),
+  }).optional(),
+  Options: textMap.optional(),
+  Labels: textMap.optional(),
+});
+
+export const createNetwork = endpoint({
+  method: "POST",
+  path: "/networks/create",
+  body: createRequest,
+  bodyRequired: true,
+  handler: async ({ services, body, api }) => {
+    if (body.ConfigOnly || (body.ConfigFrom?.Network ?? "") !== "") throw notImplemented("networks that only hold configuration are not supported");
+    if (body.Ingress) throw invalidArgument("ingress networks need swarm mode, which this engine is not part of");
+    const record = await services.networks.create({
+      name: body.Name,
+      driver: body.Driver || "bridge",
+      internal: body.Internal ?? false,
+      attachable: body.Attachable ?? false,
+      enableIPv4: api >= 48 ? (body.EnableIPv4 ?? true) : true,
+      enableIPv6: body.EnableIPv6 ?? false,
+      ipam: {
+        driver: body.IPAM?.Driver || "default",
+        options: body.IPAM?.Options ?? {},
+        config: (body.IPAM?.Config ?? []).map((config) => ({
+          subnet: config.Subnet ?? "",
+          ...(config.IPRange ? { ipRange: config.IPRange } : {}),
+          ...(config.Gateway ? { gateway: config.Gateway } : {}),
+          ...(config.AuxiliaryAddresses === undefined ? {} : { auxAddresses: config.AuxiliaryAddresses }),
+        })),
+      },
+      options: body.Options ?? {},
+      labels: body.Labels ?? {},
+    });
+    return json({ Id: record.id, Warning: "" }, 201);
+  },
+});
+
+export const deleteNetwork = endpoint({
+  method: "DELETE",
+  path: "/networks/{id}",
+  handler: async ({ services, params }) => {
+    await services.networks.remove(params.id!);
+    return noContent;
+  },
+});
+
+export const pruneNetworks = endpoint({
+  method: "POST",
+  path: "/networks/prune",
+  since: 25,
+  handler: async ({ services, query }) => {
+    const filters = query.filters(["label", "label!", "until"]);
+    const until = untilFilter(filters);
+    const keep = ({ labels, created }: NetworkRecord): boolean =>
+      !matchesLabels(labels, filters.label) || (filters["label!"] ?? []).some((label) => hasLabel(labels, label)) || (until !== undefined && Date.parse(created) > until);
+    const deleted = await services.networks.prune(keep);
+    return json({ NetworksDeleted: deleted.length === 0 ? null : deleted });
+  },
+});
+
+export const connectNetwork = endpoint({
+  method: "POST",
+  path: "/networks/{id}/connect",
+  body: object({ Container: text.default(""), EndpointConfig: endpointSettings.optional() }),
+  handler: async ({ services, params, body }) => {
+    const { connectNetwork: connect } = services.containers;
+    if (connect === undefined) throw notImplemented(`can't connect ${body.Container} to network ${params.id}: this engine connects containers to networks when they are created`);
+    await connect(body.Container, params.id!, body.EndpointConfig ?? {});
+    return { status: 200 };
+  },
+});
+
+export const disconnectNetwork = endpoint({
+  method: "POST",
+  path: "/networks/{id}/disconnect",
+  body: object({ Container: text.default(""), Force: bool.optional() }),
+  handler: async ({ services, params, body }) => {
+    const { disconnectNetwork: disconnect } = services.containers;
+    if (disconnect === undefined) throw notImplemented(`can't disconnect ${body.Container} from network ${params.id}: this engine connects containers to networks when they are created`);
+    await disconnect(body.Container, params.id!, { force: body.Force ?? false });
+    return { status: 200 };
+  },
+});

@@ -1,0 +1,84 @@
+import { invalidArgument } from "../../lib/errors.ts";
+import type { DiskUsage, DiskUsageKind } from "../../system/types.ts";
+import { toSummary } from "../containers/convert.ts";
+import { endpoint, json, type Call } from "../endpoint.ts";
+import { toImageSummary } from "../images/convert.ts";
+import { toVolume } from "../volumes/volumes.ts";
+
+const kinds: readonly DiskUsageKind[] = ["container", "image", "volume", "build-cache"];
+
+/** Sums per kind; the objects themselves as they are listed: at the top level until 1.51 (and without `verbose`), under Items with `verbose` since. */
+export const diskUsage = endpoint({
+  method: "GET",
+  path: "/system/df",
+  handler: async (call) => {
+    const { services, query, api } = call;
+    const asked = api >= 42 ? query.all("type") : [];
+    for (const kind of asked) if (!(kinds as readonly string[]).includes(kind)) throw invalidArgument(`unknown object type: ${kind}`);
+    const wanted = new Set(asked.length === 0 ? kinds : (asked as DiskUsageKind[]));
+    const usage = await services.system.diskUsage(wanted);
+    const legacy = api < 52 || query.text("verbose") === "";
+    const verbose = !legacy && query.bool("verbose");
+    const parts = [imagePart(call, usage), containerPart(call, usage), volumePart(usage), wanted.has("build-cache") ? buildCachePart() : undefined];
+    const answer: Record<string, unknown> = {};
+    for (const part of parts) {
+      if (part === undefined) continue;
+      if (api >= 52) answer[part.name] = { ...part.sums, ...(verbose ? { Items: part.items } : {}) };
+      if (legacy) answer[part.legacyName] = part.items;
+    }
+    return json(legacy ? { LayersSize: usage.images?.layersSize ?? 0, ...answer } : answer);
+  },
+});
+
+interface Part {
+  name: string;
+  legacyName: string;
+  sums: { ActiveCount: number; TotalCount: number; Reclaimable: number; TotalSize: number };
+  items: unknown[];
+}
+
+const sum = (numbers: readonly number[]): number => numbers.reduce((total, number) => total + number, 0);
+
+function imagePart({ api }: Call, { images }: DiskUsage): Part | undefined {
+  if (images === undefined) return undefined;
+  const active = images.items.filter(({ containers }) => containers > 0);
+  const used = sum(active.map(({ record }) => record.size));
+  return {
+    name: "ImageUsage",
+    legacyName: "Images",
+    sums: { ActiveCount: active.length, TotalCount: images.items.length, Reclaimable: Math.max(images.layersSize - used, 0), TotalSize: images.layersSize },
+    // the one place where clients of every version are told how many containers stand on an image
+    items: images.items.map(({ record, containers }) => ({ ...toImageSummary(record, { api, containers, sharedSize: 0 }), Containers: containers })),
+  };
+}
+
+function containerPart({ services, api }: Call, { containers }: DiskUsage): Part | undefined {
+  if (containers === undefined) return undefined;
+  const active = containers.filter((each) => each.active);
+  const total = sum(containers.map(({ rw }) => rw));
+  return {
+    name: "ContainerUsage",
+    legacyName: "Containers",
+    sums: { ActiveCount: active.length, TotalCount: containers.length, Reclaimable: total - sum(active.map(({ rw }) => rw)), TotalSize: total },
+    items: containers.map(({ record, rw, rootFs }) =>
+      toSummary(record, services.containers.networkSettings(record), { api, imageName: record.config.Image ?? record.imageId, sizes: { rw, rootFs } }),
+    ),
+  };
+}
+
+function volumePart({ volumes }: DiskUsage): Part | undefined {
+  if (volumes === undefined) return undefined;
+  const active = volumes.filter(({ users }) => users > 0);
+  const total = sum(volumes.map(({ size }) => size));
+  return {
+    name: "VolumeUsage",
+    legacyName: "Volumes",
+    sums: { ActiveCount: active.length, TotalCount: volumes.length, Reclaimable: total - sum(active.map(({ size }) => size)), TotalSize: total },
+    items: volumes.map(({ record, size, users }) => ({ ...toVolume(record), UsageData: { RefCount: users, Size: size } })),
+  };
+}
+
+/** The builder's cache is its images: they are counted there. */
+function buildCachePart(): Part {
+  return { name: "BuildCacheUsage", legacyName: "BuildCache", sums: { ActiveCount: 0, TotalCount: 0, Reclaimable: 0, TotalSize: 0 }, items: [] };
+}

@@ -1,0 +1,97 @@
+import { invalidArgument, kindOf, unavailable } from "../../lib/errors.ts";
+import type { VolumeRecord } from "../../volumes/types.ts";
+import { endpoint, json, noContent } from "../endpoint.ts";
+import { matchesLabels, matchesPattern } from "../match.ts";
+import { object, text, textMap } from "../schema.ts";
+import type { Volume } from "../types/networks.ts";
+
+/** One shape for create, list and inspect: clients compare them. */
+export function toVolume(record: VolumeRecord): Volume {
+  const labels = record.anonymous ? { "com.docker.volume.anonymous": "", ...record.labels } : record.labels;
+  return {
+    CreatedAt: record.created,
+    Driver: record.driver,
+    Labels: Object.keys(labels).length === 0 ? null : labels,
+    Mountpoint: record.mountpoint,
+    Name: record.name,
+    Options: Object.keys(record.options).length === 0 ? null : record.options,
+    Scope: "local",
+  };
+}
+
+export const listVolumes = endpoint({
+  method: "GET",
+  path: "/volumes",
+  handler: ({ services, query }) => {
+    const filters = query.filters(["dangling", "driver", "label", "name"]);
+    const any = (name: string, test: (value: string) => boolean): boolean => filters[name] === undefined || filters[name].some(test);
+    const fits = (record: VolumeRecord): boolean =>
+      any("driver", (driver) => driver === record.driver) &&
+      any("name", (name) => matchesPattern(name, record.name)) &&
+      any("dangling", (value) => (services.volumes.usersOf(record.name).length === 0) === isTrue(value)) &&
+      matchesLabels(record.labels, filters.label);
+    return json({ Volumes: services.volumes.list().filter(fits).map(toVolume), Warnings: null });
+  },
+});
+
+function isTrue(value: string): boolean {
+  if (!["true", "1", "false", "0"].includes(value)) throw invalidArgument(`invalid filter 'dangling=${value}'`);
+  return value === "true" || value === "1";
+}
+
+export const inspectVolume = endpoint({
+  method: "GET",
+  path: "/volumes/{name}",
+  handler: ({ services, params }) => json(toVolume(services.volumes.get(params.name!))),
+});
+
+export const createVolume = endpoint({
+  method: "POST",
+  path: "/volumes/create",
+  body: object({ Name: text.optional(), Driver: text.optional(), DriverOpts: textMap.optional(), Labels: textMap.optional() }),
+  handler: async ({ services, body }) => {
+    const record = await services.volumes.create({
+      ...(body.Name ? { name: body.Name } : {}),
+      ...(body.Driver ? { driver: body.Driver } : {}),
+      labels: body.Labels ?? {},
+      options: body.DriverOpts ?? {},
+    });
+    return json(toVolume(record), 201);
+  },
+});
+
+export const deleteVolume = endpoint({
+  method: "DELETE",
+  path: "/volumes/{name}",
+  handler: async ({ services, params, query }) => {
+    const force = query.bool("force");
+    try {
+      await services.volumes.remove(params.name!, { force });
+    } catch (error) {
+      // with force, what isn't there counts as removed
+      if (!force || kindOf(error) !== "notFound") throw error;
+    }
+    return noContent;
+  },
+});
+
+export const pruneVolumes = endpoint({
+  method: "POST",
+  path: "/volumes/prune",
+  since: 25,
+  handler: async ({ services, query, api }) => {
+    const { all, ...filters } = query.filters(["all", "label", "label!"]);
+    // until 1.41 named volumes went too
+    const { deleted, spaceReclaimed } = await services.volumes.prune({ all: api < 42 || (all ?? []).some(isTrue), filters });
+    return json({ VolumesDeleted: deleted.length === 0 ? null : deleted, SpaceReclaimed: spaceReclaimed });
+  },
+});
+
+export const updateVolume = endpoint({
+  method: "PUT",
+  path: "/volumes/{name}",
+  since: 42,
+  handler: () => {
+    throw unavailable("volume update only valid for cluster volumes, but swarm is unavailable");
+  },
+});

@@ -1,0 +1,41 @@
+import type { ContainerRecord, Containers } from "../containers/types.ts";
+import type { ImageRecord, Images } from "../images/types.ts";
+import type { Volumes } from "../volumes/types.ts";
+import type { DiskUsage, DiskUsageKind } from "./types.ts";
+
+export interface DiskUsageDeps {
+  images: Images;
+  containers: Containers;
+  volumes: Volumes;
+}
+
+/** Sizes are taken one after another: each walks a tree, and the disk is shared with containers. */
+export async function diskUsage({ images, containers, volumes }: DiskUsageDeps, kinds: ReadonlySet<DiskUsageKind>): Promise<DiskUsage> {
+  const usage: DiskUsage = {};
+  if (kinds.has("image")) usage.images = imageUsage(images, containers);
+  if (kinds.has("container")) {
+    usage.containers = [];
+    for (const record of containers.list({ all: true })) usage.containers.push({ record, ...(await containerSizes(containers, record)) });
+  }
+  if (kinds.has("volume")) {
+    usage.volumes = [];
+    for (const record of volumes.list()) usage.volumes.push({ record, size: await volumes.usage(record.name), users: volumes.usersOf(record.name).length });
+  }
+  return usage;
+}
+
+function imageUsage(images: Images, containers: Containers): NonNullable<DiskUsage["images"]> {
+  const items = images.list({ all: true }).map((record: ImageRecord) => ({ record, containers: containers.usingImage(record.id).length }));
+  return { items, layersSize: images.layersSize() };
+}
+
+/** A container that goes away meanwhile takes no space. */
+async function containerSizes(containers: Containers, record: ContainerRecord): Promise<{ rw: number; rootFs: number; active: boolean }> {
+  const active = record.state.status === "running" || record.state.status === "paused" || record.state.status === "restarting";
+  try {
+    return { ...(await containers.sizes(record.id)), active };
+  } catch {
+    return { rw: 0, rootFs: 0, active };
+  }
+}
+
