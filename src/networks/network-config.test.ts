@@ -1,0 +1,48 @@
+import { expect, test } from "bun:test";
+import { parsePrefix } from "./address.ts";
+import { defaultPools } from "./ipam.ts";
+import { checkName, parseBip, planSubnets, type SubnetPlan } from "./network-config.ts";
+
+const plan = (changes: Partial<SubnetPlan>) =>
+  planSubnets({ config: [], enableIPv4: true, enableIPv6: false, pools: defaultPools, networks: [], routes: [], ...changes });
+const block = (text: string) => parsePrefix(text)!.subnet;
+
+test("a network without wishes gets a subnet that nobody uses and its first address as gateway", () => {
+  expect(plan({ networks: [block("172.17.0.0/16")], routes: [block("172.18.0.0/16")] })).toEqual([{ subnet: "172.19.0.0/16", gateway: "172.19.0.1" }]);
+});
+
+test("IPv6 without a wish comes from a unique local prefix", () => {
+  const [, six] = plan({ enableIPv6: true });
+  expect(six!.subnet).toMatch(/^fd[0-9a-f:]+::\/64$/);
+  expect(plan({ enableIPv4: false, enableIPv6: true })).toHaveLength(1);
+});
+
+test("gateways keep away from auxiliary addresses and follow the range; empty strings count as absent", () => {
+  expect(plan({ config: [{ subnet: "10.1.0.0/24", ipRange: "", gateway: "", auxAddresses: { a: "10.1.0.1" } }] })).toEqual([
+    { subnet: "10.1.0.0/24", gateway: "10.1.0.2", auxAddresses: { a: "10.1.0.1" } },
+  ]);
+  expect(plan({ config: [{ subnet: "10.1.0.0/24", gateway: "10.1.0.254" }] })[0]!.gateway).toBe("10.1.0.254");
+});
+
+test("a wish may shadow a route of the host but never another network", () => {
+  expect(plan({ config: [{ subnet: "10.1.0.0/24" }], routes: [block("10.0.0.0/8")] })).toHaveLength(1);
+  expect(() => plan({ config: [{ subnet: "10.1.0.0/24" }], networks: [block("10.0.0.0/8")] })).toThrow("Pool overlaps with other one on this address space");
+});
+
+test("every problem is named at once, in Docker's words", () => {
+  const config = [{ subnet: "10.1.0.5/24", ipRange: "10.2.0.0/25", gateway: "10.3.0.1", auxAddresses: { a: "fd00::1" } }];
+  expect(() => plan({ config })).toThrow(
+    "invalid network config:\ninvalid subnet 10.1.0.5/24: it should be 10.1.0.0/24\n" +
+      "invalid ip-range 10.2.0.0/25: parent subnet 10.1.0.0/24 doesn't contain ip-range\n" +
+      "invalid gateway 10.3.0.1: parent subnet 10.1.0.0/24 doesn't contain this address\n" +
+      "invalid auxiliary address a fd00::1: parent subnet is an IPv4 block",
+  );
+  expect(() => plan({ config: [{ subnet: "nonsense" }] })).toThrow("invalid subnet nonsense");
+});
+
+test("names and --bip are checked", () => {
+  for (const name of ["", " ", "-x", "a/b", "a b", "x".repeat(256), "../etc"]) expect(() => checkName(name)).toThrow("invalid network name");
+  expect(() => parseBip("172.26.0.0/16")).toThrow("--bip");
+  expect(() => parseBip("172.26.0.1")).toThrow("--bip");
+  expect(parseBip("172.26.0.1/16").subnet).toEqual(block("172.26.0.0/16"));
+});

@@ -1,0 +1,78 @@
+import { expect, test } from "bun:test";
+import { silent } from "../lib/log.ts";
+import { formatAddress, parseAddress } from "./address.ts";
+import { HostPorts, parseBindings } from "./ports.ts";
+
+const anywhere = parseAddress("0.0.0.0")!;
+const shown = (bindings: Parameters<typeof parseBindings>[0], host = anywhere, ipv6 = true) =>
+  parseBindings(bindings, host, ipv6).map(
+    (r) => `${r.hosts.map(formatAddress).join(",")} ${r.range === undefined ? "*" : `${r.range.first}-${r.range.last}`} ${r.containerPort}/${r.proto}`,
+  );
+
+test("bindings are read as Docker reads them, exact ports first", () => {
+  expect(
+    shown({ "80/tcp": [{}, { HostPort: "8080" }], "53/udp": [{ HostIp: "127.0.0.1", HostPort: "5300-5309" }], "81": [{ HostIp: "[::1]", HostPort: "0" }] }),
+  ).toEqual(["0.0.0.0,:: 8080-8080 80/tcp", "127.0.0.1 5300-5309 53/udp", "0.0.0.0,:: * 80/tcp", "::1 * 81/tcp"]);
+  expect(shown({ "80/tcp": [{ HostPort: "1" }] }, anywhere, false)).toEqual(["0.0.0.0 1-1 80/tcp"]);
+  expect(shown({ "80/tcp": [{ HostPort: "1" }] }, parseAddress("10.0.0.1")!)).toEqual(["10.0.0.1 1-1 80/tcp"]);
+  expect(shown({ "80/tcp": null })).toEqual([]);
+});
+
+test("nonsense in bindings is refused by name", () => {
+  const bad = (key: string, binding: object = {}) => expect(() => parseBindings({ [key]: [binding] }, anywhere, true));
+  bad("0/tcp").toThrow('"0/tcp"');
+  bad("80/icmp").toThrow('"80/icmp"');
+  bad("70000").toThrow('"70000"');
+  bad("80/tcp", { HostPort: "70000" }).toThrow('"70000"');
+  bad("80/tcp", { HostPort: "20-10" }).toThrow('"20-10"');
+  bad("80/tcp", { HostPort: "-1" }).toThrow('"-1"');
+  bad("80/tcp", { HostIp: "localhost" }).toThrow('"localhost"');
+});
+
+test("a port is held against other containers and other processes until it is released", () => {
+  const ports = new HostPorts({ dnat: true, log: silent });
+  const other = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
+  const local = parseAddress("127.0.0.1")!;
+  const target = { ipv4: parseAddress("172.17.0.2")! };
+  const exact = (port: number, host = local) => [{ proto: "tcp" as const, containerPort: 80, hosts: [host], range: { first: port, last: port } }];
+  try {
+    expect(() => ports.reserve("a", exact(other.port), target)).toThrow(`failed to bind host port 127.0.0.1:${other.port}/tcp: address already in use`);
+    const [free] = ports.reserve("a", [{ proto: "tcp", containerPort: 80, hosts: [local] }], target);
+    expect(() => ports.reserve("b", exact(free!.hostPort), target)).toThrow(`Bind for 127.0.0.1:${free!.hostPort} failed: port is already allocated`);
+    expect(() => ports.reserve("b", exact(free!.hostPort, anywhere), target)).toThrow("port is already allocated");
+    expect(() => Bun.listen({ hostname: "127.0.0.1", port: free!.hostPort, socket: { data() {} } })).toThrow();
+    ports.release("a");
+    expect(ports.reserve("b", exact(free!.hostPort), target)[0]!.hostPort).toBe(free!.hostPort);
+    expect(() => ports.reserve("c", exact(free!.hostPort, parseAddress("203.0.113.7")!), target)).toThrow("cannot assign requested address");
+  } finally {
+    ports.close();
+    other.stop(true);
+  }
+});
+
+test("of several ports all or none are taken", () => {
+  const ports = new HostPorts({ dnat: true, log: silent });
+  const local = parseAddress("127.0.0.1")!;
+  const target = { ipv4: parseAddress("172.17.0.2")! };
+  try {
+    const [first] = ports.reserve("a", [{ proto: "udp", containerPort: 53, hosts: [local] }], target);
+    const range = { first: first!.hostPort, last: first!.hostPort };
+    const free = { proto: "tcp" as const, containerPort: 1, hosts: [local], range };
+    expect(() => ports.reserve("b", [free, { proto: "udp", containerPort: 2, hosts: [local], range }], target)).toThrow("already allocated");
+    expect(ports.reserve("c", [free], target)).toHaveLength(1);
+  } finally {
+    ports.close();
+  }
+});
+
+test("DNAT serves the same family; IPv6 to an IPv4 container and hosts without rules go through the proxy", () => {
+  const target = { ipv4: parseAddress("172.17.0.2")! };
+  for (const dnat of [true, false]) {
+    const ports = new HostPorts({ dnat, log: silent });
+    ports.reserve("a", [{ proto: "tcp", containerPort: 80, hosts: [parseAddress("127.0.0.1")!] }], target);
+    expect(ports.serve("a")).toHaveLength(dnat ? 1 : 0);
+    expect(ports.rulesOf("a")).toHaveLength(dnat ? 1 : 0);
+    ports.close();
+    expect(ports.rulesOf("a")).toEqual([]);
+  }
+});
