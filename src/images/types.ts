@@ -106,6 +106,8 @@ export interface Images {
   lease(image: ImageRecord): Disposable;
   /** Bytes of all unpacked layers, each once. */
   layersSize(): number;
+  /** At start, after snapshots and content: collects what unfinished pulls, loads and builds left. */
+  restore(): Promise<void>;
 }
 
 /** An image that is ready to be recorded: its config blob is in the content store, its layers are unpacked. */
@@ -118,6 +120,8 @@ export interface NewImage {
   /** The image manifest it came with; its bytes are in the content store. */
   manifest?: Descriptor;
   parent?: Digest;
+  /** Blobs that hold layers (compressed or not) which `manifest` doesn't name. */
+  layerBlobs?: readonly { diffId: Digest; digest: Digest; mediaType: string }[];
 }
 
 /** Keeps blobs and snapshots from collection until it is disposed: for work whose result no image names yet. */
@@ -144,4 +148,20 @@ export interface ImageContext {
    */
   register(image: NewImage, references?: readonly Reference[]): ImageRecord;
   lease(): Lease;
+  /** Blobs in the content store that hold the layer. */
+  layerBlobs(diffId: Digest): { digest: Digest; mediaType: string }[];
+  /** Children of an image that was built step by step. */
+  childrenOf(id: Digest): Digest[];
+  /** Forgets one reference (normalised). */
+  dropReference(reference: Reference): void;
+  /** Deletes the image's row and its references, then whatever only it kept. Returns the snapshots that went. */
+  deleteImage(id: Digest): Promise<SnapshotId[]>;
+  /** Removes those of the blobs that no image and no lease keeps. */
+  collectBlobs(digests: Iterable<Digest>): Promise<void>;
+  /** Removes those of the layers that no image, no container and no lease keeps. Returns them. */
+  collectLayers(ids: Iterable<SnapshotId>): Promise<SnapshotId[]>;
+  /** All images. */
+  all(): ImageRecord[];
+  /** An image event; the image's labels are its attributes, as Docker has it. */
+  emit(action: string, image: ImageRecord, name: string): void;
 }

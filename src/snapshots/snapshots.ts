@@ -380,6 +380,7 @@ export function createSnapshots(deps: { root: string; store: Store; log: Logger 
     diffIdOf: (id) => diffIdOf.get(id)?.diff_id,
     tarSize: (diffId) => db.query<{ size: number }, [string]>("SELECT size FROM layer_tars WHERE diff_id = ?").get(diffId)?.size,
     changes: async (id, layers) => await workers.run({ op: "changes", tree: path(row(id).id), parents: layers.map(path) }),
+    size: (id) => select.get(id)?.size ?? 0,
     usage: async (id) => {
       const { kind, size } = row(id);
       return kind === "layer" && diffIdOf.get(id) !== null ? size : await workers.run({ op: "size", tree: path(id) });

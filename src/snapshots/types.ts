@@ -65,6 +65,8 @@ export interface Snapshots {
   diffTar(id: SnapshotId, options?: { signal?: AbortSignal }): ReadableStream<Uint8Array>;
   /** Changes of an active snapshot as `docker diff` shows them; the init layer's paths are left out. */
   changes(id: SnapshotId, layers: readonly SnapshotId[]): Promise<Change[]>;
+  /** Recorded bytes of a layer's files; 0 for active ones. */
+  size(id: SnapshotId): number;
   /** Bytes of the files in it: recorded for layers, counted for active ones. */
   usage(id: SnapshotId): Promise<number>;
   /** Marks deleting and moves the tree aside; the files go in the background, then the row. No error where it is gone. */

@@ -1,0 +1,57 @@
+import type { ContentStore } from "../content/types.ts";
+import type { RegistryClient } from "../distribution/types.ts";
+import type { Events } from "../events/types.ts";
+import type { Logger } from "../lib/log.ts";
+import type { Snapshots } from "../snapshots/types.ts";
+import type { Store } from "../store/store.ts";
+import { createImageContext } from "./context.ts";
+import { createImage } from "./create.ts";
+import { imageHistory } from "./history.ts";
+import { importImage } from "./import.ts";
+import { listImages } from "./list.ts";
+import { loadImages } from "./load.ts";
+import { pruneImages } from "./prune.ts";
+import { createPull } from "./pull.ts";
+import { createPush } from "./push.ts";
+import { removeImage } from "./remove.ts";
+import { resolveImage } from "./resolve.ts";
+import { restoreImages } from "./restore.ts";
+import { saveImages } from "./save.ts";
+import { tagImage } from "./tag.ts";
+import type { Images, ImageUsers } from "./types.ts";
+import { layersSize } from "./usage.ts";
+
+/** One file a verb; context.ts holds the records they share. */
+export function createImages(deps: {
+  store: Store;
+  content: ContentStore;
+  snapshots: Snapshots;
+  registry: RegistryClient;
+  events: Events;
+  users: ImageUsers;
+  log: Logger;
+}): Images {
+  const { users, ...rest } = deps;
+  const ctx = createImageContext(rest);
+  return {
+    resolve: (reference, options) => resolveImage(ctx, reference, options),
+    list: (options) => listImages(ctx, options),
+    pull: createPull(ctx),
+    push: createPush(ctx),
+    tag: (source, target) => tagImage(ctx, source, target),
+    remove: (reference, options) => removeImage(ctx, users, reference, options),
+    prune: (options) => pruneImages(ctx, users, options),
+    history: (reference) => imageHistory(ctx, reference),
+    load: (source, options) => loadImages(ctx, source, options),
+    save: (references, options) => saveImages(ctx, references, options),
+    import: (source, options) => importImage(ctx, source, options),
+    create: (options) => createImage(ctx, options),
+    lease: (image) => {
+      const lease = ctx.lease();
+      for (const resource of [image.id, ...image.layers]) lease.add(resource);
+      return lease;
+    },
+    layersSize: () => layersSize(ctx),
+    restore: () => restoreImages(ctx),
+  };
+}

@@ -1,0 +1,55 @@
+import { realtimeNano } from "../kernel/clock.ts";
+import { familiarReference, parseReference, withDefaultTag } from "../oci/reference.ts";
+import { invalidArgument } from "../lib/errors.ts";
+import type { ImageConfig } from "../oci/image.ts";
+import { hostPlatform, parsePlatform } from "../oci/platform.ts";
+import { formatNano } from "../lib/time.ts";
+import { mediaTypeOf } from "./load.ts";
+import type { ImageContext, ImageRecord, Images } from "./types.ts";
+
+/** `docker import`: a root file system as an image of one layer. Its tar is kept as it came. */
+export async function importImage(ctx: ImageContext, source: ReadableStream<Uint8Array>, options: Parameters<Images["import"]>[1]): Promise<ImageRecord> {
+  const platform = options.platform ? parsePlatform(options.platform) : hostPlatform();
+  const reference = options.reference === undefined || options.reference === "" ? undefined : withDefaultTag(parseReference(options.reference));
+  if (reference?.digest !== undefined) throw invalidArgument("cannot import digest reference");
+  using lease = ctx.lease();
+  await using ingest = await ctx.content.ingest();
+  for await (const chunk of source as unknown as AsyncIterable<Uint8Array>) {
+    options.signal?.throwIfAborted();
+    await ingest.write(chunk);
+  }
+  const blob = await ingest.commit();
+  lease.add(blob.digest);
+  try {
+    const total = blob.size;
+    const { snapshot, diffId } = await ctx.snapshots.unpack({
+      source: ctx.content.path(blob.digest),
+      parentIds: [],
+      parents: [],
+      signal: options.signal,
+      onProgress: (current) => options.onProgress({ status: "Importing", progressDetail: { current, total } }),
+    });
+    lease.add(snapshot);
+    const created = formatNano(realtimeNano());
+    const config: ImageConfig = {
+      ...platform,
+      config: options.config ?? {},
+      created,
+      history: [{ created, comment: options.message ?? "" }],
+      rootfs: { type: "layers", diff_ids: [diffId] },
+    };
+    const { digest } = await ctx.content.put(JSON.stringify(config));
+    lease.add(digest);
+    const layerBlobs = [{ diffId, digest: blob.digest, mediaType: await mediaTypeOf(ctx, blob.digest) }];
+    const image = ctx.store.tx(() => {
+      const record = ctx.register({ id: digest, config, layers: [snapshot], layerBlobs }, reference === undefined ? [] : [reference]);
+      ctx.emit("import", record, reference === undefined ? record.id : familiarReference(reference));
+      return record;
+    });
+    options.onProgress({ status: image.id });
+    return image;
+  } finally {
+    lease[Symbol.dispose]();
+    await ctx.collectBlobs([blob.digest]);
+  }
+}

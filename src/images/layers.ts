@@ -1,0 +1,53 @@
+import { invalidArgument } from "../lib/errors.ts";
+import type { Digest } from "../oci/digest.ts";
+import type { SnapshotId } from "../snapshots/types.ts";
+import type { ImageContext, Lease } from "./types.ts";
+
+export interface LayerSource {
+  diffId: Digest;
+  /** The blob that holds the layer's tar; a promise where it is still on its way. */
+  blob: Digest | Promise<Digest>;
+  onProgress?: (bytes: number) => void;
+  /** Once the layer is there. */
+  onDone?: () => void;
+}
+
+/**
+ * Unpacks the layers of one image, lowest first, two at a time and in whatever order their blobs come; those that are here already take no time.
+ * The snapshots are held by `lease`. The first failure stops the others.
+ */
+export async function unpackLayers(ctx: ImageContext, lease: Lease, layers: readonly LayerSource[], signal?: AbortSignal): Promise<SnapshotId[]> {
+  const stop = new AbortController();
+  const any = signal === undefined ? stop.signal : AbortSignal.any([signal, stop.signal]);
+  const diffIds = layers.map((layer) => layer.diffId);
+  const unpacked: Promise<SnapshotId>[] = [];
+  for (const [i, { diffId, blob, onProgress, onDone }] of layers.entries()) {
+    const below = Promise.all(unpacked.slice(0, i));
+    // Whoever needs it awaits it; nobody might.
+    below.catch(() => {});
+    const one = async (): Promise<SnapshotId> => {
+      const source = ctx.content.path(await blob);
+      const { snapshot } = await ctx.snapshots.unpack({ source, parentIds: diffIds.slice(0, i), parents: i === 0 ? [] : below, expect: diffId, onProgress, signal: any });
+      lease.add(snapshot);
+      onDone?.();
+      return snapshot;
+    };
+    unpacked.push(
+      one().catch((error: unknown) => {
+        stop.abort();
+        throw error;
+      }),
+    );
+  }
+  const results = await Promise.allSettled(unpacked);
+  // The failure that came first, not the cancellations it caused.
+  const failures = results.filter((result) => result.status === "rejected").map((result) => result.reason as { kind?: string });
+  const cause = failures.find((error) => error.kind !== "cancelled") ?? failures[0];
+  if (cause !== undefined) throw cause;
+  return results.map((result) => (result as PromiseFulfilledResult<SnapshotId>).value);
+}
+
+/** @throws EngineError invalidArgument in Docker's words */
+export function checkLayerCount(diffIds: readonly Digest[], layers: number): void {
+  if (diffIds.length !== layers) throw invalidArgument(`invalid manifest, layers length mismatch: expected ${diffIds.length}, got ${layers}`);
+}

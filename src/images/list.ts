@@ -1,0 +1,67 @@
+import { invalidArgument } from "../lib/errors.ts";
+import { matchPath } from "../lib/path-match.ts";
+import { parseRfc3339, parseTimestamp } from "../lib/time.ts";
+import { familiarName, familiarReference, parseReference } from "../oci/reference.ts";
+import { resolveImage } from "./resolve.ts";
+import type { ImageContext, ImageListOptions, ImageRecord } from "./types.ts";
+
+const known = new Set(["dangling", "label", "label!", "before", "since", "reference", "until"]);
+
+/** Unix nanoseconds of the image's creation; 0 where the config doesn't say. */
+export function createdAt(image: ImageRecord): bigint {
+  return parseRfc3339(image.config.created ?? "") ?? 0n;
+}
+
+/** A boolean filter as Docker reads it. @throws EngineError invalidArgument */
+export function booleanFilter(name: string, values: readonly string[] | undefined, fallback: boolean): boolean {
+  if (values === undefined || values.length === 0) return fallback;
+  const read = values.map((value) => (["1", "true", "t", "T", "True", "TRUE"].includes(value) ? true : ["0", "false", "f", "F", "False", "FALSE"].includes(value) ? false : undefined));
+  if (read.includes(undefined) || new Set(read).size !== 1) throw invalidArgument(`invalid filter '${name}=[${values.join(" ")}]'`);
+  return read[0]!;
+}
+
+/** `key` or `key=value`, all of them. */
+export function matchesLabels(image: ImageRecord, wanted: readonly string[]): boolean {
+  const labels = image.config.config?.Labels ?? {};
+  return wanted.every((filter) => {
+    const equals = filter.indexOf("=");
+    return equals < 0 ? Object.hasOwn(labels, filter) : labels[filter.slice(0, equals)] === filter.slice(equals + 1) && Object.hasOwn(labels, filter.slice(0, equals));
+  });
+}
+
+export function isDangling(ctx: ImageContext, image: ImageRecord): boolean {
+  return image.repoTags.length === 0 && image.repoDigests.length === 0 && ctx.childrenOf(image.id).length === 0;
+}
+
+/** Newest first. Images that are only steps of others are left out unless `all`. A reference filter cuts the names too, as Docker's does. */
+export function listImages(ctx: ImageContext, { all = false, filters = {} }: ImageListOptions = {}): ImageRecord[] {
+  for (const name of Object.keys(filters)) if (!known.has(name)) throw invalidArgument(`invalid filter '${name}'`);
+  const dangling = filters["dangling"]?.length ? booleanFilter("dangling", filters["dangling"], false) : undefined;
+  const now = BigInt(Date.now()) * 1_000_000n;
+  const bound = (name: string): bigint[] => (filters[name] ?? []).map((value) => createdAt(resolveImage(ctx, value)));
+  const [before, since] = [bound("before"), bound("since")];
+  const until = (filters["until"] ?? []).map((value) => parseTimestamp(value, now));
+  const result: { image: ImageRecord; created: bigint }[] = [];
+  for (const image of ctx.all()) {
+    const created = createdAt(image);
+    const names = image.repoTags.length + image.repoDigests.length;
+    if (before.some((time) => created >= time) || since.some((time) => created <= time) || until.some((time) => created >= time)) continue;
+    if (!matchesLabels(image, filters["label"] ?? [])) continue;
+    if ((filters["label!"] ?? []).some((label) => matchesLabels(image, [label]))) continue;
+    if (names === 0) {
+      if (dangling === false || filters["reference"]?.length) continue;
+      if (!all && ctx.childrenOf(image.id).length > 0) continue;
+    } else if (dangling === true) continue;
+    const shown = withReferences(image, filters["reference"] ?? []);
+    if (shown !== undefined) result.push({ image: shown, created });
+  }
+  return result.sort((a, b) => (a.created < b.created ? 1 : a.created > b.created ? -1 : 0)).map(({ image }) => image);
+}
+
+function withReferences(image: ImageRecord, patterns: readonly string[]): ImageRecord | undefined {
+  if (patterns.length === 0) return image;
+  const fits = (text: string): boolean => patterns.some((pattern) => matchPath(pattern, familiarReference(parseReference(text))) || matchPath(pattern, familiarName(parseReference(text))));
+  const repoTags = image.repoTags.filter(fits);
+  const repoDigests = image.repoDigests.filter(fits);
+  return repoTags.length + repoDigests.length === 0 ? undefined : { ...image, repoTags, repoDigests };
+}

@@ -1,0 +1,236 @@
+import { compressionOf, decompressed, decompressionError, MAGIC_BYTES } from "../lib/compression.ts";
+import { cancelled, EngineError, invalidArgument } from "../lib/errors.ts";
+import { cleanParts, textOf } from "../lib/tar.ts";
+import { readTar, type TarEntry } from "../lib/tar-reader.ts";
+import { isDigest, type Digest } from "../oci/digest.ts";
+import { mediaTypes, type Descriptor, type ImageConfig, type Index, type Manifest } from "../oci/image.ts";
+import { hostPlatform, selectPlatform } from "../oci/platform.ts";
+import { familiarReference, parseReference, withDefaultTag, type Reference } from "../oci/reference.ts";
+import { blobPath, nameAnnotation, refNameAnnotation, type ArchiveImage, type ArchiveIndex } from "./archive.ts";
+import { checkLayerCount, unpackLayers } from "./layers.ts";
+import { layerProgress } from "./progress.ts";
+import { shortId } from "./resolve.ts";
+import type { ImageContext, ImageRecord, Images, Lease, NewImage } from "./types.ts";
+
+/** Entries and bytes of JSON that an archive may have before it is no image archive any more. */
+const MOST_ENTRIES = 100_000;
+const MOST_JSON = 8 << 20;
+/** Files at the archive's root that describe it; everything else is content. */
+const descriptions = new Set(["manifest.json", "index.json", "oci-layout", "repositories"]);
+
+type LoadOptions = Parameters<Images["load"]>[1];
+
+/** What the archive held: content by path, and the descriptions. */
+interface Archive {
+  blobs: Map<string, Digest>;
+  links: Map<string, string>;
+  json: Map<string, unknown>;
+}
+
+interface FoundImage {
+  config: Digest;
+  layers: Digest[];
+  names: Reference[];
+  manifest?: Descriptor;
+}
+
+/**
+ * `docker load`: a docker-archive of any age since 1.10, or an OCI layout; plain, gzip or zstd. Content goes into the store as it comes, since the
+ * description may be the last entry. What no image needs is removed again.
+ */
+export async function loadImages(ctx: ImageContext, source: ReadableStream<Uint8Array>, options: LoadOptions): Promise<void> {
+  using lease = ctx.lease();
+  const blobs = new Map<string, Digest>();
+  try {
+    const archive = await readArchive(ctx, lease, source, blobs, options.signal);
+    const found = await imagesOf(ctx, archive);
+    if (found.length === 0) throw invalidArgument("the archive holds no image");
+    for (const image of found) await loadOne(ctx, lease, image, options);
+  } finally {
+    lease[Symbol.dispose]();
+    await ctx.collectBlobs(blobs.values());
+  }
+}
+
+async function readArchive(ctx: ImageContext, lease: Lease, source: ReadableStream<Uint8Array>, blobs: Map<string, Digest>, signal?: AbortSignal): Promise<Archive> {
+  const archive: Archive = { blobs, links: new Map(), json: new Map() };
+  let entries = 0;
+  let jsonLeft = MOST_JSON;
+  const stopped = (): boolean => signal?.aborted ?? false;
+  try {
+    const { stream } = await decompressed(source);
+    for await (const entry of readTar(stream as unknown as AsyncIterable<Uint8Array>)) {
+      if (stopped()) throw cancelled("loading images was cancelled");
+      if (++entries > MOST_ENTRIES) throw invalidArgument(`the archive has more than ${MOST_ENTRIES} entries`);
+      const { header, body } = entry;
+      const parts = cleanParts(header.name);
+      if (parts === undefined) throw invalidArgument(`archive entry ${JSON.stringify(textOf(header.name))} leaves the archive`);
+      const path = parts.join("/");
+      if (header.type === "symlink" || header.type === "hardlink") {
+        // Old docker save: a layer that was there already is a link to its file.
+        const target = cleanParts(header.type === "symlink" ? [...parts.slice(0, -1), header.linkName].join("/") : header.linkName);
+        if (target !== undefined) archive.links.set(path, target.join("/"));
+      } else if (header.type === "file" && descriptions.has(path)) {
+        if (header.size > jsonLeft) throw invalidArgument(`${path} of the archive is too big`);
+        jsonLeft -= header.size;
+        archive.json.set(path, parseJson(path, await bytesOfBody(body)));
+      } else if (header.type === "file" && header.size > 0) {
+        await using ingest = await ctx.content.ingest();
+        for await (const chunk of body) {
+          if (stopped()) throw cancelled("loading images was cancelled");
+          await ingest.write(chunk);
+        }
+        const { digest } = await ingest.commit();
+        lease.add(digest);
+        blobs.set(path, digest);
+      }
+    }
+  } catch (error) {
+    throw decompressionError(error);
+  }
+  return archive;
+}
+
+async function bytesOfBody(body: TarEntry["body"]): Promise<Buffer> {
+  const parts: Uint8Array[] = [];
+  for await (const chunk of body) parts.push(Buffer.from(chunk));
+  return Buffer.concat(parts);
+}
+
+function parseJson(path: string, bytes: Uint8Array): unknown {
+  try {
+    return JSON.parse(new TextDecoder().decode(bytes)) as unknown;
+  } catch (error) {
+    throw invalidArgument(`${path} of the archive is not JSON`, error);
+  }
+}
+
+async function imagesOf(ctx: ImageContext, archive: Archive): Promise<FoundImage[]> {
+  const list = archive.json.get("manifest.json");
+  const index = archive.json.get("index.json") as ArchiveIndex | undefined;
+  const manifests = index === undefined ? [] : await manifestsOf(ctx, archive, index);
+  if (list === undefined && index === undefined) throw invalidArgument("unrecognized image format: the archive has neither manifest.json nor index.json");
+  if (list === undefined) return manifests;
+  if (!Array.isArray(list)) throw invalidArgument("manifest.json of the archive is no list");
+  return list.map((item: ArchiveImage) => {
+    if (typeof item?.Config !== "string" || !Array.isArray(item.Layers)) throw invalidArgument("manifest.json of the archive lacks Config or Layers");
+    const config = blobAt(archive, item.Config);
+    const names = (item.RepoTags ?? []).map((name) => withDefaultTag(parseReference(String(name))));
+    // The same image may stand in the OCI index as well: then its manifest is kept, so that a push gives the same digest again.
+    const twin = manifests.find((image) => image.config === config);
+    const layers = item.Layers.map((path) => blobAt(archive, String(path)));
+    const same = twin !== undefined && twin.layers.length === layers.length && twin.layers.every((layer, i) => layer === layers[i]);
+    return { config, layers, names, ...(same && twin.manifest !== undefined ? { manifest: twin.manifest } : {}) };
+  });
+}
+
+/** The content at a path of the archive, links followed. */
+function blobAt(archive: Archive, path: string): Digest {
+  let at = cleanParts(path)?.join("/") ?? "";
+  for (let hops = 0; hops < 10; hops++) {
+    const digest = archive.blobs.get(at);
+    if (digest !== undefined) return digest;
+    const target = archive.links.get(at);
+    if (target === undefined) break;
+    at = target;
+  }
+  throw invalidArgument(`invalid archive: ${JSON.stringify(path)} is not in it`);
+}
+
+/** The images that an OCI index names, an index of platforms resolved for this host. */
+async function manifestsOf(ctx: ImageContext, archive: Archive, index: ArchiveIndex): Promise<FoundImage[]> {
+  if (!Array.isArray(index.manifests)) throw invalidArgument("index.json of the archive has no list of manifests");
+  const found = new Map<Digest, FoundImage>();
+  for (const entry of index.manifests) {
+    const manifest = await manifestAt(ctx, archive, entry, 0);
+    if (manifest === undefined) continue;
+    const { document, descriptor } = manifest;
+    const image = found.get(descriptor.digest) ?? {
+      config: blobAt(archive, blobPath(document.config.digest)),
+      layers: document.layers.map((layer) => blobAt(archive, blobPath(layer.digest))),
+      names: [],
+      manifest: descriptor,
+    };
+    const name = nameOf(entry);
+    if (name !== undefined) image.names.push(name);
+    found.set(descriptor.digest, image);
+  }
+  return [...found.values()];
+}
+
+async function manifestAt(ctx: ImageContext, archive: Archive, entry: Descriptor, depth: number): Promise<{ descriptor: Descriptor; document: Manifest } | undefined> {
+  if (typeof entry?.digest !== "string" || !isDigest(entry.digest)) throw invalidArgument("index.json of the archive has an entry without a digest");
+  const digest = blobAt(archive, blobPath(entry.digest));
+  if (digest !== entry.digest) throw invalidArgument(`blob ${entry.digest} of the archive has digest ${digest}`);
+  const document = await ctx.content.json<Manifest & Partial<Index>>(digest);
+  if (Array.isArray(document.manifests)) {
+    if (depth > 2) throw invalidArgument("the archive's index is nested too deep");
+    // Platforms that were not saved are missing from the archive: only what is there can be chosen.
+    const here = document.manifests.filter(({ digest: child }) => archive.blobs.has(blobPath(child)));
+    const chosen = selectPlatform(here, (child) => child.platform, hostPlatform());
+    return chosen === undefined ? undefined : await manifestAt(ctx, archive, chosen, depth + 1);
+  }
+  if (!Array.isArray(document.layers) || !isDigest(document.config?.digest ?? "")) throw invalidArgument(`blob ${digest} of the archive is no image manifest`);
+  // Attestations and other artifacts stand beside images; they can't be run.
+  if (![mediaTypes.ociConfig, mediaTypes.dockerConfig].includes(document.config.mediaType as typeof mediaTypes.ociConfig)) return undefined;
+  const { size } = ctx.content.info(digest)!;
+  const mediaType = document.mediaType ?? entry.mediaType ?? mediaTypes.ociManifest;
+  return { descriptor: { mediaType, digest, size }, document };
+}
+
+function nameOf(entry: Descriptor): Reference | undefined {
+  const text = entry.annotations?.[nameAnnotation] ?? entry.annotations?.[refNameAnnotation];
+  // A bare tag (skopeo writes "latest") names no repository.
+  if (text === undefined || !/[:/]/.test(text)) return undefined;
+  try {
+    const reference = withDefaultTag(parseReference(text));
+    return reference.digest === undefined ? reference : undefined;
+  } catch (error) {
+    if (error instanceof EngineError) return undefined;
+    throw error;
+  }
+}
+
+/** What must hold of a config from anywhere before it may be recorded. @throws EngineError invalidArgument */
+export function checkedConfig(value: unknown, name: string): ImageConfig {
+  const config = value as Partial<ImageConfig> | null;
+  if (typeof config !== "object" || config === null) throw invalidArgument(`${name}: the config is no object`);
+  const diffIds = config.rootfs?.diff_ids ?? [];
+  if (!Array.isArray(diffIds) || !diffIds.every((id) => typeof id === "string" && isDigest(id))) throw invalidArgument(`${name}: the config has a bad rootfs`);
+  if (config.os !== undefined && config.os !== "" && config.os !== "linux") throw invalidArgument(`${name}: cannot load ${String(config.os)} image on linux`);
+  return { ...config, rootfs: { type: "layers", diff_ids: diffIds } } as ImageConfig;
+}
+
+async function loadOne(ctx: ImageContext, lease: Lease, found: FoundImage, { onProgress, quiet = false, signal }: LoadOptions): Promise<void> {
+  const config = checkedConfig(await ctx.content.json(found.config), `image ${shortId(found.config)}`);
+  const diffIds = config.rootfs.diff_ids;
+  checkLayerCount(diffIds, found.layers.length);
+  const sources = found.layers.map((blob, i) => {
+    const diffId = diffIds[i]!;
+    const total = ctx.content.info(blob)!.size;
+    const progress = layerProgress(onProgress, diffId);
+    return { diffId, blob, ...(quiet ? {} : { onProgress: (current: number) => progress.bytes("Loading layer", current, total) }) };
+  });
+  const layers = await unpackLayers(ctx, lease, sources, signal);
+  const layerBlobs = await Promise.all(found.layers.map(async (digest, i) => ({ diffId: diffIds[i]!, digest, mediaType: await mediaTypeOf(ctx, digest) })));
+  const image: NewImage = { id: found.config, config, layers, layerBlobs, ...(found.manifest === undefined ? {} : { manifest: found.manifest }) };
+  const lines = ctx.store.tx(() => {
+    const renamed = found.names.flatMap((name) => {
+      const before = ctx.byReference(name);
+      return before === undefined || before.id === found.config
+        ? []
+        : [`The image ${familiarReference(name)} already exists, renaming the old one with ID ${before.id} to empty string\n`];
+    });
+    const record: ImageRecord = ctx.register(image, found.names);
+    ctx.emit("load", record, record.id);
+    const loaded = found.names.map((name) => `Loaded image: ${familiarReference(name)}\n`);
+    return [...renamed, ...(loaded.length === 0 ? [`Loaded image ID: ${record.id}\n`] : loaded)];
+  });
+  for (const stream of lines) onProgress({ stream });
+}
+
+/** Told by the blob's first bytes: docker-archives don't say. */
+export async function mediaTypeOf(ctx: ImageContext, digest: Digest): Promise<string> {
+  const first = await new Response(ctx.content.open(digest, { start: 0, end: MAGIC_BYTES })).bytes();
+  return { none: mediaTypes.ociLayer, gzip: mediaTypes.ociLayerGzip, zstd: mediaTypes.ociLayerZstd }[compressionOf(first)];
+}

@@ -1,0 +1,121 @@
+import { conflict } from "../lib/errors.ts";
+import type { Digest } from "../oci/digest.ts";
+import { chainId } from "../oci/chain.ts";
+import { familiarReference, parseReference, repositoryOf, withDefaultTag, type Reference } from "../oci/reference.ts";
+import { isIdPrefix, resolveImage, shortId } from "./resolve.ts";
+import type { ImageContext, ImageRecord, ImageUsers, RemovedImage } from "./types.ts";
+
+/**
+ * `docker rmi`, by Docker's rules (moby: daemon/images/image_delete.go): a name is untagged, and the image goes with its last name; an id goes with all its
+ * names if they are one tag in one repository. Running containers and child images can't be overridden, stopped containers and further names by force.
+ */
+export async function removeImage(
+  ctx: ImageContext,
+  users: ImageUsers,
+  text: string,
+  { force = false, noPrune = false }: { force?: boolean; noPrune?: boolean } = {},
+): Promise<RemovedImage[]> {
+  const image = resolveImage(ctx, text);
+  const removed: RemovedImage[] = [];
+  let references = referencesOf(image);
+  let untagged = false;
+  if (!isIdPrefix(image.id, text)) {
+    const user = ctx.store.tx(() => (!force && isSingleReference(references) ? users.containersOf(image.id)[0] : undefined));
+    if (user !== undefined) {
+      throw conflict(
+        `conflict: unable to remove repository reference "${text}" (must force) - container ${shortId(user.id)} is using its referenced image ${shortId(image.id)}`,
+      );
+    }
+    references = untagName(ctx, image, withDefaultTag(parseReference(text)), removed);
+    if (references.length > 0) return removed;
+    untagged = true;
+  } else if (isSingleReference(references)) {
+    const problem = conflictOf(ctx, users, image, { stopped: !force, references: false });
+    if (problem !== undefined) throw conflictError(image.id, problem);
+    for (const reference of references) untag(ctx, image, reference, removed);
+  }
+  await deleteImage(ctx, users, image.id, removed, { force, prune: !noPrune, quiet: untagged });
+  return removed;
+}
+
+function referencesOf(image: ImageRecord): Reference[] {
+  return [...image.repoTags, ...image.repoDigests].map(parseReference);
+}
+
+/** One tag at most, and all references in one repository. */
+function isSingleReference(references: readonly Reference[]): boolean {
+  if (references.length <= 1) return references.length === 1;
+  const tags = references.filter((reference) => reference.digest === undefined);
+  return tags.length <= 1 && new Set(references.map(repositoryOf)).size === 1;
+}
+
+function untag(ctx: ImageContext, image: ImageRecord, reference: Reference, removed: RemovedImage[]): void {
+  ctx.store.tx(() => {
+    ctx.dropReference(reference);
+    ctx.emit("untag", image, image.id);
+  });
+  removed.push({ Untagged: familiarReference(reference) });
+}
+
+/** Takes one name away, and with the last tag of a repository its digests. Returns what is left. */
+function untagName(ctx: ImageContext, image: ImageRecord, reference: Reference, removed: RemovedImage[]): Reference[] {
+  const name = reference.digest === undefined ? reference : { domain: reference.domain, path: reference.path, digest: reference.digest };
+  untag(ctx, image, name, removed);
+  const left = referencesOf(ctx.byId(image.id)!);
+  const here = (other: Reference): boolean => repositoryOf(other) === repositoryOf(reference);
+  if (reference.digest !== undefined || left.some((other) => other.digest === undefined && here(other))) return left;
+  for (const other of left.filter(here)) {
+    ctx.dropReference(other);
+    removed.push({ Untagged: familiarReference(other) });
+  }
+  return left.filter((other) => !here(other));
+}
+
+interface Conflict {
+  hard: boolean;
+  used: boolean;
+  message: string;
+}
+
+function conflictOf(ctx: ImageContext, users: ImageUsers, image: ImageRecord, soft: { stopped: boolean; references: boolean }): Conflict | undefined {
+  if (ctx.childrenOf(image.id).length > 0) return { hard: true, used: false, message: "image has dependent child images" };
+  const containers = users.containersOf(image.id);
+  const running = containers.find((container) => container.running);
+  if (running !== undefined) return { hard: true, used: true, message: `image is being used by running container ${shortId(running.id)}` };
+  const names = image.repoTags.length + image.repoDigests.length;
+  if (soft.references && names > 0) return { hard: false, used: false, message: "image is referenced in multiple repositories" };
+  const stopped = containers[0];
+  if (soft.stopped && stopped !== undefined) return { hard: false, used: true, message: `image is being used by stopped container ${shortId(stopped.id)}` };
+  return undefined;
+}
+
+function conflictError(id: Digest, { hard, message }: Conflict): Error {
+  return conflict(`conflict: unable to delete ${shortId(id)} (${hard ? "cannot be forced" : "must be forced"}) - ${message}`);
+}
+
+/** The image, then (prune) its parents as far up as nothing else needs them. `quiet`: a conflict just ends it. */
+async function deleteImage(
+  ctx: ImageContext,
+  users: ImageUsers,
+  id: Digest,
+  removed: RemovedImage[],
+  options: { force: boolean; prune: boolean; quiet: boolean },
+): Promise<void> {
+  const image = ctx.byId(id);
+  if (image === undefined) return;
+  const problem = conflictOf(ctx, users, image, { stopped: !options.force, references: !options.force });
+  if (problem !== undefined) {
+    const dangling = image.repoTags.length + image.repoDigests.length === 0 && ctx.childrenOf(id).length === 0;
+    if (options.quiet && (!dangling || problem.used)) return;
+    throw conflictError(id, problem);
+  }
+  for (const reference of referencesOf(image)) untag(ctx, image, reference, removed);
+  const parent = image.parent;
+  const diffIds = image.config.rootfs.diff_ids;
+  const gone = new Set(await ctx.deleteImage(id));
+  removed.push({ Deleted: id });
+  for (let i = image.layers.length - 1; i >= 0; i--) {
+    if (gone.has(image.layers[i]!)) removed.push({ Deleted: chainId(diffIds.slice(0, i + 1)) });
+  }
+  if (options.prune && parent !== undefined) await deleteImage(ctx, users, parent, removed, { force: false, prune: true, quiet: true });
+}
