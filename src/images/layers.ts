@@ -5,8 +5,10 @@ import type { ImageContext, Lease } from "./types.ts";
 
 export interface LayerSource {
   diffId: Digest;
-  /** The blob that holds the layer's tar; a promise where it is still on its way. */
-  blob: Digest | Promise<Digest>;
+  /** Where the layer is unpacked already. */
+  snapshot?: SnapshotId;
+  /** Else the blob that holds the layer's tar; a promise where it is still on its way. */
+  blob?: Digest | Promise<Digest>;
   onProgress?: (bytes: number) => void;
   /** Once the layer is there. */
   onDone?: () => void;
@@ -21,12 +23,13 @@ export async function unpackLayers(ctx: ImageContext, lease: Lease, layers: read
   const any = signal === undefined ? stop.signal : AbortSignal.any([signal, stop.signal]);
   const diffIds = layers.map((layer) => layer.diffId);
   const unpacked: Promise<SnapshotId>[] = [];
-  for (const [i, { diffId, blob, onProgress, onDone }] of layers.entries()) {
+  for (const [i, { diffId, snapshot: present, blob, onProgress, onDone }] of layers.entries()) {
     const below = Promise.all(unpacked.slice(0, i));
     // Whoever needs it awaits it; nobody might.
     below.catch(() => {});
     const one = async (): Promise<SnapshotId> => {
-      const source = ctx.content.path(await blob);
+      if (present !== undefined) return present;
+      const source = ctx.content.path(await blob!);
       const { snapshot } = await ctx.snapshots.unpack({ source, parentIds: diffIds.slice(0, i), parents: i === 0 ? [] : below, expect: diffId, onProgress, signal: any });
       lease.add(snapshot);
       onDone?.();

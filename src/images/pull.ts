@@ -1,16 +1,16 @@
 import { misbehaviour, pullError } from "../distribution/errors.ts";
 import type { RemoteManifest, RemoteRepository } from "../distribution/types.ts";
 import { EngineError, invalidArgument, kindOf, notFound } from "../lib/errors.ts";
-import { KeyedMutex } from "../lib/mutex.ts";
 import { isDigest, type Digest } from "../oci/digest.ts";
 import { mediaTypes, type Descriptor, type ImageConfig, type Manifest, type Platform } from "../oci/image.ts";
 import { formatPlatform, hostPlatform, parsePlatform, platformRank, selectPlatform } from "../oci/platform.ts";
 import { familiarName, familiarReference, parseReference, repositoryOf, withDefaultTag, type Reference } from "../oci/reference.ts";
 import type { SnapshotId } from "../snapshots/types.ts";
-import { recordBlobSource, recordLayerBlob } from "./layer-blobs.ts";
+import { recordBlobSource } from "./blob-sources.ts";
+import { unpackLayers, type LayerSource } from "./layers.ts";
 import { layerProgress, type LayerProgress } from "./progress.ts";
 import { createLimiter, createTransfers, type TransferWatcher } from "./transfers.ts";
-import type { ImageContext, ImageRecord, Images, Lease, ProgressSink } from "./types.ts";
+import type { ImageContext, ImageRecord, Images, Lease, NewImage, ProgressSink } from "./types.ts";
 
 /** Downloads at once, over all pulls: Docker's max-concurrent-downloads. */
 const parallelDownloads = 3;
@@ -49,7 +49,6 @@ export function createPull(context: ImageContext): Images["pull"] {
   const { content, snapshots, registry, store, events } = context;
   const transfers = createTransfers();
   const downloads = createLimiter(parallelDownloads);
-  const unpacking = new KeyedMutex();
 
   const pull: Images["pull"] = async (text, options) => {
     const reference = parseReference(text);
@@ -79,32 +78,38 @@ export function createPull(context: ImageContext): Images["pull"] {
   };
 
   const pullOne = async (reference: Reference, options: PullOptions): Promise<{ image: ImageRecord; changed: boolean }> => {
-    const wanted = options.platform ? parsePlatform(options.platform) : hostPlatform();
-    const remote = registry.repository(reference, options.auth === undefined ? {} : { credentials: options.auth });
-    using lease = context.lease();
-    const work: Pull = { reference, remote, lease, sink: options.onProgress, ...signalOf(options) };
+    const touched = new Touched();
     try {
-      const version = reference.digest ?? reference.tag!;
-      const top = await remote.manifest(version, signalOf(options));
-      work.sink({ status: `Pulling from ${reference.path}`, id: version });
-      const { image, platform } = await fetchImage(work, top, wanted);
-      work.sink({ status: `Digest: ${top.descriptor.digest}` });
-      if (options.platform && platformRank(wanted, platform) === undefined) work.sink({ status: `WARNING: ${mismatch(reference, platform, wanted)}` });
-      const digested: Reference = { domain: reference.domain, path: reference.path, digest: top.descriptor.digest };
-      const names = reference.digest === undefined ? [reference, digested] : [digested];
-      return store.tx(() => {
-        const changed = names.some((name) => context.byReference(name)?.id !== image.id);
-        const record = context.register(image, names);
-        const labels = record.config.config?.Labels ?? {};
-        events.emit("image", "pull", familiarReference(reference), { ...labels, name: familiarName(reference) });
-        return { image: record, changed };
-      });
+      using lease = context.lease();
+      return await pullLeased(reference, options, touched.watch(lease));
     } catch (error) {
+      // Nothing half-made stays; what another pull or image needs is kept by these two.
+      await context.collectLayers(touched.snapshots);
+      await context.collectBlobs(touched.blobs);
       throw pullError(error, reference);
     }
   };
 
-  type NewImage = Parameters<ImageContext["register"]>[0];
+  const pullLeased = async (reference: Reference, options: PullOptions, lease: Lease): Promise<{ image: ImageRecord; changed: boolean }> => {
+    const wanted = options.platform ? parsePlatform(options.platform) : hostPlatform();
+    const remote = registry.repository(reference, options.auth === undefined ? {} : { credentials: options.auth });
+    const work: Pull = { reference, remote, lease, sink: options.onProgress, ...signalOf(options) };
+    const version = reference.digest ?? reference.tag!;
+    const top = await remote.manifest(version, signalOf(options));
+    work.sink({ status: `Pulling from ${reference.path}`, id: version });
+    const { image, platform } = await fetchImage(work, top, wanted);
+    work.sink({ status: `Digest: ${top.descriptor.digest}` });
+    if (options.platform && platformRank(wanted, platform) === undefined) work.sink({ status: `WARNING: ${mismatch(reference, platform, wanted)}` });
+    const digested: Reference = { domain: reference.domain, path: reference.path, digest: top.descriptor.digest };
+    const names = reference.digest === undefined ? [reference, digested] : [digested];
+    return store.tx(() => {
+      const changed = names.some((name) => context.byReference(name)?.id !== image.id);
+      const record = context.register(image, names);
+      const labels = record.config.config?.Labels ?? {};
+      events.emit("image", "pull", familiarReference(reference), { ...labels, name: familiarName(reference) });
+      return { image: record, changed };
+    });
+  };
 
   /** From the manifest or index that the reference names to an image whose layers are unpacked. */
   const fetchImage = async (work: Pull, top: RemoteManifest, wanted: Platform): Promise<{ image: NewImage; platform: Platform }> => {
@@ -150,7 +155,7 @@ export function createPull(context: ImageContext): Images["pull"] {
     return config;
   };
 
-  /** Downloads in parallel, unpacks from the lowest up while the next ones come. */
+  /** Downloads and unpacks in parallel; layers that are here take no time. */
   const fetchLayers = async (work: Pull, manifest: Manifest, config: ImageConfig): Promise<SnapshotId[]> => {
     const diffIds = config.rootfs.diff_ids;
     checkLayers(manifest, familiarReference(work.reference));
@@ -161,25 +166,33 @@ export function createPull(context: ImageContext): Images["pull"] {
       const snapshot = snapshots.find(diffIds.slice(0, index), diffIds[index]!);
       if (snapshot !== undefined) work.lease.add(snapshot);
       progress.status(snapshot === undefined ? "Pulling fs layer" : "Already exists");
-      return { descriptor, progress, snapshot };
+      return { descriptor, progress, snapshot, diffId: diffIds[index]! };
     });
-    const downloading = plans.map(async ({ descriptor, progress, snapshot }) => {
-      if (snapshot === undefined) await fetchLayer(work, descriptor, progress, signal);
+    const downloading: Promise<Digest>[] = [];
+    const sources = plans.map(({ descriptor, progress, snapshot, diffId }): LayerSource => {
+      if (snapshot !== undefined) return { diffId, snapshot };
+      const blob = fetchLayer(work, descriptor, progress, signal);
+      downloading.push(blob);
+      const { size } = descriptor;
+      return {
+        diffId,
+        blob,
+        onProgress: (bytes) => progress.bytes("Extracting", Math.min(bytes, size), size),
+        onDone: () => {
+          progress.bytes("Extracting", size, size);
+          progress.status("Pull complete");
+        },
+      };
     });
     try {
-      const layers: SnapshotId[] = [];
-      for (const [index, { descriptor, progress, snapshot }] of plans.entries()) {
-        await Promise.race([downloading[index]!, firstFailure(downloading)]);
-        layers.push(snapshot ?? (await unpack(work, descriptor, diffIds, layers, progress, signal)));
-      }
-      return layers;
+      return await unpackLayers(context, work.lease, sources, signal);
     } finally {
       stop.abort();
       await Promise.allSettled(downloading);
     }
   };
 
-  const fetchLayer = async (work: Pull, descriptor: Descriptor, progress: LayerProgress, signal: AbortSignal): Promise<void> => {
+  const fetchLayer = async (work: Pull, descriptor: Descriptor, progress: LayerProgress, signal: AbortSignal): Promise<Digest> => {
     work.lease.add(descriptor.digest);
     if (content.info(descriptor.digest) === undefined) {
       await transfers.join(descriptor.digest, progress, signal, async (all, shared) => {
@@ -189,6 +202,7 @@ export function createPull(context: ImageContext): Images["pull"] {
     }
     recordBlobSource(store, descriptor.digest, repositoryOf(work.reference));
     progress.status("Download complete");
+    return descriptor.digest;
   };
 
   /** Into the content store: nothing is visible before digest and size are right. */
@@ -214,47 +228,24 @@ export function createPull(context: ImageContext): Images["pull"] {
     }
   };
 
-  /** One layer on top of `parents`. Two pulls that need the same one wait for each other. */
-  const unpack = async (
-    { lease }: Pull,
-    { digest, mediaType, size }: Descriptor,
-    diffIds: readonly Digest[],
-    parents: readonly SnapshotId[],
-    progress: LayerProgress,
-    signal: AbortSignal,
-  ): Promise<SnapshotId> => {
-    const index = parents.length;
-    const parentIds = diffIds.slice(0, index);
-    const diffId = diffIds[index]!;
-    return await unpacking.run(diffId, async () => {
-      const found = snapshots.find(parentIds, diffId);
-      if (found !== undefined) {
-        lease.add(found);
-        progress.status("Already exists");
-        return found;
-      }
-      const { snapshot } = await snapshots.unpack({
-        source: content.path(digest),
-        parentIds,
-        parents,
-        expect: diffId,
-        onProgress: (bytes) => progress.bytes("Extracting", Math.min(bytes, size), size),
-        signal,
-      });
-      lease.add(snapshot);
-      recordLayerBlob(store, diffId, { digest, mediaType });
-      progress.bytes("Extracting", size, size);
-      progress.status("Pull complete");
-      return snapshot;
-    });
-  };
-
   return pull;
 }
 
-/** Rejects as soon as one of them does; a later layer's failure needn't wait for the unpacking of those before. */
-async function firstFailure(running: readonly Promise<void>[]): Promise<void> {
-  await Promise.all(running);
+/** What one pull laid its hands on, for the tidying-up after a failure. */
+class Touched {
+  readonly snapshots = new Set<SnapshotId>();
+  readonly blobs = new Set<Digest>();
+
+  watch(lease: Lease): Lease {
+    return {
+      add: (resource) => {
+        if (isDigest(resource)) this.blobs.add(resource);
+        else this.snapshots.add(resource);
+        lease.add(resource);
+      },
+      [Symbol.dispose]: () => lease[Symbol.dispose](),
+    };
+  }
 }
 
 function signalOf({ signal }: { signal?: AbortSignal }): { signal?: AbortSignal } {

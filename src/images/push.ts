@@ -8,7 +8,7 @@ import type { Digest } from "../oci/digest.ts";
 import { mediaTypes, type Descriptor, type Manifest } from "../oci/image.ts";
 import { familiarName, familiarReference, parseReference, repositoryOf, type Reference } from "../oci/reference.ts";
 import type { SnapshotId } from "../snapshots/types.ts";
-import { blobSources, layerBlobs, recordBlobSource, recordLayerBlob } from "./layer-blobs.ts";
+import { blobSources, recordBlobSource } from "./blob-sources.ts";
 import { layerProgress, type LayerProgress } from "./progress.ts";
 import { createLimiter } from "./transfers.ts";
 import type { ImageContext, ImageRecord, Images, Lease, ProgressSink } from "./types.ts";
@@ -70,12 +70,15 @@ export function createPush(context: ImageContext): Images["push"] {
     sink({ progressDetail: {}, aux: { Tag: reference.tag, Digest: digest, Size: bytes.length } });
   };
 
-  /** An image that came with a manifest keeps it, so that its digest stays, as long as its blobs are here. */
+  /** An image that came with a manifest keeps it, so that its digest stays, as long as its blobs are here or over there. */
   const pushAsItCame = async (work: Push): Promise<{ bytes: Uint8Array; mediaType: string } | undefined> => {
     const { manifest: descriptor } = work.image;
     if (descriptor === undefined || content.info(descriptor.digest) === undefined) return undefined;
     const manifest = await content.json<Manifest>(descriptor.digest);
-    if (manifest.config.digest !== work.image.id || !manifest.layers.every(({ digest }) => content.info(digest) !== undefined)) return undefined;
+    const missing = manifest.layers.filter(({ digest }) => content.info(digest) === undefined);
+    for (const { digest } of missing) {
+      if ((await offered(work, digest)) === undefined) return undefined;
+    }
     const layers = manifest.layers.map((layer, index) => ({ layer: () => Promise.resolve(layer), diffId: work.image.config.rootfs.diff_ids[index]! }));
     await pushLayers(work, layers);
     await pushConfig(work, manifest.config);
@@ -134,23 +137,32 @@ export function createPush(context: ImageContext): Images["push"] {
     }
   };
 
-  /** There already, taken over from a neighbour, or sent. */
-  const pushBlob = async ({ remote, reference, signal }: Push, descriptor: Descriptor, progress: LayerProgress): Promise<void> => {
-    const { digest, size } = descriptor;
+  /** How the registry comes by a blob without our sending it, if it does: there already, or taken over from a neighbour. */
+  const offered = async ({ remote, reference, signal }: Push, digest: Digest): Promise<string | undefined> => {
     const options = signal === undefined ? {} : { signal };
-    const done = (status: string): void => {
-      recordBlobSource(store, digest, repositoryOf(reference));
-      progress.status(status);
-    };
-    if (await remote.hasBlob(digest, options)) return done("Layer already exists");
+    if (await remote.hasBlob(digest, options)) return "Layer already exists";
     for (const from of blobSources(store, digest, reference.domain, maxMountTries)) {
-      if (from !== reference.path && (await remote.mount(digest, from, options))) return done(`Mounted from ${from}`);
+      if (from !== reference.path && (await remote.mount(digest, from, options))) return `Mounted from ${from}`;
     }
-    await remote.upload(
-      { digest, size, open: () => content.open(digest) },
-      { ...options, onProgress: (bytes) => progress.bytes("Pushing", bytes, size), onRetry: (seconds) => progress.status(`Retrying in ${seconds} seconds`) },
-    );
-    done("Pushed");
+    return undefined;
+  };
+
+  const pushBlob = async (work: Push, { digest, size }: Descriptor, progress: LayerProgress): Promise<void> => {
+    const { remote, reference, signal } = work;
+    let status = await offered(work, digest);
+    if (status === undefined) {
+      await remote.upload(
+        { digest, size, open: () => content.open(digest) },
+        {
+          ...(signal && { signal }),
+          onProgress: (bytes) => progress.bytes("Pushing", bytes, size),
+          onRetry: (seconds) => progress.status(retryStatus(seconds)),
+        },
+      );
+      status = "Pushed";
+    }
+    recordBlobSource(store, digest, repositoryOf(reference));
+    progress.status(status);
   };
 
   const pushConfig = async ({ remote, signal }: Push, { digest, size }: Descriptor): Promise<void> => {
@@ -158,22 +170,22 @@ export function createPush(context: ImageContext): Images["push"] {
     if (!(await remote.hasBlob(digest, options))) await remote.upload({ digest, size, open: () => content.open(digest) }, options);
   };
 
-  /** A compressed blob of the layer: one that is here, or one made from its tar. */
-  const compressedLayer = async ({ signal, lease }: Push, diffId: Digest, snapshot: SnapshotId, progress: LayerProgress): Promise<Descriptor> =>
+  /** A compressed blob of the layer: one that is here, or one made from its tar, which the image then keeps. */
+  const compressedLayer = async ({ image, signal }: Push, diffId: Digest, snapshot: SnapshotId, progress: LayerProgress): Promise<Descriptor> =>
     await packing.run(diffId, async () => {
-      const blobs = layerBlobs(store, content, diffId);
+      const blobs = context.layerBlobs(diffId);
       const ready = blobs.find(({ digest }) => digest !== diffId);
-      if (ready !== undefined) return ready;
+      if (ready !== undefined) return { ...ready, size: content.info(ready.digest)!.size };
       const plain = blobs.find(({ digest }) => digest === diffId);
       const tar = plain === undefined ? snapshots.diffTar(snapshot, signal === undefined ? {} : { signal }) : content.open(plain.digest);
-      const packed = await gzipLayer(tar, diffId, progress, signal);
-      lease.add(packed.digest);
-      recordLayerBlob(store, diffId, packed);
-      return packed;
+      return await gzipLayer(tar, diffId, progress, signal, (packed) => {
+        const { id, config, layers } = image;
+        context.register({ id, config, layers, layerBlobs: [{ diffId, digest: packed.digest, mediaType: packed.mediaType }] });
+      });
     });
 
   /** zlib works in the thread pool; the tar's own digest is checked on the way, since the config promises it. */
-  const gzipLayer = async (tar: ReadableStream<Uint8Array>, diffId: Digest, progress: LayerProgress, signal?: AbortSignal): Promise<Descriptor> => {
+  const gzipLayer = async (tar: ReadableStream<Uint8Array>, diffId: Digest, progress: LayerProgress, signal: AbortSignal | undefined, keep: (packed: Descriptor) => void): Promise<Descriptor> => {
     await using ingest = await content.ingest();
     const hasher = new Bun.CryptoHasher("sha256");
     const hashed = async function* (): AsyncGenerator<Uint8Array> {
@@ -185,17 +197,22 @@ export function createPush(context: ImageContext): Images["push"] {
         yield chunk;
       }
     };
-    const store = async (source: AsyncIterable<Uint8Array>): Promise<void> => {
+    const collect = async (source: AsyncIterable<Uint8Array>): Promise<void> => {
       for await (const chunk of source) await ingest.write(chunk);
     };
-    await pipeline(hashed, createGzip(), store, signal === undefined ? {} : { signal });
+    await pipeline(hashed, createGzip(), collect, signal === undefined ? {} : { signal });
     const actual = `sha256:${hasher.digest("hex")}`;
     if (actual !== diffId) throw internal(`layer ${diffId} can't be pushed: its original archive is gone, and packing its files anew gives ${actual}`);
-    const { digest, size } = await ingest.commit();
-    return { mediaType: mediaTypes.dockerLayerGzip, digest, size };
+    const packed: Descriptor = { mediaType: mediaTypes.dockerLayerGzip, ...(await ingest.commit()) };
+    keep(packed);
+    return packed;
   };
 
   return push;
+}
+
+function retryStatus(seconds: number): string {
+  return `Retrying in ${seconds} second${seconds === 1 ? "" : "s"}`;
 }
 
 /** A layer's media type in a manifest of OCI's or of Docker's kind. */
