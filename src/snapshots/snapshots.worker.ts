@@ -115,12 +115,14 @@ function waiting(state: Running): Promise<void> {
 async function unpack(id: number, job: Job & { op: "unpack" }, state: Running): Promise<Results["unpack"]> {
   let read = 0;
   let told = 0;
+  let toldAt = 0;
   const count = (bytes: number): void => {
     if (state.cancelled) throw cancelled("unpacking a layer was cancelled");
     read += bytes;
     const now = performance.now();
-    if (now - told < 100) return;
-    told = now;
+    if (now - toldAt < 100) return;
+    toldAt = now;
+    told = read;
     self.postMessage({ id, type: "progress", bytes: read });
   };
   const source = job.source === undefined ? fromMessages(id, state, count) : fromFile(job.source, count, breather(state));
@@ -147,7 +149,7 @@ async function unpack(id: number, job: Job & { op: "unpack" }, state: Running): 
     } catch (error) {
       throw unavailable(`writing a layer to the disk: ${messageOf(error)}`, error);
     }
-    self.postMessage({ id, type: "progress", bytes: read });
+    if (told !== read) self.postMessage({ id, type: "progress", bytes: read });
     return { diffId: `sha256:${hasher.digest("hex")}`, tarSize, size: unpacker.size, leans: unpacker.leans, listsRoot: unpacker.listsRoot };
   });
 }
