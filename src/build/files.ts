@@ -20,7 +20,7 @@ export function createBuildFiles(): BuildFiles {
   let last = 0;
 
   const start = (): WorkerHandle<ToWorker, FromWorker> => {
-    const started = startWorker<ToWorker, FromWorker>(new URL("./files.worker.ts", import.meta.url));
+    const started = startWorker<ToWorker, FromWorker>("build/files.worker.ts");
     started.onMessage((message) => {
       const one = pending.get(message.id);
       if (one === undefined) return;

@@ -40,7 +40,7 @@ export function createReadiness(): Readiness {
     const epoll = check(c.epoll_create1(EPOLL_CLOEXEC), "epoll_create1");
     const stop = check(c.eventfd(0, EPOLL_CLOEXEC), "eventfd");
     check(c.epoll_ctl(epoll, EPOLL_CTL_ADD, stop, event(EPOLLIN, STOP)), "epoll_ctl");
-    const worker = startWorker<number, number[]>(new URL("./epoll.worker.ts", import.meta.url));
+    const worker = startWorker<number, number[]>("kernel/epoll.worker.ts");
     worker.onMessage((ids) => {
       for (const id of ids) {
         const entry = waiting.get(id);

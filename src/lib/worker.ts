@@ -9,13 +9,19 @@ export interface WorkerHandle<Request, Response> extends Disposable {
   onError(listener: (error: Error) => void): void;
 }
 
-/** Starts the Worker whose source is `source`, given as `new URL("./name.worker.ts", import.meta.url)`. */
-export function startWorker<Request, Response>(source: URL): WorkerHandle<Request, Response> {
-  const worker = new Worker(source, { type: "module" });
+/**
+ * The folder of the sources: in the compiled executable, modules lie in one file under a virtual root, Workers beside it at their path under src/
+ * (measured, Bun 1.4; a URL relative to the importing module works from source only).
+ */
+const sources = import.meta.url.includes("/$bunfs/") ? new URL("file:///$bunfs/root/") : new URL("../", import.meta.url);
+
+/** Starts the Worker with this source, named by its path under src/: `store/checkpoint.worker.ts`. */
+export function startWorker<Request, Response>(path: string): WorkerHandle<Request, Response> {
+  const worker = new Worker(new URL(path, sources), { type: "module" });
   let onError: (error: Error) => void = (error) => {
     throw error;
   };
-  worker.addEventListener("error", (event) => onError(new Error(`worker ${source.pathname}: ${event.message}`)));
+  worker.addEventListener("error", (event) => onError(new Error(`worker ${path}: ${event.message}`)));
   worker.unref();
   return {
     post: (message, transfer) => worker.postMessage(message, transfer ?? []),

@@ -14,7 +14,7 @@ export function createLinkRemover(): LinkRemover {
   const waiting = new Map<number, PromiseWithResolvers<void>>();
 
   const start = (): WorkerHandle<LinkRemoval, LinkRemoved> => {
-    const handle = startWorker<LinkRemoval, LinkRemoved>(new URL("./link-remover.worker.ts", import.meta.url));
+    const handle = startWorker<LinkRemoval, LinkRemoved>("networks/link-remover.worker.ts");
     handle.onMessage(({ id, error }) => {
       const entry = waiting.get(id);
       waiting.delete(id);

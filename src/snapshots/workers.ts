@@ -33,7 +33,7 @@ export function createSnapshotWorkers(): SnapshotWorkers {
   const queue: (() => void)[] = [];
 
   const start = (drop: () => void): Member => {
-    const handle = startWorker<Request, Response>(new URL("./snapshots.worker.ts", import.meta.url));
+    const handle = startWorker<Request, Response>("snapshots/snapshots.worker.ts");
     const jobs: Member["jobs"] = new Map();
     handle.onMessage((message) => jobs.get(message.id)?.receive(message));
     handle.onError((error) => {

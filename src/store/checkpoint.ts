@@ -17,7 +17,7 @@ export function startCheckpoints(store: Store, log: Logger): Disposable {
     seen = modified;
     busy = true;
     if (worker === undefined) {
-      worker = startWorker<string, string>(new URL("./checkpoint.worker.ts", import.meta.url));
+      worker = startWorker<string, string>("store/checkpoint.worker.ts");
       worker.onMessage(() => (busy = false));
       worker.onError((error) => {
         busy = false;
