@@ -135,6 +135,7 @@ export class Connection {
   readonly #set: Connections;
   readonly #scanner = new HeadScanner();
   #phase: Phase = "head";
+  readonly #hadFd: boolean;
   #deadline: number;
   #input: Buffer = empty;
   #body = noBody;
@@ -151,6 +152,7 @@ export class Connection {
   constructor(socket: Socket, set: Connections) {
     this.#socket = socket;
     this.#set = set;
+    this.#hadFd = fdOf(socket) !== undefined;
     this.#deadline = performance.now() + silentTimeout;
     set.watch(this);
     socket.on("data", (chunk: Buffer) => this.#onData(chunk));
@@ -220,10 +222,10 @@ export class Connection {
     this.#wake();
   }
 
-  /** Without a file descriptor to ask about (TLS) the end of input counts as leaving only while an answer streams, as in Go. */
+  /** After the client's end of input: did it close altogether? Bun drops the handle of such a socket and says nothing. */
   #gone(): boolean {
     const fd = fdOf(this.#socket);
-    return fd !== undefined && hungUp(fd);
+    return fd === undefined ? this.#hadFd : hungUp(fd);
   }
 
   #onDrain(): void {
@@ -271,6 +273,8 @@ export class Connection {
     } finally {
       this.#processing = false;
     }
+    // what came before the client's FIN has been answered
+    if (this.#ended && (this.#phase === "head" || this.#phase === "draining")) this.#linger();
   }
 
   #awaitHead(): void {
@@ -322,7 +326,7 @@ export class Connection {
       this.#socket.destroy();
       return;
     }
-    if (this.#closeAfterReply || this.#ended) return this.#linger();
+    if (this.#closeAfterReply) return this.#linger();
     this.#drained = 0;
     this.#phase = this.#body.done ? "head" : "draining";
     this.#resume();
@@ -441,7 +445,7 @@ export class Connection {
   head(status: number, headers: Record<string, string>, minor: 0 | 1): string {
     let text = `HTTP/1.1 ${status} ${statusText(status)}\r\n${this.#set.options.commonHeaders}${this.#set.date()}`;
     for (const name in headers) text += `${name}: ${headers[name]!.replace(/[\r\n]+/g, " ")}\r\n`;
-    if (this.#closeAfterReply || this.#ended) return text + "Connection: close\r\n";
+    if (this.#closeAfterReply) return text + "Connection: close\r\n";
     return minor === 0 ? text + "Connection: keep-alive\r\n" : text;
   }
 

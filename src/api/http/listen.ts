@@ -1,4 +1,4 @@
-import { chownSync, closeSync, openSync, readFileSync, unlinkSync, constants } from "node:fs";
+import { chownSync, closeSync, lstatSync, openSync, readFileSync, unlinkSync, constants } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { basename, dirname } from "node:path";
 import { createServer as createTlsServer } from "node:tls";
@@ -124,6 +124,7 @@ async function removeStale(path: string): Promise<void> {
       });
       probe.once("error", (error: NodeJS.ErrnoException) => resolve(error.code ?? "unknown"));
     });
+    if (code !== "ENOENT" && !lstatSync(path).isSocket()) throw invalidArgument(`can't listen on unix://${path}: a file that is no socket is in the way`);
     if (code === undefined) throw conflict(`can't listen on unix://${path}: another process is already listening there`);
     if (code === "ECONNREFUSED") unlinkSync(path);
     else if (code !== "ENOENT") throw invalidArgument(`can't listen on unix://${path}: ${code}`);
