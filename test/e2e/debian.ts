@@ -1,0 +1,64 @@
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { createServer, type AddressInfo } from "node:net";
+import { once } from "node:events";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+
+const cache = resolve(import.meta.dir, "../../node_modules/.cache/berth-debs");
+
+/**
+ * A program of a Debian package: the one on PATH, or the package downloaded and unpacked into a cache. It is never installed, since that
+ * could start a service. undefined where apt can't give it.
+ */
+export function debianProgram(name: string, path: string, packageName: string = name): string | undefined {
+  const installed = Bun.which(name);
+  if (installed !== null) return installed;
+  const folder = join(cache, packageName);
+  if (!existsSync(folder)) {
+    mkdirSync(cache, { recursive: true });
+    const work = mkdtempSync(join(cache, "get-"));
+    try {
+      const got = Bun.spawnSync(["apt-get", "download", packageName], { cwd: work, stdout: "ignore", stderr: "ignore" });
+      const file = readdirSync(work).find((entry) => entry.endsWith(".deb"));
+      if (got.exitCode !== 0 || file === undefined) return undefined;
+      if (Bun.spawnSync(["dpkg", "-x", file, "tree"], { cwd: work }).exitCode !== 0) return undefined;
+      renameSync(join(work, "tree"), folder);
+    } finally {
+      rmSync(work, { recursive: true, force: true });
+    }
+  }
+  const program = join(folder, path);
+  return existsSync(program) ? program : undefined;
+}
+
+/** Docker's registry, as Debian ships it, on a free port of loopback. */
+export async function startDockerRegistry(program: string): Promise<{ host: string } & AsyncDisposable> {
+  const root = mkdtempSync(join(tmpdir(), "berth-docker-registry-"));
+  const port = await freePort();
+  const config = join(root, "config.yml");
+  writeFileSync(
+    config,
+    `version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: ${join(root, "data")}}, delete: {enabled: true}}\nhttp: {addr: "127.0.0.1:${port}"}\n`,
+  );
+  const child = Bun.spawn([program, "serve", config], { stdio: ["ignore", "ignore", "ignore"] });
+  const stop = async (): Promise<void> => {
+    child.kill();
+    await child.exited;
+    rmSync(root, { recursive: true, force: true });
+  };
+  for (let i = 0; i < 500; i++) {
+    if ((await fetch(`http://127.0.0.1:${port}/v2/`).catch(() => undefined))?.ok) return { host: `127.0.0.1:${port}`, [Symbol.asyncDispose]: stop };
+    await Bun.sleep(20);
+  }
+  await stop();
+  throw new Error("docker-registry doesn't answer");
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, "close");
+  return port;
+}
