@@ -3,7 +3,7 @@ import { invalidArgument } from "../lib/errors.ts";
 import { bytesOf, cleanParts } from "../lib/tar.ts";
 import { openArchive } from "./archive.ts";
 import { extractTar, removeAt } from "./extract.ts";
-import { parseIgnore } from "./ignore.ts";
+import { parseIgnore } from "../lib/ignore.ts";
 import { Root } from "./root.ts";
 
 /** Longer ones aren't Dockerfiles. */
