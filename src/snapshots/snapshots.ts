@@ -129,6 +129,16 @@ export function createSnapshots(deps: { root: string; store: Store; log: Logger 
     return removal;
   };
 
+  /** For one that never became ready. Files first: on a full disk the database can't even note the removal before some space is back. */
+  const abandon = async (id: SnapshotId): Promise<void> => {
+    try {
+      await discard([id, `${WORK}/${id}`]);
+      db.query("DELETE FROM snapshots WHERE id = ?").run(id);
+    } catch (error) {
+      log.error("removing an unfinished snapshot failed; the next start tries again", { snapshot: id, error });
+    }
+  };
+
   const destroyInBackground = (id: SnapshotId): void => {
     destroy(id).catch((error: unknown) => log.error("removing a snapshot's files failed; the next start tries again", { snapshot: id, error }));
   };
@@ -170,7 +180,7 @@ export function createSnapshots(deps: { root: string; store: Store; log: Logger 
       if (snapshot !== id) destroyInBackground(id);
       return { snapshot, diffId, size: result.size };
     } catch (error) {
-      await destroy(id);
+      await abandon(id);
       throw error instanceof LeansOnParents ? error : diskError("unpacking a layer", error);
     }
   };
@@ -227,7 +237,7 @@ export function createSnapshots(deps: { root: string; store: Store; log: Logger 
       mkdirSync(path(id));
       makeInitLayer(path(id), shape);
     } catch (error) {
-      await destroy(id);
+      await abandon(id);
       throw diskError("making a container's init layer", error);
     }
     store.tx(() => {
