@@ -153,6 +153,7 @@ function parseToken(text: string, url: URL): { token: string; refresh?: string }
   }
   const { token, access_token: accessToken, refresh_token: refresh } = (answer ?? {}) as Record<string, unknown>;
   const found = typeof token === "string" && token !== "" ? token : accessToken;
-  if (typeof found !== "string" || !/^[\x21-\x7e]+$/.test(found)) throw misbehaviour(`authorization server ${url.host} did not include a token in the response`);
+  if (typeof found !== "string" || !/^[\x21-\x7e]+$/.test(found))
+    throw misbehaviour(`authorization server ${url.host} did not include a token in the response`);
   return typeof refresh === "string" && refresh !== "" ? { token: found, refresh } : { token: found };
 }

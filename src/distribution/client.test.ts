@@ -15,7 +15,12 @@ import type { Credentials, RegistryClient, RemoteRepository } from "./types.ts";
 
 type Handler = (request: IncomingMessage, response: ServerResponse) => unknown;
 
-const manifest = JSON.stringify({ schemaVersion: 2, mediaType: mediaTypes.ociManifest, config: { mediaType: mediaTypes.ociConfig, digest: digestOf("{}"), size: 2 }, layers: [] });
+const manifest = JSON.stringify({
+  schemaVersion: 2,
+  mediaType: mediaTypes.ociManifest,
+  config: { mediaType: mediaTypes.ociConfig, digest: digestOf("{}"), size: 2 },
+  layers: [],
+});
 const manifestType = { "content-type": mediaTypes.ociManifest };
 const blob = Buffer.alloc(1 << 20, "0123456789abcdef");
 const descriptor: Descriptor = { mediaType: mediaTypes.ociLayer, digest: digestOf(blob), size: blob.length };
@@ -103,11 +108,26 @@ describe("manifests", () => {
   });
 
   const rows: [what: string, handler: Handler, version: string, text: RegExp][] = [
-    ["another digest than asked for", (_q, r) => (r as ServerResponse).writeHead(200, manifestType).end(manifest), digestOf("other"), /manifest verification failed for digest sha256:/],
-    ["another digest than the header says", (_q, r) => (r as ServerResponse).writeHead(200, { ...manifestType, "docker-content-digest": digestOf("x") }).end(manifest), "1", /manifest verification failed/],
+    [
+      "another digest than asked for",
+      (_q, r) => (r as ServerResponse).writeHead(200, manifestType).end(manifest),
+      digestOf("other"),
+      /manifest verification failed for digest sha256:/,
+    ],
+    [
+      "another digest than the header says",
+      (_q, r) => (r as ServerResponse).writeHead(200, { ...manifestType, "docker-content-digest": digestOf("x") }).end(manifest),
+      "1",
+      /manifest verification failed/,
+    ],
     ["5 MiB", (_q, r) => (r as ServerResponse).writeHead(200, manifestType).end(Buffer.alloc(5 << 20, " ")), "1", /longer than 4194304 bytes/],
     ["no end", (_q, r) => endless((r as ServerResponse).writeHead(200, manifestType), Buffer.alloc(65536, " ")), "1", /longer than 4194304 bytes/],
-    ["a compression bomb", (_q, r) => (r as ServerResponse).writeHead(200, { ...manifestType, "content-encoding": "gzip" }).end(gzipSync(Buffer.alloc(100 << 20))), "1", /longer than 4194304 bytes/],
+    [
+      "a compression bomb",
+      (_q, r) => (r as ServerResponse).writeHead(200, { ...manifestType, "content-encoding": "gzip" }).end(gzipSync(Buffer.alloc(100 << 20))),
+      "1",
+      /longer than 4194304 bytes/,
+    ],
     ["a web page", (_q, r) => (r as ServerResponse).writeHead(200, { "content-type": "text/html" }).end("<html>"), "1", /is no JSON/],
     ["the wrong type", (_q, r) => (r as ServerResponse).writeHead(200, { "content-type": mediaTypes.ociIndex }).end(manifest), "1", /calls the manifest/],
     ["a redirect to itself", (q, r) => (r as ServerResponse).writeHead(307, { location: q.url! }).end(), "1", /stopped after 10 redirects/],
@@ -138,7 +158,9 @@ describe("manifests", () => {
   });
 
   test("what isn't there isn't asked for twice", async () => {
-    const remote = await repository((_request, response) => response.writeHead(404).end(`{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}`));
+    const remote = await repository((_request, response) =>
+      response.writeHead(404).end(`{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}`),
+    );
     expect(await failure(remote.manifest("1"))).toEqual({ kind: "notFound", text: "manifest unknown: manifest unknown" });
     expect(requests).toHaveLength(1);
   });
@@ -170,7 +192,10 @@ describe("blobs", () => {
       const start = Number(/^bytes=(\d+)-$/.exec(request.headers.range ?? "")?.[1] ?? 0);
       const part = blob.subarray(start, start + 400_000);
       const end = start + part.length;
-      response.writeHead(start === 0 ? 200 : 206, { "content-length": blob.length - start, ...(start > 0 && { "content-range": `bytes ${start}-${blob.length - 1}/${blob.length}` }) });
+      response.writeHead(start === 0 ? 200 : 206, {
+        "content-length": blob.length - start,
+        ...(start > 0 && { "content-range": `bytes ${start}-${blob.length - 1}/${blob.length}` }),
+      });
       if (end === blob.length) response.end(part);
       else response.write(part, () => request.socket.destroy());
     });
@@ -196,7 +221,11 @@ describe("blobs", () => {
 
   const rows: [what: string, handler: Handler, text: RegExp][] = [
     ["more than announced", (_q, r) => endless(r, Buffer.alloc(65536)), /sends more than the 1048576 bytes/],
-    ["a length that isn't the manifest's", (_q, r) => r.writeHead(200, { "content-length": blob.length + 1 }).end(Buffer.alloc(blob.length + 1)), /sends 1048577 bytes/],
+    [
+      "a length that isn't the manifest's",
+      (_q, r) => r.writeHead(200, { "content-length": blob.length + 1 }).end(Buffer.alloc(blob.length + 1)),
+      /sends 1048577 bytes/,
+    ],
     ["always too short", (_q, r) => (r.writeHead(200), r.end(blob.subarray(0, 10))), /unexpected EOF after 10 of 1048576 bytes|sends more/],
     ["a range that wasn't asked for", (_q, r) => r.writeHead(206, { "content-range": "bytes 5-9/10" }).end("56789"), /answered a range/],
     ["silence in the middle", (_q, r) => r.writeHead(200).write(blob.subarray(0, 10)), /the registry sent nothing for 0.3 seconds/],
@@ -308,7 +337,13 @@ describe("credentials", () => {
       else response.writeHead(401, { "www-authenticate": `Bearer realm="http://${tokens}/token",service="reg"` }).end();
     };
     await (await repository(handler, { identitytoken: "refresh" })).manifest("1");
-    expect(Object.fromEntries(new URLSearchParams(form))).toEqual({ service: "reg", grant_type: "refresh_token", refresh_token: "refresh", client_id: "docker", scope: "repository:x:pull" });
+    expect(Object.fromEntries(new URLSearchParams(form))).toEqual({
+      service: "reg",
+      grant_type: "refresh_token",
+      refresh_token: "refresh",
+      client_id: "docker",
+      scope: "repository:x:pull",
+    });
     await (await repository(handler, { registrytoken: "good" })).manifest("1");
   });
 
@@ -316,7 +351,8 @@ describe("credentials", () => {
     let issued = 0;
     const tokens = await serve((_request, response) => response.end(JSON.stringify({ token: `t${++issued}` })));
     const remote = await repository((request, response) => {
-      if (request.headers.authorization === "Bearer t2" || (request.headers.authorization === "Bearer t1" && requests.length < 4)) response.writeHead(200, manifestType).end(manifest);
+      if (request.headers.authorization === "Bearer t2" || (request.headers.authorization === "Bearer t1" && requests.length < 4))
+        response.writeHead(200, manifestType).end(manifest);
       else response.writeHead(401, { "www-authenticate": `Bearer realm="http://${tokens}/",service="reg",error="invalid_token"` }).end();
     });
     await remote.manifest("1");
@@ -345,12 +381,19 @@ describe("credentials", () => {
     ["no token", (response) => response.end("{}"), /did not include a token/],
     ["a token with a line break", (response) => response.end(JSON.stringify({ token: "a\r\nX-Evil: 1" })), /did not include a token/],
     ["no end", (response) => endless(response, Buffer.alloc(65536, " ")), /longer than 262144 bytes/],
-    ["a refusal", (response) => response.writeHead(401).end(JSON.stringify({ details: "incorrect username or password" })), /^Get "http:\/\/[^"]+\/token": unauthorized: incorrect username or password$/],
+    [
+      "a refusal",
+      (response) => response.writeHead(401).end(JSON.stringify({ details: "incorrect username or password" })),
+      /^Get "http:\/\/[^"]+\/token": unauthorized: incorrect username or password$/,
+    ],
   ];
   for (const [what, answer, text] of badTokens) {
     test(`a token server that answers ${what}`, async () => {
       const tokens = await serve((_request, response) => answer(response));
-      const remote = await repository((_request, response) => response.writeHead(401, { "www-authenticate": `Bearer realm="http://${tokens}/token"` }).end(), user);
+      const remote = await repository(
+        (_request, response) => response.writeHead(401, { "www-authenticate": `Bearer realm="http://${tokens}/token"` }).end(),
+        user,
+      );
       expect((await failure(remote.manifest("1"))).text).toMatch(text);
     });
   }
@@ -378,7 +421,9 @@ describe("tags", () => {
   test("through all pages; one that pages for ever ends", async () => {
     const paged = await repository((request, response) => {
       const first = !request.url!.includes("last=");
-      response.writeHead(200, first ? { link: '</v2/x/tags/list?last=b&n=2>; rel="next"' } : {}).end(JSON.stringify({ name: "x", tags: first ? ["a", "b"] : ["c", 5, "../x"] }));
+      response
+        .writeHead(200, first ? { link: '</v2/x/tags/list?last=b&n=2>; rel="next"' } : {})
+        .end(JSON.stringify({ name: "x", tags: first ? ["a", "b"] : ["c", 5, "../x"] }));
     });
     expect(await paged.tags()).toEqual(["a", "b", "c"]);
     requests = [];

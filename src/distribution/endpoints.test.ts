@@ -7,14 +7,26 @@ const make = (insecure: string[] = [], mirrors: string[] = []): ReturnType<typeo
 
 describe("insecure registries", () => {
   const endpoints = make(["registry.lan:5000", "10.1.0.0/16", "plain.example", "fd00::/8"]);
-  for (const host of ["localhost", "localhost:5000", "127.0.0.1:5000", "127.9.9.9", "[::1]:5000", "registry.lan:5000", "REGISTRY.lan:5000", "10.1.2.3:80", "plain.example", "[fd00::1]"]) {
+  for (const host of [
+    "localhost",
+    "localhost:5000",
+    "127.0.0.1:5000",
+    "127.9.9.9",
+    "[::1]:5000",
+    "registry.lan:5000",
+    "REGISTRY.lan:5000",
+    "10.1.2.3:80",
+    "plain.example",
+    "[fd00::1]",
+  ]) {
     test(host, async () => expect(await endpoints.isInsecure(host)).toBe(true));
   }
   const strict = make();
   for (const host of ["registry.lan", "10.1.2.3", "128.0.0.1", "localhost.example", "127.0.0.1.example", "[::2]"]) {
     test(`not ${host}`, async () => expect(await strict.isInsecure(host)).toBe(false));
   }
-  for (const bad of ["", "a b", "host/path", "10.0.0.0/99"]) test(`refuses ${JSON.stringify(bad)}`, () => expect(() => make([bad])).toThrow("neither a host nor a network"));
+  for (const bad of ["", "a b", "host/path", "10.0.0.0/99"])
+    test(`refuses ${JSON.stringify(bad)}`, () => expect(() => make([bad])).toThrow("neither a host nor a network"));
 });
 
 test("mirrors serve reads of docker.io only", async () => {

@@ -111,7 +111,8 @@ function parseInsecure(entries: readonly string[]): InsecureList {
       continue;
     }
     const host = entry.replace(/^https?:\/\//, "").replace(/\/$/, "");
-    if (!/^(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(?::\d+)?$/.test(host)) throw invalidArgument(`insecure registry ${JSON.stringify(entry)} is neither a host nor a network`);
+    if (!/^(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(?::\d+)?$/.test(host))
+      throw invalidArgument(`insecure registry ${JSON.stringify(entry)} is neither a host nor a network`);
     hosts.add(host.toLowerCase());
   }
   return { hosts, resolves, contains: (address) => list.check(address, isIP(address) === 6 ? "ipv6" : "ipv4") };
@@ -158,7 +159,12 @@ async function readCertificates(folders: readonly string[], host: string): Promi
     const names = await readdir(directory).catch(() => undefined);
     if (names === undefined) continue;
     const read = async (suffix: string): Promise<string[]> =>
-      await Promise.all(names.filter((name) => name.endsWith(suffix)).sort().map((name) => readFile(join(directory, name), "utf8")));
+      await Promise.all(
+        names
+          .filter((name) => name.endsWith(suffix))
+          .sort()
+          .map((name) => readFile(join(directory, name), "utf8")),
+      );
     const [ca, cert, key] = [await read(".crt"), await read(".cert"), await read(".key")];
     return { ...(ca.length > 0 && { ca }), ...(cert[0] !== undefined && key[0] !== undefined && { cert: cert[0], key: key[0] }) };
   }

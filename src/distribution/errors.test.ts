@@ -4,13 +4,25 @@ import { parseReference } from "../oci/reference.ts";
 import { answerError, connectionError, pullError } from "./errors.ts";
 
 const answer = (status: number, body: unknown, headers: Record<string, string> = {}): ReturnType<typeof answerError> =>
-  answerError({ method: "GET", url: "https://r/v2/x/manifests/1", status, headers: new Headers(headers), body: typeof body === "string" ? body : JSON.stringify(body) });
+  answerError({
+    method: "GET",
+    url: "https://r/v2/x/manifests/1",
+    status,
+    headers: new Headers(headers),
+    body: typeof body === "string" ? body : JSON.stringify(body),
+  });
 const coded = (code: string, message: string): object => ({ errors: [{ code, message }] });
 
 describe("what a pull tells, as Docker words it", () => {
   const rows: [status: number, body: unknown, headers: Record<string, string>, kind: string, text: string][] = [
     [404, coded("MANIFEST_UNKNOWN", "manifest unknown"), {}, "notFound", "manifest for busybox:9 not found: manifest unknown: manifest unknown"],
-    [404, coded("NAME_UNKNOWN", "repository name not known to registry"), {}, "notFound", "repository busybox not found: name unknown: repository name not known to registry"],
+    [
+      404,
+      coded("NAME_UNKNOWN", "repository name not known to registry"),
+      {},
+      "notFound",
+      "repository busybox not found: name unknown: repository name not known to registry",
+    ],
     [403, coded("DENIED", "no"), {}, "notFound", "pull access denied for busybox, repository does not exist or may require 'docker login': denied: no"],
     [
       401,
@@ -24,9 +36,21 @@ describe("what a pull tells, as Docker words it", () => {
     [429, coded("TOOMANYREQUESTS", "You have reached your pull rate limit."), {}, "unavailable", "toomanyrequests: You have reached your pull rate limit."],
     [429, "slow down", {}, "unavailable", "toomanyrequests: too many requests"],
     [500, "<html>", {}, "unavailable", 'Get "https://r/v2/x/manifests/1": received unexpected HTTP status: 500 Internal Server Error'],
-    [404, "<html>", {}, "notFound", 'manifest for busybox:9 not found: manifest unknown: Get "https://r/v2/x/manifests/1": received unexpected HTTP status: 404 Not Found'],
+    [
+      404,
+      "<html>",
+      {},
+      "notFound",
+      'manifest for busybox:9 not found: manifest unknown: Get "https://r/v2/x/manifests/1": received unexpected HTTP status: 404 Not Found',
+    ],
     [418, coded("x\ny", "z"), {}, "unavailable", 'Get "https://r/v2/x/manifests/1": received unexpected HTTP status: 418'],
-    [403, coded("DENIED", "\u001b[31mred\nline"), {}, "notFound", "pull access denied for busybox, repository does not exist or may require 'docker login': denied:  [31mred line"],
+    [
+      403,
+      coded("DENIED", "\u001b[31mred\nline"),
+      {},
+      "notFound",
+      "pull access denied for busybox, repository does not exist or may require 'docker login': denied:  [31mred line",
+    ],
   ];
   for (const [status, body, headers, kind, text] of rows) {
     test(text.slice(0, 70), () => {
@@ -45,7 +69,9 @@ test("what may be tried again", () => {
 });
 
 test("connections that fail", () => {
-  expect(connectionError("GET", "https://r:5000/v2/", { code: "ECONNREFUSED" }).message).toBe('Get "https://r:5000/v2/": dial tcp r:5000: connect: connection refused');
+  expect(connectionError("GET", "https://r:5000/v2/", { code: "ECONNREFUSED" }).message).toBe(
+    'Get "https://r:5000/v2/": dial tcp r:5000: connect: connection refused',
+  );
   expect(connectionError("HEAD", "https://r/v2/", { code: "ENOTFOUND" }).message).toBe('Head "https://r/v2/": dial tcp: lookup r: no such host');
   expect(connectionError("GET", "https://r/v2/", new Error("odd")).message).toBe('Get "https://r/v2/": odd');
 });

@@ -13,11 +13,7 @@ export class RegistryError extends EngineError {
   /** Whether trying again may help. */
   readonly temporary: boolean;
 
-  constructor(
-    kind: ErrorKind,
-    message: string,
-    options: { status?: number; code?: string; retryAfter?: number; temporary?: boolean; cause?: unknown } = {},
-  ) {
+  constructor(kind: ErrorKind, message: string, options: { status?: number; code?: string; retryAfter?: number; temporary?: boolean; cause?: unknown } = {}) {
     super(kind, message, { cause: options.cause });
     this.name = "RegistryError";
     this.status = options.status;

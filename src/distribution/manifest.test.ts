@@ -7,7 +7,10 @@ import { digestLike, parseManifest } from "./manifest.ts";
 const config = { mediaType: mediaTypes.ociConfig, digest: digestOf("config"), size: 6 };
 const layer = { mediaType: mediaTypes.ociLayerGzip, digest: digestOf("layer"), size: 5 };
 const image = { schemaVersion: 2, mediaType: mediaTypes.ociManifest, config, layers: [layer] };
-const index = { schemaVersion: 2, manifests: [{ mediaType: mediaTypes.ociManifest, digest: digestOf("m"), size: 1, platform: { os: "linux", architecture: "amd64" } }] };
+const index = {
+  schemaVersion: 2,
+  manifests: [{ mediaType: mediaTypes.ociManifest, digest: digestOf("m"), size: 1, platform: { os: "linux", architecture: "amd64" } }],
+};
 
 const parse = (document: unknown, contentType: string | null = null): ReturnType<typeof parseManifest> =>
   parseManifest(new TextEncoder().encode(typeof document === "string" ? document : JSON.stringify(document)), contentType, "x:1");
@@ -25,7 +28,13 @@ describe("refused", () => {
   const rows: [what: string, document: unknown, contentType: string | null, kind: string, text: RegExp][] = [
     ["no JSON", "<html>", null, "unavailable", /no JSON/],
     ["a list", [], null, "unavailable", /no JSON object/],
-    ["schema 1", { schemaVersion: 1, name: "x" }, "application/vnd.docker.distribution.manifest.v1+prettyjws", "invalidArgument", /schema 1, which is no longer supported/],
+    [
+      "schema 1",
+      { schemaVersion: 1, name: "x" },
+      "application/vnd.docker.distribution.manifest.v1+prettyjws",
+      "invalidArgument",
+      /schema 1, which is no longer supported/,
+    ],
     ["no version", { ...image, schemaVersion: undefined }, null, "unavailable", /schemaVersion/],
     ["another type in the header", image, mediaTypes.dockerManifest, "unavailable", /calls the manifest/],
     ["an unknown type", { ...image, mediaType: "application/x" }, null, "invalidArgument", /unsupported manifest media type/],

@@ -37,7 +37,8 @@ export function parseManifest(bytes: Uint8Array, contentType: string | null, whe
       `${where} is in Docker image manifest version 2, schema 1, which is no longer supported: ask its author to push it in the OCI format or as schema 2`,
     );
   }
-  if (document.schemaVersion !== 2) throw misbehaviour(`the manifest of ${where} has schemaVersion ${JSON.stringify(document.schemaVersion)?.slice(0, 40)}, want 2`);
+  if (document.schemaVersion !== 2)
+    throw misbehaviour(`the manifest of ${where} has schemaVersion ${JSON.stringify(document.schemaVersion)?.slice(0, 40)}, want 2`);
   const mediaType = mediaTypeOf(document, contentType, where);
   if (indexTypes.includes(mediaType)) {
     if ("layers" in document || "config" in document) throw misbehaviour(`the index of ${where} has layers or a config too`);

@@ -58,7 +58,16 @@ export function createRepository(deps: RepositoryDeps): RemoteRepository {
     const secret = (): Record<string, string> => (new URL(url).origin === new URL(endpoint.base).origin ? authorizer.headers(scopes) : {});
     const { tls } = endpoint;
     const { stallTimeout } = deps;
-    const request = { method, url, tls, stallTimeout, ...(headers && { headers }), ...(body && { body }), ...(signal && { signal }), ...(decompress === false && { decompress }) };
+    const request = {
+      method,
+      url,
+      tls,
+      stallTimeout,
+      ...(headers && { headers }),
+      ...(body && { body }),
+      ...(signal && { signal }),
+      ...(decompress === false && { decompress }),
+    };
     for (let again = false; ; again = true) {
       const used = secret();
       let exchange: Exchange;
@@ -100,19 +109,27 @@ export function createRepository(deps: RepositoryDeps): RemoteRepository {
   const briefly = { tries: 3, delay: deps.retryDelay };
 
   const manifest = async (version: string, { signal }: { signal?: AbortSignal } = {}): Promise<RemoteManifest> =>
-    await anywhere(signal, async (endpoint) =>
-      await withRetries({ ...briefly, ...(signal && { signal }) }, async () => {
-        const accept = [...manifestTypes, ...indexTypes].join(", ");
-        using exchange = await call(endpoint, { method: "GET", path: `manifests/${version}`, headers: { accept }, accept: [200], ...(signal && { signal }) });
-        const bytes = await exchange.bytes(maxManifestSize);
-        return checkManifest(bytes, exchange.headers, version, reference);
-      }),
+    await anywhere(
+      signal,
+      async (endpoint) =>
+        await withRetries({ ...briefly, ...(signal && { signal }) }, async () => {
+          const accept = [...manifestTypes, ...indexTypes].join(", ");
+          using exchange = await call(endpoint, { method: "GET", path: `manifests/${version}`, headers: { accept }, accept: [200], ...(signal && { signal }) });
+          const bytes = await exchange.bytes(maxManifestSize);
+          return checkManifest(bytes, exchange.headers, version, reference);
+        }),
     );
 
   const head: RemoteRepository["head"] = async (version, { signal } = {}) =>
     await anywhere(signal, async (endpoint) => {
       const accept = [...manifestTypes, ...indexTypes].join(", ");
-      using exchange = await call(endpoint, { method: "HEAD", path: `manifests/${version}`, headers: { accept }, accept: [200, 404], ...(signal && { signal }) });
+      using exchange = await call(endpoint, {
+        method: "HEAD",
+        path: `manifests/${version}`,
+        headers: { accept },
+        accept: [200, 404],
+        ...(signal && { signal }),
+      });
       const digest = exchange.headers.get("docker-content-digest") ?? "";
       const size = Number(exchange.headers.get("content-length") ?? NaN);
       if (exchange.status === 404 || !isDigest(digest) || !Number.isSafeInteger(size)) return undefined;
@@ -120,15 +137,17 @@ export function createRepository(deps: RepositoryDeps): RemoteRepository {
     });
 
   const blob: RemoteRepository["blob"] = async (descriptor, sink, options = {}) =>
-    await anywhere(options.signal, async (endpoint) =>
-      await withRetries({ tries: 6, delay: deps.retryDelay, ...options }, async (progressed) => {
-        const before = sink.written;
-        try {
-          await downloadOnce(call, endpoint, descriptor, sink, options.signal);
-        } finally {
-          if (sink.written - before >= realProgress) progressed();
-        }
-      }),
+    await anywhere(
+      options.signal,
+      async (endpoint) =>
+        await withRetries({ tries: 6, delay: deps.retryDelay, ...options }, async (progressed) => {
+          const before = sink.written;
+          try {
+            await downloadOnce(call, endpoint, descriptor, sink, options.signal);
+          } finally {
+            if (sink.written - before >= realProgress) progressed();
+          }
+        }),
     );
 
   /** Pushes go to the registry itself, never to a mirror. */
@@ -216,7 +235,14 @@ async function downloadOnce(call: Caller, endpoint: Endpoint, descriptor: Descri
   const start = sink.written;
   if (start === size && size > 0) return;
   const headers = start === 0 ? undefined : { range: `bytes=${start}-` };
-  const request: Call = { method: "GET", path: `blobs/${digest}`, accept: [200, 206], decompress: false, ...(headers && { headers }), ...(signal && { signal }) };
+  const request: Call = {
+    method: "GET",
+    path: `blobs/${digest}`,
+    accept: [200, 206],
+    decompress: false,
+    ...(headers && { headers }),
+    ...(signal && { signal }),
+  };
   using exchange = await call(endpoint, request);
   if (exchange.status === 206) checkRange(exchange.headers.get("content-range"), start, size, digest);
   /** A registry that doesn't know ranges sends the whole blob again. */
@@ -266,7 +292,13 @@ async function uploadOnce(
   sent[Symbol.dispose]();
   const target = new URL(locationOf(sent, endpoint));
   target.searchParams.set("digest", source.digest);
-  using _done = await call(endpoint, { method: "PUT", path: target.href, accept: [201, 204], headers: { "content-type": "application/octet-stream" }, ...common });
+  using _done = await call(endpoint, {
+    method: "PUT",
+    path: target.href,
+    accept: [201, 204],
+    headers: { "content-type": "application/octet-stream" },
+    ...common,
+  });
 }
 
 function counted(stream: ReadableStream<Uint8Array>, onProgress?: (bytes: number) => void): ReadableStream<Uint8Array> {

@@ -126,7 +126,12 @@ function fetchOptions(request: HttpRequest, touch: () => void): BunFetchRequestI
   const { tls } = request;
   if (request.url.startsWith("https:")) {
     // Written out, since NODE_TLS_REJECT_UNAUTHORIZED=0 in the environment changes the default.
-    options.tls = { rejectUnauthorized: !(tls?.insecure ?? false), ...(tls?.ca && { ca: tls.ca }), ...(tls?.cert && { cert: tls.cert }), ...(tls?.key && { key: tls.key }) };
+    options.tls = {
+      rejectUnauthorized: !(tls?.insecure ?? false),
+      ...(tls?.ca && { ca: tls.ca }),
+      ...(tls?.cert && { cert: tls.cert }),
+      ...(tls?.key && { key: tls.key }),
+    };
   }
   return options;
 }
@@ -158,7 +163,8 @@ function exchangeOf(response: Response, url: string, hooks: ExchangeHooks): Exch
   const body = async function* (): AsyncGenerator<Uint8Array> {
     const reader = response.body?.getReader();
     try {
-      while (reader !== undefined) {
+      for (;;) {
+        if (reader === undefined) break;
         hooks.touch();
         const { done, value } = await reader.read().catch((error: unknown) => {
           throw hooks.translate(error);

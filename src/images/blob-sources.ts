@@ -10,7 +10,9 @@ export function recordBlobSource(store: Store, digest: Digest, repository: strin
 export function blobSources(store: Store, digest: Digest, domain: string, limit: number): string[] {
   const prefix = `${domain}/`;
   return store.db
-    .query<{ repository: string }, [string, number, string, number]>("SELECT repository FROM blob_sources WHERE digest = ? AND substr(repository, 1, ?) = ? LIMIT ?")
+    .query<{ repository: string }, [string, number, string, number]>(
+      "SELECT repository FROM blob_sources WHERE digest = ? AND substr(repository, 1, ?) = ? LIMIT ?",
+    )
     .all(digest, prefix.length, prefix, limit)
     .map(({ repository }) => repository.slice(prefix.length));
 }

@@ -3,7 +3,17 @@ import { humanSize, layerProgress, progressBar, shortDigest } from "./progress.t
 import type { ProgressMessage } from "./types.ts";
 
 test("sizes as go-units writes them", () => {
-  const rows: [number, string][] = [[0, "0B"], [1, "1B"], [999, "999B"], [1000, "1kB"], [1024, "1.024kB"], [12345, "12.35kB"], [2_219_949, "2.22MB"], [1_000_000, "1MB"], [123_456_789_012, "123.5GB"]];
+  const rows: [number, string][] = [
+    [0, "0B"],
+    [1, "1B"],
+    [999, "999B"],
+    [1000, "1kB"],
+    [1024, "1.024kB"],
+    [12345, "12.35kB"],
+    [2_219_949, "2.22MB"],
+    [1_000_000, "1MB"],
+    [123_456_789_012, "123.5GB"],
+  ];
   for (const [bytes, text] of rows) expect(humanSize(bytes)).toBe(text);
 });
 

@@ -139,16 +139,20 @@ export function createPull(context: ImageContext): Images["pull"] {
       const next = selectPlatform(manifests, ({ platform }) => platform ?? undefined, wanted);
       if (next === undefined) throw notFound(`no matching manifest for ${formatPlatform(wanted)} in the manifest list entries`);
       found = await work.remote.manifest(next.digest, signalOf(work));
-      if (found.descriptor.size !== next.size) throw misbehaviour(`manifest ${next.digest} has ${found.descriptor.size} bytes, where the index says ${next.size}`);
+      if (found.descriptor.size !== next.size)
+        throw misbehaviour(`manifest ${next.digest} has ${found.descriptor.size} bytes, where the index says ${next.size}`);
     }
     throw misbehaviour(`${familiarReference(work.reference)} is an index of indexes, more than ${maxIndexDepth} deep`);
   };
 
   const fetchConfig = async (work: Pull, { config: descriptor, layers }: Manifest): Promise<ImageConfig> => {
-    if (descriptor.size > maxConfigSize) throw misbehaviour(`the config of ${familiarReference(work.reference)} has ${descriptor.size} bytes; ${maxConfigSize} are allowed`);
+    if (descriptor.size > maxConfigSize)
+      throw misbehaviour(`the config of ${familiarReference(work.reference)} has ${descriptor.size} bytes; ${maxConfigSize} are allowed`);
     work.lease.add(descriptor.digest);
     if (content.info(descriptor.digest) === undefined) {
-      await transfers.join(descriptor.digest, { status: () => {}, bytes: () => {} }, work.signal, (all, signal) => download(work.remote, descriptor, all, signal));
+      await transfers.join(descriptor.digest, { status: () => {}, bytes: () => {} }, work.signal, (all, signal) =>
+        download(work.remote, descriptor, all, signal),
+      );
     }
     const config = await content.json<unknown>(descriptor.digest);
     checkConfig(config, layers.length, familiarReference(work.reference));
@@ -263,7 +267,8 @@ function mismatch(reference: Reference, actual: Platform, wanted: Platform): str
 function checkLayers({ layers }: Manifest, name: string): void {
   if (layers.length > maxLayers) throw invalidArgument(`${name} has ${layers.length} layers; overlayfs takes ${maxLayers} at most`);
   for (const { mediaType, digest } of layers) {
-    if (!layerTypes.includes(mediaType)) throw invalidArgument(`${name}: layer ${digest} has the unsupported media type ${JSON.stringify(mediaType.slice(0, 100))}`);
+    if (!layerTypes.includes(mediaType))
+      throw invalidArgument(`${name}: layer ${digest} has the unsupported media type ${JSON.stringify(mediaType.slice(0, 100))}`);
   }
 }
 

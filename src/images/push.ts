@@ -185,7 +185,13 @@ export function createPush(context: ImageContext): Images["push"] {
     });
 
   /** zlib works in the thread pool; the tar's own digest is checked on the way, since the config promises it. */
-  const gzipLayer = async (tar: ReadableStream<Uint8Array>, diffId: Digest, progress: LayerProgress, signal: AbortSignal | undefined, keep: (packed: Descriptor) => void): Promise<Descriptor> => {
+  const gzipLayer = async (
+    tar: ReadableStream<Uint8Array>,
+    diffId: Digest,
+    progress: LayerProgress,
+    signal: AbortSignal | undefined,
+    keep: (packed: Descriptor) => void,
+  ): Promise<Descriptor> => {
     await using ingest = await content.ingest();
     const hasher = new Bun.CryptoHasher("sha256");
     const hashed = async function* (): AsyncGenerator<Uint8Array> {

@@ -61,7 +61,12 @@ export interface Transfers {
    * Runs `work` for `digest`, or joins the run under way. Its signal fires only once everybody who waits has gone.
    * @throws what `work` threw, or EngineError cancelled where the caller's own signal fired
    */
-  join(digest: Digest, watcher: TransferWatcher, signal: AbortSignal | undefined, work: (all: TransferWatcher, signal: AbortSignal) => Promise<void>): Promise<void>;
+  join(
+    digest: Digest,
+    watcher: TransferWatcher,
+    signal: AbortSignal | undefined,
+    work: (all: TransferWatcher, signal: AbortSignal) => Promise<void>,
+  ): Promise<void>;
 }
 
 interface Transfer {

@@ -46,7 +46,8 @@ test("what a host can run", () => {
 });
 
 test("the best of an index", () => {
-  const pick = (wanted: string, ...offers: string[]): string | undefined => selectPlatform(offers, (text) => parsePlatform(text, host), parsePlatform(wanted, host));
+  const pick = (wanted: string, ...offers: string[]): string | undefined =>
+    selectPlatform(offers, (text) => parsePlatform(text, host), parsePlatform(wanted, host));
   expect(pick("linux/amd64", "linux/386", "linux/arm64", "linux/amd64")).toBe("linux/amd64");
   expect(pick("linux/amd64", "linux/arm64", "linux/386")).toBe("linux/386");
   expect(pick("linux/arm/v7", "linux/arm/v5", "linux/arm/v6", "linux/arm64")).toBe("linux/arm/v6");

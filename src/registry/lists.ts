@@ -22,7 +22,8 @@ function list(document: object, link: string | undefined): Answer {
 
 function page({ query }: Call, path: string, read: (last: string, limit: number) => string[]): { entries: string[]; link?: string } {
   const asked = query.get("n");
-  if (asked !== null && !/^\d{1,9}$/.test(asked)) throw new Fault("PAGINATION_NUMBER_INVALID", "invalid number of results requested", { detail: { n: asked.slice(0, 20) } });
+  if (asked !== null && !/^\d{1,9}$/.test(asked))
+    throw new Fault("PAGINATION_NUMBER_INVALID", "invalid number of results requested", { detail: { n: asked.slice(0, 20) } });
   const n = asked === null ? pageSize : Math.min(Number(asked), pageSize);
   if (n === 0) return { entries: [] };
   const found = read(query.get("last") ?? "", n + 1);

@@ -122,7 +122,8 @@ function readManifest(bytes: Uint8Array, digest: Digest, contentType: string | u
   if (said !== undefined && said !== mediaType) throw new Fault("MANIFEST_INVALID", "manifest invalid: mediaType and Content-Type differ");
   if (document.schemaVersion !== 2) throw new Fault("MANIFEST_INVALID", "manifest invalid: schemaVersion must be 2");
   const isIndex = mediaType === mediaTypes.ociIndex || mediaType === mediaTypes.dockerIndex;
-  if (isIndex ? "layers" in document || "config" in document : "manifests" in document) throw new Fault("MANIFEST_INVALID", "manifest invalid: both an image and an index");
+  if (isIndex ? "layers" in document || "config" in document : "manifests" in document)
+    throw new Fault("MANIFEST_INVALID", "manifest invalid: both an image and an index");
   const manifests = isIndex ? digestsOf(document.manifests, "manifests") : [];
   const blobs = isIndex ? [] : [...digestsOf([document.config], "config"), ...digestsOf(document.layers, "layers")];
   const subject = document.subject === undefined ? undefined : digestsOf([document.subject], "subject")[0];

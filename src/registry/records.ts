@@ -58,7 +58,8 @@ export function createRecords({ db, tx }: Store): Records {
   const columns = "digest, media_type, subject, artifact_type, annotations";
   return {
     hasRepository: (repository) =>
-      exists("SELECT 1 FROM manifests WHERE repository = ? LIMIT 1", repository) || exists("SELECT 1 FROM repository_blobs WHERE repository = ? LIMIT 1", repository),
+      exists("SELECT 1 FROM manifests WHERE repository = ? LIMIT 1", repository) ||
+      exists("SELECT 1 FROM repository_blobs WHERE repository = ? LIMIT 1", repository),
     hasBlob: (repository, digest) => exists("SELECT 1 FROM repository_blobs WHERE repository = ? AND digest = ?", repository, digest),
     holdsBlob: (digest) => exists("SELECT 1 FROM repository_blobs WHERE digest = ? LIMIT 1", digest),
     addBlob: (repository, digest) => void changed("INSERT INTO repository_blobs (repository, digest) VALUES (?, ?) ON CONFLICT DO NOTHING", repository, digest),

@@ -165,7 +165,12 @@ describe("manifests", () => {
   test("by tag and by digest, and moved tags", async () => {
     const first = await pushImage("image", "1", "layer one");
     const byTag = await fetch(`${base}/image/manifests/1`);
-    expect([byTag.status, await byTag.text(), byTag.headers.get("content-type"), byTag.headers.get("docker-content-digest")]).toEqual([200, first.body, mediaTypes.ociManifest, first.digest]);
+    expect([byTag.status, await byTag.text(), byTag.headers.get("content-type"), byTag.headers.get("docker-content-digest")]).toEqual([
+      200,
+      first.body,
+      mediaTypes.ociManifest,
+      first.digest,
+    ]);
     const second = await pushImage("image", "1", "layer two");
     expect(await (await fetch(`${base}/image/manifests/1`)).text()).toBe(second.body);
     expect(await (await fetch(`${base}/image/manifests/${first.digest}`)).text()).toBe(first.body);
@@ -207,12 +212,18 @@ describe("manifests", () => {
   test("referrers, filtered by artifact type", async () => {
     const subject = await pushImage("referred", "1", "layer");
     const descriptor = { mediaType: mediaTypes.ociManifest, digest: subject.digest, size: subject.body.length };
-    const signature = await pushImage("referred", "signature", "sig", { subject: descriptor, artifactType: "application/x-signature", annotations: { a: "b" } });
+    const signature = await pushImage("referred", "signature", "sig", {
+      subject: descriptor,
+      artifactType: "application/x-signature",
+      annotations: { a: "b" },
+    });
     await pushImage("referred", "sbom", "bill", { subject: descriptor, artifactType: "application/x-sbom" });
     const list = async (query: string): Promise<{ digest: string; artifactType: string; annotations?: object }[]> =>
       ((await (await fetch(`${base}/referred/referrers/${subject.digest}${query}`)).json()) as { manifests: [] }).manifests;
     expect(await list("")).toHaveLength(2);
-    expect(await list("?artifactType=application/x-signature")).toMatchObject([{ digest: signature.digest, artifactType: "application/x-signature", annotations: { a: "b" } }]);
+    expect(await list("?artifactType=application/x-signature")).toMatchObject([
+      { digest: signature.digest, artifactType: "application/x-signature", annotations: { a: "b" } },
+    ]);
     const none = await fetch(`${base}/referred/referrers/${digestOf("nothing")}`);
     expect([none.status, ((await none.json()) as { manifests: [] }).manifests]).toEqual([200, []]);
   });

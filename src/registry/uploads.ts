@@ -142,7 +142,7 @@ export function createUploads(deps: { content: ContentStore; records: Records; d
         return { status: 204 };
       }),
     [Symbol.asyncDispose]: async () => {
-      for (const upload of [...uploads.values()]) await drop(upload);
+      await Promise.all(uploads.values().map(drop));
     },
   };
 }
@@ -157,7 +157,12 @@ function created(name: string, digest: Digest): Answer {
 }
 
 /** Takes a blob over from another repository; without `from`, from any that has it (distribution-spec 1.1). */
-async function mountBlob(deps: { content: ContentStore; records: Records; digests: KeyedMutex }, name: string, digest: Digest, from: string | null): Promise<boolean> {
+async function mountBlob(
+  deps: { content: ContentStore; records: Records; digests: KeyedMutex },
+  name: string,
+  digest: Digest,
+  from: string | null,
+): Promise<boolean> {
   const { content, records, digests } = deps;
   return await digests.run(digest, () => {
     const there = from === null ? records.holdsBlob(digest) : records.hasBlob(from, digest);

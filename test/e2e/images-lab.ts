@@ -52,7 +52,13 @@ export function createLab(options: { stallTimeout?: number } = {}): Lab {
   const registry = createRegistryClient({ insecure: [], mirrors: [], certificates: [], retryDelay: 1, log, ...options });
   const images = createImages({ store, content, snapshots, registry, events, users: { containersOf: () => [] }, log });
   const lab: Lab = {
-    ...{ root, store, content, snapshots, events, images, messages: [] },
+    root,
+    store,
+    content,
+    snapshots,
+    events,
+    images,
+    messages: [],
     pull: async (reference, more = {}) => {
       lab.messages = [];
       return await images.pull(reference, { onProgress: (message) => void lab.messages.push(message), ...more });

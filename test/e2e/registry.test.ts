@@ -117,7 +117,12 @@ for (const [name, start] of kinds) {
       expect(lab.messages.at(-1)).toEqual({ status: `Status: Downloaded newer image for ${repository}@${digest}` });
 
       await lab.pull(repository, { allTags: true });
-      expect(lab.images.list().flatMap(({ repoTags }) => repoTags).sort()).toEqual([`${repository}:1`, `${repository}:2`]);
+      expect(
+        lab.images
+          .list()
+          .flatMap(({ repoTags }) => repoTags)
+          .sort(),
+      ).toEqual([`${repository}:1`, `${repository}:2`]);
       expect(lab.messages.filter(({ status }) => status === "Already exists")).toHaveLength(1);
       expect(lab.messages.at(-1)).toEqual({ status: `Status: Downloaded newer image for ${repository}` });
     });
@@ -136,7 +141,10 @@ for (const [name, start] of kinds) {
       const { kind, text: told } = await failure(lab.pull(`${registry.host}/nothing:here`));
       expect(kind).toBe("notFound");
       expect(told).toMatch(/^manifest for .*\/nothing:here not found: manifest unknown: manifest unknown$/);
-      expect(await failure(lab.push(`${registry.host}/nothing:here`))).toEqual({ kind: "notFound", text: `An image does not exist locally with the tag: ${registry.host}/nothing:here` });
+      expect(await failure(lab.push(`${registry.host}/nothing:here`))).toEqual({
+        kind: "notFound",
+        text: `An image does not exist locally with the tag: ${registry.host}/nothing:here`,
+      });
       expect(lab.messages).toEqual([]);
       expect(lab.rest()).toEqual({ blobs: 0, snapshots: 0, ingests: 0 });
     });
@@ -161,7 +169,9 @@ describe.skipIf(skipped("root", "skopeo"))("skopeo", () => {
       await skopeo("copy", "--src-tls-verify=false", `docker://${registry.host}/a:1`, `oci:${folder}/layout:1`);
       await skopeo("copy", "--dest-tls-verify=false", "--format", "oci", `oci:${folder}/layout:1`, `docker://${registry.host}/b:oci`);
       await skopeo("copy", "--dest-tls-verify=false", "--format", "v2s2", `oci:${folder}/layout:1`, `docker://${registry.host}/b:docker`);
-      expect(JSON.parse(await skopeo("list-tags", "--tls-verify=false", `docker://${registry.host}/b`)) as { Tags: string[] }).toMatchObject({ Tags: ["docker", "oci"] });
+      expect(JSON.parse(await skopeo("list-tags", "--tls-verify=false", `docker://${registry.host}/b`)) as { Tags: string[] }).toMatchObject({
+        Tags: ["docker", "oci"],
+      });
       await lab.empty();
       for (const tag of ["oci", "docker"]) {
         const pulled = await lab.pull(`${registry.host}/b:${tag}`);
@@ -232,7 +242,12 @@ describe.skipIf(skipped("root"))("registries that lie", () => {
   function putUp(lie: Lie = {}, tag = "1", platform: object = { os: "linux", architecture: "amd64" }): Descriptor {
     const blob = typeof lie.bytes === "object" ? lie.bytes : layer;
     const count = lie.layers ?? 1;
-    const config = JSON.stringify({ ...platform, config: {}, rootfs: { type: "layers", diff_ids: lie.diffIds ?? Array<string>(count).fill(digestOf(tar)) }, ...lie.config });
+    const config = JSON.stringify({
+      ...platform,
+      config: {},
+      rootfs: { type: "layers", diff_ids: lie.diffIds ?? Array<string>(count).fill(digestOf(tar)) },
+      ...lie.config,
+    });
     const descriptor = { mediaType: mediaTypes.ociLayerGzip, digest: digestOf(blob), size: blob.length, ...lie.layer };
     registry.blobs.set(digestOf(config), new TextEncoder().encode(config));
     registry.blobs.set(descriptor.digest, lie.bytes ?? layer);
@@ -240,7 +255,7 @@ describe.skipIf(skipped("root"))("registries that lie", () => {
       schemaVersion: 2,
       mediaType: mediaTypes.ociManifest,
       config: { mediaType: mediaTypes.ociConfig, digest: digestOf(config), size: config.length },
-      layers: Array<Descriptor>(count).fill(descriptor),
+      layers: Array.from({ length: count }, () => descriptor),
       ...lie.manifest,
     });
     for (const version of [tag, digestOf(body)]) registry.manifests.set(version, { type: mediaTypes.ociManifest, body });
@@ -266,12 +281,32 @@ describe.skipIf(skipped("root"))("registries that lie", () => {
     ["diff ids that are paths", { diffIds: ["../../etc"] }, "invalidArgument", /bad diff_ids/],
     ["a config that is no object", { config: [] as never, manifest: { config: undefined } }, "unavailable", /the config of .*: bad digest/],
     ["another operating system", { config: { os: "windows" } }, "invalidArgument", /"windows": operating system is not supported/],
-    ["a chart, not an image", { manifest: { config: { mediaType: "application/vnd.cncf.helm.config.v1+json", digest: digestOf("{}"), size: 2 } } }, "invalidArgument", /is no container image: its config is "application\/vnd.cncf.helm/],
-    ["a layer of unknown type", { layer: { mediaType: "application/vnd.in-toto+json" } }, "invalidArgument", /unsupported media type "application\/vnd.in-toto\+json"/],
-    ["a huge config", { manifest: { config: { mediaType: mediaTypes.ociConfig, digest: digestOf("{}"), size: 1e12 } } }, "unavailable", /the config of .* has 1000000000000 bytes/],
+    [
+      "a chart, not an image",
+      { manifest: { config: { mediaType: "application/vnd.cncf.helm.config.v1+json", digest: digestOf("{}"), size: 2 } } },
+      "invalidArgument",
+      /is no container image: its config is "application\/vnd.cncf.helm/,
+    ],
+    [
+      "a layer of unknown type",
+      { layer: { mediaType: "application/vnd.in-toto+json" } },
+      "invalidArgument",
+      /unsupported media type "application\/vnd.in-toto\+json"/,
+    ],
+    [
+      "a huge config",
+      { manifest: { config: { mediaType: mediaTypes.ociConfig, digest: digestOf("{}"), size: 1e12 } } },
+      "unavailable",
+      /the config of .* has 1000000000000 bytes/,
+    ],
     ["more layers than can be mounted", { layers: 500 }, "invalidArgument", /has 500 layers; overlayfs takes 499 at most/],
     ["schema 1", { manifest: { schemaVersion: 1 } }, "invalidArgument", /schema 1, which is no longer supported/],
-    ["silence", { bytes: () => new Response(new ReadableStream({ pull: () => new Promise(() => {}) })) }, "unavailable", /the registry sent nothing for 0.3 seconds/],
+    [
+      "silence",
+      { bytes: () => new Response(new ReadableStream({ pull: () => new Promise(() => {}) })) },
+      "unavailable",
+      /the registry sent nothing for 0.3 seconds/,
+    ],
   ];
   for (const [what, lie, kind, told] of rows) {
     test(what, async () => {
@@ -352,7 +387,10 @@ describe.skipIf(skipped("root"))("registries that lie", () => {
     expect((await lab.pull(reference)).config.architecture).toBe(process.arch === "arm64" ? "arm64" : "amd64");
     expect(lab.messages.at(-2)).toEqual({ status: `Digest: ${digestOf(index)}` });
     expect(lab.images.resolve(reference).repoDigests).toEqual([`${registry.host}/x@${digestOf(index)}`]);
-    expect(await failure(lab.pull(reference, { platform: "linux/riscv64" }))).toEqual({ kind: "notFound", text: "no matching manifest for linux/riscv64 in the manifest list entries" });
+    expect(await failure(lab.pull(reference, { platform: "linux/riscv64" }))).toEqual({
+      kind: "notFound",
+      text: "no matching manifest for linux/riscv64 in the manifest list entries",
+    });
     // A single image of another platform is pulled, with a warning, as Docker does.
     await lab.pull(`${registry.host}/x:arm64`, { platform: "linux/s390x" });
     expect(lab.messages.map(({ status }) => status)).toContain(
