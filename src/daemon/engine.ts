@@ -56,6 +56,7 @@ export async function startEngine(options: DaemonOptions, log: Logger): Promise<
   const logs = createLogs({ log });
   const networks = createNetworks({ store, events, log, paths, options: { ...options, engineKey } });
   const runtime = await createRuntime({ paths, log, options: { ...options, engineKey } });
+  stack.defer(() => runtime.close());
   const sandboxes = createSandboxes({ paths, snapshots, networks, runtime, log });
   containers = createContainers({ store, events, images, snapshots, networks, volumes, logs, sandboxes, paths, log, options: { ...options, ulimits: Object.values(options.defaultUlimits), runtime: options.defaultRuntime } });
   const builder = createBuilder({ store, images, snapshots, sandboxes, events, paths, log });

@@ -73,8 +73,13 @@ async function serve(options: DaemonOptions, argv: readonly string[]): Promise<n
     }
   });
   await stopped;
-  await engine.stop();
   rmSync(options.pidfile, { force: true });
+  try {
+    await engine.stop();
+  } catch (error) {
+    log.error("stopping left something undone", { error, stack: error instanceof Error ? error.stack : undefined });
+    return 1;
+  }
   log.info("stopped");
   return 0;
 }

@@ -64,7 +64,7 @@ describe.skipIf(skipped("root", "overlay", "docker"))("docker", () => {
       expect(status).toMatch(/NoNewPrivs:\s+0/);
       expect(await ok("run", "--rm", "busybox", "sh", "-c", "echo $$; ls /proc | grep -c '^[0-9]'; hostname | wc -c")).toMatch(/^1\n[12345]\n13$/);
       expect((await engine.docker(["run", "--rm", "busybox", "sh", "-c", "echo 1 > /proc/sys/kernel/hostname"])).code).not.toBe(0);
-      expect(await ok("run", "--rm", "busybox", "sh", "-c", "wc -c < /proc/kcore; ls /proc/acpi /sys/firmware | grep -v : | wc -w")).toMatch(/^0\n0$/);
+      expect(await ok("run", "--rm", "busybox", "sh", "-c", "cat /proc/keys | wc -c; ls /proc/acpi /sys/firmware 2>/dev/null | grep -v : | wc -w")).toMatch(/^0\n0$/);
       // A call that the profile refuses answers EPERM, not ENOSYS.
       expect((await engine.docker(["run", "--rm", "busybox", "unshare", "-n", "true"])).stderr).toContain("Operation not permitted");
     });
@@ -156,7 +156,7 @@ describe.skipIf(skipped("root", "overlay", "docker"))("docker", () => {
       expect(twice.stderr).toContain(`The container name "/taken" is already in use by container "${named}"`);
       expect((await engine.docker(["start", "nobody"])).stderr).toContain("No such container: nobody");
       expect((await engine.docker(["run", "--name", "bad/name", "busybox"])).stderr).toContain("Invalid container name");
-      expect((await engine.docker(["run", "UPPER/case"])).stderr).toContain("invalid reference format");
+      expect((await engine.docker(["run", "UpperCase"])).stderr).toContain("invalid reference format");
       await ok("rm", "taken");
     });
   });

@@ -181,6 +181,8 @@ export class Engine implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    // An engine that a test stopped or killed comes back once more, to take away what it left running.
+    if (this.#child === undefined && existsSync(join(this.root, "data"))) await this.start().catch((error: unknown) => console.error(error));
     if (this.#child !== undefined && this.#child.exitCode === null) {
       const { stdout } = await this.docker(["ps", "-aq"]);
       const ids = stdout.split("\n").filter((id) => id !== "");

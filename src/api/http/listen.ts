@@ -46,8 +46,9 @@ export function createHttpServer(options: HttpOptions): HttpServer {
       return typeof bound === "object" && bound !== null ? { port: bound.port } : {};
     },
     close: async (graceMs = 0) => {
-      for (const server of servers) server.close();
-      for (const cleanup of cleanups) cleanup();
+      // taken out as they go, so that a second call finds nothing to do
+      for (const server of servers.splice(0)) server.close();
+      for (const cleanup of cleanups.splice(0)) cleanup();
       for (const connection of connections.all) connection.closeSoon();
       const deadline = performance.now() + graceMs;
       while (connections.all.size > 0 && performance.now() < deadline) await Bun.sleep(10);
