@@ -11,6 +11,7 @@ const c = libc({
   mount: { args: [FFIType.ptr, FFIType.ptr, FFIType.ptr, FFIType.u64_fast, FFIType.ptr], returns: FFIType.i32 },
   socket: { args: [FFIType.i32, FFIType.i32, FFIType.i32], returns: FFIType.i32 },
   bind: { args: [FFIType.i32, FFIType.ptr, FFIType.u32], returns: FFIType.i32 },
+  setsockopt: { args: [FFIType.i32, FFIType.i32, FFIType.i32, FFIType.ptr, FFIType.u32], returns: FFIType.i32 },
   listen: { args: [FFIType.i32, FFIType.i32], returns: FFIType.i32 },
   open: { args: [FFIType.ptr, FFIType.i32], returns: FFIType.i32 },
   write: { args: [FFIType.i32, FFIType.ptr, FFIType.u64_fast], returns: FFIType.i64_fast },
@@ -93,9 +94,12 @@ export function openNamespaceDoor(): NamespaceDoor {
       const udpName = socketAddress(address, ports.udp);
       const tcpName = socketAddress(address, ports.tcp);
       const length = udpName.length;
+      const one = Buffer.of(1, 0, 0, 0);
       if (c.setns(fd, CLONE_NEWNET) !== 0) throw new SysError("setns", errno());
       const udp = c.socket(family, 2 | SOCK_FLAGS, 0);
       const tcp = c.socket(family, 1 | SOCK_FLAGS, 0);
+      // SOL_SOCKET, SO_REUSEADDR: a port that comes back after a restart may have connections in TIME_WAIT
+      if (tcp >= 0) c.setsockopt(tcp, 1, 2, one, 4);
       let failed = 0;
       if (udp < 0 || tcp < 0 || c.bind(udp, udpName, length) !== 0 || c.bind(tcp, tcpName, length) !== 0 || c.listen(tcp, 64) !== 0) failed = errno();
       leave();

@@ -101,6 +101,7 @@ function build(ctx: NetworkContext, network: StoredNetwork, id: string, options:
     order: ctx.records.nextOrder(),
     defaultRoute: !network.internal && !others.some((other) => other.defaultRoute),
   };
+  if (options.dns !== undefined && options.dns.length > 0) endpoint.dnsServers = [...options.dns];
   if (ipv4 !== undefined) Object.assign(endpoint, { ipv4: formatAddress(ipv4.address), ipv4PrefixLength: ipv4.prefixLength });
   if (ipv6 !== undefined) Object.assign(endpoint, { ipv6: formatAddress(ipv6.address), ipv6PrefixLength: ipv6.prefixLength });
   if (ipv4?.gateway !== undefined && !network.internal) endpoint.gateway = ipv4.gateway;

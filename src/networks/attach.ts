@@ -15,6 +15,7 @@ export function attach(ctx: NetworkContext, endpoint: Endpoint, namespacePath: s
   using namespace = ctx.namespaces.open(namespacePath);
   driver.attach(network, stored, namespace, { defaultRoute: stored.defaultRoute });
   try {
+    ctx.resolvers.ensure(stored.containerId, namespace);
     if (stored.ports.length > 0) ctx.firewall.addPorts(ctx.ports.serve(stored.containerId));
   } catch (error) {
     driver.detach(network, stored);

@@ -6,6 +6,7 @@ import type { Logger } from "../lib/log.ts";
 import type { Store } from "../store/store.ts";
 import type { AddressBook } from "./address-book.ts";
 import type { ContainerNamespaces } from "./container-namespaces.ts";
+import type { Resolvers } from "./dns/types.ts";
 import type { NetworkDriver } from "./driver.ts";
 import type { Firewall } from "./firewall.ts";
 import type { LinkRemover } from "./link-remover.ts";
@@ -44,6 +45,7 @@ export interface NetworkContext {
   /** rtnetlink of the host. */
   readonly host: NetlinkSocket;
   readonly remover: LinkRemover;
+  readonly resolvers: Resolvers;
   /** The default network's bridge where the settings name none. */
   readonly defaultBridge: string;
   /** The service was closed: its sockets are gone. */

@@ -9,7 +9,9 @@ import { allocate } from "./allocate.ts";
 import { attach, watchForStraggler } from "./attach.ts";
 import { createBridgeDriver } from "./bridge.ts";
 import { ContainerNamespaces } from "./container-namespaces.ts";
+import { connect, disconnect } from "./connect.ts";
 import { driverOf, type NetworkContext, type NetworkOptions } from "./context.ts";
+import { createResolvers } from "./dns/resolvers.ts";
 import { createFirewall } from "./firewall.ts";
 import { createLinkRemover } from "./link-remover.ts";
 import { createNetwork, pruneNetworks, removeNetwork } from "./manage.ts";
@@ -53,9 +55,12 @@ export function createNetworks({ store, events, log, paths, options }: NetworksD
     createNamespace: (containerId) => namespaces.create(containerId),
     removeNamespace: (containerId) => namespaces.remove(containerId),
     allocate: (wanted) => allocate(ctx, wanted),
+    connect: async (wanted) => connect(ctx, wanted),
+    disconnect: (containerId, network) => disconnect(ctx, containerId, network),
     attach: async (endpoint, namespacePath) => attach(ctx, endpoint, namespacePath),
     release(containerId) {
       namespaces.forget(containerId);
+      ctx.resolvers.stop(containerId);
       for (const endpoint of records.endpointsOfContainer(containerId).toReversed()) {
         releaseEndpoint(ctx, endpoint);
         if (endpoint.hostInterface !== "") watchForStraggler(ctx, endpoint.hostInterface);
@@ -77,6 +82,7 @@ export function createNetworks({ store, events, log, paths, options }: NetworksD
       if (closed) return;
       closed = true;
       ctx.ports.close();
+      ctx.resolvers.close();
       namespaces.closeAll();
       if (!containersLive) await takeDown(ctx);
       for (const resource of [ctx.firewall, ctx.host, ctx.door, ctx.remover]) resource[Symbol.dispose]();
@@ -92,6 +98,7 @@ function assemble({ store, events, log, paths, options }: NetworksDeps, closed: 
   const firewall = createFirewall({ enabled: options.iptables, engineKey: options.engineKey, log });
   const isForeign = (network: { id: string }): boolean => records.byId(network.id)?.foreign === true;
   const drivers = [createBridgeDriver({ host, door, firewall, remover, isForeign, log }), createHostDriver(), createNullDriver()];
+  const namespaces = new ContainerNamespaces(door, paths.namespaces);
   return {
     options,
     defaultBridge: paths.dataRoot === DEFAULT_DATA_ROOT ? DEFAULT_BRIDGE : `br${options.engineKey}`,
@@ -102,7 +109,8 @@ function assemble({ store, events, log, paths, options }: NetworksDeps, closed: 
     addresses: new AddressBook(),
     ports: new HostPorts({ dnat: firewall.active, log }),
     firewall,
-    namespaces: new ContainerNamespaces(door, paths.namespaces),
+    namespaces,
+    resolvers: createResolvers({ door, records, namespaces, options, log }),
     door,
     host,
     remover,

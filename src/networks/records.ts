@@ -14,8 +14,8 @@ export interface StoredEndpoint extends Endpoint {
   /** Grows with each endpoint made. */
   order: number;
   defaultRoute: boolean;
-  /** The resolver's ports on 127.0.0.11 inside the container. */
-  dns?: { udp: number; tcp: number };
+  /** DNS servers that the container asked for; they stand in for the host's. */
+  dnsServers?: string[];
 }
 
 /** Networks and endpoints, in memory as in the database: reads never touch the disk, writes are rows first. */
@@ -24,6 +24,7 @@ export class NetworkRecords {
   readonly #networks = new Map<string, StoredNetwork>();
   readonly #endpoints = new Map<string, StoredEndpoint>();
   readonly #byContainer = new Map<string, StoredEndpoint[]>();
+  readonly #byNetwork = new Map<string, StoredEndpoint[]>();
 
   constructor(store: Store) {
     this.#store = store;
@@ -73,7 +74,7 @@ export class NetworkRecords {
   }
 
   endpointsOf(networkId: string): StoredEndpoint[] {
-    return this.endpoints().filter((endpoint) => endpoint.networkId === networkId);
+    return [...(this.#byNetwork.get(networkId) ?? [])];
   }
 
   /** In the order in which they were made. */
@@ -106,7 +107,7 @@ export class NetworkRecords {
     this.#store.afterCommit(() => this.#index(endpoint));
   }
 
-  /** After a change of what isn't looked up by (the resolver's ports). */
+  /** After a change of what isn't looked up by (the default route). */
   updateEndpoint(endpoint: StoredEndpoint): void {
     this.#store.db.query("UPDATE endpoints SET record = ? WHERE id = ?").run(JSON.stringify(endpoint), endpoint.id);
   }
@@ -117,15 +118,49 @@ export class NetworkRecords {
     this.#store.afterCommit(() => this.#forget(endpoint));
   }
 
+  /** Ports of a container's resolver. */
+  resolverOf(containerId: string): { udp: number; tcp: number } | undefined {
+    return this.#store.db.query<{ udp: number; tcp: number }, [string]>("SELECT udp, tcp FROM resolvers WHERE container = ?").get(containerId) ?? undefined;
+  }
+
+  saveResolver(containerId: string, ports: { udp: number; tcp: number }): void {
+    this.#store.db.query("INSERT OR REPLACE INTO resolvers (container, udp, tcp) VALUES (?, ?, ?)").run(containerId, ports.udp, ports.tcp);
+  }
+
+  deleteResolver(containerId: string): void {
+    this.#store.db.query("DELETE FROM resolvers WHERE container = ?").run(containerId);
+  }
+
+  /** Containers that have a resolver's row. */
+  resolvers(): string[] {
+    return this.#store.db
+      .query<{ container: string }, []>("SELECT container FROM resolvers")
+      .all()
+      .map((row) => row.container);
+  }
+
   #index(endpoint: StoredEndpoint): void {
     this.#endpoints.set(endpoint.id, endpoint);
-    this.#byContainer.set(endpoint.containerId, [...(this.#byContainer.get(endpoint.containerId) ?? []), endpoint]);
+    for (const [map, key] of this.#maps(endpoint)) {
+      const list = map.get(key);
+      if (list === undefined) map.set(key, [endpoint]);
+      else list.push(endpoint);
+    }
   }
 
   #forget(endpoint: StoredEndpoint): void {
     this.#endpoints.delete(endpoint.id);
-    const rest = (this.#byContainer.get(endpoint.containerId) ?? []).filter((other) => other.id !== endpoint.id);
-    if (rest.length > 0) this.#byContainer.set(endpoint.containerId, rest);
-    else this.#byContainer.delete(endpoint.containerId);
+    for (const [map, key] of this.#maps(endpoint)) {
+      const rest = (map.get(key) ?? []).filter((other) => other.id !== endpoint.id);
+      if (rest.length > 0) map.set(key, rest);
+      else map.delete(key);
+    }
+  }
+
+  #maps(endpoint: StoredEndpoint): [Map<string, StoredEndpoint[]>, string][] {
+    return [
+      [this.#byContainer, endpoint.containerId],
+      [this.#byNetwork, endpoint.networkId],
+    ];
   }
 }

@@ -31,6 +31,10 @@ export function restore(ctx: NetworkContext, running: ReadonlySet<string>): void
     ctx.ports.restore(endpoint.containerId, endpoint.ports, targetOf(endpoint));
     ctx.firewall.addPorts(ctx.ports.serve(endpoint.containerId));
   }
+  for (const containerId of ctx.records.resolvers()) {
+    if (running.has(containerId)) ctx.resolvers.restore(containerId);
+    else ctx.records.deleteResolver(containerId);
+  }
   ctx.firewall.load();
   removeForgottenBridges(ctx);
 }

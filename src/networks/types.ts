@@ -57,6 +57,8 @@ export interface ConnectOptions {
   settings: EndpointSettings;
   /** Key `80/tcp`, as HostConfig.PortBindings, with exposed ports of `-P` already in it as `[{}]`. Only for the endpoint that publishes. */
   portBindings: Record<string, PortBinding[]>;
+  /** DNS servers of the container (HostConfig.Dns), which its resolver on user-defined networks asks instead of the host's. */
+  dns?: readonly string[];
 }
 
 /**
@@ -78,6 +80,13 @@ export interface Networks {
   removeNamespace(containerId: string): void;
   /** Address, MAC, ports: recorded in one transaction. @throws EngineError notFound, conflict, invalidArgument; port conflicts say `Bind for 0.0.0.0:80 failed: port is already allocated` */
   allocate(options: ConnectOptions): Endpoint;
+  /**
+   * `allocate`, and `attach` where the container's namespace exists: for containers that are there already.
+   * @throws EngineError permissionDenied where the container is on the network already
+   */
+  connect(options: ConnectOptions): Promise<Endpoint>;
+  /** The opposite of `connect`; the default route moves to another of the container's networks. @throws EngineError notFound `container x is not connected to network y` */
+  disconnect(containerId: string, network: string): Promise<void>;
   /** Makes it so in the kernel. On failure undoes its own steps and throws. */
   attach(endpoint: Endpoint, namespacePath: string): Promise<void>;
   /** Frees everything the container has: rules at once, addresses and ports, links with the namespace. */

@@ -40,6 +40,8 @@ CREATE INDEX image_refs_image ON image_refs(image);
 CREATE TABLE blob_sources (digest TEXT NOT NULL, repository TEXT NOT NULL, PRIMARY KEY (digest, repository)) WITHOUT ROWID;
 -- build cache: key of (parent, instruction) to image id
 CREATE TABLE build_cache (key TEXT PRIMARY KEY, image TEXT NOT NULL, used_at INTEGER NOT NULL) WITHOUT ROWID;
+-- snapshots of builds under way: what is here at start has no owner
+CREATE TABLE build_snapshots (snapshot TEXT PRIMARY KEY) WITHOUT ROWID;
 
 -- containers: phase intent | ready | deleting is the row's life on disk; the rest is in the document
 CREATE TABLE containers (id TEXT PRIMARY KEY, name TEXT UNIQUE, phase TEXT NOT NULL, image TEXT, snapshot TEXT, record TEXT NOT NULL, state TEXT NOT NULL) WITHOUT ROWID;
@@ -49,6 +51,8 @@ CREATE TABLE container_volumes (container TEXT NOT NULL, volume TEXT NOT NULL, P
 CREATE TABLE networks (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, driver TEXT NOT NULL, record TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE endpoints (id TEXT PRIMARY KEY, network TEXT NOT NULL REFERENCES networks(id), container TEXT NOT NULL, ipv4 TEXT, ipv6 TEXT, record TEXT NOT NULL, UNIQUE (network, ipv4), UNIQUE (network, ipv6), UNIQUE (network, container)) WITHOUT ROWID;
 CREATE TABLE published_ports (proto TEXT NOT NULL, host_ip TEXT NOT NULL, host_port INTEGER NOT NULL, container TEXT NOT NULL, container_ip TEXT NOT NULL, container_port INTEGER NOT NULL, PRIMARY KEY (proto, host_ip, host_port)) WITHOUT ROWID;
+-- ports on 127.0.0.11 inside a container on which its resolver answers: rules in there lead to them, so a restarted engine takes them again
+CREATE TABLE resolvers (container TEXT PRIMARY KEY, udp INTEGER NOT NULL, tcp INTEGER NOT NULL) WITHOUT ROWID;
 
 CREATE TABLE volumes (name TEXT PRIMARY KEY, driver TEXT NOT NULL, record TEXT NOT NULL, phase TEXT NOT NULL) WITHOUT ROWID;
 `,

@@ -26,24 +26,29 @@ const enter = (path: string | undefined): string[] => (path === undefined ? [] :
 export const ask = (path: string | undefined, protocol: "tcp" | "udp", host: string, port: number, ownPort = 0): Promise<string> =>
   run(...enter(path), process.execPath, peer, protocol, host, String(port), String(ownPort));
 
-/** Starts a server that says its name and who asked. */
-export async function serve(path: string | undefined, name: string, tcpPort: number, udpPort: number, address?: string): Promise<Disposable> {
-  const child = Bun.spawn(
-    [...enter(path), process.execPath, peer, "serve", name, String(tcpPort), String(udpPort), ...(address === undefined ? [] : [address])],
-    {
-      stdout: "pipe",
-      stderr: "inherit",
-    },
-  );
+/** Starts net-peer.ts as some server and waits until it is ready. */
+async function startPeer(path: string | undefined, ...args: string[]): Promise<Disposable> {
+  const child = Bun.spawn([...enter(path), process.execPath, peer, ...args], { stdout: "pipe", stderr: "inherit" });
   const { value } = await child.stdout.getReader().read();
   if (
     !Buffer.from(value ?? [])
       .toString()
       .startsWith("ready")
   )
-    throw new Error(`server ${name} did not start`);
+    throw new Error(`${args.join(" ")} did not start`);
   return { [Symbol.dispose]: () => child.kill(9) };
 }
+
+/** A server that says its name and who asked. */
+export const serve = (path: string | undefined, name: string, tcpPort: number, udpPort: number, address = "0.0.0.0"): Promise<Disposable> =>
+  startPeer(path, "serve", name, String(tcpPort), String(udpPort), address);
+
+/** A DNS server: `*.test` is 203.0.113.7. */
+export const serveNames = (path: string, address: string): Promise<Disposable> => startPeer(path, "nameserver", address);
+
+/** A look-up by the resolver of the namespace: `code N` and the answers' data in hex. */
+export const lookUp = (path: string, protocol: "udp" | "tcp", name: string, type: "A" | "AAAA" | "PTR" | "MX" = "A"): Promise<string> =>
+  run(...enter(path), process.execPath, peer, "dns", protocol, "127.0.0.11", name, String({ A: 1, PTR: 12, MX: 15, AAAA: 28 }[type]));
 
 export interface Container {
   id: string;
@@ -61,6 +66,7 @@ export class Lab implements AsyncDisposable {
   readonly #world: { pid: number; kill(signal: number): void };
   readonly #options: Partial<NetworkOptions>;
   networks: Networks;
+  readonly #made = new Set<string>();
   #count = 0;
 
   private constructor(world: { pid: number; kill(signal: number): void }, options: Partial<NetworkOptions>) {
@@ -104,6 +110,7 @@ export class Lab implements AsyncDisposable {
 
   async container(options: Partial<ConnectOptions> = {}): Promise<Container> {
     const id = options.containerId ?? this.newId();
+    this.#made.add(id);
     const path = this.networks.createNamespace(id);
     const endpoint = this.networks.allocate({
       containerId: id,
@@ -122,12 +129,13 @@ export class Lab implements AsyncDisposable {
     for (const id of ids) {
       this.networks.release(id);
       this.networks.removeNamespace(id);
+      this.#made.delete(id);
     }
   }
 
   /** All containers, so that a failed test doesn't spoil the next. */
   removeAll(): void {
-    for (const network of this.networks.list()) this.remove(...this.networks.endpointsOf(network.id).map((endpoint) => endpoint.containerId));
+    this.remove(...this.#made);
   }
 
   /** Threads of this process that live in another namespace than its main one: none may, or the engine's own traffic would leave from there. */

@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
 import { existsSync, readdirSync } from "node:fs";
 import { skips } from "../skips.ts";
-import { ask, eventually, Lab, run, serve } from "./network-lab.ts";
+import { ask, eventually, Lab, lookUp, run, serve, serveNames } from "./network-lab.ts";
 import { inOwnNamespace } from "./own-namespace.ts";
 
 if (!skips.root.missing()) {
@@ -224,6 +224,83 @@ if (!skips.root.missing()) {
       await run("nft", "delete table ip filter");
       lab.networks = lab.start();
       await lab.networks.restore(new Set());
+    });
+
+    test("names and aliases resolve on user-defined networks, by udp and tcp, in both directions", async () => {
+      await lab.networks.create({ name: "named", ipam: { driver: "default", options: {}, config: [{ subnet: "10.78.0.0/24" }] } });
+      await lab.networks.create({ name: "elsewhere", ipam: { driver: "default", options: {}, config: [{ subnet: "10.79.0.0/24" }] } });
+      const on = (network: string, containerName: string, aliases: string[] = []) => lab.container({ network, containerName, settings: { Aliases: aliases } });
+      const a = await on("named", "a", ["web"]);
+      const b = await on("named", "b", ["web"]);
+      const c = await on("elsewhere", "c");
+      expect(a.endpoint.dnsNames).toEqual(["a", "web", a.id.slice(0, 12)]);
+      for (const protocol of ["udp", "tcp"] as const) {
+        expect(await lookUp(a.path, protocol, "B")).toBe("code 0 0a4e0003");
+        expect(await lookUp(b.path, protocol, "web")).toBe("code 0 0a4e0002 0a4e0003");
+      }
+      expect(await lookUp(b.path, "udp", "a.named")).toBe("code 0 0a4e0002");
+      expect(await lookUp(b.path, "udp", "a", "AAAA")).toBe("code 0"); // known, without such an address: no question goes out
+      expect(await lookUp(b.path, "udp", "a", "MX")).toBe("code 0");
+      expect(await lookUp(b.path, "udp", "2.0.78.10.in-addr.arpa", "PTR")).toBe(`code 0 ${Buffer.from("\x01a\x05named\0").toString("hex")}`);
+      expect(await run("nsenter", `--net=${b.path}`, "busybox", "nslookup", "a", "127.0.0.11")).toContain("10.78.0.2");
+      using _server = await serve(a.path, "a", 53, 53); // port 53 of 0.0.0.0 stays the container's own
+      expect(await ask(b.path, "tcp", "10.78.0.2", 53)).toStartWith("a ");
+
+      lab.remove(b.id);
+      expect(await lookUp(a.path, "udp", "web")).toBe("code 0 0a4e0002");
+      expect(lab.strayThreads()).toEqual([]);
+      lab.remove(a.id, c.id);
+      await lab.networks.remove("named");
+      await lab.networks.remove("elsewhere");
+    });
+
+    test("other names go to the container's servers; an internal network forwards nothing; a restart keeps the resolver's ports", async () => {
+      await lab.networks.create({ name: "outward" });
+      await lab.networks.create({ name: "inward", internal: true });
+      using _names = await serveNames(lab.outside, "192.0.2.9");
+      const dns = ["192.0.2.200", "192.0.2.9"]; // the first says nothing
+      const a = await lab.container({ network: "outward", containerName: "a", dns });
+      const b = await lab.container({ network: "inward", containerName: "b", dns });
+      const check = async (): Promise<void> => {
+        expect(await lookUp(a.path, "udp", "www.example.test")).toBe("code 0 cb007107");
+        expect(await lookUp(a.path, "tcp", "big.test")).toBe("code 0 cb007107");
+        expect(await lookUp(a.path, "udp", "big.test")).toBe("code 0 truncated");
+        expect(await lookUp(a.path, "udp", "nobody.example")).toBe("code 3");
+        expect(await lookUp(b.path, "udp", "www.example.test")).toBe("code 2");
+        expect(await lookUp(b.path, "udp", "b")).toStartWith("code 0 ");
+      };
+      await check();
+      await lab.networks.close({ containersLive: true });
+      lab.networks = lab.start();
+      await lab.networks.restore(new Set([a.id, b.id]));
+      await check();
+      lab.remove(a.id, b.id);
+      await lab.networks.remove("outward");
+      await lab.networks.remove("inward");
+    });
+
+    test("a running container joins and leaves networks", async () => {
+      const net = await lab.networks.create({ name: "joined" });
+      const a = await lab.container({ containerName: "a" });
+      const b = await lab.container({ network: "joined", containerName: "b" });
+      using _b = await serve(b.path, "b", 80, 80);
+      const options = { containerId: a.id, containerName: "a", hostname: "a", network: "joined", settings: { Aliases: ["late"] }, portBindings: {} };
+      const endpoint = await lab.networks.connect(options);
+      expect(endpoint.containerInterface).toBe("eth1");
+      expect(await ask(a.path, "tcp", b.endpoint.ipv4!, 80)).toBe(`b ${endpoint.ipv4}`);
+      expect(await lookUp(b.path, "udp", "late")).toStartWith("code 0 ");
+      expect(await lookUp(a.path, "udp", "b")).toStartWith("code 0 ");
+      await expect(lab.networks.connect(options)).rejects.toThrow("endpoint with name a already exists in network joined");
+
+      await lab.networks.disconnect(a.id, "bridge");
+      expect(await run("nsenter", `--net=${a.path}`, "ip", "-br", "link")).not.toContain("eth0");
+      using _world = await serve(lab.outside, "world", 7, 7);
+      expect(await ask(a.path, "tcp", "192.0.2.9", 7)).toBe("world 192.0.2.1"); // the default route moved
+      await lab.networks.disconnect(a.id, net.id);
+      await expect(lab.networks.disconnect(a.id, "joined")).rejects.toThrow("is not connected to network joined");
+      expect(await ask(a.path, "tcp", b.endpoint.ipv4!, 80)).toMatch(/^error E/);
+      lab.remove(a.id, b.id);
+      await lab.networks.remove("joined");
     });
 
     test("events tell of networks and endpoints", async () => {

@@ -1,0 +1,100 @@
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import type { NamespaceHandle, NetworkDriver } from "../../src/networks/driver.ts";
+import type { Endpoint, NetworkRecord } from "../../src/networks/types.ts";
+
+/** What a driver's test gives the suite. */
+export interface DriverLab {
+  driver: NetworkDriver;
+  /** A network that the driver takes, with addresses if it has any; a new one each time. */
+  network(): NetworkRecord;
+  /** An endpoint on it, with the next address. */
+  endpoint(network: NetworkRecord): Endpoint;
+  /** A new namespace, `lo` up. */
+  namespace(): NamespaceHandle & Disposable;
+  /** Names of the host's links. */
+  hostLinks(): string[];
+  /** Names of the links inside. */
+  linksIn(namespace: NamespaceHandle): string[];
+  /** Whether the one endpoint's address answers the other's namespace. */
+  reaches(from: NamespaceHandle, to: Endpoint): Promise<boolean>;
+  close(): Promise<void>;
+}
+
+/** What every network driver keeps to. Runs as root in a namespace of its own. */
+export function networkDriverContract(name: string, open: () => Promise<DriverLab>): void {
+  describe(`network driver ${name}`, () => {
+    let lab: DriverLab;
+    let before: string[];
+    const opened: Disposable[] = [];
+    const namespace = (): NamespaceHandle => {
+      const handle = lab.namespace();
+      opened.push(handle);
+      return handle;
+    };
+
+    beforeEach(async () => {
+      lab = await open();
+      before = lab.hostLinks();
+    });
+    afterEach(async () => {
+      for (const handle of opened.splice(0)) handle[Symbol.dispose]();
+      await lab.close();
+    });
+
+    test("validate makes nothing; setUp may be repeated; tearDown leaves nothing and may be repeated", async () => {
+      const network = lab.network();
+      lab.driver.validate(network);
+      expect(lab.hostLinks()).toEqual(before);
+      lab.driver.setUp(network);
+      lab.driver.setUp(network);
+      await lab.driver.tearDown(network);
+      expect(lab.hostLinks()).toEqual(before);
+      await lab.driver.tearDown(network);
+    });
+
+    test("attached endpoints have their interface and reach each other until one is detached", async () => {
+      const network = lab.network();
+      lab.driver.setUp(network);
+      const [one, two] = [lab.endpoint(network), lab.endpoint(network)];
+      const [inOne, inTwo] = [namespace(), namespace()];
+      lab.driver.attach(network, one, inOne, { defaultRoute: true });
+      lab.driver.attach(network, two, inTwo, { defaultRoute: false });
+      expect(lab.linksIn(inOne)).toEqual(lab.driver.addresses ? ["lo", one.containerInterface] : ["lo"]);
+      if (lab.driver.addresses) {
+        expect(await lab.reaches(inOne, two)).toBe(true);
+        lab.driver.detach(network, two);
+        expect(await lab.reaches(inOne, two)).toBe(false);
+      }
+      lab.driver.detach(network, one);
+      lab.driver.detach(network, one);
+    });
+
+    test("a failed attach undoes its own steps", () => {
+      if (!lab.driver.addresses) return;
+      const network = lab.network();
+      lab.driver.setUp(network);
+      const made = lab.hostLinks();
+      const endpoint = lab.endpoint(network);
+      const inside = namespace();
+      expect(() => lab.driver.attach(network, { ...endpoint, containerInterface: "lo" }, inside, { defaultRoute: true })).toThrow();
+      expect(lab.hostLinks()).toEqual(made);
+      lab.driver.attach(network, endpoint, inside, { defaultRoute: true });
+    });
+
+    test("restore keeps the links it is told of, and they go on working", async () => {
+      const network = lab.network();
+      lab.driver.setUp(network);
+      const [one, two, dead] = [lab.endpoint(network), lab.endpoint(network), lab.endpoint(network)];
+      const [inOne, inTwo, inDead] = [namespace(), namespace(), namespace()];
+      lab.driver.attach(network, one, inOne, { defaultRoute: true });
+      lab.driver.attach(network, two, inTwo, { defaultRoute: true });
+      lab.driver.attach(network, dead, inDead, { defaultRoute: true });
+      lab.driver.restore(network, [one, two]);
+      if (!lab.driver.addresses) return;
+      expect(await lab.reaches(inOne, two)).toBe(true);
+      expect(await lab.reaches(inOne, dead)).toBe(false);
+      for (let i = 0; lab.hostLinks().includes(dead.hostInterface) && i < 100; i++) await Bun.sleep(20);
+      expect(lab.hostLinks()).not.toContain(dead.hostInterface);
+    });
+  });
+}

@@ -1,0 +1,110 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { openNamespaceDoor } from "../../src/kernel/namespace.ts";
+import { listLinks, openRouteSocket } from "../../src/kernel/netlink-route.ts";
+import { silent } from "../../src/lib/log.ts";
+import { createBridgeDriver, hostInterfaceName } from "../../src/networks/bridge.ts";
+import { ContainerNamespaces } from "../../src/networks/container-namespaces.ts";
+import type { NetworkDriver } from "../../src/networks/driver.ts";
+import { createFirewall, type Firewall } from "../../src/networks/firewall.ts";
+import { createLinkRemover, type LinkRemover } from "../../src/networks/link-remover.ts";
+import { newId } from "../../src/networks/network-config.ts";
+import { createHostDriver, createNullDriver } from "../../src/networks/plain-drivers.ts";
+import type { NetworkRecord } from "../../src/networks/types.ts";
+import type { NamespaceDoor } from "../../src/kernel/namespace.ts";
+import type { NetlinkSocket } from "../../src/kernel/netlink.ts";
+import { type DriverLab, networkDriverContract } from "../contract/network-driver.ts";
+import { skips } from "../skips.ts";
+import { inOwnNamespace } from "./own-namespace.ts";
+
+interface Parts {
+  host: NetlinkSocket;
+  door: NamespaceDoor;
+  firewall: Firewall;
+  remover: LinkRemover;
+}
+
+/** Everything a driver may ask for, real, in the test's own namespace. */
+async function open(make: (parts: Parts) => NetworkDriver): Promise<DriverLab> {
+  const root = mkdtempSync(join(tmpdir(), "berth-driver-"));
+  const parts: Parts = {
+    host: openRouteSocket(),
+    door: openNamespaceDoor(),
+    firewall: createFirewall({ enabled: true, engineKey: "c0ffee", log: silent }),
+    remover: createLinkRemover(),
+  };
+  parts.firewall.load();
+  const driver = make(parts);
+  const namespaces = new ContainerNamespaces(parts.door, join(root, "netns"));
+  const networks: NetworkRecord[] = [];
+  const ids: string[] = [];
+  let next = 2;
+  return {
+    driver,
+    network() {
+      const config = driver.addresses ? [{ subnet: "10.80.0.0/24", gateway: "10.80.0.1" }] : [];
+      const network: NetworkRecord = {
+        id: newId(),
+        name: "under-test",
+        driver: driver.name,
+        created: new Date(0).toISOString(),
+        scope: "local",
+        internal: false,
+        attachable: false,
+        enableIPv4: true,
+        enableIPv6: false,
+        ipam: { driver: "default", options: {}, config },
+        options: {},
+        labels: {},
+      };
+      networks.push(network);
+      return network;
+    },
+    endpoint(network) {
+      const id = newId();
+      const last = next++;
+      return {
+        id,
+        networkId: network.id,
+        networkName: network.name,
+        containerId: newId(),
+        hostInterface: hostInterfaceName(id),
+        containerInterface: "eth0",
+        macAddress: `02:42:0a:50:00:${last.toString(16).padStart(2, "0")}`,
+        ipv4: `10.80.0.${last}`,
+        ipv4PrefixLength: 24,
+        gateway: "10.80.0.1",
+        dnsNames: [],
+        ports: [],
+      };
+    },
+    namespace() {
+      const id = newId();
+      ids.push(id);
+      return namespaces.open(namespaces.create(id));
+    },
+    hostLinks: () => listLinks(parts.host).map((link) => link.name),
+    linksIn: (namespace) => listLinks(namespace.route).map((link) => link.name),
+    async reaches(from, to) {
+      const path = `/proc/${process.pid}/fd/${from.fd}`;
+      const ping = Bun.spawn(["nsenter", `--net=${path}`, "busybox", "ping", "-c1", "-W1", to.ipv4 ?? ""], { stdout: "ignore", stderr: "ignore" });
+      return (await ping.exited) === 0;
+    },
+    async close() {
+      for (const id of ids) namespaces.remove(id);
+      await Promise.all(networks.map((network) => driver.tearDown(network)));
+      parts.firewall.unload();
+      for (const part of Object.values(parts)) part[Symbol.dispose]();
+      rmSync(root, { recursive: true, force: true });
+    },
+  };
+}
+
+if (!skips.root.missing()) {
+  inOwnNamespace(import.meta.path, "network drivers", () => {
+    networkDriverContract("bridge", () => open((parts) => createBridgeDriver({ ...parts, isForeign: () => false, log: silent })));
+    networkDriverContract("host", () => open(createHostDriver));
+    networkDriverContract("null", () => open(createNullDriver));
+  });
+}
