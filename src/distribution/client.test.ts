@@ -9,6 +9,7 @@ import { digestOf } from "../oci/digest.ts";
 import { mediaTypes, type Descriptor } from "../oci/image.ts";
 import { parseReference } from "../oci/reference.ts";
 import { createRegistryClient } from "./client.ts";
+import { inspectRemote } from "./inspect.ts";
 import type { Credentials, RegistryClient, RemoteRepository } from "./types.ts";
 
 /** Registries that lie, hang and break off, as small servers on loopback. */
@@ -430,6 +431,30 @@ describe("tags", () => {
     const looping = await repository((request, response) => response.writeHead(200, { link: `<${request.url}>; rel="next"` }).end(`{"tags":["a"]}`));
     expect(await looping.tags()).toEqual(["a"]);
     expect(requests).toHaveLength(2);
+  });
+});
+
+describe("inspection without a pull", () => {
+  const config = JSON.stringify({ os: "linux", architecture: "arm64", variant: "v8", rootfs: {} });
+  const image = JSON.stringify({ schemaVersion: 2, config: { mediaType: mediaTypes.ociConfig, digest: digestOf(config), size: config.length }, layers: [] });
+
+  test("a single image says its platform in its config", async () => {
+    const remote = await repository((request, response) =>
+      request.url!.includes("/blobs/") ? response.end(config) : response.writeHead(200, manifestType).end(image),
+    );
+    const { descriptor: found, platforms } = await inspectRemote(remote, "1");
+    expect([found.digest, platforms]).toEqual([digestOf(image), [{ os: "linux", architecture: "arm64", variant: "v8" }]]);
+  });
+
+  test("an index lists them; a config that lies is refused", async () => {
+    const platform = { os: "linux", architecture: "s390x" };
+    const index = JSON.stringify({ schemaVersion: 2, manifests: [{ mediaType: mediaTypes.ociManifest, digest: digestOf("x"), size: 1, platform }] });
+    const listed = await repository((_request, response) => response.writeHead(200, { "content-type": mediaTypes.ociIndex }).end(index));
+    expect((await inspectRemote(listed, "1")).platforms).toEqual([platform]);
+    const lying = await repository((request, response) =>
+      request.url!.includes("/blobs/") ? response.end(config.replace("arm64", "amd64")) : response.writeHead(200, manifestType).end(image),
+    );
+    expect((await failure(inspectRemote(lying, "1"))).text).toMatch(/verification failed for digest/);
   });
 });
 
