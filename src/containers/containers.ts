@@ -16,6 +16,7 @@ import { rename } from "./rename.ts";
 import { adoptAll, resume, type Restored } from "./restore.ts";
 import { changes, sizes, withRootfs } from "./rootfs.ts";
 import { run, start } from "./start.ts";
+import { stats } from "./stats.ts";
 import { restart, stop, stopEntry } from "./stop.ts";
 import { top } from "./top.ts";
 import type { Containers } from "./types.ts";
@@ -51,6 +52,7 @@ export function createContainers(deps: ContainersDeps): Containers {
     resize: (reference, rows, cols) => resize(ctx, reference, rows, cols),
     logs: (reference, options) => logs(ctx, reference, options),
     top: (reference, args) => top(ctx, reference, args),
+    stats: (reference) => stats(ctx, reference),
     changes: (reference) => changes(ctx, reference),
     prune: (filters) => prune(ctx, filters),
     update: (reference, host) => update(ctx, reference, host),

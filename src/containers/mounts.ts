@@ -1,11 +1,13 @@
+import { mkdirSync, rmdirSync } from "node:fs";
 import { mkdir, stat } from "node:fs/promises";
 import { holdDirectoryInRoot } from "../kernel/inroot.ts";
+import { MS, mount as bindMount, unmount } from "../kernel/mount.ts";
 import { invalidArgument, messageOf } from "../lib/errors.ts";
 import type { SandboxMount } from "../sandbox/types.ts";
 import type { Context, Entry } from "./context.ts";
 import type { ContainerMount, ContainerRecord } from "./types.ts";
 
-/** The mounts of one run, parents before what is mounted inside them. `held` keeps directories open until the container is created. */
+/** The mounts of one run, parents before what is mounted inside them. `held` keeps directories in place until the container has them. */
 export async function sandboxMounts(ctx: Context, record: ContainerRecord, held: DisposableStack): Promise<SandboxMount[]> {
   const mounts: SandboxMount[] = [];
   for (const mount of record.mountSources) mounts.push(await sandboxMount(ctx, record, mount, held));
@@ -24,12 +26,29 @@ async function sandboxMount(ctx: Context, record: ContainerRecord, mount: Contai
   let source = await ctx.volumes.mount(mount.source, record.id, { destination, readOnly });
   if (mount.subpath !== undefined) {
     try {
-      source = held.use(holdDirectoryInRoot(source, mount.subpath)).path;
+      source = holdSubpath(ctx, record, source, mount.subpath, held);
     } catch (error) {
       throw invalidArgument(`cannot mount ${mount.subpath} of volume ${mount.source} on ${destination}`, error);
     }
   }
   return { type: "bind", source, destination, readOnly, options };
+}
+
+/** Directories within volumes, mounted for the moment of a start. */
+export const subpathPrefix = "subpath-";
+
+/**
+ * The directory itself, whatever a container that runs with the volume does to its path meanwhile: found without leaving the volume, held by a
+ * descriptor, and bound on a path of ours, since the runtime's mount namespace takes no descriptor of another one (EINVAL).
+ */
+function holdSubpath(ctx: Context, record: ContainerRecord, volume: string, subpath: string, held: DisposableStack): string {
+  using directory = holdDirectoryInRoot(volume, subpath);
+  const target = `${ctx.paths.tmp}/${subpathPrefix}${record.id}-${crypto.randomUUID()}`;
+  mkdirSync(target, { mode: 0o700 });
+  held.defer(() => rmdirSync(target));
+  bindMount(directory.path, target, "none", MS.BIND);
+  held.defer(() => void unmount(target, { lazy: true }));
+  return target;
 }
 
 async function checkSource({ source, createSource }: ContainerMount): Promise<void> {

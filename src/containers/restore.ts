@@ -6,6 +6,7 @@ import { baseOf, changeState, type Context, type Entry } from "./context.ts";
 import { newEntry, removeIntent } from "./create.ts";
 import { recordExit, scheduleRestart } from "./exit.ts";
 import { autoRemove } from "./remove.ts";
+import { subpathPrefix } from "./mounts.ts";
 import { setRunning } from "./start.ts";
 import { specBase } from "./spec.ts";
 import type { ContainerRecord } from "./types.ts";
@@ -117,10 +118,10 @@ async function atEngineStart(ctx: Context, entry: Entry): Promise<void> {
   scheduleRestart(ctx, entry, 0);
 }
 
-/** Mounts of containers' roots that readers had open when the engine died. */
+/** Mounts that were there for a moment only when the engine died: roots for readers, directories of volumes for a start. */
 async function removeViews(ctx: Context): Promise<void> {
   const names = await readdir(ctx.paths.tmp).catch(() => [] as string[]);
-  for (const name of names.filter((entry) => entry.startsWith("view-"))) {
+  for (const name of names.filter((entry) => entry.startsWith("view-") || entry.startsWith(subpathPrefix))) {
     const path = `${ctx.paths.tmp}/${name}`;
     await ctx.snapshots.unmount(path, { lazy: true });
     await rmdir(path).catch((error: unknown) => ctx.log.warn("removing a stale mount point", { path, error: messageOf(error) }));

@@ -47,7 +47,7 @@ export async function run(ctx: Context, entry: Entry, change: { restartCount?: n
 async function startSandbox(ctx: Context, entry: Entry, signal: AbortSignal): Promise<RunningSandbox> {
   await entry.cleaning;
   await entry.view?.released;
-  // Directories within volumes, held open until the container has them.
+  // Directories within volumes, held until the container has them.
   using held = new DisposableStack();
   const spec = sandboxSpec(ctx, entry.record, await sandboxMounts(ctx, entry.record, held));
   const created = await ctx.sandboxes.create(spec, { attach: entry.output.hasListeners || spec.config.OpenStdin === true, signal });

@@ -2,6 +2,7 @@ import type { ContainerConfig, EndpointSettings, HostConfig, NetworkingConfig } 
 import type { Digest } from "../oci/digest.ts";
 import type { LogRecord, ReadLogsOptions } from "../logs/types.ts";
 import type { AttachHub, OutputListener } from "../sandbox/types.ts";
+import type { StatsSample } from "../runtime/stats.ts";
 import type { SnapshotId } from "../snapshots/types.ts";
 import type { Change } from "../snapshots/types.ts";
 
@@ -178,6 +179,8 @@ export interface Containers {
   resize(ref: string, rows: number, cols: number): Promise<void>;
   logs(ref: string, options: ReadLogsOptions): { tty: boolean; records: AsyncIterable<LogRecord[]> };
   top(ref: string, psArgs: string): Promise<{ titles: string[]; processes: string[][] }>;
+  /** What it uses now; undefined while it doesn't run. */
+  stats(ref: string): StatsSample | undefined;
   changes(ref: string): Promise<Change[]>;
   prune(filters: Record<string, string[]>): Promise<{ deleted: string[]; spaceReclaimed: number }>;
   update(ref: string, host: Partial<HostConfig>): Promise<{ warnings: string[] }>;
