@@ -3,7 +3,9 @@ import { open, readdir, rename, rm, type FileHandle } from "node:fs/promises";
 import { join } from "node:path";
 import { algorithmOf, hexOf, isDigest, type Digest } from "../oci/digest.ts";
 import { EngineError, internal, invalidArgument, notFound, unavailable } from "../lib/errors.ts";
+import { isDiskFull } from "../lib/disk-full.ts";
 import type { Logger } from "../lib/log.ts";
+import { KeyedMutex } from "../lib/mutex.ts";
 import type { Store } from "../store/store.ts";
 import type { BlobInfo, ContentStore, Ingest } from "./types.ts";
 
@@ -14,8 +16,7 @@ const HASH_SLICE = 512 << 10;
 
 /** A full disk is the user's to mend, and worth its own sentence. */
 function writeError(what: string, error: unknown): EngineError {
-  const code = (error as { code?: string }).code;
-  if (code === "ENOSPC" || code === "EDQUOT") return unavailable(`${what}: no space left on device`, error);
+  if (isDiskFull(error)) return unavailable(`${what}: no space left on device`, error);
   return internal(`${what}: ${error instanceof Error ? error.message : String(error)}`, error);
 }
 
@@ -34,6 +35,8 @@ export function createContentStore(deps: { root: string; store: Store; log: Logg
 
   const select = store.db.query<{ size: number }, [string]>("SELECT size FROM blobs WHERE digest = ?");
   const insert = store.db.query("INSERT INTO blobs (digest, size, used_at) VALUES (?, ?, ?) ON CONFLICT (digest) DO UPDATE SET used_at = excluded.used_at");
+  /** A blob that is removed and stored again at once must not lose its new file to the old removal. */
+  const changing = new KeyedMutex();
   const fileOf = (digest: Digest): string => join(blobs, algorithmOf(digest), hexOf(digest));
   let counter = 0;
 
@@ -52,7 +55,12 @@ export function createContentStore(deps: { root: string; store: Store; log: Logg
     const file = await open(path, "wx", 0o600).catch((error: unknown) => {
       throw writeError("storing a blob", error);
     });
-    return new FileIngest({ path, file, fileOf, record: (digest, size) => void insert.run(digest, size, Date.now()) });
+    const publish = (digest: Digest, size: number): Promise<void> =>
+      changing.run(digest, async () => {
+        await rename(path, fileOf(digest));
+        insert.run(digest, size, Date.now());
+      });
+    return new FileIngest({ path, file, publish });
   };
 
   const bytes = async (digest: Digest, limit = BYTES_LIMIT): Promise<Uint8Array> => {
@@ -84,11 +92,12 @@ export function createContentStore(deps: { root: string; store: Store; log: Logg
       await writing.write(typeof content === "string" ? new TextEncoder().encode(content) : content);
       return await writing.commit(expected === undefined ? {} : { digest: expected });
     },
-    remove: async (digest) => {
-      // The row first: a file without a row is rubbish that `restore` deletes, a row without its file would be a lie.
-      store.db.query("DELETE FROM blobs WHERE digest = ?").run(digest);
-      await rm(fileOf(digest), { force: true });
-    },
+    remove: (digest) =>
+      changing.run(digest, async () => {
+        // The row first: a file without a row is rubbish that `restore` deletes, a row without its file would be a lie.
+        store.db.query("DELETE FROM blobs WHERE digest = ?").run(digest);
+        await rm(fileOf(digest), { force: true });
+      }),
     list: () => store.db.query<{ digest: Digest; size: number }, []>("SELECT digest, size FROM blobs ORDER BY digest").all(),
     restore: async () => {
       const rows = new Set(store.db.query<{ digest: Digest }, []>("SELECT digest FROM blobs").all().map((row) => row.digest));
@@ -112,18 +121,17 @@ export function createContentStore(deps: { root: string; store: Store; log: Logg
 class FileIngest implements Ingest {
   readonly #path: string;
   readonly #file: FileHandle;
-  readonly #fileOf: (digest: Digest) => string;
-  readonly #record: (digest: Digest, size: number) => void;
+  readonly #publish: (digest: Digest, size: number) => Promise<void>;
   readonly #hasher = new Bun.CryptoHasher("sha256");
   #written = 0;
   #open = true;
   #committed = false;
 
-  constructor(options: { path: string; file: FileHandle; fileOf: (digest: Digest) => string; record: (digest: Digest, size: number) => void }) {
+  /** `publish` moves the file to its name and records it. */
+  constructor(options: { path: string; file: FileHandle; publish: (digest: Digest, size: number) => Promise<void> }) {
     this.#path = options.path;
     this.#file = options.file;
-    this.#fileOf = options.fileOf;
-    this.#record = options.record;
+    this.#publish = options.publish;
   }
 
   get written(): number {
@@ -162,12 +170,11 @@ class FileIngest implements Ingest {
     try {
       await this.#file.datasync();
       await this.#close();
-      await rename(this.#path, this.#fileOf(digest));
+      await this.#publish(digest, size);
     } catch (error) {
       throw writeError(`storing blob ${digest}`, error);
     }
     this.#committed = true;
-    this.#record(digest, size);
     return { digest, size };
   }
 

@@ -1,6 +1,7 @@
 import { mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { conflict, EngineError, internal, invalidArgument, notFound, unavailable } from "../lib/errors.ts";
+import { isDiskFull } from "../lib/disk-full.ts";
 import type { Logger } from "../lib/log.ts";
 import { KeyedMutex } from "../lib/mutex.ts";
 import { chainId } from "../oci/chain.ts";
@@ -415,7 +416,6 @@ export function createSnapshots(deps: { root: string; store: Store; log: Logger 
 }
 
 function diskError(what: string, error: unknown): unknown {
-  const code = (error as { code?: string }).code;
-  if (code === "ENOSPC" || code === "EDQUOT") return unavailable(`${what}: no space left on device`, error);
+  if (isDiskFull(error)) return unavailable(`${what}: no space left on device`, error);
   return error instanceof EngineError ? error : internal(`${what}: ${(error as Error).message}`, error);
 }

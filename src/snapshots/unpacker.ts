@@ -1,4 +1,5 @@
 import { EngineError, internal, invalidArgument, unavailable } from "../lib/errors.ts";
+import { isDiskFull } from "../lib/disk-full.ts";
 import { cleanParts, textOf, type TarHeader, type TarTime } from "../lib/tar.ts";
 import type { TarHandler } from "../lib/tar-reader.ts";
 import { SysError } from "../kernel/ffi.ts";
@@ -113,7 +114,7 @@ export class Unpacker implements TarHandler, Disposable {
     if (error instanceof LeansOnParents || error instanceof EngineError) return error;
     const entry = JSON.stringify(textOf(name).slice(0, 300));
     if (!(error instanceof SysError)) return internal(`unpacking ${entry}: ${String(error)}`, error);
-    if (error.code === "ENOSPC" || error.code === "EDQUOT") return unavailable(`unpacking ${entry}: no space left on device`, error);
+    if (isDiskFull(error)) return unavailable(`unpacking ${entry}: no space left on device`, error);
     if (archiveErrors.has(error.code)) return invalidArgument(`bad layer: entry ${entry}: ${error.message}`, error);
     return internal(`unpacking ${entry}: ${error.message}`, error);
   }
