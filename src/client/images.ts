@@ -1,0 +1,85 @@
+import { filtersParam, headerJson, registryAuth } from "./query.ts";
+import type { Query, Transport } from "./transport.ts";
+import type { AuthConfig, Filters, HistoryItem, ImageDeleteItem, ImageInspect, ImageSummary, ProgressLine, PruneResponse, SearchResult } from "./types.ts";
+
+type Tar = ReadableStream<Uint8Array> | Blob;
+
+/** Slashes stay: the engine's routes take names with slashes. */
+const at = (name: string, verb = ""): string => `/images/${encodeURIComponent(name).replaceAll("%2F", "/").replaceAll("%3A", ":").replaceAll("%40", "@")}${verb}`;
+
+export function imageCalls(transport: Transport) {
+  return {
+    list: (options: { all?: boolean; digests?: boolean; filters?: Filters } = {}): Promise<ImageSummary[]> =>
+      transport.json("GET", "/images/json", { query: { all: options.all, digests: options.digests, filters: filtersParam(options.filters) } }),
+    inspect: (name: string, options: { platform?: string } = {}): Promise<ImageInspect> =>
+      transport.json("GET", at(name, "/json"), { query: { platform: platformParam(options.platform) } }),
+    history: (name: string, options: { platform?: string } = {}): Promise<HistoryItem[]> =>
+      transport.json("GET", at(name, "/history"), { query: { platform: platformParam(options.platform) } }),
+    pull: (image: string, options: { tag?: string; platform?: string; auth?: AuthConfig; signal?: AbortSignal } = {}): Promise<AsyncIterable<ProgressLine>> =>
+      transport.lines("POST", "/images/create", {
+        query: { fromImage: image, tag: options.tag, platform: options.platform || undefined },
+        headers: registryAuth(options.auth),
+        signal: options.signal,
+      }),
+    push: (name: string, options: { tag?: string; platform?: string; auth?: AuthConfig; signal?: AbortSignal } = {}): Promise<AsyncIterable<ProgressLine>> =>
+      transport.lines("POST", at(name, "/push"), {
+        query: { tag: options.tag, platform: platformParam(options.platform) },
+        headers: registryAuth(options.auth),
+        signal: options.signal,
+      }),
+    import: (
+      source: { url: string } | { tar: Tar },
+      options: { repo?: string; tag?: string; message?: string; changes?: string[]; platform?: string },
+    ): Promise<AsyncIterable<ProgressLine>> =>
+      transport.lines("POST", "/images/create", {
+        query: {
+          fromSrc: "url" in source ? source.url : "-",
+          repo: options.repo,
+          tag: options.tag,
+          message: options.message || undefined,
+          changes: options.changes,
+          platform: options.platform || undefined,
+        },
+        ...("tar" in source ? { body: source.tar, headers: { "Content-Type": "application/x-tar" } } : {}),
+      }),
+    tag: async (source: string, target: { repo: string; tag: string }): Promise<void> => {
+      await transport.request("POST", at(source, "/tag"), { query: target });
+    },
+    remove: (name: string, options: { force?: boolean; noPrune?: boolean } = {}): Promise<ImageDeleteItem[]> =>
+      transport.json("DELETE", at(name), { query: { force: options.force, noprune: options.noPrune } }),
+    prune: (filters?: Filters): Promise<PruneResponse> => transport.json("POST", "/images/prune", { query: { filters: filtersParam(filters) } }),
+    save: (names: readonly string[], options: { platform?: string } = {}): Promise<Response> =>
+      transport.request("GET", "/images/get", { query: { names, platform: platformParam(options.platform) } }),
+    load: (tar: Tar, options: { quiet?: boolean; platform?: string } = {}): Promise<AsyncIterable<ProgressLine>> =>
+      transport.lines("POST", "/images/load", {
+        query: { quiet: options.quiet ? "1" : "0", platform: platformParam(options.platform) },
+        body: tar,
+        headers: { "Content-Type": "application/x-tar" },
+      }),
+    search: (term: string, options: { limit?: number; filters?: Filters } = {}): Promise<SearchResult[]> =>
+      transport.json("GET", "/images/search", { query: { term, limit: options.limit || undefined, filters: filtersParam(options.filters) } }),
+    /** The classic builder. `auths` are the credentials for base images by registry. */
+    build: (
+      context: Tar | undefined,
+      query: Query,
+      options: { auths?: Record<string, AuthConfig>; headers?: Record<string, string>; signal?: AbortSignal } = {},
+    ): Promise<AsyncIterable<ProgressLine>> =>
+      transport.lines("POST", "/build", {
+        query,
+        body: context,
+        headers: { "Content-Type": "application/x-tar", "X-Registry-Config": headerJson(options.auths ?? {}), ...options.headers },
+        signal: options.signal,
+      }),
+    pruneBuildCache: (options: { all?: boolean; filters?: Filters; keepStorage?: number } = {}): Promise<PruneResponse> =>
+      transport.json("POST", "/build/prune", {
+        query: { all: options.all, filters: filtersParam(options.filters), "keep-storage": options.keepStorage || undefined },
+      }),
+  };
+}
+
+/** `os/arch[/variant]` as the JSON that newer endpoints take. */
+function platformParam(platform: string | undefined): string | undefined {
+  if (platform === undefined || platform === "") return undefined;
+  const [os = "", architecture = "", variant] = platform.split("/");
+  return JSON.stringify({ os, architecture, ...(variant === undefined ? {} : { variant }) });
+}
