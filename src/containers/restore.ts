@@ -59,15 +59,18 @@ async function adopt(ctx: Context, entry: Entry, restored: Restored): Promise<bo
   const { record } = entry;
   const { state } = record;
   try {
-    const startedAt = state.status === "starting" ? realtimeNano() : BigInt(state.startedAt);
+    // 0 for a start that the record doesn't know the end of.
+    const startedAt = state.status === "starting" ? 0n : BigInt(state.startedAt);
     const found = await ctx.sandboxes.adopt(specBase(ctx, record), startedAt);
     if ("running" in found) {
       for (const { type, source } of record.mountSources) if (type === "volume") ctx.volumes.adopt(source, record.id);
+      entry.output.connect(found.running.io);
       setRunning(ctx, entry, found.running, entry.generation, { adopted: true, paused: state.status === "paused" });
       return true;
     }
     if ("exited" in found) {
-      if (state.startedAt === "0") changeState(ctx, entry, { state: { ...state, startedAt: String(found.exited.finishedAt) } });
+      // It ran, but nobody wrote down when it began: no earlier than its end is certain.
+      if (state.status === "starting") changeState(ctx, entry, { state: { ...state, startedAt: String(found.exited.finishedAt) } });
       restored.exited.push({ entry, status: found.exited });
     } else {
       atRest(ctx, entry);

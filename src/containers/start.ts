@@ -1,3 +1,4 @@
+import { realtimeNano } from "../kernel/clock.ts";
 import { cancelled, conflict, EngineError, messageOf, notModified } from "../lib/errors.ts";
 import type { RunningSandbox } from "../sandbox/types.ts";
 import { baseOf, changeState, lookup, type Context, type Entry } from "./context.ts";
@@ -74,7 +75,8 @@ export function setRunning(ctx: Context, entry: Entry, sandbox: RunningSandbox, 
         status: options.paused === true ? "paused" : "running",
         generation,
         pid: sandbox.pid,
-        startedAt: String(sandbox.startedAt),
+        // An adopted one whose start the engine before didn't live to write down.
+        startedAt: String(sandbox.startedAt === 0n ? realtimeNano() : sandbox.startedAt),
         exitCode: 0,
         error: "",
         oomKilled: false,
