@@ -1,4 +1,4 @@
-import { invalidArgument } from "../lib/errors.ts";
+import { cancelled, invalidArgument } from "../lib/errors.ts";
 import { parseChallenges, type Challenge } from "./challenge.ts";
 import { answerError, misbehaviour, RegistryError } from "./errors.ts";
 import { send, type TlsOptions } from "./transport.ts";
@@ -54,8 +54,8 @@ export function createAuthorizer(options: AuthorizerOptions): Authorizer {
     return basic === undefined ? {} : { authorization: basic };
   };
 
-  const fetchToken = async (challenge: Challenge, scopes: readonly string[], signal?: AbortSignal): Promise<void> => {
-    const answer = await requestToken(challenge, scopes, options, signal);
+  const fetchToken = async (challenge: Challenge, scopes: readonly string[]): Promise<void> => {
+    const answer = await requestToken(challenge, scopes, options);
     tokens.set(scopes.join(" "), answer.token);
     if (answer.refresh !== undefined) identityToken = answer.refresh;
   };
@@ -70,10 +70,10 @@ export function createAuthorizer(options: AuthorizerOptions): Authorizer {
       const bearer = challenges.find(({ scheme }) => scheme === "bearer");
       if (bearer !== undefined) {
         const key = scopes.join(" ");
-        // One request for all that wait for the same token.
-        const running = pending.get(key) ?? fetchToken(bearer, scopes, signal).finally(() => pending.delete(key));
+        // One request for all that wait for the same token: who goes away doesn't take it from the others.
+        const running = pending.get(key) ?? fetchToken(bearer, scopes).finally(() => pending.delete(key));
         pending.set(key, running);
-        await running;
+        await abortable(running, signal);
         return true;
       }
       const user = userOf(credentials);
@@ -87,6 +87,19 @@ export function createAuthorizer(options: AuthorizerOptions): Authorizer {
   };
 }
 
+async function abortable(work: Promise<void>, signal?: AbortSignal): Promise<void> {
+  if (signal === undefined) return await work;
+  const { promise, reject } = Promise.withResolvers<never>();
+  const onAbort = (): void => reject(cancelled("cancelled while waiting for a token", signal.reason));
+  if (signal.aborted) onAbort();
+  signal.addEventListener("abort", onAbort, { once: true });
+  try {
+    await Promise.race([work, promise]);
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+  }
+}
+
 function basicHeader({ username, password }: { username: string; password: string }): string {
   return `Basic ${Buffer.from(`${username}:${password}`, "utf8").toString("base64")}`;
 }
@@ -96,7 +109,6 @@ async function requestToken(
   { parameters }: Challenge,
   scopes: readonly string[],
   { credentials, tls, plain, stallTimeout, offline }: AuthorizerOptions,
-  signal?: AbortSignal,
 ): Promise<{ token: string; refresh?: string }> {
   const url = realmOf(parameters.realm, plain || tls.insecure);
   const user = userOf(credentials);
@@ -125,7 +137,6 @@ async function requestToken(
     ...(refreshToken === "" ? {} : { body: () => query.toString() }),
     tls,
     stallTimeout,
-    ...(signal && { signal }),
   });
   const text = Buffer.from(await exchange.bytes(maxTokenAnswer)).toString("utf8");
   if (exchange.status !== 200) {

@@ -1,7 +1,10 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { once } from "node:events";
 import type { AddressInfo, Server } from "node:net";
+import { createServer as createSecureServer } from "node:https";
+import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { kindOf, messageOf } from "../lib/errors.ts";
 import { silent } from "../lib/log.ts";
@@ -10,6 +13,7 @@ import { mediaTypes, type Descriptor } from "../oci/image.ts";
 import { parseReference } from "../oci/reference.ts";
 import { createRegistryClient } from "./client.ts";
 import { inspectRemote } from "./inspect.ts";
+import { send } from "./transport.ts";
 import type { Credentials, RegistryClient, RemoteRepository } from "./types.ts";
 
 /** Registries that lie, hang and break off, as small servers on loopback. */
@@ -415,6 +419,60 @@ describe("credentials", () => {
     expect(await client.login(address, user)).toEqual({});
     expect((await failure(client.login(address, { username: "user", password: "no" }))).kind).toBe("unauthorized");
     expect((await failure(client.login("not a host", user))).kind).toBe("invalidArgument");
+  });
+});
+
+describe("mirrors", () => {
+  test("serve docker.io, without its password", async () => {
+    const seen: (string | undefined)[] = [];
+    const mirror = await serve((request, response) => {
+      seen.push(request.headers.authorization);
+      if (request.url!.includes("/blobs/")) response.end(blob);
+      else response.writeHead(200, manifestType).end(manifest);
+    });
+    client = createRegistryClient({ insecure: [], mirrors: [`http://${mirror}`], certificates: [], stallTimeout: 300, retryDelay: 1, log: silent });
+    const remote = client.repository(parseReference("busybox:1"), { credentials: { username: "user", password: "secret" } });
+    expect((await remote.manifest("1")).descriptor.digest).toBe(digestOf(manifest));
+    await remote.blob(descriptor, memory().sink);
+    expect(requests).toEqual(["GET /v2/library/busybox/manifests/1", `GET /v2/library/busybox/blobs/${descriptor.digest}`]);
+    expect(seen).toEqual([undefined, undefined]);
+  });
+});
+
+describe("TLS", () => {
+  const fixtures = join(import.meta.dir, "../../test/fixtures/tls");
+  const cert = readFileSync(join(fixtures, "cert.pem"), "utf8");
+  let address: string;
+  beforeEach(async () => {
+    const server = createSecureServer({ cert, key: readFileSync(join(fixtures, "key.pem")) }, (request, response) => {
+      if (request.url === "/v2/") response.end("{}");
+      else response.writeHead(200, manifestType).end(manifest);
+    }).listen(0, "127.0.0.1");
+    await once(server, "listening");
+    servers.push(server);
+    address = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  });
+
+  test("loopback may show any certificate", async () => {
+    expect((await client.repository(parseReference(`${address}/x`)).manifest("1")).descriptor.digest).toBe(digestOf(manifest));
+  });
+
+  test("elsewhere only one that is trusted", async () => {
+    const request = { method: "GET", url: `https://${address}/v2/`, stallTimeout: 1000 } as const;
+    expect((await failure(send(request))).text).toMatch(/tls: failed to verify certificate/);
+    process.env.NODE_TLS_REJECT_UNAUTHORIZED = "0";
+    try {
+      expect((await failure(send(request))).text).toMatch(/tls: failed to verify certificate/);
+    } finally {
+      delete process.env.NODE_TLS_REJECT_UNAUTHORIZED;
+    }
+    using answer = await send({ ...request, tls: { insecure: false, ca: [cert] } });
+    expect(answer.status).toBe(200);
+  });
+
+  test("plain http behind https is named", async () => {
+    const plain = await serve(() => undefined);
+    expect((await failure(send({ method: "GET", url: `https://${plain}/v2/`, stallTimeout: 1000 }))).text).toMatch(/server gave HTTP response to HTTPS client/);
   });
 });
 

@@ -95,6 +95,8 @@ export function createPull(context: ImageContext): Images["pull"] {
     const remote = registry.repository(reference, options.auth === undefined ? {} : { credentials: options.auth });
     const work: Pull = { reference, remote, lease, sink: options.onProgress, ...signalOf(options) };
     const version = reference.digest ?? reference.tag!;
+    const current = await upToDate(work, version, wanted);
+    if (current !== undefined) return { image: current, changed: false };
     const top = await remote.manifest(version, signalOf(options));
     work.sink({ status: `Pulling from ${reference.path}`, id: version });
     const { image, platform } = await fetchImage(work, top, wanted);
@@ -105,10 +107,29 @@ export function createPull(context: ImageContext): Images["pull"] {
     return store.tx(() => {
       const changed = names.some((name) => context.byReference(name)?.id !== image.id);
       const record = context.register(image, names);
-      const labels = record.config.config?.Labels ?? {};
-      events.emit("image", "pull", familiarReference(reference), { ...labels, name: familiarName(reference) });
+      tellPulled(reference, record);
       return { image: record, changed };
     });
+  };
+
+  const tellPulled = (reference: Reference, image: ImageRecord): void => {
+    events.emit("image", "pull", familiarReference(reference), { ...image.config.config?.Labels, name: familiarName(reference) });
+  };
+
+  /** A HEAD tells whether what is here is what the registry has now: registries that limit pulls don't count it. */
+  const upToDate = async (work: Pull, version: string, wanted: Platform): Promise<ImageRecord | undefined> => {
+    const { reference, remote, sink } = work;
+    const here = context.byReference(reference);
+    if (here === undefined || platformRank(wanted, here.config) !== 0) return undefined;
+    // Whatever goes wrong here goes wrong again in the GET, which says so better.
+    const head = await remote.head(version, signalOf(work)).catch(() => undefined);
+    if (head === undefined) return undefined;
+    const same = context.byReference({ domain: reference.domain, path: reference.path, digest: head.digest });
+    if (same?.id !== here.id) return undefined;
+    sink({ status: `Pulling from ${reference.path}`, id: version });
+    sink({ status: `Digest: ${head.digest}` });
+    tellPulled(reference, here);
+    return here;
   };
 
   /** From the manifest or index that the reference names to an image whose layers are unpacked. */

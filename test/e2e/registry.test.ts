@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { kindOf, messageOf } from "../../src/lib/errors.ts";
-import { digestOf, type Digest } from "../../src/oci/digest.ts";
+import { digestOf, isDigest, type Digest } from "../../src/oci/digest.ts";
 import { mediaTypes, type Descriptor } from "../../src/oci/image.ts";
 import { tarOf } from "../../src/lib/tar-writer.ts";
 import { skipped } from "../skips.ts";
@@ -203,9 +203,13 @@ function serve(): Served & { host: string } & Disposable {
       const { pathname } = new URL(request.url);
       if (pathname === "/v2/") return new Response("{}");
       const [, kind, version] = /\/v2\/x\/(manifests|blobs)\/(.+)$/.exec(decodeURIComponent(pathname)) ?? [];
-      served.gets.push(`${kind} ${version}`);
+      served.gets.push(request.method === "GET" ? `${kind} ${version}` : `${request.method} ${kind} ${version}`);
       const manifest = kind === "manifests" ? served.manifests.get(version!) : undefined;
-      if (manifest !== undefined) return new Response(manifest.body, { headers: { "content-type": manifest.type } });
+      if (manifest !== undefined) {
+        return new Response(manifest.body, {
+          headers: { "content-type": manifest.type, "docker-content-digest": isDigest(version!) ? version : digestOf(manifest.body) },
+        });
+      }
       const blob = kind === "blobs" ? served.blobs.get(version!) : undefined;
       if (blob === undefined) return new Response(`{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}`, { status: 404 });
       return typeof blob === "function" ? blob(request) : new Response(blob);
@@ -396,6 +400,19 @@ describe.skipIf(skipped("root"))("registries that lie", () => {
     expect(lab.messages.map(({ status }) => status)).toContain(
       `WARNING: image with reference ${registry.host}/x:arm64 was found but its platform (linux/arm64) does not match the specified platform (linux/s390x)`,
     );
+  });
+
+  test("what is here already costs a HEAD, which registries don't count as a pull", async () => {
+    putUp();
+    const image = await lab.pull(`${registry.host}/x:1`);
+    registry.gets.length = 0;
+    expect((await lab.pull(`${registry.host}/x:1`)).id).toBe(image.id);
+    expect(registry.gets).toEqual(["HEAD manifests 1"]);
+    expect(lab.messages.at(-1)).toEqual({ status: `Status: Image is up to date for ${registry.host}/x:1` });
+    putUp({ config: { author: "moved" } });
+    expect((await lab.pull(`${registry.host}/x:1`)).id).not.toBe(image.id);
+    expect(lab.messages.at(-1)).toEqual({ status: `Status: Downloaded newer image for ${registry.host}/x:1` });
+    expect(lab.images.resolve(image.id).repoTags).toEqual([]);
   });
 
   test("an index that names itself", async () => {
