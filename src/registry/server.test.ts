@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { connect } from "node:net";
@@ -260,4 +260,35 @@ test("after a restart all is there but unfinished uploads and bytes without a ro
   expect((await fetch(at(posted.headers.get("location")))).status).toBe(404);
   expect(await readdir(join(root, "content", "ingest"))).toEqual([]);
   expect(existsSync(join(root, "content", "blobs", "sha256", hexOf(orphan)))).toBe(false);
+});
+
+test("over TLS", async () => {
+  const fixtures = join(import.meta.dir, "../../test/fixtures/tls");
+  const [cert, key] = [readFileSync(join(fixtures, "cert.pem"), "utf8"), readFileSync(join(fixtures, "key.pem"), "utf8")];
+  const folder = await mkdtemp(join(tmpdir(), "berth-registry-"));
+  const own = openStore(join(folder, "registry.db"), registryMigrations);
+  const secure = createRegistryServer({
+    content: createContentStore({ root: join(folder, "content"), store: own, log: silent }),
+    store: own,
+    log: silent,
+    tls: { cert, key },
+  });
+  try {
+    const address = await secure.listen({ port: 0 });
+    const url = `https://localhost:${address.port}/v2`;
+    expect((await fetch(`${url}/`, { tls: { ca: cert, rejectUnauthorized: true } })).status).toBe(200);
+    const bytes = new Uint8Array(3 << 20).fill(5);
+    const posted = await fetch(`${url}/a/blobs/uploads/?digest=${digestOf(bytes)}`, {
+      method: "POST",
+      body: bytes,
+      tls: { ca: cert, rejectUnauthorized: true },
+    });
+    expect(posted.status).toBe(201);
+    const got = await fetch(`${url}/a/blobs/${digestOf(bytes)}`, { tls: { ca: cert, rejectUnauthorized: true } });
+    expect(digestOf(await got.bytes())).toBe(digestOf(bytes));
+  } finally {
+    await secure.close();
+    own[Symbol.dispose]();
+    await rm(folder, { recursive: true, force: true });
+  }
 });

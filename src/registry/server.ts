@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import type { ContentStore } from "../content/types.ts";
 import type { Logger } from "../lib/log.ts";
@@ -29,7 +30,13 @@ const lingerTime = 2000;
  * registry alone: what no repository holds is deleted from it.
  * There is no authentication: listen on loopback, or behind a proxy that has it.
  */
-export function createRegistryServer(deps: { content: ContentStore; store: Store; log: Logger }): RegistryServer {
+export function createRegistryServer(deps: {
+  content: ContentStore;
+  store: Store;
+  log: Logger;
+  /** PEM; without it the registry speaks plain http. */
+  tls?: { cert: string; key: string };
+}): RegistryServer {
   const { content, store, log } = deps;
   const records = createRecords(store);
   const digests = new KeyedMutex();
@@ -98,14 +105,16 @@ export function createRegistryServer(deps: { content: ContentStore; store: Store
     if (!request.complete) linger(request);
   };
 
-  const server = createServer({ maxHeaderSize: 64 * 1024 }, (request, response) => {
+  const listener = (request: IncomingMessage, response: ServerResponse): void => {
     request.on("error", () => undefined);
     response.on("error", () => undefined);
     handle(request, response).catch((error: unknown) => {
       log.warn("registry answer was cut off", { path: request.url, error });
       response.destroy();
     });
-  });
+  };
+  const limits = { maxHeaderSize: 64 * 1024 };
+  const server = deps.tls === undefined ? createServer(limits, listener) : createTlsServer({ ...limits, ...deps.tls, minVersion: "TLSv1.2" }, listener);
   // Uploads take as long as they take; a silent client is noticed in bodyOf.
   server.requestTimeout = 0;
   server.timeout = 0;
