@@ -1,4 +1,5 @@
 import { conflict, notFound } from "../lib/errors.ts";
+import type { EndpointSettings } from "../oci/container.ts";
 import type { ConnectOptions } from "../networks/types.ts";
 import type { SandboxMount, SandboxNetwork, SandboxSpec } from "../sandbox/types.ts";
 import type { Context } from "./context.ts";
@@ -56,15 +57,14 @@ function networkOf(ctx: Context, record: ContainerRecord): SandboxNetwork {
   if (mode === "host" || networks[0] === "host") return { kind: "host" };
   if (mode === "none" || networks[0] === "none") return { kind: "none" };
   const bindings = effectiveBindings(record.host, record.config.ExposedPorts);
-  const connect: ConnectOptions[] = networks.map((network, index) => ({
-    containerId: record.id,
-    containerName: record.name,
-    hostname: record.config.Hostname ?? "",
-    network,
-    settings: record.endpoints[network] ?? {},
-    portBindings: index === 0 ? bindings : {},
-  }));
+  const connect = networks.map((network, index) => connectOptions(record, network, record.endpoints[network] ?? {}, index === 0 ? bindings : {}));
   return { kind: "networks", connect };
+}
+
+/** One attachment as networks/ wants it. */
+export function connectOptions(record: ContainerRecord, network: string, settings: EndpointSettings, portBindings: ConnectOptions["portBindings"]): ConnectOptions {
+  const { id: containerId, name: containerName, config, host } = record;
+  return { containerId, containerName, hostname: config.Hostname ?? "", network, settings, portBindings, dns: host.Dns ?? [] };
 }
 
 /** The pid of the container whose namespace is shared. Texts are Docker's. */

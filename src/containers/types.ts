@@ -192,8 +192,8 @@ export interface Containers {
     sandboxKey: string;
   };
   /** Joins a container, running or not, to one more network. */
-  connectNetwork?(ref: string, network: string, settings: EndpointSettings): Promise<void>;
-  disconnectNetwork?(ref: string, network: string, options: { force: boolean }): Promise<void>;
+  connectNetwork(ref: string, network: string, settings: EndpointSettings): Promise<void>;
+  disconnectNetwork(ref: string, network: string, options: { force: boolean }): Promise<void>;
   sizes(ref: string): Promise<{ rw: number; rootFs: number }>;
   /** The container's root as the host can read it: the running overlay, or a mount made for the time of `work`. */
   withRootfs<T>(ref: string, work: (rootfs: string) => Promise<T>): Promise<T>;

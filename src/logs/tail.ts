@@ -15,7 +15,7 @@ export async function findTail(files: readonly FileHandle[], count: number, stre
   const open = new Set<StdStream>();
   for (let file = files.length - 1; file >= 0; file--) {
     const handle = files[file] as FileHandle;
-    for await (const { line, offset, end } of linesBackwards(handle)) {
+    for await (const { line, end } of linesBackwards(handle)) {
       const head = headOf(line, 0);
       if (head === undefined || !streams.has(head.stream)) continue;
       if (!head.full && open.has(head.stream)) continue;
@@ -28,8 +28,8 @@ export async function findTail(files: readonly FileHandle[], count: number, stre
   return { file: 0, offset: 0 };
 }
 
-/** Lines of a file, last first; `offset` is where the line begins, `end` where the next one does. Only the first 128 bytes of a line are sure to be given. */
-async function* linesBackwards(handle: FileHandle): AsyncGenerator<{ line: Uint8Array; offset: number; end: number }> {
+/** Lines of a file, last first; `end` is where the next one begins. Only the first 128 bytes of a line are sure to be given. */
+async function* linesBackwards(handle: FileHandle): AsyncGenerator<{ line: Uint8Array; end: number }> {
   let end = (await handle.stat()).size;
   // The unfinished last line isn't one yet.
   let lineEnd = -1;
@@ -41,12 +41,12 @@ async function* linesBackwards(handle: FileHandle): AsyncGenerator<{ line: Uint8
     for (let at = bytesRead - 1; at >= 0; at--) {
       if (chunk[at] !== NEWLINE) continue;
       const lineStart = start + at + 1;
-      if (lineEnd > lineStart) yield { line: await headAt(handle, chunk, start, lineStart, head), offset: lineStart, end: lineEnd };
+      if (lineEnd > lineStart) yield { line: await headAt(handle, chunk, start, lineStart, head), end: lineEnd };
       lineEnd = lineStart;
     }
     end = start;
   }
-  if (lineEnd > 0) yield { line: await headAt(handle, Buffer.alloc(0), 0, 0, head), offset: 0, end: lineEnd };
+  if (lineEnd > 0) yield { line: await headAt(handle, Buffer.alloc(0), 0, 0, head), end: lineEnd };
 }
 
 /** The head of the line at `offset`: from the chunk at hand, or from the file where the line began in an earlier one. */

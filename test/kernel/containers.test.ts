@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { ContainerRecord } from "../../src/containers/types.ts";
 import { EngineError } from "../../src/lib/errors.ts";
 import type { LogRecord } from "../../src/logs/types.ts";
-import type { AttachHub, OutputListener } from "../../src/sandbox/types.ts";
+import type { OutputListener } from "../../src/sandbox/types.ts";
 import { kernelState, leaks } from "../leaks.ts";
 import { skipped } from "../skips.ts";
 import { createEngine, type TestEngine } from "./containers-fixture.ts";
@@ -179,7 +179,7 @@ describe.skipIf(skipped("root", "overlay"))("containers", () => {
   });
 
   test("attached before the start: everything from the first byte, in and out", async () => {
-    const id = await engine.create(["sh", "-c", "read line; echo got $line >&2; cat"], { config: { OpenStdin: true, StdinOnce: true, AttachStdin: true } });
+    const id = await engine.create(["sh", "-c", "read line; echo got $line; cat"], { config: { OpenStdin: true, StdinOnce: true, AttachStdin: true } });
     const listener = collector();
     using session = engine.containers.attach(id, listener);
     const writing = session.io.writeStdin(Buffer.from("hello\n")).then(() => session.io.writeStdin(Buffer.from("rest")));
@@ -321,9 +321,10 @@ describe.skipIf(skipped("root", "overlay"))("containers", () => {
     const withStdin = engine.containers.execCreate(id, { Cmd: ["cat"], AttachStdin: true, AttachStdout: true });
     const listener = collector();
     const session = await engine.containers.execStart(withStdin, { detach: false, tty: false }, listener);
-    await (session?.io as AttachHub).writeStdin(Buffer.from("through"));
-    session?.io.closeStdin();
-    await session?.ended;
+    if (session === undefined) throw new Error("no session");
+    await session.io.writeStdin(Buffer.from("through"));
+    session.io.closeStdin();
+    await session.ended;
     expect(listener.out()).toBe("through");
 
     const withTty = engine.containers.execCreate(id, { Cmd: ["stty", "size"], AttachStdout: true, Tty: true });

@@ -1,0 +1,47 @@
+import { conflict, invalidArgument, permissionDenied } from "../lib/errors.ts";
+import type { EndpointSettings } from "../oci/container.ts";
+import { changeRecord, lookup, type Context, type Entry } from "./context.ts";
+import { checkEndpoint } from "./endpoints.ts";
+import { connectOptions } from "./spec.ts";
+
+/** Joins a container to one more network, at once where it runs, else with its next start. Texts are Docker's. @throws EngineError */
+export async function connectNetwork(ctx: Context, reference: string, network: string, settings: EndpointSettings): Promise<void> {
+  const entry = lookup(ctx, reference);
+  await entry.starting?.settled;
+  using _lock = await ctx.mutex.lock(entry.record.id);
+  const { name, driver } = ctx.networks.resolve(network);
+  checkEndpoint(name, settings);
+  const { record } = entry;
+  if (entry.removing !== undefined) throw conflict(`container ${record.id} is marked for removal and cannot be connected or disconnected to the network ${name}`);
+  const mode = record.host.NetworkMode ?? "";
+  if (driver === "host") throw permissionDenied("cannot connect container to host network - container must be created in host network mode");
+  if (mode === "host" || mode.startsWith("container:")) {
+    throw permissionDenied("container sharing network namespace with another container or host cannot be connected to any other network");
+  }
+  if (driver === "null" || Object.hasOwn(record.endpoints, "none")) {
+    throw permissionDenied("container cannot be connected to multiple networks with one of the networks in private (none) mode");
+  }
+  if (Object.hasOwn(record.endpoints, name)) throw permissionDenied(`endpoint with name ${record.name} already exists in network ${name}`);
+  if (entry.sandbox !== undefined) await ctx.networks.connect(connectOptions(record, name, settings, {}));
+  changeRecord(ctx, entry, { endpoints: { ...record.endpoints, [name]: settings } });
+}
+
+/** @throws EngineError */
+export async function disconnectNetwork(ctx: Context, reference: string, network: string, { force }: { force: boolean }): Promise<void> {
+  const entry = lookup(ctx, reference);
+  await entry.starting?.settled;
+  using _lock = await ctx.mutex.lock(entry.record.id);
+  const name = nameOf(ctx, entry, network, force);
+  const { record } = entry;
+  if (record.host.NetworkMode === "host" && name === "host") throw permissionDenied("container cannot be disconnected from host network or connected to host network");
+  if (!Object.hasOwn(record.endpoints, name)) throw invalidArgument(`container ${record.id} is not connected to network ${name}`);
+  if (entry.sandbox !== undefined) await ctx.networks.disconnect(record.id, name);
+  const { [name]: _gone, ...endpoints } = record.endpoints;
+  changeRecord(ctx, entry, { endpoints });
+}
+
+/** A forced disconnection works for a network that isn't there any more. */
+function nameOf(ctx: Context, { record }: Entry, network: string, force: boolean): string {
+  if (force && Object.hasOwn(record.endpoints, network)) return network;
+  return ctx.networks.resolve(network).name;
+}

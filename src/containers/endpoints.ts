@@ -1,0 +1,48 @@
+import { EngineError, invalidArgument } from "../lib/errors.ts";
+import type { ContainerConfig, EndpointSettings, HostConfig, NetworkingConfig } from "../oci/container.ts";
+import type { Context } from "./context.ts";
+
+/** Endpoint settings by network name, the network of NetworkMode first. A network may be made later: that is asked at start. */
+export function endpointsOf(ctx: Context, host: HostConfig, config: ContainerConfig, networking: NetworkingConfig): Record<string, EndpointSettings> {
+  const mode = host.NetworkMode ?? "bridge";
+  const asked = networking.EndpointsConfig ?? {};
+  for (const [network, settings] of Object.entries(asked)) {
+    if (settings === null) throw invalidArgument(`invalid config for network ${network}: EndpointsConfig is nil`);
+  }
+  const given = Object.keys(asked);
+  if (mode.startsWith("container:")) {
+    if (given.length > 0) throw invalidArgument(`conflicting options: the network mode ${mode} can't be combined with endpoint settings`);
+    return {};
+  }
+  if (config.NetworkDisabled === true) return {};
+  const nameOf = (reference: string): string => {
+    if (reference === "default") return "bridge";
+    try {
+      return ctx.networks.resolve(reference).name;
+    } catch (error) {
+      if (error instanceof EngineError && error.kind === "notFound") return reference;
+      throw error;
+    }
+  };
+  const result: Record<string, EndpointSettings> = { [nameOf(mode)]: {} };
+  for (const [network, settings] of Object.entries(asked)) result[nameOf(network)] = settings ?? {};
+  const names = Object.keys(result);
+  if (names.length > 1 && names.some((name) => name === "host" || name === "none")) {
+    throw invalidArgument("conflicting options: cannot attach a container of network mode host or none to another network");
+  }
+  for (const [network, settings] of Object.entries(result)) checkEndpoint(network, settings);
+  const first = result[names[0] as string] as EndpointSettings;
+  if (config.MacAddress && !first.MacAddress) first.MacAddress = config.MacAddress;
+  return result;
+}
+
+/** What is asked of one attachment. @throws EngineError invalidArgument */
+export function checkEndpoint(network: string, settings: EndpointSettings): void {
+  const fail = (why: string): Error => invalidArgument(`invalid config for network ${network}: invalid endpoint settings:\n${why}`);
+  const { IPv4Address, IPv6Address } = settings.IPAMConfig ?? {};
+  if ((IPv4Address || IPv6Address) && network === "bridge") throw fail("user specified IP address is supported on user defined networks only");
+  if ((settings.Aliases ?? []).length > 0 && ["bridge", "host", "none"].includes(network)) throw fail("network-scoped aliases are only supported for user-defined networks");
+  if (IPv4Address && !/^\d{1,3}(\.\d{1,3}){3}$/.test(IPv4Address)) throw fail(`invalid IPv4 address: ${IPv4Address}`);
+  if (IPv6Address && !IPv6Address.includes(":")) throw fail(`invalid IPv6 address: ${IPv6Address}`);
+  if (settings.MacAddress && !/^[0-9a-f]{2}([:-][0-9a-f]{2}){5}$/i.test(settings.MacAddress)) throw fail(`invalid MAC address: ${settings.MacAddress}`);
+}
