@@ -119,9 +119,9 @@ function redirectRule(table: string, chain: string, address: Uint8Array, protoco
 
 /**
  * For inside a container's namespace: what goes to `address` port 53 arrives at our sockets on other ports of it, so that the container may bind
- * 0.0.0.0:53 itself. A table of the same name is replaced.
+ * 0.0.0.0:53 itself. `replace` where a table of that name may be there: a deletion makes the closing of the socket wait for RCU, 10 ms.
  */
-export function redirectDns(table: string, address: Uint8Array, ports: { udp: number; tcp: number }): NetlinkMessage[] {
+export function redirectDns(table: string, address: Uint8Array, ports: { udp: number; tcp: number }, replace: boolean): NetlinkMessage[] {
   const NF_INET_LOCAL_OUT = 3;
   const DSTNAT = -100;
   const addTable = (): NetlinkMessage => message(`table ${table}`, subsystem(NFT_MSG_NEWTABLE), NLM_F_CREATE, header(NFPROTO_IPV4), text(1, table));
@@ -135,9 +135,9 @@ export function redirectDns(table: string, address: Uint8Array, ports: { udp: nu
     nested(4, u32be(1, NF_INET_LOCAL_OUT), u32be(2, DSTNAT)),
     text(7, "nat"),
   );
+  const removal = (): NetlinkMessage => message(`old table ${table}`, subsystem(NFT_MSG_DELTABLE), 0, header(NFPROTO_IPV4), text(1, table));
   return batch([
-    addTable(),
-    message(`old table ${table}`, subsystem(NFT_MSG_DELTABLE), 0, header(NFPROTO_IPV4), text(1, table)),
+    ...(replace ? [addTable(), removal()] : []),
     addTable(),
     chain,
     redirectRule(table, "dns", address, 17, 53, ports.udp),

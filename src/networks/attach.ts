@@ -29,7 +29,7 @@ export function watchForStraggler(ctx: NetworkContext, link: string): void {
     if (ctx.closed()) return;
     const known = ctx.records.endpoints().some((endpoint) => endpoint.hostInterface === link);
     if (known || findLink(ctx.host, link) === undefined) return;
-    ctx.remover.remove(link).catch((error: unknown) => ctx.log.warn("could not delete a link that outlived its container", { link, error: String(error) }));
+    ctx.chores.deleteLink(link).catch((error: unknown) => ctx.log.warn("could not delete a link that outlived its container", { link, error: String(error) }));
   }, STRAGGLER_MS);
   timer.unref();
 }

@@ -20,7 +20,7 @@ import { type Address, bytesOf, macFor, parseAddress, parseMac, parsePrefix } fr
 import { parseBridgeOptions } from "./bridge-options.ts";
 import type { NetworkDriver } from "./driver.ts";
 import { bridgeNetfilter, type Firewall } from "./firewall.ts";
-import type { LinkRemover } from "./link-remover.ts";
+import type { Chores } from "./chores.ts";
 import type { Endpoint, NetworkRecord } from "./types.ts";
 
 export interface BridgeDriverOptions {
@@ -28,7 +28,7 @@ export interface BridgeDriverOptions {
   host: NetlinkSocket;
   door: NamespaceDoor;
   firewall: Firewall;
-  remover: LinkRemover;
+  chores: Chores;
   /** Bridges that an administrator made: never removed, and only ports of ours are touched. */
   isForeign(network: NetworkRecord): boolean;
   log: Logger;
@@ -60,7 +60,7 @@ function configureBridge(name: string, ipv6: boolean, publishes: boolean): void 
 
 /** Linux bridges with a veth pair for each endpoint. */
 export function createBridgeDriver(options: BridgeDriverOptions): NetworkDriver {
-  const { host, door, firewall, remover, isForeign, log } = options;
+  const { host, door, firewall, chores, isForeign, log } = options;
 
   const setUp = (network: NetworkRecord): number => {
     const bridge = parseBridgeOptions(network);
@@ -88,7 +88,7 @@ export function createBridgeDriver(options: BridgeDriverOptions): NetworkDriver 
   /** Silent at once, gone a little later. */
   const discard = (name: string, index: number): void => {
     host.request(silenceBridgePort(index));
-    remover.remove(name).catch((error: unknown) => log.warn("could not delete a stale link", { link: name, error: messageOf(error) }));
+    chores.deleteLink(name).catch((error: unknown) => log.warn("could not delete a stale link", { link: name, error: messageOf(error) }));
   };
 
   return {
@@ -107,7 +107,7 @@ export function createBridgeDriver(options: BridgeDriverOptions): NetworkDriver 
 
     async tearDown(network) {
       firewall.removeNetwork(network.id);
-      if (!isForeign(network)) await remover.remove(parseBridgeOptions(network).name);
+      if (!isForeign(network)) await chores.deleteLink(parseBridgeOptions(network).name);
     },
 
     attach(network, endpoint, namespace, { defaultRoute }) {

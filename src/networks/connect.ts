@@ -36,7 +36,7 @@ export async function disconnect(ctx: NetworkContext, containerId: string, refer
   releaseEndpoint(ctx, endpoint);
   const left = ctx.records.endpointsOfContainer(containerId);
   if (left.every((other) => isPredefined(other.networkName))) ctx.resolvers.stop(containerId);
-  if (endpoint.hostInterface !== "") await ctx.remover.remove(endpoint.hostInterface);
+  if (endpoint.hostInterface !== "") await ctx.chores.deleteLink(endpoint.hostInterface);
   if (endpoint.defaultRoute) moveDefaultRoute(ctx, containerId);
 }
 

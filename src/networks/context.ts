@@ -9,7 +9,7 @@ import type { ContainerNamespaces } from "./container-namespaces.ts";
 import type { Resolvers } from "./dns/types.ts";
 import type { NetworkDriver } from "./driver.ts";
 import type { Firewall } from "./firewall.ts";
-import type { LinkRemover } from "./link-remover.ts";
+import type { Chores } from "./chores.ts";
 import type { HostPorts } from "./ports.ts";
 import type { NetworkRecords, StoredNetwork } from "./records.ts";
 
@@ -44,7 +44,7 @@ export interface NetworkContext {
   readonly door: NamespaceDoor;
   /** rtnetlink of the host. */
   readonly host: NetlinkSocket;
-  readonly remover: LinkRemover;
+  readonly chores: Chores;
   readonly resolvers: Resolvers;
   /** The default network's bridge where the settings name none. */
   readonly defaultBridge: string;

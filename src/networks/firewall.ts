@@ -1,12 +1,13 @@
 import { readFileSync } from "node:fs";
 import { messageOf } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
-import { deleteFlows, type FlowFilter } from "../kernel/netlink-conntrack.ts";
+import type { FlowFilter } from "../kernel/netlink-conntrack.ts";
 import { NETLINK_NETFILTER, NetlinkSocket } from "../kernel/netlink.ts";
 import { addElements, batch, concatenation, deleteElements, type MapElement } from "../kernel/nftables-batch.ts";
 import { type Nftables, openNftables } from "../kernel/nftables.ts";
 import { AF_INET, AF_INET6 } from "../kernel/socket.ts";
 import { type Address, bytesOf, formatAddress, formatSubnet, type Subnet } from "./address.ts";
+import type { Chores } from "./chores.ts";
 import { acceptMarked, type ForwardPolicy, removeMarked } from "./forward-policy.ts";
 
 /** What the rules must know of one bridge network. */
@@ -36,6 +37,7 @@ export interface Firewall extends Disposable {
   readonly active: boolean;
   addNetwork(id: string, rules: BridgeRules): void;
   removeNetwork(id: string): void;
+  /** The rules are there on return; old UDP flows of the ports are forgotten within some 10 ms, in a Worker. */
   addPorts(rules: readonly PortRule[]): void;
   removePorts(rules: readonly PortRule[]): void;
   /** Bridges that the table named before the first `load`: a former engine's. */
@@ -73,6 +75,13 @@ function elementText(rule: PortRule): string {
   const where = rule.hostIp.value === 0n ? "" : `${formatAddress(rule.hostIp)} . `;
   return `${where}${rule.proto} . ${rule.hostPort} : ${formatAddress(rule.containerIp)} . ${rule.containerPort}`;
 }
+
+const FORGET_AFTER_MS = 100;
+
+const udpFlows = (rules: readonly PortRule[], filter: (rule: PortRule) => Partial<FlowFilter>): FlowFilter[] =>
+  rules
+    .filter((rule) => rule.proto === "udp")
+    .map((rule) => ({ family: rule.hostIp.family === 4 ? AF_INET : AF_INET6, protocol: protocols.udp, ...filter(rule) }));
 
 const ruleKey = (rule: PortRule): string => `${rule.proto} ${formatAddress(rule.hostIp)} ${rule.hostPort}`;
 const quoted = (name: string): string => `"${name}"`;
@@ -198,8 +207,8 @@ function bridgesOf(nft: Nftables, table: string): string[] {
   }
 }
 
-export function createFirewall(options: { enabled: boolean; engineKey: string; log: Logger }): Firewall {
-  const { log } = options;
+export function createFirewall(options: { enabled: boolean; engineKey: string; chores: Chores; log: Logger }): Firewall {
+  const { log, chores } = options;
   const table = `berth_${options.engineKey}`;
   const tools = openTools(options.enabled, log);
   const networks = new Map<string, BridgeRules>();
@@ -225,16 +234,26 @@ export function createFirewall(options: { enabled: boolean; engineKey: string; l
   };
 
   /** UDP clients keep a flow for ever, and conntrack keeps it where it went first. */
-  const forgetFlows = (rules: readonly PortRule[], filter: (rule: PortRule) => Partial<FlowFilter>): void => {
-    if (tools === undefined || !loaded) return;
-    for (const rule of rules) {
-      if (rule.proto !== "udp") continue;
-      try {
-        deleteFlows(tools.socket, rule.hostIp.family === 4 ? AF_INET : AF_INET6, { protocol: protocols.udp, ...filter(rule) });
-      } catch (error) {
-        log.warn("could not forget old UDP flows of a published port", { port: rule.hostPort, error: messageOf(error) });
-      }
+  const forgetFlows = async (filters: FlowFilter[]): Promise<void> => {
+    if (tools === undefined || !loaded || filters.length === 0) return;
+    try {
+      await chores.deleteFlows(filters);
+    } catch (error) {
+      log.warn("could not forget old UDP flows of published ports", { error: messageOf(error) });
     }
+  };
+
+  // A walk through the flows keeps RCU readers busy, and with them umount(2) of the released namespaces on the main thread: so a little later, all in one.
+  const departed: FlowFilter[] = [];
+  let later: ReturnType<typeof setTimeout> | undefined;
+  const forgetLater = (filters: FlowFilter[]): void => {
+    if (filters.length === 0) return;
+    departed.push(...filters);
+    later ??= setTimeout(() => {
+      later = undefined;
+      void forgetFlows(departed.splice(0));
+    }, FORGET_AFTER_MS);
+    later.unref();
   };
 
   return {
@@ -254,12 +273,12 @@ export function createFirewall(options: { enabled: boolean; engineKey: string; l
     addPorts(rules) {
       change(addElements, rules);
       for (const rule of rules) ports.set(ruleKey(rule), rule);
-      forgetFlows(rules, (rule) => ({ destinationPort: rule.hostPort }));
+      void forgetFlows(udpFlows(rules, (rule) => ({ destinationPort: rule.hostPort })));
     },
     removePorts(rules) {
       const known = rules.filter((rule) => ports.delete(ruleKey(rule)));
       change(deleteElements, known);
-      forgetFlows(known, (rule) => ({ replySource: bytesOf(rule.containerIp) }));
+      forgetLater(udpFlows(known, (rule) => ({ replySource: bytesOf(rule.containerIp) })));
     },
     load() {
       if (tools === undefined) return;
@@ -275,6 +294,7 @@ export function createFirewall(options: { enabled: boolean; engineKey: string; l
       removeMarked(tools.nft, policies, log);
     },
     [Symbol.dispose]() {
+      clearTimeout(later);
       tools?.socket[Symbol.dispose]();
       tools?.nft[Symbol.dispose]();
     },

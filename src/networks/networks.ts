@@ -13,7 +13,7 @@ import { connect, disconnect } from "./connect.ts";
 import { driverOf, type NetworkContext, type NetworkOptions } from "./context.ts";
 import { createResolvers } from "./dns/resolvers.ts";
 import { createFirewall } from "./firewall.ts";
-import { createLinkRemover } from "./link-remover.ts";
+import { createChores } from "./chores.ts";
 import { createNetwork, pruneNetworks, removeNetwork } from "./manage.ts";
 import { createHostDriver, createNullDriver } from "./plain-drivers.ts";
 import { HostPorts } from "./ports.ts";
@@ -61,6 +61,7 @@ export function createNetworks({ store, events, log, paths, options }: NetworksD
     release(containerId) {
       namespaces.forget(containerId);
       ctx.resolvers.stop(containerId);
+      ctx.resolvers.forget(containerId);
       for (const endpoint of records.endpointsOfContainer(containerId).toReversed()) {
         releaseEndpoint(ctx, endpoint);
         if (endpoint.hostInterface !== "") watchForStraggler(ctx, endpoint.hostInterface);
@@ -85,7 +86,7 @@ export function createNetworks({ store, events, log, paths, options }: NetworksD
       ctx.resolvers.close();
       namespaces.closeAll();
       if (!containersLive) await takeDown(ctx);
-      for (const resource of [ctx.firewall, ctx.host, ctx.door, ctx.remover]) resource[Symbol.dispose]();
+      for (const resource of [ctx.firewall, ctx.host, ctx.door, ctx.chores]) resource[Symbol.dispose]();
     },
   };
 }
@@ -94,10 +95,10 @@ function assemble({ store, events, log, paths, options }: NetworksDeps, closed: 
   const records = new NetworkRecords(store);
   const door = openNamespaceDoor();
   const host = openRouteSocket();
-  const remover = createLinkRemover();
-  const firewall = createFirewall({ enabled: options.iptables, engineKey: options.engineKey, log });
+  const chores = createChores();
+  const firewall = createFirewall({ enabled: options.iptables, engineKey: options.engineKey, chores, log });
   const isForeign = (network: { id: string }): boolean => records.byId(network.id)?.foreign === true;
-  const drivers = [createBridgeDriver({ host, door, firewall, remover, isForeign, log }), createHostDriver(), createNullDriver()];
+  const drivers = [createBridgeDriver({ host, door, firewall, chores, isForeign, log }), createHostDriver(), createNullDriver()];
   const namespaces = new ContainerNamespaces(door, paths.namespaces);
   return {
     options,
@@ -113,7 +114,7 @@ function assemble({ store, events, log, paths, options }: NetworksDeps, closed: 
     resolvers: createResolvers({ door, records, namespaces, options, log }),
     door,
     host,
-    remover,
+    chores,
     closed,
     drivers: new Map(drivers.map((driver) => [driver.name, driver])),
   };

@@ -31,10 +31,8 @@ export function restore(ctx: NetworkContext, running: ReadonlySet<string>): void
     ctx.ports.restore(endpoint.containerId, endpoint.ports, targetOf(endpoint));
     ctx.firewall.addPorts(ctx.ports.serve(endpoint.containerId));
   }
-  for (const containerId of ctx.records.resolvers()) {
-    if (running.has(containerId)) ctx.resolvers.restore(containerId);
-    else ctx.records.deleteResolver(containerId);
-  }
+  for (const containerId of ctx.records.resolvers()) if (!running.has(containerId)) ctx.records.deleteResolver(containerId);
+  for (const containerId of running) ctx.resolvers.restore(containerId);
   ctx.firewall.load();
   removeForgottenBridges(ctx);
 }
@@ -66,6 +64,6 @@ function removeForgottenBridges(ctx: NetworkContext): void {
   const known = new Set(ctx.records.list().flatMap((network) => (network.driver === "bridge" ? [parseBridgeOptions(network).name] : [])));
   for (const name of ctx.firewall.formerBridges) {
     if (known.has(name) || !/^br-[0-9a-f]{12}$/.test(name)) continue;
-    ctx.remover.remove(name).catch((error: unknown) => ctx.log.warn("could not delete a removed network's bridge", { link: name, error: messageOf(error) }));
+    ctx.chores.deleteLink(name).catch((error: unknown) => ctx.log.warn("could not delete a removed network's bridge", { link: name, error: messageOf(error) }));
   }
 }

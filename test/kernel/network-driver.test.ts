@@ -8,7 +8,7 @@ import { createBridgeDriver, hostInterfaceName } from "../../src/networks/bridge
 import { ContainerNamespaces } from "../../src/networks/container-namespaces.ts";
 import type { NetworkDriver } from "../../src/networks/driver.ts";
 import { createFirewall, type Firewall } from "../../src/networks/firewall.ts";
-import { createLinkRemover, type LinkRemover } from "../../src/networks/link-remover.ts";
+import { type Chores, createChores } from "../../src/networks/chores.ts";
 import { newId } from "../../src/networks/network-config.ts";
 import { createHostDriver, createNullDriver } from "../../src/networks/plain-drivers.ts";
 import type { NetworkRecord } from "../../src/networks/types.ts";
@@ -22,17 +22,18 @@ interface Parts {
   host: NetlinkSocket;
   door: NamespaceDoor;
   firewall: Firewall;
-  remover: LinkRemover;
+  chores: Chores;
 }
 
 /** Everything a driver may ask for, real, in the test's own namespace. */
 async function open(make: (parts: Parts) => NetworkDriver): Promise<DriverLab> {
   const root = mkdtempSync(join(tmpdir(), "berth-driver-"));
+  const chores = createChores();
   const parts: Parts = {
     host: openRouteSocket(),
     door: openNamespaceDoor(),
-    firewall: createFirewall({ enabled: true, engineKey: "c0ffee", log: silent }),
-    remover: createLinkRemover(),
+    firewall: createFirewall({ enabled: true, engineKey: "c0ffee", chores, log: silent }),
+    chores,
   };
   parts.firewall.load();
   const driver = make(parts);

@@ -20,19 +20,21 @@ type ResolverContext = Pick<NetworkContext, "door" | "records" | "namespaces" | 
 export function createResolvers(ctx: ResolverContext): Resolvers {
   const forwarder = createForwarder();
   const running = new Map<string, Disposable>();
+  /** Containers in whose namespace rules may stand. */
+  const served = new Set<string>();
   const table = "berth_dns";
 
   const bind = (namespace: NamespaceHandle, ports: { udp: number; tcp: number }): { udp: number; tcp: number } =>
     ctx.door.boundSockets(namespace.fd, address, ports);
 
   /** New ports, and rules that lead to them. */
-  const open = (containerId: string, namespace: NamespaceHandle): void => {
+  const open = (containerId: string, namespace: NamespaceHandle, replace: boolean): void => {
     const sockets = bind(namespace, { udp: 0, tcp: 0 });
     const ports = { udp: boundPort(sockets.udp), tcp: boundPort(sockets.tcp) };
     const resolver = serveResolver(sockets, zoneOf(ctx, containerId), forwarder, ctx.log.with({ container: containerId }));
     try {
       using rules = new NetlinkSocket(ctx.door.netlinkSocket(namespace.fd, "netfilter"));
-      rules.batch(redirectDns(table, address, ports));
+      rules.batch(redirectDns(table, address, ports, replace));
       ctx.records.saveResolver(containerId, ports);
     } catch (error) {
       resolver[Symbol.dispose]();
@@ -44,9 +46,13 @@ export function createResolvers(ctx: ResolverContext): Resolvers {
   return {
     ensure(containerId, namespace) {
       const named = ctx.records.endpointsOfContainer(containerId).some((endpoint) => !isPredefined(endpoint.networkName));
-      if (named && !running.has(containerId)) open(containerId, namespace);
+      if (!named || running.has(containerId)) return;
+      // a container that left its last user-defined network and joins one again has old rules
+      open(containerId, namespace, served.has(containerId));
+      served.add(containerId);
     },
     restore(containerId) {
+      served.add(containerId);
       const ports = ctx.records.resolverOf(containerId);
       if (ports === undefined) return;
       try {
@@ -57,7 +63,7 @@ export function createResolvers(ctx: ResolverContext): Resolvers {
         } catch (error) {
           // the container itself took one of the ports while no engine ran
           if (!(error instanceof SysError) || error.code !== "EADDRINUSE") throw error;
-          open(containerId, namespace);
+          open(containerId, namespace, true);
         }
       } catch (error) {
         ctx.log.error("a container's resolver could not be started again: it resolves no names", { container: containerId, error: messageOf(error) });
@@ -69,6 +75,9 @@ export function createResolvers(ctx: ResolverContext): Resolvers {
       running.delete(containerId);
       resolver[Symbol.dispose]();
       ctx.records.deleteResolver(containerId);
+    },
+    forget(containerId) {
+      served.delete(containerId);
     },
     close() {
       for (const resolver of running.values()) resolver[Symbol.dispose]();

@@ -7,5 +7,7 @@ export interface Resolvers {
   /** After a restart of the engine: the same ports again, so that the rules inside still fit. */
   restore(containerId: string): void;
   stop(containerId: string): void;
+  /** The container's namespace is gone. */
+  forget(containerId: string): void;
   close(): void;
 }

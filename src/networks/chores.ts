@@ -1,0 +1,54 @@
+import type { FlowFilter } from "../kernel/netlink-conntrack.ts";
+import { internal } from "../lib/errors.ts";
+import { startWorker, type WorkerHandle } from "../lib/worker.ts";
+import type { Chore, ChoreDone } from "./chores.worker.ts";
+
+/** Calls that would hold up the event loop, made in a Worker. It is started at the first need, which many engines never have. */
+export interface Chores extends Disposable {
+  /** RTM_DELLINK waits 7–16 ms for RCU. Resolves when the link is gone, also when there was none. */
+  deleteLink(name: string): Promise<void>;
+  /** A walk through the kernel's table of connections takes 5 ms even when it is empty. */
+  deleteFlows(filters: FlowFilter[]): Promise<void>;
+}
+
+type Work = Chore extends infer Each ? (Each extends Chore ? Omit<Each, "id"> : never) : never;
+
+export function createChores(): Chores {
+  let worker: WorkerHandle<Chore, ChoreDone> | undefined;
+  let next = 0;
+  const waiting = new Map<number, PromiseWithResolvers<void>>();
+
+  const start = (): WorkerHandle<Chore, ChoreDone> => {
+    const handle = startWorker<Chore, ChoreDone>("networks/chores.worker.ts");
+    handle.onMessage(({ id, error }) => {
+      const entry = waiting.get(id);
+      waiting.delete(id);
+      if (error === undefined) entry?.resolve();
+      else entry?.reject(internal(error));
+    });
+    handle.onError((error) => {
+      for (const entry of waiting.values()) entry.reject(error);
+      waiting.clear();
+      worker = undefined;
+    });
+    return handle;
+  };
+
+  const run = (work: Work): Promise<void> => {
+    worker ??= start();
+    const id = next++;
+    const entry = Promise.withResolvers<void>();
+    waiting.set(id, entry);
+    worker.post({ ...work, id });
+    return entry.promise;
+  };
+
+  return {
+    deleteLink: (name) => run({ kind: "deleteLink", name }),
+    deleteFlows: (filters) => run({ kind: "deleteFlows", filters }),
+    [Symbol.dispose]() {
+      worker?.[Symbol.dispose]();
+      worker = undefined;
+    },
+  };
+}

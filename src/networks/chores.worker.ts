@@ -1,0 +1,36 @@
+import { NETLINK_NETFILTER, NetlinkSocket } from "../kernel/netlink.ts";
+import { deleteFlows, type FlowFilter } from "../kernel/netlink-conntrack.ts";
+import { deleteLink, openRouteSocket } from "../kernel/netlink-route.ts";
+import { messageOf } from "../lib/errors.ts";
+
+/** What would hold up the event loop. The answer has the same id. */
+export type Chore = { id: number } & ({ kind: "deleteLink"; name: string } | { kind: "deleteFlows"; filters: FlowFilter[] });
+
+export interface ChoreDone {
+  id: number;
+  error?: string;
+}
+
+declare const self: { addEventListener(type: "message", listener: (event: { data: Chore }) => void): void; postMessage(message: ChoreDone): void };
+
+function removeLink(name: string): void {
+  using socket = openRouteSocket();
+  try {
+    socket.request(deleteLink(name));
+  } catch (error) {
+    if ((error as { code?: string }).code !== "ENODEV") throw error;
+  }
+}
+
+self.addEventListener("message", ({ data: chore }) => {
+  try {
+    if (chore.kind === "deleteLink") removeLink(chore.name);
+    else {
+      using socket = NetlinkSocket.open(NETLINK_NETFILTER);
+      deleteFlows(socket, chore.filters);
+    }
+    self.postMessage({ id: chore.id });
+  } catch (error) {
+    self.postMessage({ id: chore.id, error: messageOf(error) });
+  }
+});
