@@ -1,4 +1,5 @@
-import { mkdir, rm } from "node:fs/promises";
+import { mkdirSync } from "node:fs";
+import { rm } from "node:fs/promises";
 import { hostname as systemHostname } from "node:os";
 import { realtimeNano } from "../kernel/clock.ts";
 import { EngineError, invalidArgument, messageOf } from "../lib/errors.ts";
@@ -128,10 +129,8 @@ function insertIntent(ctx: Context, record: ContainerRecord): void {
 }
 
 async function makeFiles(ctx: Context, record: ContainerRecord, plan: VolumePlan): Promise<void> {
-  await Promise.all([
-    mkdir(ctx.paths.container(record.id), { recursive: true, mode: 0o710 }),
-    ctx.snapshots.prepareActive(record.snapshot, record.layers),
-  ]);
+  mkdirSync(ctx.paths.container(record.id), { mode: 0o710 });
+  await ctx.snapshots.prepareActive(record.snapshot, record.layers);
   await prepareVolumes(ctx, record, plan);
 }
 

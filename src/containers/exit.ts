@@ -20,9 +20,22 @@ export function onExit(ctx: Context, entry: Entry, sandbox: RunningSandbox, gene
   entry.rotation = undefined;
   entry.output.disconnect();
   endExecs(ctx, entry);
-  // Begun before anyone is told of the exit: its first, synchronous step gives ports and addresses back.
+  releaseScarce(ctx, sandbox);
   entry.cleaning = clean(ctx, entry, sandbox);
   recordExit(ctx, entry, status);
+}
+
+/** Whoever is told of the exit may want the same port or address for the next container: those can't wait for the cleaning. */
+function releaseScarce(ctx: Context, sandbox: RunningSandbox): void {
+  const asked = ctx.entries.get(sandbox.id)?.record.endpoints ?? {};
+  const isScarce = sandbox.endpoints.some(({ ports, networkName }) => ports.length > 0 || asked[networkName]?.IPAMConfig);
+  if (!isScarce) return;
+  try {
+    ctx.networks.release(sandbox.id);
+  } catch (error) {
+    // The cleaning tries again.
+    ctx.log.warn("giving back a container's ports", { container: sandbox.id, error: messageOf(error) });
+  }
 }
 
 /** Writes what became of a run, tells the waiters, and does what policy says. Also for exits that happened while no engine ran. */

@@ -37,10 +37,9 @@ export function list(ctx: Context, options: ListOptions = {}): ContainerRecord[]
   return result;
 }
 
+/** Entries stand in the order of their making. */
 function newestFirst(ctx: Context): { record: ContainerRecord }[] {
-  // Times with their zeros cut don't compare as text at the same second, so the part before the fraction decides first.
-  const key = ({ created }: ContainerRecord): string => created.replace(/Z$/, "").replace(/^([^.]*)(?:\.(\d+))?$/, (_, seconds: string, part = "") => `${seconds}.${(part as string).padEnd(9, "0")}`);
-  return [...ctx.entries.values()].map((entry) => ({ record: entry.record, key: key(entry.record) })).sort((a, b) => (a.key < b.key ? 1 : a.key > b.key ? -1 : 0));
+  return Array.from(ctx.entries.values()).reverse();
 }
 
 /** `starting` is an inner state: to clients such a container is created. */

@@ -1,6 +1,7 @@
 import { readdir, rmdir } from "node:fs/promises";
 import { realtimeNano } from "../kernel/clock.ts";
 import { messageOf } from "../lib/errors.ts";
+import { parseRfc3339 } from "../lib/time.ts";
 import type { ExitStatus } from "../sandbox/types.ts";
 import { baseOf, changeState, type Context, type Entry } from "./context.ts";
 import { newEntry, removeIntent } from "./create.ts";
@@ -32,8 +33,7 @@ const concurrency = 16;
 export async function adoptAll(ctx: Context): Promise<{ running: Set<string>; restored: Restored }> {
   const restored: Restored = { exited: [], halfway: [] };
   const candidates: Entry[] = [];
-  for (const row of ctx.store.db.query<Row, []>("SELECT id, phase, record, state FROM containers").all()) {
-    const record = { ...JSON.parse(row.record), ...JSON.parse(row.state) } as ContainerRecord;
+  for (const { row, record } of loadRows(ctx)) {
     if (row.phase !== "ready") {
       restored.halfway.push(record);
       continue;
@@ -52,6 +52,15 @@ export async function adoptAll(ctx: Context): Promise<{ running: Set<string>; re
   };
   await Promise.all(Array.from({ length: concurrency }, worker));
   return { running, restored };
+}
+
+/** All rows, oldest first: the order of the entries in memory is that of `docker ps`. */
+function loadRows(ctx: Context): { row: Row; record: ContainerRecord }[] {
+  const rows = ctx.store.db.query<Row, []>("SELECT id, phase, record, state FROM containers").all();
+  return rows
+    .map((row) => ({ row, record: { ...JSON.parse(row.record), ...JSON.parse(row.state) } as ContainerRecord }))
+    .map((loaded) => ({ ...loaded, created: parseRfc3339(loaded.record.created) ?? 0n }))
+    .sort((a, b) => (a.created < b.created ? -1 : a.created > b.created ? 1 : 0));
 }
 
 /** True where the container runs. One that can't be asked counts as ended: its error says why. */
