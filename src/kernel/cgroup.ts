@@ -206,8 +206,12 @@ export async function setFrozen(hierarchy: CgroupHierarchy, path: string, frozen
       ? readFileSync(`${directory}/freezer.state`, "utf8").trim() === value
       : readFileSync(`${directory}/cgroup.events`, "utf8").includes(`frozen ${value}`);
   const deadline = performance.now() + timeoutMs;
-  for (let wait = 0.2; ; wait = Math.min(wait * 2, 20)) {
-    // v1 may fall back to FREEZING while processes fork: writing again is what runc does too
+  for (let attempt = 1, wait = 0.2; ; attempt++, wait = Math.min(wait * 2, 20)) {
+    // v1 can hang in FREEZING: an execve waits for threads that are frozen already. A short thaw lets it through, as in runc
+    if (isV1 && frozen && attempt % 5 === 0) {
+      writeFileSync(`${directory}/${file}`, "THAWED");
+      await Bun.sleep(5);
+    }
     writeFileSync(`${directory}/${file}`, value);
     if (isDone()) return;
     if (performance.now() > deadline) {
@@ -221,7 +225,7 @@ export async function setFrozen(hierarchy: CgroupHierarchy, path: string, frozen
 /** Whether the group is frozen now. */
 export function isFrozen(hierarchy: CgroupHierarchy, path: string): boolean {
   const v1 = hierarchy.controllers.get("freezer");
-  if (hierarchy.version === 1 && v1 !== undefined) return readOr(`${v1}${path}/freezer.state`, "").trim() !== "THAWED";
+  if (hierarchy.version === 1 && v1 !== undefined) return readOr(`${v1}${path}/freezer.state`, "THAWED").trim() !== "THAWED";
   return readOr(`${hierarchy.unified}${path}/cgroup.freeze`, "").trim() === "1";
 }
 

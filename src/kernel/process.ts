@@ -86,6 +86,16 @@ export function argumentsOf(pid: number): string[] {
   }
 }
 
+/** The name the process gave itself (at most 15 bytes). Undefined where it is gone. */
+export function nameOf(pid: number): string | undefined {
+  try {
+    return readFileSync(`/proc/${int(pid)}/comm`, "utf8").trimEnd();
+  } catch (error) {
+    if (isGone(error)) return undefined;
+    throw error;
+  }
+}
+
 /** Device and inode of the program a process runs, and the path the kernel names it by. Undefined where it is gone. */
 export function programOf(pid: number): { path: string; dev: number; ino: number } | undefined {
   try {

@@ -1,5 +1,5 @@
 import { existsSync, readdirSync } from "node:fs";
-import { programOf } from "../kernel/process.ts";
+import { nameOf, programOf } from "../kernel/process.ts";
 import { internal, invalidArgument } from "../lib/errors.ts";
 import type { Runtime } from "./types.ts";
 
@@ -35,6 +35,7 @@ export function createCommandRuntime(program: RuntimeProgram, globals: readonly 
     environment: {},
     globalArguments,
     writesPidInPlace: false,
+    sendsTerminal: false,
     prepare: () => {},
     learn: () => {},
     start: async (id) => {
@@ -46,10 +47,11 @@ export function createCommandRuntime(program: RuntimeProgram, globals: readonly 
       const { exitCode, stderr } = await runVerb([...command, "delete", "--force", id]);
       if (exitCode !== 0 && !/does not exist/.test(stderr)) throw internal(`${program.name} could not delete container ${id}: ${stderr.trim()}`);
     },
-    execCommand: (id, { process, pidFile, log, consoleSocket }) => [
+    execCommand: (id, { process, pidFile, log, tty, consoleSocket }) => [
       ...command,
       ...["--log", log, "--log-format", "json", "exec", "--process", process, "--pid-file", pidFile],
-      ...(consoleSocket === undefined ? [] : ["--tty", "--console-socket", consoleSocket]),
+      ...(tty ? ["--tty"] : []),
+      ...(consoleSocket === undefined ? [] : ["--console-socket", consoleSocket]),
       id,
     ],
     update: async (id, { devices: _, ...resources }) => {
@@ -60,9 +62,10 @@ export function createCommandRuntime(program: RuntimeProgram, globals: readonly 
   };
 }
 
-/** The start fifo is still there, and init still runs the runtime itself (which may have copied itself into memory). */
+/** The start fifo is still there, and init still runs the runtime itself (of which runc shows a copy, known by its thread's name only). */
 export function isWaiting(fifo: string, pid: number): boolean {
   if (!existsSync(fifo)) return false;
+  if (nameOf(pid)?.startsWith("runc:[")) return true;
   const found = programOf(pid);
   return found === undefined || found.path.startsWith("/memfd:") || /(^|\/)(crun|runc)[^/]*$/.test(found.path.replace(/ \(deleted\)$/, ""));
 }

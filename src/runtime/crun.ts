@@ -25,6 +25,7 @@ export function createCrunRuntime(options: {
   return {
     ...commands,
     writesPidInPlace: true,
+    sendsTerminal: true,
     environment: options.isReadOnly ? { _LIBCONTAINER_CLONED_BINARY: "1" } : {},
     prepare: (spec) => {
       const filter = seccomp.get(spec.linux.seccomp);

@@ -28,7 +28,7 @@ export function execError(text: string, args: readonly string[]): EngineError {
 /** crun and runc in their own words; undefined where the program isn't what they complain of. */
 function programProblem(text: string, program: string): { text: string; exitCode: number } | undefined {
   const quoted = JSON.stringify(program);
-  if (/executable file .* not found in \$PATH/.test(text)) {
+  if (/executable file (.* )?not found in \$PATH/.test(text)) {
     // crun says so for absolute paths as well, where Docker has looked at the file itself
     if (program.includes("/")) return { text: `${quoted}: stat ${program}: no such file or directory`, exitCode: 127 };
     return { text: `${quoted}: executable file not found in $PATH`, exitCode: 127 };

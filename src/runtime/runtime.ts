@@ -2,15 +2,16 @@ import { closeSync, mkdirSync, openSync, rmSync } from "node:fs";
 import { release } from "node:os";
 import { dirname } from "node:path";
 import type { Paths } from "../daemon/paths.ts";
-import { detectCgroups, hideStrayControllers, mountStrayControllers, prepareParent, type CgroupHierarchy } from "../kernel/cgroup.ts";
+import { detectCgroups, hideStrayControllers, mountStrayControllers, prepareParent, removeCgroup, type CgroupHierarchy } from "../kernel/cgroup.ts";
 import { mount, MS, unmount } from "../kernel/mount.ts";
 import { invalidArgument, messageOf, unavailable } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
-import { ownCapabilities } from "./capabilities.ts";
+import { ownCapabilities, resolveCapabilities } from "./capabilities.ts";
 import { createCommandRuntime, type RuntimeProgram } from "./command-runtime.ts";
 import { createCrunRuntime } from "./crun.ts";
 import { createSeccompCache } from "./seccomp-cache.ts";
-import { buildExec, buildSpec, readSpecContext, validateSpec } from "./spec.ts";
+import { compileSeccomp } from "./seccomp-compile.ts";
+import { buildExec, buildSpec, ordinarySeccomp, readSpecContext, validateSpec, type SpecContext } from "./spec.ts";
 import type { Runtime, Runtimes } from "./types.ts";
 import { resolveUser } from "./user.ts";
 
@@ -42,12 +43,13 @@ export async function createRuntime({ paths, log, options }: { paths: Paths; log
   prepareParent(cgroups, cgroupParent);
   mkdirSync(paths.runtimeRoot, { recursive: true, mode: 0o700 });
 
+  const context = readSpecContext(cgroups, cgroupParent, ownCapabilities());
   const runtimes = new Map<string, Runtime>();
   const programs = new Map<string, { path: string }>();
   const add = async (name: string, path: string, args?: readonly string[]): Promise<void> => {
     const program: RuntimeProgram = { name, path, root: `${paths.runtimeRoot}/${name}`, ...(args !== undefined && { arguments: args }) };
     programs.set(name, { path });
-    runtimes.set(name, await describeRuntime({ program, cgroups, paths, log }));
+    runtimes.set(name, await describeRuntime({ program, context, paths, log }));
   };
   const crun = Bun.which("crun");
   const runc = Bun.which("runc");
@@ -65,7 +67,6 @@ export async function createRuntime({ paths, log, options }: { paths: Paths; log
   if (fallback === undefined) {
     throw unavailable(wanted !== "" ? `the default runtime ${wanted} is not known` : "no OCI runtime found: install crun (or runc)");
   }
-  const context = readSpecContext(cgroups, cgroupParent, ownCapabilities());
   return {
     cgroups,
     cgroupParent,
@@ -86,6 +87,8 @@ export async function createRuntime({ paths, log, options }: { paths: Paths; log
     close: () => {
       unmount(paths.runtimeBinary, { lazy: true });
       rmSync(paths.runtimeBinary, { force: true });
+      // only our own parent, and only where no container lives in it
+      if (options.cgroupParent === "") removeCgroup(cgroups, cgroupParent);
     },
   };
 }
@@ -114,14 +117,23 @@ function readyCgroups(options: RuntimeOptions, warn: (sentence: string) => void,
 }
 
 /** crun, known by its version text, gets the fast path; anything else the commands. */
-async function describeRuntime(options: { program: RuntimeProgram; cgroups: CgroupHierarchy; paths: Paths; log: Logger }): Promise<Runtime> {
-  const { program, cgroups, paths, log } = options;
+async function describeRuntime(options: { program: RuntimeProgram; context: SpecContext; paths: Paths; log: Logger }): Promise<Runtime> {
+  const { program, context, paths, log } = options;
   if (program.name !== "crun") return createCommandRuntime(program);
   const version = await new Response(Bun.spawn([program.path, "--version"], { stdio: ["ignore", "pipe", "ignore"] }).stdout).text();
   if (!version.startsWith("crun version")) return createCommandRuntime(program);
   const isReadOnly = mountReadOnly(program.path, paths.runtimeBinary, log);
   const seccomp = createSeccompCache({ directory: paths.cache, salt: `${version}\0${release()}`, log });
-  return createCrunRuntime({ program: isReadOnly ? { ...program, path: paths.runtimeBinary } : program, isReadOnly, cgroups, seccomp, log });
+  const path = isReadOnly ? paths.runtimeBinary : program.path;
+  const runtime = createCrunRuntime({ program: { ...program, path }, isReadOnly, cgroups: context.cgroups, seccomp, log });
+  const profile = ordinarySeccomp(resolveCapabilities({}, context.ownCapabilities), context);
+  if (seccomp.get(profile) === undefined) {
+    // in the background: whoever comes earlier compiles it himself
+    compileSeccomp({ program: path, environment: runtime.environment, scratch: `${paths.execRoot}/seccomp`, profile, use: (compiled) => seccomp.learn(profile, compiled) }).catch(
+      (error: unknown) => log.warn("the default seccomp profile is not compiled ahead", { error }),
+    );
+  }
+  return runtime;
 }
 
 /** A read-only bind mount of the program: from there crun may run without copying itself, since no container can write to it. */

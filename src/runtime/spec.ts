@@ -20,11 +20,15 @@ export interface SpecContext {
   hasApparmor: boolean;
   kernel: string;
   arch: string;
+  /** Default profiles made so far, by capabilities. */
+  profiles: Map<string, SeccompSpec>;
 }
+
+const MOST_PROFILES = 64;
 
 export function readSpecContext(cgroups: CgroupHierarchy, cgroupParent: string, ownCapabilities: readonly string[]): SpecContext {
   const arch = process.arch === "x64" ? "amd64" : process.arch;
-  return { cgroups, cgroupParent, ownCapabilities, hasApparmor: readApparmor(), kernel: release(), arch };
+  return { cgroups, cgroupParent, ownCapabilities, hasApparmor: readApparmor(), kernel: release(), arch, profiles: new Map() };
 }
 
 function readApparmor(): boolean {
@@ -277,11 +281,22 @@ function apparmorOf(profile: string, hasApparmor: boolean): string | undefined {
   throw invalidArgument(`AppArmor is not enabled on this host: cannot apply profile ${JSON.stringify(profile)}`);
 }
 
+/** The profile of an ordinary container. One object per set of capabilities, so that its hash is computed once. */
+export function ordinarySeccomp(capabilities: readonly string[], context: SpecContext): SeccompSpec {
+  const key = capabilities.join(" ");
+  let profile = context.profiles.get(key);
+  if (profile === undefined) {
+    profile = defaultSeccomp({ capabilities, arch: context.arch, kernel: context.kernel });
+    if (context.profiles.size >= MOST_PROFILES) context.profiles.clear();
+    context.profiles.set(key, profile);
+  }
+  return profile;
+}
+
 function seccompOf(given: string | undefined, host: HostConfig, capabilities: readonly string[], context: SpecContext): SeccompSpec | undefined {
-  const seccompContext = { capabilities, arch: context.arch, kernel: context.kernel };
   if (given === "unconfined") return undefined;
-  if (given !== undefined) return parseSeccomp(given, seccompContext);
-  return host.Privileged === true ? undefined : defaultSeccomp(seccompContext);
+  if (given !== undefined) return parseSeccomp(given, { capabilities, arch: context.arch, kernel: context.kernel });
+  return host.Privileged === true ? undefined : ordinarySeccomp(capabilities, context);
 }
 
 const initCandidates = ["/usr/bin/tini-static", "/usr/bin/docker-init", "/usr/libexec/docker/docker-init", "/usr/bin/catatonit", "/usr/libexec/podman/catatonit"];

@@ -88,8 +88,10 @@ export interface Runtime {
   delete(id: string, cgroupPath: string): Promise<void>;
   /** `exec --pid-file` may be a descriptor: the pid is written there, not renamed into place. */
   readonly writesPidInPlace: boolean;
+  /** `exec --tty` hands its terminal over a socket. Else it copies between its own terminal and the container's, and its SIGWINCH carries the size over. */
+  readonly sendsTerminal: boolean;
   /** Arguments, program included, that run `process` (a file) inside the container. */
-  execCommand(id: string, options: { process: string; pidFile: string; log: string; consoleSocket?: string }): string[];
+  execCommand(id: string, options: { process: string; pidFile: string; log: string; tty: boolean; consoleSocket?: string }): string[];
   /** Sets limits of a running container. @throws EngineError invalidArgument where the kernel refuses one */
   update(id: string, resources: ResourcesSpec): Promise<void>;
   /** Ids that the runtime has state of. */

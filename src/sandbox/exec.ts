@@ -1,6 +1,6 @@
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { acceptSocket, closeFd, listenStream, makePipe, O, receiveFd, setNonBlocking } from "../kernel/pipe.ts";
-import { setWindowSize } from "../kernel/pty.ts";
+import { openTerminal, setWindowSize } from "../kernel/pty.ts";
 import { internal } from "../lib/errors.ts";
 import { execError } from "../runtime/oci-errors.ts";
 import type { SandboxContext } from "./context.ts";
@@ -24,6 +24,8 @@ interface ExecChild {
   /** The process inside, as the host sees it; undefined: the runtime failed. */
   pid: Promise<number | undefined>;
   exited: Promise<number>;
+  /** To the runtime itself. */
+  signal(name: NodeJS.Signals): void;
 }
 
 /** One more process inside a running container. @throws EngineError; exitCode 126 or 127 where the program can't be run */
@@ -75,26 +77,45 @@ async function execPipes(parts: RunningParts, exec: ExecSpec, files: ExecFiles):
 }
 
 async function execTerminal(ctx: SandboxContext, parts: RunningParts, exec: ExecSpec, files: ExecFiles): Promise<RunningExec> {
-  const socket = `${files.name}.tty`;
-  const listener = listenStream(files.bundle, socket);
-  let child: ExecChild;
-  let master: number | undefined;
-  try {
-    child = spawnExec(parts, files, ["ignore", "ignore", "ignore"], `${files.bundle}/${socket}`);
-    master = await receiveTerminal(ctx, listener, child.exited);
-  } finally {
-    closeFd(listener);
-    rmSync(`${files.bundle}/${socket}`, { force: true });
-  }
-  if (master === undefined) throw await failure(child, exec, files);
-  const terminal = master;
-  if (exec.consoleSize !== undefined) setWindowSize(terminal, exec.consoleSize.rows, exec.consoleSize.cols);
+  const { child, terminal } = parts.runtime.sendsTerminal ? await execWithSocket(ctx, parts, files) : execOnTerminal(parts, files);
+  if (terminal === undefined) throw await failure(child, exec, files);
+  const resize = (rows: number, cols: number): void => {
+    setWindowSize(terminal, rows, cols);
+    if (!parts.runtime.sendsTerminal) child.signal("SIGWINCH");
+  };
+  if (exec.consoleSize !== undefined) resize(exec.consoleSize.rows, exec.consoleSize.cols);
   const hub = createStreamHub({ outputs: [{ fd: terminal, name: "stdout" }], input: { fd: terminal, isTerminal: true }, isEager: !exec.attachStdout && !exec.attachStderr });
   let isOpen = true;
   void child.exited.then(() => (isOpen = false));
   return started(child, hub, exec, files, (rows, cols) => {
-    if (isOpen) setWindowSize(terminal, rows, cols);
+    if (isOpen) resize(rows, cols);
   });
+}
+
+/** The runtime makes the terminal inside the container and sends us its master side. */
+async function execWithSocket(ctx: SandboxContext, parts: RunningParts, files: ExecFiles): Promise<{ child: ExecChild; terminal: number | undefined }> {
+  const socket = `${files.name}.tty`;
+  const listener = listenStream(files.bundle, socket);
+  try {
+    const child = spawnExec(parts, files, ["ignore", "ignore", "ignore"], { consoleSocket: `${files.bundle}/${socket}` });
+    return { child, terminal: await receiveTerminal(ctx, listener, child.exited) };
+  } finally {
+    closeFd(listener);
+    rmSync(`${files.bundle}/${socket}`, { force: true });
+  }
+}
+
+/** The runtime runs on a terminal of ours and copies. */
+function execOnTerminal(parts: RunningParts, files: ExecFiles): { child: ExecChild; terminal: number } {
+  const { master, peer } = openTerminal();
+  try {
+    return { child: spawnExec(parts, files, [peer, peer, peer], {}), terminal: master };
+  } catch (error) {
+    closeFd(master);
+    throw error;
+  } finally {
+    closeFd(peer);
+  }
 }
 
 /** The master side, sent by the runtime over the console socket. Undefined where it failed before. */
@@ -115,7 +136,10 @@ async function receiveTerminal(ctx: SandboxContext, listener: number, exited: Pr
   }
 }
 
-function spawnExec(parts: RunningParts, files: ExecFiles, stdio: [number | "ignore", number | "ignore", number | "ignore"], consoleSocket: string | undefined): ExecChild {
+type Stdio = number | "ignore";
+
+/** `terminal`: the exec has one; with a socket where the runtime sends it. */
+function spawnExec(parts: RunningParts, files: ExecFiles, stdio: [Stdio, Stdio, Stdio], terminal: { consoleSocket?: string } | undefined): ExecChild {
   const { runtime, spec } = parts;
   // crun writes the pid in place, so a pipe tells it at once; others rename a file over the given name
   const pidPipe = runtime.writesPidInPlace ? makePipe() : undefined;
@@ -124,12 +148,13 @@ function spawnExec(parts: RunningParts, files: ExecFiles, stdio: [number | "igno
       process: files.process,
       pidFile: pidPipe === undefined ? files.pid : "/proc/self/fd/3",
       log: files.log,
-      ...(consoleSocket !== undefined && { consoleSocket }),
+      tty: terminal !== undefined,
+      ...terminal,
     });
     const env = { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", ...runtime.environment };
     const child = Bun.spawn(command, { cwd: files.bundle, env, stdio: [...stdio, ...(pidPipe === undefined ? [] : [pidPipe.write])] as never });
     const exited = child.exited;
-    return { exited, pid: pidPipe === undefined ? pollPid(files.pid, exited) : readPid(pidPipe.read) };
+    return { exited, signal: (name) => child.kill(name), pid: pidPipe === undefined ? pollPid(files.pid, exited) : readPid(pidPipe.read) };
   } catch (error) {
     if (pidPipe !== undefined) closeFd(pidPipe.read);
     throw internal(`cannot start ${runtime.program}: ${(error as Error).message}`, error);

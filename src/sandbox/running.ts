@@ -10,6 +10,7 @@ import { conflict, internal } from "../lib/errors.ts";
 import type { Endpoint } from "../networks/types.ts";
 import type { MonitorHub } from "../runtime/attach.ts";
 import { buildResources } from "../runtime/resources.ts";
+import { readStats } from "../runtime/stats.ts";
 import type { Runtime } from "../runtime/types.ts";
 import type { SandboxContext } from "./context.ts";
 import { createExec } from "./exec.ts";
@@ -62,6 +63,7 @@ export function runSandbox(ctx: SandboxContext, parts: RunningParts): RunningSan
     resume: () => freeze(false),
     exec: (execSpec) => createExec(ctx, parts, rootfs, execSpec),
     update: (limits) => parts.runtime.update(spec.id, buildResources(limits, [])),
+    stats: () => readStats(cgroups, cgroupPath, pid),
     pids: async () => pidsIn(cgroups, cgroupPath),
     cleanup: () => (cleaning ??= exited.then(async () => {
       isClosed = true;
@@ -110,10 +112,12 @@ export async function cleanUp(ctx: SandboxContext, id: string, runtime: Runtime,
 async function watchExit(ctx: SandboxContext, parts: RunningParts): Promise<ExitStatus> {
   const { spec, pidfd, cgroupPath } = parts;
   await parts.monitorExited;
+  // file times are those of the last tick, up to 4 ms behind the clock that told the start
+  const notBefore = (time: bigint): bigint => (time > parts.startedAt ? time : parts.startedAt + 1n);
   const oomKilled = (): boolean =>
     oomKills(ctx.runtime.cgroups, cgroupPath) > 0 || existsSync(`${ctx.paths.bundle(spec.id)}/oom`) || existsSync(`${spec.directory}/oom`);
   const told = readExit(`${ctx.paths.exits}/${spec.id}`) ?? readExit(`${spec.directory}/exit`);
-  if (told !== undefined) return { ...told, oomKilled: oomKilled() };
+  if (told !== undefined) return { ...told, finishedAt: notBefore(told.finishedAt), oomKilled: oomKilled() };
   if (isAlive(pidfd)) {
     ctx.log.warn("the monitor of a container is gone; the container goes on without a log", { container: spec.id });
     await ctx.readiness.wait(pidfd);

@@ -19,10 +19,13 @@ export interface StreamHubOptions {
 export interface StreamHub extends AttachHub {
   /**
    * The process has ended: waits for the end of its output, or until that was silent for `silenceMs` (a child in the background may hold the
-   * pipes for ever), then tells the listeners. Closes everything.
+   * pipes for ever), then tells the listeners. Closes everything. 0: at once, nobody will listen.
    */
   finish(silenceMs: number): Promise<void>;
 }
+
+/** How long the output of an ended process waits for a listener. */
+const LISTENER_MS = 5000;
 
 /** Pipes or a terminal of an exec, fanned out. */
 export function createStreamHub({ outputs, input, isEager }: StreamHubOptions): StreamHub {
@@ -31,6 +34,7 @@ export function createStreamHub({ outputs, input, isEager }: StreamHubOptions): 
   let reading: Promise<unknown> | undefined;
   let lastRead = performance.now();
   let isFinished = false;
+  const firstListener = Promise.withResolvers<void>();
   let inputFd = input?.fd ?? -1;
   let writing: Promise<void> = Promise.resolve();
 
@@ -70,6 +74,7 @@ export function createStreamHub({ outputs, input, isEager }: StreamHubOptions): 
         return { [Symbol.dispose]: () => {} };
       }
       listeners.add(listener);
+      firstListener.resolve();
       read();
       return { [Symbol.dispose]: () => void listeners.delete(listener) };
     },
@@ -83,6 +88,8 @@ export function createStreamHub({ outputs, input, isEager }: StreamHubOptions): 
       writing = writing.then(closeInput);
     },
     finish: async (silenceMs) => {
+      // a short-lived process may have ended before whoever started it could listen: its output waits in the pipes
+      if (outputs.length > 0 && reading === undefined && silenceMs > 0) await Promise.race([firstListener.promise, Bun.sleep(LISTENER_MS)]);
       if (reading !== undefined) {
         lastRead = performance.now();
         const ended = reading.then(() => true);

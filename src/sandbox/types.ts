@@ -1,5 +1,6 @@
 import type { ContainerConfig, HostConfig } from "../oci/container.ts";
 import type { ConnectOptions, Endpoint } from "../networks/types.ts";
+import type { StatsSample } from "../runtime/stats.ts";
 import type { AttachHub, ExitStatus } from "../runtime/types.ts";
 import type { SnapshotId } from "../snapshots/types.ts";
 
@@ -87,6 +88,8 @@ export interface RunningSandbox {
   exec(spec: ExecSpec): Promise<RunningExec>;
   /** New limits, at once: what is given of Memory, MemorySwap, NanoCpus, CpuShares, PidsLimit and the like. */
   update(limits: Partial<HostConfig>): Promise<void>;
+  /** What it uses now. */
+  stats(): StatsSample;
   /** Host pids of all its processes. */
   pids(): Promise<number[]>;
   /** Absolute path of the container's root as the host can open it: the overlay's mount point. */

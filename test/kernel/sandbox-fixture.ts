@@ -58,7 +58,7 @@ export async function createFixture(options: { at?: string; runtime?: string } =
   const runtime = await createRuntime({
     paths,
     log: silent,
-    options: { defaultRuntime: options.runtime ?? "", runtimes: options.runtime === "other" ? { other: { path: "runc" } } : {}, cgroupParent: "", cgroupMounts: true, engineKey: `t${key}` },
+    options: { defaultRuntime: options.runtime ?? "", runtimes: options.runtime === "runc" ? { runc: { path: "runc" } } : {}, cgroupParent: "", cgroupMounts: true, engineKey: `t${key}` },
   });
   const sandboxes = createSandboxes({ paths, snapshots, networks, runtime, log: silent });
 

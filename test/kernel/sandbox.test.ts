@@ -30,17 +30,26 @@ async function until(what: string, condition: () => boolean): Promise<void> {
   throw new Error(`never: ${what}`);
 }
 
-describe.skipIf(skipped("root", "overlay"))("sandbox", () => {
+// crun by its fast path, and any runtime by its commands alone
+describe.skipIf(skipped("root", "overlay")).each(["crun", "runc"])("sandbox on %s", (runtime) => {
   let before: Set<string>;
   let fixture: Fixture;
   beforeAll(async () => {
     before = kernelState();
-    fixture = await createFixture();
+    fixture = await createFixture({ runtime });
   });
   afterAll(async () => {
     await fixture.close();
-    expect(leaks(before, kernelState())).toEqual([]);
+    expect(left(before)).toEqual([]);
   });
+
+  /** What is new since `at` and ours: other engines may be at work on this machine. */
+  function left(at: Set<string>): string[] {
+    return leaks(at, kernelState()).filter((line) => {
+      const pid = /^process (\d+)/.exec(line)?.[1];
+      return pid === undefined ? line.includes(fixture.key) || line.includes(fixture.root) : argumentsOf(Number(pid)).join(" ").includes(fixture.root);
+    });
+  }
 
   async function start(spec: SandboxSpec): Promise<RunningSandbox> {
     const created = await fixture.sandboxes.create(spec);
@@ -100,7 +109,7 @@ describe.skipIf(skipped("root", "overlay"))("sandbox", () => {
     aborted.abort();
     expect((await failure(fixture.sandboxes.create(fixture.spec(["true"]), { signal: aborted.signal }))).kind).toBe("cancelled");
     await failure(fixture.sandboxes.create(fixture.spec(["true"], { host: { CapAdd: ["NO_SUCH"] } })));
-    expect(leaks(at, kernelState())).toEqual([]);
+    expect(left(at)).toEqual([]);
   });
 
   test("stdin is echoed, its end reaches the program, output after it still comes", async () => {
@@ -185,17 +194,20 @@ describe.skipIf(skipped("root", "overlay"))("sandbox", () => {
     await running.cleanup();
   });
 
-  test("exec: a child that keeps the output open does not hold the exec", async () => {
-    const running = await start(fixture.spec(["sleep", "1000"]));
-    const left = await running.exec(exec(["sh", "-c", "sleep 1000 & echo done"]));
-    const output = collect(left.io);
-    expect(await left.exited).toBe(0);
-    await output.ended;
-    expect(output.out()).toBe("done\n");
-    running.signal(9);
-    await running.exited;
-    await running.cleanup();
-  });
+  // runc copies the output itself and waits for its end
+  if (runtime === "crun") {
+    test("exec: a child that keeps the output open does not hold the exec", async () => {
+      const running = await start(fixture.spec(["sleep", "1000"]));
+      const left = await running.exec(exec(["sh", "-c", "sleep 1000 & echo done"]));
+      const output = collect(left.io);
+      expect(await left.exited).toBe(0);
+      await output.ended;
+      expect(output.out()).toBe("done\n");
+      running.signal(9);
+      await running.exited;
+      await running.cleanup();
+    });
+  }
 
   test("exec: a terminal with size, resize and input", async () => {
     const running = await start(fixture.spec(["sleep", "1000"]));
@@ -251,7 +263,7 @@ describe.skipIf(skipped("root", "overlay"))("sandbox", () => {
   test("limits change while it runs", async () => {
     const running = await start(fixture.spec(["sleep", "1000"], { host: { PidsLimit: 3 } }));
     await running.update({ PidsLimit: 50, Memory: 64 << 20, MemorySwap: 128 << 20 });
-    const many = await running.exec(exec(["sh", "-c", "for i in 1 2 3 4 5 6 7 8; do sleep 1000 & done; echo fine"]));
+    const many = await running.exec(exec(["sh", "-c", "for i in 1 2 3 4 5 6 7 8; do sleep 1000 >/dev/null 2>&1 & done; echo fine"]));
     const output = collect(many.io);
     await many.exited;
     expect(output.out()).toBe("fine\n");
@@ -333,8 +345,9 @@ describe.skipIf(skipped("root", "overlay"))("sandbox", () => {
   });
 
   test("the monitor killed: the container goes on, and the kernel tells its exit code", async () => {
-    const spec = fixture.spec(["sh", "-c", "trap 'exit 23' TERM; while :; do sleep 0.02; done"]);
+    const spec = fixture.spec(["sh", "-c", "trap 'exit 23' TERM; echo ready; while :; do sleep 0.02; done"]);
     const running = await start(spec);
+    await until("it is ready", () => logText(spec) === "ready");
     const { monitorPid } = JSON.parse(readFileSync(`${fixture.paths.bundle(spec.id)}/state.json`, "utf8")) as { monitorPid: number };
     expect(argumentsOf(monitorPid)[0]).toContain("conmon");
     signalProcess(monitorPid, 9);
@@ -358,12 +371,12 @@ describe.skipIf(skipped("root", "overlay"))("sandbox", () => {
       }
     };
     await Promise.all(Array.from({ length: 10 }, worker));
-    expect(leaks(at, kernelState())).toEqual([]);
+    expect(left(at)).toEqual([]);
   });
 
   describe("the engine killed with SIGKILL", () => {
     async function killedEngine(mode: "start" | "create", ...args: string[]): Promise<{ spec: SandboxSpec; pid: number }> {
-      const engine = Bun.spawn([process.execPath, `${import.meta.dir}/sandbox-engine.ts`, fixture.root, mode, ...args], { stdio: ["ignore", "pipe", "inherit"] });
+      const engine = Bun.spawn([process.execPath, `${import.meta.dir}/sandbox-engine.ts`, fixture.root, runtime, mode, ...args], { stdio: ["ignore", "pipe", "inherit"] });
       let text = "";
       for await (const chunk of engine.stdout) {
         text += Buffer.from(chunk).toString();
@@ -408,7 +421,7 @@ describe.skipIf(skipped("root", "overlay"))("sandbox", () => {
       await fixture.sandboxes.sweep(new Set());
       await until("its processes end", () => startTimeOf(pid) === undefined);
       expect(existsSync(fixture.paths.bundle(spec.id))).toBe(false);
-      await until("its monitor ends", () => leaks(at, kernelState()).length === 0);
+      await until("its monitor ends", () => left(at).length === 0);
     });
   });
 });
