@@ -9,6 +9,7 @@ import type { Descriptor, ImageConfig, Manifest } from "../oci/image.ts";
 import { familiarReference, formatReference, parseReference, repositoryOf, type Reference } from "../oci/reference.ts";
 import type { SnapshotId, Snapshots } from "../snapshots/types.ts";
 import type { Store } from "../store/store.ts";
+import { checkedConfig } from "./shapes.ts";
 import type { ImageContext, ImageRecord, Lease } from "./types.ts";
 
 /** Overlayfs mounts 500 layers, of which a container's init layer is one. */
@@ -73,7 +74,8 @@ export function createImageContext(deps: { store: Store; content: ContentStore; 
   const manifestOf = (descriptor: Descriptor): Manifest => JSON.parse(readFileSync(content.path(descriptor.digest), "utf8")) as Manifest;
 
   const register: ImageContext["register"] = (image, references = []) => {
-    const { id, config, layers, manifest, parent, layerBlobs = [] } = image;
+    const { id, layers, manifest, parent, layerBlobs = [] } = image;
+    const config = checkedConfig(image.config, `image ${id}`);
     if (layers.length > MOST_LAYERS) throw invalidArgument(`image ${id} has ${layers.length} layers: more than the ${MOST_LAYERS} that can be mounted`);
     const diffIds = config.rootfs.diff_ids;
     const held = new Set<Digest>([id, ...layerBlobs.map((blob) => blob.digest)]);

@@ -2,14 +2,15 @@ import { compressionOf, decompressed, decompressionError, MAGIC_BYTES } from "..
 import { cancelled, EngineError, invalidArgument } from "../lib/errors.ts";
 import { cleanParts, textOf } from "../lib/tar.ts";
 import { readTar, type TarEntry } from "../lib/tar-reader.ts";
-import { isDigest, type Digest } from "../oci/digest.ts";
-import { mediaTypes, type Descriptor, type ImageConfig, type Index, type Manifest } from "../oci/image.ts";
+import type { Digest } from "../oci/digest.ts";
+import { mediaTypes, type Descriptor, type Manifest } from "../oci/image.ts";
 import { hostPlatform, selectPlatform } from "../oci/platform.ts";
 import { familiarReference, parseReference, withDefaultTag, type Reference } from "../oci/reference.ts";
-import { blobPath, nameAnnotation, refNameAnnotation, type ArchiveImage, type ArchiveIndex } from "./archive.ts";
+import { blobPath, nameAnnotation, refNameAnnotation, type ArchiveImage } from "./archive.ts";
 import { checkLayerCount, unpackLayers } from "./layers.ts";
 import { layerProgress } from "./progress.ts";
 import { shortId } from "./resolve.ts";
+import { checkedConfig, checkedManifest } from "./shapes.ts";
 import type { ImageContext, ImageRecord, Images, Lease, NewImage } from "./types.ts";
 
 /** Entries and bytes of JSON that an archive may have before it is no image archive any more. */
@@ -107,7 +108,7 @@ function parseJson(path: string, bytes: Uint8Array): unknown {
 
 async function imagesOf(ctx: ImageContext, archive: Archive): Promise<FoundImage[]> {
   const list = archive.json.get("manifest.json");
-  const index = archive.json.get("index.json") as ArchiveIndex | undefined;
+  const index = archive.json.get("index.json");
   const manifests = index === undefined ? [] : await manifestsOf(ctx, archive, index);
   if (list === undefined && index === undefined) throw invalidArgument("unrecognized image format: the archive has neither manifest.json nor index.json");
   if (list === undefined) return manifests;
@@ -115,13 +116,19 @@ async function imagesOf(ctx: ImageContext, archive: Archive): Promise<FoundImage
   return list.map((item: ArchiveImage) => {
     if (typeof item?.Config !== "string" || !Array.isArray(item.Layers)) throw invalidArgument("manifest.json of the archive lacks Config or Layers");
     const config = blobAt(archive, item.Config);
-    const names = (item.RepoTags ?? []).map((name) => withDefaultTag(parseReference(String(name))));
+    const names = (item.RepoTags ?? []).map(taggedName);
     // The same image may stand in the OCI index as well: then its manifest is kept, so that a push gives the same digest again.
     const twin = manifests.find((image) => image.config === config);
     const layers = item.Layers.map((path) => blobAt(archive, String(path)));
     const same = twin !== undefined && twin.layers.length === layers.length && twin.layers.every((layer, i) => layer === layers[i]);
     return { config, layers, names, ...(same && twin.manifest !== undefined ? { manifest: twin.manifest } : {}) };
   });
+}
+
+function taggedName(text: unknown): Reference {
+  const reference = parseReference(String(text));
+  if (reference.tag === undefined || reference.digest !== undefined) throw invalidArgument(`invalid tag ${JSON.stringify(text)}`);
+  return reference;
 }
 
 /** The content at a path of the archive, links followed. */
@@ -138,16 +145,17 @@ function blobAt(archive: Archive, path: string): Digest {
 }
 
 /** The images that an OCI index names, an index of platforms resolved for this host. */
-async function manifestsOf(ctx: ImageContext, archive: Archive, index: ArchiveIndex): Promise<FoundImage[]> {
-  if (!Array.isArray(index.manifests)) throw invalidArgument("index.json of the archive has no list of manifests");
+async function manifestsOf(ctx: ImageContext, archive: Archive, document: unknown): Promise<FoundImage[]> {
+  const top = checkedManifest(document, "index.json of the archive");
+  if (top.kind !== "index") throw invalidArgument("index.json of the archive has no list of manifests");
   const found = new Map<Digest, FoundImage>();
-  for (const entry of index.manifests) {
-    const manifest = await manifestAt(ctx, archive, entry, 0);
-    if (manifest === undefined) continue;
-    const { document, descriptor } = manifest;
+  for (const entry of top.index.manifests) {
+    const chosen = await manifestAt(ctx, archive, entry, 0);
+    if (chosen === undefined) continue;
+    const { manifest, descriptor } = chosen;
     const image = found.get(descriptor.digest) ?? {
-      config: blobAt(archive, blobPath(document.config.digest)),
-      layers: document.layers.map((layer) => blobAt(archive, blobPath(layer.digest))),
+      config: blobAt(archive, blobPath(manifest.config.digest)),
+      layers: manifest.layers.map((layer) => blobAt(archive, blobPath(layer.digest))),
       names: [],
       manifest: descriptor,
     };
@@ -158,24 +166,23 @@ async function manifestsOf(ctx: ImageContext, archive: Archive, index: ArchiveIn
   return [...found.values()];
 }
 
-async function manifestAt(ctx: ImageContext, archive: Archive, entry: Descriptor, depth: number): Promise<{ descriptor: Descriptor; document: Manifest } | undefined> {
-  if (typeof entry?.digest !== "string" || !isDigest(entry.digest)) throw invalidArgument("index.json of the archive has an entry without a digest");
+/** The manifest that an entry of the index leads to; undefined for what is no image, or has no platform for this host. */
+async function manifestAt(ctx: ImageContext, archive: Archive, entry: Descriptor, depth: number): Promise<{ descriptor: Descriptor; manifest: Manifest } | undefined> {
   const digest = blobAt(archive, blobPath(entry.digest));
   if (digest !== entry.digest) throw invalidArgument(`blob ${entry.digest} of the archive has digest ${digest}`);
-  const document = await ctx.content.json<Manifest & Partial<Index>>(digest);
-  if (Array.isArray(document.manifests)) {
+  const document = checkedManifest(await ctx.content.json(digest), `blob ${digest} of the archive`);
+  if (document.kind === "index") {
     if (depth > 2) throw invalidArgument("the archive's index is nested too deep");
     // Platforms that were not saved are missing from the archive: only what is there can be chosen.
-    const here = document.manifests.filter(({ digest: child }) => archive.blobs.has(blobPath(child)));
+    const here = document.index.manifests.filter(({ digest: child }) => archive.blobs.has(blobPath(child)));
     const chosen = selectPlatform(here, (child) => child.platform, hostPlatform());
     return chosen === undefined ? undefined : await manifestAt(ctx, archive, chosen, depth + 1);
   }
-  if (!Array.isArray(document.layers) || !isDigest(document.config?.digest ?? "")) throw invalidArgument(`blob ${digest} of the archive is no image manifest`);
+  const { manifest } = document;
   // Attestations and other artifacts stand beside images; they can't be run.
-  if (![mediaTypes.ociConfig, mediaTypes.dockerConfig].includes(document.config.mediaType as typeof mediaTypes.ociConfig)) return undefined;
+  if (![mediaTypes.ociConfig, mediaTypes.dockerConfig].includes(manifest.config.mediaType as typeof mediaTypes.ociConfig)) return undefined;
   const { size } = ctx.content.info(digest)!;
-  const mediaType = document.mediaType ?? entry.mediaType ?? mediaTypes.ociManifest;
-  return { descriptor: { mediaType, digest, size }, document };
+  return { descriptor: { mediaType: manifest.mediaType ?? entry.mediaType ?? mediaTypes.ociManifest, digest, size }, manifest };
 }
 
 function nameOf(entry: Descriptor): Reference | undefined {
@@ -189,16 +196,6 @@ function nameOf(entry: Descriptor): Reference | undefined {
     if (error instanceof EngineError) return undefined;
     throw error;
   }
-}
-
-/** What must hold of a config from anywhere before it may be recorded. @throws EngineError invalidArgument */
-export function checkedConfig(value: unknown, name: string): ImageConfig {
-  const config = value as Partial<ImageConfig> | null;
-  if (typeof config !== "object" || config === null) throw invalidArgument(`${name}: the config is no object`);
-  const diffIds = config.rootfs?.diff_ids ?? [];
-  if (!Array.isArray(diffIds) || !diffIds.every((id) => typeof id === "string" && isDigest(id))) throw invalidArgument(`${name}: the config has a bad rootfs`);
-  if (config.os !== undefined && config.os !== "" && config.os !== "linux") throw invalidArgument(`${name}: cannot load ${String(config.os)} image on linux`);
-  return { ...config, rootfs: { type: "layers", diff_ids: diffIds } } as ImageConfig;
 }
 
 async function loadOne(ctx: ImageContext, lease: Lease, found: FoundImage, { onProgress, quiet = false, signal }: LoadOptions): Promise<void> {

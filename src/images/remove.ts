@@ -20,7 +20,7 @@ export async function removeImage(
   let references = referencesOf(image);
   let untagged = false;
   if (!isIdPrefix(image.id, text)) {
-    const user = ctx.store.tx(() => (!force && isSingleReference(references) ? users.containersOf(image.id)[0] : undefined));
+    const user = !force && isSingleReference(references) ? users.containersOf(image.id)[0] : undefined;
     if (user !== undefined) {
       throw conflict(
         `conflict: unable to remove repository reference "${text}" (must force) - container ${shortId(user.id)} is using its referenced image ${shortId(image.id)}`,

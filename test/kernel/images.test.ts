@@ -67,6 +67,15 @@ function ociLayout(annotations: Record<string, string> | undefined, nested = fal
   return { archive, manifest: manifest.digest };
 }
 
+function manifestArchive(manifest: unknown): Buffer {
+  const text = JSON.stringify(manifest);
+  const digest = digestOf(text);
+  return tarOf([
+    file("index.json", JSON.stringify({ schemaVersion: 2, manifests: [{ mediaType: mediaTypes.ociManifest, digest, size: text.length }] })),
+    file(`blobs/sha256/${hexOf(digest)}`, text),
+  ]);
+}
+
 async function load({ images }: Storage, bytes: Uint8Array, quiet = false): Promise<ProgressMessage[]> {
   const messages: ProgressMessage[] = [];
   await images.load(streamOf(bytes), { onProgress: (message) => void messages.push(message), quiet });
@@ -160,10 +169,10 @@ describe.skipIf(skipped("root", "overlay"))("load", () => {
       file("c.json", text),
       file("0/layer.tar", base),
       { name: "1/layer.tar", type: "symlink", linkName: "../0/layer.tar" },
-      file("manifest.json", JSON.stringify([{ Config: "c.json", RepoTags: ["twice"], Layers: ["0/layer.tar", "1/layer.tar"] }])),
+      file("manifest.json", JSON.stringify([{ Config: "c.json", RepoTags: ["twice:1"], Layers: ["0/layer.tar", "1/layer.tar"] }])),
     ]);
     await load(storage, archive);
-    const { layers } = storage.images.resolve("twice");
+    const { layers } = storage.images.resolve("twice:1");
     expect(layers[0]).toBe(layers[1]!);
   });
 
@@ -211,14 +220,23 @@ describe.skipIf(skipped("root", "overlay"))("load", () => {
     ["a manifest without layers", tarOf([file("manifest.json", JSON.stringify([{ Config: "c.json" }]))]), "lacks Config or Layers"],
     ["a layer that isn't there", tarOf([file("c.json", one), file("manifest.json", JSON.stringify([good]))]), "is not in it"],
     ["a config that is no JSON", tarOf([file("c.json", "{"), file("0/layer.tar", base), file("manifest.json", JSON.stringify([good]))]), "is not JSON"],
-    ["a config of another system", oldArchive(["w"], { layers: [base], config: configOf([diffIds[0]!], { os: "windows" }) }), "cannot load windows image on linux"],
-    ["a config with other layers", oldArchive(["w"], { layers: [base] }), "layers length mismatch: expected 2, got 1"],
-    ["a layer of another digest", oldArchive(["w"], { layers: [top, base] }), "as its image says"],
+    ["a config of another system", oldArchive(["w:1"], { layers: [base], config: configOf([diffIds[0]!], { os: "windows" }) }), "cannot load windows image on linux"],
+    ["a config with other layers", oldArchive(["w:1"], { layers: [base] }), "layers length mismatch: expected 2, got 1"],
+    ["a layer of another digest", oldArchive(["w:1"], { layers: [top, base] }), "as its image says"],
     ["a bad name", oldArchive(["UPPER:1"]), "must be lowercase"],
-    ["a layer that escapes", oldArchive(["w"], { layers: [tarOf([file("../x")])], config: configOf([digestOf(tarOf([file("../x")]))]) }), "leaves the layer's root"],
+    ["a layer that escapes", oldArchive(["w:1"], { layers: [tarOf([file("../x")])], config: configOf([digestOf(tarOf([file("../x")]))]) }), "leaves the layer's root"],
     ["an entry that escapes", tarOf([file("../manifest.json", "[]")]), "leaves the archive"],
     ["a blob that lies about its digest", tarOf([file("index.json", JSON.stringify({ schemaVersion: 2, manifests: [{ mediaType: mediaTypes.ociManifest, digest: digestOf("a"), size: 1 }] })), file(`blobs/sha256/${hexOf(digestOf("a"))}`, "b")]), "has digest"],
-    ["an index without a list", tarOf([file("index.json", JSON.stringify({ manifests: "x" }))]), "no list of manifests"],
+    ["a tag that is none", oldArchive(["foo"]), 'invalid tag "foo"'],
+    ["a tag with a digest", oldArchive([`foo:1@${imageId}`]), "invalid tag"],
+    ["an index entry that is null", tarOf([file("index.json", JSON.stringify({ manifests: [null] }))]), "without a digest"],
+    ["an index entry without a digest", tarOf([file("index.json", JSON.stringify({ manifests: [{ digest: 5 }] }))]), "without a digest"],
+    ["a manifest whose layers are null", manifestArchive({ config: { digest: imageId }, layers: [null] }), "is no image manifest"],
+    ["a config that is a list", oldArchive(["w:1"], { layers: [base], config: "[]" }), "the config is no object"],
+    ["labels that are no texts", oldArchive(["w:1"], { layers: [base], config: configOf([diffIds[0]!], { config: { Labels: { a: 1 } as never } }) }), "bad Labels"],
+    ["a history that is none", oldArchive(["w:1"], { layers: [base], config: configOf([diffIds[0]!], { history: "long" as never }) }), "bad history"],
+    ["diff ids that are none", oldArchive(["w:1"], { layers: [base], config: configOf(["x" as never]) }), "bad diff_ids"],
+    ["an index without a list", tarOf([file("index.json", JSON.stringify({ manifests: "x" }))]), "is no image manifest"],
   ];
   for (const [name, archive, says] of bad) {
     test(`${name}: refused, and nothing stays`, async () => {
