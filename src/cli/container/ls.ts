@@ -64,7 +64,10 @@ function containerRow(container: ContainerSummary, whole: boolean): Row {
     ID: whole ? container.Id : container.Id.slice(0, 12),
     Image: container.Image === "" ? "<no image>" : whole ? container.Image : shortImage(container),
     Command: command,
-    CreatedAt: goTime(container.Created * 1000),
+    // Reading the time zone costs 5 ms: only for those who ask.
+    get CreatedAt() {
+      return goTime(container.Created * 1000);
+    },
     RunningFor: ago(container.Created),
     Ports: portsText(container.Ports ?? []),
     State: container.State,
@@ -101,7 +104,10 @@ function sizeText({ SizeRw: own = 0, SizeRootFs: all = 0 }: ContainerSummary): s
 
 /** `0.0.0.0:8080->80/tcp, 9000-9002/tcp`: neighbours with the same offset are drawn together, as Docker does. */
 export function portsText(ports: readonly PortSummary[]): string {
-  const sorted = [...ports].sort((a, b) => a.PrivatePort - b.PrivatePort || (a.IP ?? "").localeCompare(b.IP ?? "") || (a.PublicPort ?? 0) - (b.PublicPort ?? 0) || a.Type.localeCompare(b.Type));
+  const order = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
+  const sorted = [...ports].sort(
+    (a, b) => a.PrivatePort - b.PrivatePort || order(a.IP ?? "", b.IP ?? "") || (a.PublicPort ?? 0) - (b.PublicPort ?? 0) || order(a.Type, b.Type),
+  );
   interface Group {
     key: string;
     host: string;

@@ -81,7 +81,7 @@ function plain(row: Row, spec: ListFormat): Row {
 
 /** `{{json .}}` inside a longer template sees what `json` alone prints. */
 function withPlain(row: Row, spec: ListFormat): Row {
-  return Object.defineProperty({ ...row }, "toJSON", { value: () => plain(row, spec), enumerable: false });
+  return Object.defineProperty(row, "toJSON", { value: () => plain(row, spec), configurable: true });
 }
 
 /** Docker reads `\t` and `\n` in --format as the characters. */

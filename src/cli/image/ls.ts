@@ -63,14 +63,22 @@ function imageRows(image: ImageSummary, { whole, digests }: { whole: boolean; di
   const common = {
     ID: whole ? image.Id : shortId(image.Id),
     CreatedSince: ago(image.Created),
-    CreatedAt: goTime(image.Created * 1000),
     Size: humanSize(image.Size, 3),
     VirtualSize: humanSize(image.Size, 3),
     Containers: image.Containers < 0 ? "N/A" : String(image.Containers),
     SharedSize: image.SharedSize < 0 ? "N/A" : humanSize(image.SharedSize, 3),
     UniqueSize: image.SharedSize < 0 ? "N/A" : humanSize(image.Size - image.SharedSize, 3),
   };
-  const row = (Repository: string, Tag: string, Digest: string): Row => ({ Repository, Tag, Digest, ...common });
+  const row = (Repository: string, Tag: string, Digest: string): Row => ({
+    Repository,
+    Tag,
+    Digest,
+    ...common,
+    // Reading the time zone costs 5 ms: only for those who ask.
+    get CreatedAt() {
+      return goTime(image.Created * 1000);
+    },
+  });
   if (tags.length === 0) {
     if (repoDigests.length === 0) return [row("<none>", "<none>", "<none>")];
     return repoDigests.slice(0, digests ? undefined : 1).map(([repository, digest]) => row(repository, "<none>", digest));

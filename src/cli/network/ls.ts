@@ -1,4 +1,5 @@
 import { defineCommand } from "../command.ts";
+import { compareNatural } from "../format/natural.ts";
 import { writeList, type ListFormat, type Row } from "../format/output.ts";
 import { parseFilters } from "../parse/filters.ts";
 
@@ -36,7 +37,7 @@ export const ls = defineCommand({
     const networks = await engine.networks.list(parseFilters(flags.filter));
     const whole = flags["no-trunc"];
     const rows = networks
-      .sort((a, b) => a.Name.localeCompare(b.Name, "en", { numeric: true }))
+      .sort((a, b) => compareNatural(a.Name, b.Name))
       .map((network): Row => {
         const labels = network.Labels ?? {};
         return {

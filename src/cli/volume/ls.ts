@@ -1,5 +1,6 @@
 import { defineCommand } from "../command.ts";
 import { humanSize } from "../format/human.ts";
+import { compareNatural } from "../format/natural.ts";
 import { writeList, type ListFormat, type Row } from "../format/output.ts";
 import { parseFilters } from "../parse/filters.ts";
 
@@ -36,7 +37,7 @@ export const ls = defineCommand({
     const [engine, { volumesFormat }] = await Promise.all([client(), config.file()]);
     const { Volumes: volumes } = await engine.volumes.list(parseFilters(flags.filter));
     const rows = [...(volumes ?? [])]
-      .sort((a, b) => a.Name.localeCompare(b.Name, "en", { numeric: true }))
+      .sort((a, b) => compareNatural(a.Name, b.Name))
       .map((volume): Row => {
         const labels = volume.Labels ?? {};
         return {
