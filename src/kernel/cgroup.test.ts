@@ -6,7 +6,11 @@ const line = (target: string, type: string, options: string): string => `30 20 0
 describe("cgroup hierarchies", () => {
   test("v1, with controllers that share a tree and a named one", () => {
     const found = detectCgroups(
-      [line("/sys/fs/cgroup/cpu,cpuacct", "cgroup", "cpu,cpuacct"), line("/sys/fs/cgroup/memory", "cgroup", "memory"), line("/sys/fs/cgroup/systemd", "cgroup", "xattr,name=systemd")].join("\n"),
+      [
+        line("/sys/fs/cgroup/cpu,cpuacct", "cgroup", "cpu,cpuacct"),
+        line("/sys/fs/cgroup/memory", "cgroup", "memory"),
+        line("/sys/fs/cgroup/systemd", "cgroup", "xattr,name=systemd"),
+      ].join("\n"),
     );
     expect([found.mode, found.version, found.stray]).toEqual(["v1", 1, []]);
     expect(found.controllers.get("cpuacct")).toBe("/sys/fs/cgroup/cpu,cpuacct");

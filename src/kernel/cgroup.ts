@@ -37,7 +37,14 @@ export function detectCgroups(mountInfo: string = readFileSync("/proc/self/mount
     }
   }
   if (unified !== undefined && ![...controllers.keys()].some((name) => knownControllers.has(name))) {
-    return { mode: "v2", version: 2, controllers: new Map(listFile(`${unified}/cgroup.controllers`).map((name) => [name, unified])), unified, roots: [unified], stray: [] };
+    return {
+      mode: "v2",
+      version: 2,
+      controllers: new Map(listFile(`${unified}/cgroup.controllers`).map((name) => [name, unified])),
+      unified,
+      roots: [unified],
+      stray: [],
+    };
   }
   if (controllers.size === 0) throw new Error(`no cgroup file system is mounted under ${ROOT}`);
   const stray = unified === undefined ? [] : listFile(`${unified}/cgroup.controllers`);
@@ -118,7 +125,8 @@ export function directoryOf(hierarchy: CgroupHierarchy, controller: string, path
 
 /** The tree to ask for processes: the freezer's on v1, which every runtime fills. */
 function processDirectory(hierarchy: CgroupHierarchy, path: string): string {
-  const root = hierarchy.version === 2 ? hierarchy.unified : (hierarchy.controllers.get("freezer") ?? hierarchy.controllers.get("devices") ?? hierarchy.roots[0]);
+  const root =
+    hierarchy.version === 2 ? hierarchy.unified : (hierarchy.controllers.get("freezer") ?? hierarchy.controllers.get("devices") ?? hierarchy.roots[0]);
   return `${root}${path}`;
 }
 
@@ -202,9 +210,7 @@ export async function setFrozen(hierarchy: CgroupHierarchy, path: string, frozen
   if (directory === undefined) throw new Error("this host has no cgroup freezer");
   const [file, value] = isV1 ? ["freezer.state", frozen ? "FROZEN" : "THAWED"] : ["cgroup.freeze", frozen ? "1" : "0"];
   const isDone = (): boolean =>
-    isV1
-      ? readFileSync(`${directory}/freezer.state`, "utf8").trim() === value
-      : readFileSync(`${directory}/cgroup.events`, "utf8").includes(`frozen ${value}`);
+    isV1 ? readFileSync(`${directory}/freezer.state`, "utf8").trim() === value : readFileSync(`${directory}/cgroup.events`, "utf8").includes(`frozen ${value}`);
   const deadline = performance.now() + timeoutMs;
   for (let attempt = 1, wait = 0.2; ; attempt++, wait = Math.min(wait * 2, 20)) {
     // v1 can hang in FREEZING: an execve waits for threads that are frozen already. A short thaw lets it through, as in runc

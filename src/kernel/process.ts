@@ -59,7 +59,10 @@ export function startTimeOf(pid: number): string | undefined {
 export function zombieExitCode(pid: number): number | undefined {
   try {
     const text = readFileSync(`/proc/${int(pid)}/stat`, "latin1");
-    const fields = text.slice(text.lastIndexOf(")") + 2).trim().split(" ");
+    const fields = text
+      .slice(text.lastIndexOf(")") + 2)
+      .trim()
+      .split(" ");
     if (fields[0] !== "Z" && fields[0] !== "X") return undefined;
     // field 52, the wait status; shown to whoever may trace the process
     return codeOfStatus(Number(fields[49]));

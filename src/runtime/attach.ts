@@ -48,7 +48,12 @@ export function createMonitorHub(options: { bundle: string; openStdin: boolean }
       closed.resolve();
     };
     try {
-      const handlers = { data: (_: Socket<undefined>, packet: Uint8Array) => deliver(packet), close: lose, error: lose, end: (each: Socket<undefined>) => void each.end() };
+      const handlers = {
+        data: (_: Socket<undefined>, packet: Uint8Array) => deliver(packet),
+        close: lose,
+        error: lose,
+        end: (each: Socket<undefined>) => void each.end(),
+      };
       // `fd` works (one packet a call, closed by Bun) but is missing in Bun's types
       socket = await Bun.connect({ fd, socket: handlers } as unknown as Bun.UnixSocketOptions<undefined>);
     } catch (error) {
@@ -112,7 +117,7 @@ export function createMonitorHub(options: { bundle: string; openStdin: boolean }
 
 /** EAGAIN is conmon's back-pressure (its queue takes 106–180 KiB): wait and try again. */
 async function sendAll(socket: () => number, chunk: Uint8Array): Promise<void> {
-  for (let offset = 0; offset < chunk.length; ) {
+  for (let offset = 0; offset < chunk.length;) {
     const packet = chunk.subarray(offset, offset + STDIN_PACKET);
     for (let wait = 1; ; wait = Math.min(wait * 2, 50)) {
       if (socket() < 0) throw conflict("the container has ended");

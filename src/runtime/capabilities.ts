@@ -14,7 +14,9 @@ const known = new Set(names);
 
 /** What Docker gives every container. Source: moby, oci/caps/defaults.go. */
 export const defaultCapabilities: readonly string[] =
-  "CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD NET_RAW SETGID SETUID SETFCAP SETPCAP NET_BIND_SERVICE SYS_CHROOT KILL AUDIT_WRITE".split(" ").map((name) => `CAP_${name}`);
+  "CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD NET_RAW SETGID SETUID SETFCAP SETPCAP NET_BIND_SERVICE SYS_CHROOT KILL AUDIT_WRITE"
+    .split(" ")
+    .map((name) => `CAP_${name}`);
 
 /** Capabilities that this process can hand on: its bounding set, which may lack some (an engine without CAP_SYS_RESOURCE is common in CI). */
 export function ownCapabilities(status: string = readFileSync("/proc/self/status", "latin1")): string[] {
@@ -37,10 +39,7 @@ function normalise(list: readonly string[], option: string): string[] {
  * The set for a container. Privileged: all the engine has. @throws EngineError invalidArgument for a name that doesn't exist
  * or one that the engine itself lacks.
  */
-export function resolveCapabilities(
-  host: { CapAdd?: string[] | null; CapDrop?: string[] | null; Privileged?: boolean },
-  own: readonly string[],
-): string[] {
+export function resolveCapabilities(host: { CapAdd?: string[] | null; CapDrop?: string[] | null; Privileged?: boolean }, own: readonly string[]): string[] {
   const add = normalise(host.CapAdd ?? [], "CapAdd");
   const drop = normalise(host.CapDrop ?? [], "CapDrop");
   if (host.Privileged === true) return [...own];

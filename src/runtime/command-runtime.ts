@@ -16,7 +16,11 @@ export interface RuntimeProgram {
 const MOST_OUTPUT = 8192;
 
 /** Runs a runtime's verb and gives its stderr with the exit code. */
-export async function runVerb(command: readonly string[], environment: Readonly<Record<string, string>> = {}, input = ""): Promise<{ exitCode: number; stderr: string }> {
+export async function runVerb(
+  command: readonly string[],
+  environment: Readonly<Record<string, string>> = {},
+  input = "",
+): Promise<{ exitCode: number; stderr: string }> {
   const child = Bun.spawn([...command], {
     env: { PATH: process.env["PATH"] ?? "/usr/sbin:/usr/bin:/sbin:/bin", ...environment },
     stdio: [Buffer.from(input), "ignore", "pipe"],
@@ -47,15 +51,14 @@ export function createCommandRuntime(program: RuntimeProgram, globals: readonly 
       const { exitCode, stderr } = await runVerb([...command, "delete", "--force", id]);
       if (exitCode !== 0 && !/does not exist/.test(stderr)) throw internal(`${program.name} could not delete container ${id}: ${stderr.trim()}`);
     },
-    execCommand: (id, { process, pidFile, log, tty, consoleSocket }) => [
-      ...command,
-      ...["--log", log, "--log-format", "json", "exec", "--process", process, "--pid-file", pidFile],
-      ...(tty ? ["--tty"] : []),
-      ...(consoleSocket === undefined ? [] : ["--console-socket", consoleSocket]),
-      id,
-    ],
-    update: async (id, { devices: _, ...resources }) => {
-      const { exitCode, stderr } = await runVerb([...command, "update", "--resources", "-", id], {}, JSON.stringify(resources));
+    execCommand: (id, { process, pidFile, log, tty, consoleSocket }) => {
+      const verb = [...command, "--log", log, "--log-format", "json", "exec", "--process", process, "--pid-file", pidFile];
+      if (tty) verb.push("--tty");
+      if (consoleSocket !== undefined) verb.push("--console-socket", consoleSocket);
+      return [...verb, id];
+    },
+    update: async (id, resources) => {
+      const { exitCode, stderr } = await runVerb([...command, "update", "--resources", "-", id], {}, JSON.stringify({ ...resources, devices: undefined }));
       if (exitCode !== 0) throw invalidArgument(`Cannot update container ${id}: ${stderr.trim()}`);
     },
     list: () => listRoot(program.root),

@@ -44,17 +44,14 @@ interface SyncMessage {
 export function spawnMonitor(options: MonitorOptions): Monitor {
   const { runtime, bundle, id } = options;
   const sync = makePipe();
-  const command = [
-    options.program,
-    ...["--api-version", "1", "-c", id, "-u", id, "-n", options.name, "-r", runtime.program],
-    ...runtime.globalArguments.map((argument) => `--runtime-arg=${argument}`),
-    ...["-b", bundle, "-p", `${bundle}/pid`, "--exit-dir", options.exits, "--persist-dir", options.persist],
-    ...["-l", options.logPath === undefined ? "none" : `k8s-file:${options.logPath}`],
-    ...["--full-attach", "--no-sync-log", "--sync"],
-    ...(options.tty ? ["-t"] : []),
-    ...(options.openStdin ? ["-i"] : []),
-    ...(options.openStdin && !options.stdinOnce ? ["--leave-stdin-open"] : []),
-  ];
+  const log = options.logPath === undefined ? "none" : `k8s-file:${options.logPath}`;
+  const command = [options.program, "--api-version", "1", "-c", id, "-u", id, "-n", options.name, "-r", runtime.program];
+  for (const argument of runtime.globalArguments) command.push(`--runtime-arg=${argument}`);
+  command.push("-b", bundle, "-p", `${bundle}/pid`, "--exit-dir", options.exits, "--persist-dir", options.persist, "-l", log);
+  command.push("--full-attach", "--no-sync-log", "--sync");
+  if (options.tty) command.push("-t");
+  if (options.openStdin) command.push("-i");
+  if (options.openStdin && !options.stdinOnce) command.push("--leave-stdin-open");
   let child: Bun.Subprocess<"ignore", "ignore", "ignore">;
   try {
     child = Bun.spawn(command, {

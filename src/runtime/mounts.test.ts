@@ -7,7 +7,15 @@ const optionsOf = (more: Partial<MountInput>, destination: string): string[] | u
 
 describe("mounts of a container", () => {
   test("Docker's defaults", () => {
-    expect(buildMounts(input()).mounts.map((each) => each.destination)).toEqual(["/proc", "/dev", "/dev/pts", "/sys", "/sys/fs/cgroup", "/dev/mqueue", "/dev/shm"]);
+    expect(buildMounts(input()).mounts.map((each) => each.destination)).toEqual([
+      "/proc",
+      "/dev",
+      "/dev/pts",
+      "/sys",
+      "/sys/fs/cgroup",
+      "/dev/mqueue",
+      "/dev/shm",
+    ]);
     expect(optionsOf({}, "/sys")).toContain("ro");
     expect(optionsOf({ privileged: true }, "/sys")).toContain("rw");
     expect(optionsOf({}, "/dev/shm")).toContain(`size=${64 << 20}`);
@@ -16,7 +24,12 @@ describe("mounts of a container", () => {
   });
 
   test("a user's mount takes the place of ours, /dev takes all below it, parents come first", () => {
-    const user = [bindMount("/a", "/x/y/z", [], false), bindMount("/b", "/x", [], false), bindMount("/c", "/etc/hosts", [], false), bindMount("/d", "/dev", [], false)];
+    const user = [
+      bindMount("/a", "/x/y/z", [], false),
+      bindMount("/b", "/x", [], false),
+      bindMount("/c", "/etc/hosts", [], false),
+      bindMount("/d", "/dev", [], false),
+    ];
     const own = [bindMount("/own", "/etc/hosts", [], false), bindMount("/own", "/etc/hostname", [], false)];
     const list = buildMounts(input({ user, own })).mounts;
     expect(list.map((each) => each.destination)).toEqual(["/proc", "/sys", "/sys/fs/cgroup", "/etc/hostname", "/x", "/dev", "/etc/hosts", "/x/y/z"]);

@@ -85,8 +85,23 @@ export function tmpfsMount(destination: string, options: readonly string[], isRe
 
 /** Each flag with the one that it undoes. */
 const tmpfsFlags = new Map(
-  [["ro", "rw"], ["exec", "noexec"], ["suid", "nosuid"], ["dev", "nodev"], ["sync", "async"], ["atime", "noatime"], ["diratime", "nodiratime"], ["relatime", "norelatime"], ["strictatime", "nostrictatime"]]
-    .flatMap(([a, b]) => [[a!, b!], [b!, a!]] as const),
+  [
+    ["ro", "rw"],
+    ["exec", "noexec"],
+    ["suid", "nosuid"],
+    ["dev", "nodev"],
+    ["sync", "async"],
+    ["atime", "noatime"],
+    ["diratime", "nodiratime"],
+    ["relatime", "norelatime"],
+    ["strictatime", "nostrictatime"],
+  ].flatMap(
+    ([a, b]) =>
+      [
+        [a!, b!],
+        [b!, a!],
+      ] as const,
+  ),
 );
 const tmpfsValues = new Set(["size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "mpol", "huge"]);
 

@@ -1,6 +1,7 @@
 import { EngineError } from "../lib/errors.ts";
 
-const PREFIX = "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: ";
+const PREFIX =
+  "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: ";
 
 /**
  * A runtime's complaint about `create`, in the words that Docker's clients match (`executable file not found in $PATH`, `permission denied`,
@@ -42,10 +43,12 @@ function programProblem(text: string, program: string): { text: string; exitCode
   return undefined;
 }
 
-/** The runtime's last line without its timestamps, levels and colours. */
+const colours = new RegExp(`${String.fromCharCode(27)}\\[[0-9;]*m`, "g");
+
+/** The runtime's lines without its timestamps, levels and colours. */
 function clean(text: string): string {
   const lines = text
-    .replaceAll(/\u001b\[[0-9;]*m/g, "")
+    .replaceAll(colours, "")
     .split("\n")
     .map((line) =>
       line

@@ -21,7 +21,13 @@ describe("limits", () => {
 
   test("cpu: --cpus is a quota of 100 ms", () => {
     expect(buildResources({ NanoCpus: 1_500_000_000 }, []).cpu).toEqual({ period: 100_000, quota: 150_000 });
-    expect(buildResources({ CpuQuota: 5, CpuPeriod: 6, CpuShares: 7, CpusetCpus: "0", CpusetMems: "0" }, []).cpu).toEqual({ quota: 5, period: 6, shares: 7, cpus: "0", mems: "0" });
+    expect(buildResources({ CpuQuota: 5, CpuPeriod: 6, CpuShares: 7, CpusetCpus: "0", CpusetMems: "0" }, []).cpu).toEqual({
+      quota: 5,
+      period: 6,
+      shares: 7,
+      cpus: "0",
+      mems: "0",
+    });
   });
 
   test("pids: 0 is none, negative is unlimited", () => {
@@ -31,7 +37,9 @@ describe("limits", () => {
   });
 
   test("block devices by number, missing ones are refused by name", () => {
-    expect(buildResources({ BlkioDeviceReadBps: [{ Path: "/dev/null", Rate: 10 }] }, []).blockIO).toEqual({ throttleReadBpsDevice: [{ major: 1, minor: 3, rate: 10 }] });
+    expect(buildResources({ BlkioDeviceReadBps: [{ Path: "/dev/null", Rate: 10 }] }, []).blockIO).toEqual({
+      throttleReadBpsDevice: [{ major: 1, minor: 3, rate: 10 }],
+    });
     expect(() => buildResources({ BlkioDeviceReadBps: [{ Path: "/dev/no-such", Rate: 10 }] }, [])).toThrow("no such device: /dev/no-such");
   });
 });
@@ -45,7 +53,10 @@ describe("devices", () => {
   });
 
   test("--device and --device-cgroup-rule", () => {
-    const { devices, rules } = buildDevices({ Devices: [{ PathOnHost: "/dev/null", PathInContainer: "/dev/nil", CgroupPermissions: "r" }], DeviceCgroupRules: ["c 10:* rw"] });
+    const { devices, rules } = buildDevices({
+      Devices: [{ PathOnHost: "/dev/null", PathInContainer: "/dev/nil", CgroupPermissions: "r" }],
+      DeviceCgroupRules: ["c 10:* rw"],
+    });
     expect(devices[0]).toMatchObject({ type: "c", path: "/dev/nil", major: 1, minor: 3 });
     expect(rules.slice(-2)).toEqual([
       { allow: true, type: "c", major: 1, minor: 3, access: "r" },
@@ -54,7 +65,9 @@ describe("devices", () => {
   });
 
   test("what can't be honoured is refused by name", () => {
-    expect(() => buildDevices({ Devices: [{ PathOnHost: "/dev/no-such" }] })).toThrow('error gathering device information while adding custom device "/dev/no-such"');
+    expect(() => buildDevices({ Devices: [{ PathOnHost: "/dev/no-such" }] })).toThrow(
+      'error gathering device information while adding custom device "/dev/no-such"',
+    );
     expect(() => buildDevices({ Devices: [{ PathOnHost: "/etc/passwd" }] })).toThrow("not a device node");
     expect(() => buildDevices({ DeviceCgroupRules: ["x 1:2 r"] })).toThrow("invalid device cgroup rule format: 'x 1:2 r'");
     expect(() => buildDevices({ DeviceRequests: [{ Capabilities: [["gpu"]] }] })).toThrow('could not select device driver "" with capabilities: [[gpu]]');

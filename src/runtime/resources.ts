@@ -9,7 +9,14 @@ const NANO_CPU = 1e9;
 /** Docker's: nothing but null, zero, full, random, urandom, tty and console; explicitly no fuse. Source: moby, oci/defaults.go. */
 const defaultRules: readonly DeviceRule[] = [
   { allow: false, access: "rwm" },
-  ...[[1, 5], [1, 3], [1, 9], [1, 8], [5, 0], [5, 1]].map(([major, minor]): DeviceRule => ({ allow: true, type: "c", major: major!, minor: minor!, access: "rwm" })),
+  ...[
+    [1, 5],
+    [1, 3],
+    [1, 9],
+    [1, 8],
+    [5, 0],
+    [5, 1],
+  ].map(([major, minor]): DeviceRule => ({ allow: true, type: "c", major: major!, minor: minor!, access: "rwm" })),
   { allow: false, type: "c", major: 10, minor: 229, access: "rwm" },
 ];
 

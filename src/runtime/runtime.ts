@@ -129,9 +129,13 @@ async function describeRuntime(options: { program: RuntimeProgram; context: Spec
   const profile = ordinarySeccomp(resolveCapabilities({}, context.ownCapabilities), context);
   if (seccomp.get(profile) === undefined) {
     // in the background: whoever comes earlier compiles it himself
-    compileSeccomp({ program: path, environment: runtime.environment, scratch: `${paths.execRoot}/seccomp`, profile, use: (compiled) => seccomp.learn(profile, compiled) }).catch(
-      (error: unknown) => log.warn("the default seccomp profile is not compiled ahead", { error }),
-    );
+    compileSeccomp({
+      program: path,
+      environment: runtime.environment,
+      scratch: `${paths.execRoot}/seccomp`,
+      profile,
+      use: (compiled) => seccomp.learn(profile, compiled),
+    }).catch((error: unknown) => log.warn("the default seccomp profile is not compiled ahead", { error }));
   }
   return runtime;
 }

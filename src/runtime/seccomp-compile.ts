@@ -31,7 +31,8 @@ export async function compileSeccomp(options: {
       env: { PATH: process.env["PATH"] ?? "/usr/sbin:/usr/bin:/sbin:/bin", ...environment },
       stdio: ["ignore", "ignore", Bun.file(`${scratch}/stderr`)],
     });
-    if ((await child.exited) !== 0) throw internal(`crun could not compile the default seccomp profile: ${(await readFile(`${scratch}/stderr`, "utf8")).trim()}`);
+    if ((await child.exited) !== 0)
+      throw internal(`crun could not compile the default seccomp profile: ${(await readFile(`${scratch}/stderr`, "utf8")).trim()}`);
     use(`${scratch}/state/${id}/seccomp.bpf`);
   } finally {
     // crun's own forced delete finds processes by their cgroup, and there is none

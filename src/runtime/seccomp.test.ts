@@ -3,7 +3,11 @@ import { defaultSeccomp, parseSeccomp } from "./seccomp.ts";
 
 const context = { capabilities: ["CAP_CHOWN", "CAP_SYS_CHROOT"], arch: "amd64", kernel: "6.1.0-18-amd64" };
 const allowed = (capabilities: string[], arch = "amd64", kernel = context.kernel): Set<string> =>
-  new Set(defaultSeccomp({ capabilities, arch, kernel }).syscalls?.filter((each) => each.action === "SCMP_ACT_ALLOW").flatMap((each) => each.names));
+  new Set(
+    defaultSeccomp({ capabilities, arch, kernel })
+      .syscalls?.filter((each) => each.action === "SCMP_ACT_ALLOW")
+      .flatMap((each) => each.names),
+  );
 
 describe("default seccomp profile", () => {
   test("everything unknown answers EPERM", () => {
@@ -28,7 +32,9 @@ describe("default seccomp profile", () => {
 
   test("clone without namespaces only, clone3 answers ENOSYS, unless it may do all", () => {
     const clone3 = (capabilities: string[]): (number | undefined)[] =>
-      defaultSeccomp({ ...context, capabilities }).syscalls!.filter((each) => each.names.includes("clone3")).map((each) => each.errnoRet);
+      defaultSeccomp({ ...context, capabilities })
+        .syscalls!.filter((each) => each.names.includes("clone3"))
+        .map((each) => each.errnoRet);
     expect(clone3([])).toEqual([38]);
     expect(clone3(["CAP_SYS_ADMIN"])).toEqual([undefined]);
     const clone = defaultSeccomp(context).syscalls!.filter((each) => each.names.includes("clone"));
@@ -46,7 +52,10 @@ describe("a profile of the user's", () => {
   test("Docker's format with conditions, old and new", () => {
     const profile = {
       defaultAction: "SCMP_ACT_ALLOW",
-      archMap: [{ architecture: "SCMP_ARCH_X86_64", subArchitectures: ["SCMP_ARCH_X86"] }, { architecture: "SCMP_ARCH_AARCH64", subArchitectures: null }],
+      archMap: [
+        { architecture: "SCMP_ARCH_X86_64", subArchitectures: ["SCMP_ARCH_X86"] },
+        { architecture: "SCMP_ARCH_AARCH64", subArchitectures: null },
+      ],
       syscalls: [
         { name: "mkdir", action: "SCMP_ACT_ERRNO", args: null },
         { names: ["chmod"], action: "SCMP_ACT_ERRNO", errnoRet: 13, includes: { caps: ["CAP_CHOWN"] } },

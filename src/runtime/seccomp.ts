@@ -12,10 +12,7 @@ export interface SeccompContext {
 }
 
 const names = z.preprocess((value) => value ?? [], z.array(z.string().max(128)).max(4096));
-const condition = z
-  .object({ caps: names, arches: names, minKernel: z.string().nullish() })
-  .partial()
-  .nullish();
+const condition = z.object({ caps: names, arches: names, minKernel: z.string().nullish() }).partial().nullish();
 const rule = z.object({
   names,
   name: z.string().max(128).nullish(),

@@ -6,7 +6,14 @@ import { defaultCapabilities } from "./capabilities.ts";
 import { buildExec, buildSpec, cgroupPathOf, parseSecurity, type SpecContext } from "./spec.ts";
 import type { SpecInput } from "./types.ts";
 
-const cgroups = (version: 1 | 2): CgroupHierarchy => ({ mode: version === 1 ? "v1" : "v2", version, controllers: new Map(), unified: undefined, roots: [], stray: [] });
+const cgroups = (version: 1 | 2): CgroupHierarchy => ({
+  mode: version === 1 ? "v1" : "v2",
+  version,
+  controllers: new Map(),
+  unified: undefined,
+  roots: [],
+  stray: [],
+});
 const contextOf = (version: 1 | 2): SpecContext => ({
   cgroups: cgroups(version),
   cgroupParent: "/berth-abc",
@@ -70,7 +77,10 @@ describe("spec of a container", () => {
   });
 
   test("sysctls: the container's own namespaces only", () => {
-    expect(build({ Sysctls: { "net.core.somaxconn": "9" } }, { Domainname: "d.org" }).linux.sysctl).toMatchObject({ "net.core.somaxconn": "9", "kernel.domainname": "d.org" });
+    expect(build({ Sysctls: { "net.core.somaxconn": "9" } }, { Domainname: "d.org" }).linux.sysctl).toMatchObject({
+      "net.core.somaxconn": "9",
+      "kernel.domainname": "d.org",
+    });
     expect(() => build({ Sysctls: { "net.core.somaxconn": "9" } }, {}, { network: "host" })).toThrow("is not allowed as net namespace is not private");
     expect(() => build({ Sysctls: { "../x": "9" } })).toThrow("invalid sysctl name");
     expect(build({}, {}, { network: "host" }).linux.sysctl).toEqual({});
@@ -100,8 +110,28 @@ describe("spec of a container", () => {
   });
 
   test("an exec has the container's rights, or all", () => {
-    const exec = { rootfs: "/nowhere", config: { User: "5" }, host: { CapDrop: ["ALL"] }, args: ["x"], env: [], cwd: "", user: "", tty: true, privileged: false, consoleSize: { rows: 1, cols: 2 } };
-    expect(buildExec(exec, context)).toMatchObject({ terminal: true, consoleSize: { height: 1, width: 2 }, cwd: "/", user: { uid: 5 }, capabilities: { effective: [] } });
-    expect(buildExec({ ...exec, privileged: true, user: "7" }, context)).toMatchObject({ user: { uid: 7 }, capabilities: { effective: context.ownCapabilities } });
+    const exec = {
+      rootfs: "/nowhere",
+      config: { User: "5" },
+      host: { CapDrop: ["ALL"] },
+      args: ["x"],
+      env: [],
+      cwd: "",
+      user: "",
+      tty: true,
+      privileged: false,
+      consoleSize: { rows: 1, cols: 2 },
+    };
+    expect(buildExec(exec, context)).toMatchObject({
+      terminal: true,
+      consoleSize: { height: 1, width: 2 },
+      cwd: "/",
+      user: { uid: 5 },
+      capabilities: { effective: [] },
+    });
+    expect(buildExec({ ...exec, privileged: true, user: "7" }, context)).toMatchObject({
+      user: { uid: 7 },
+      capabilities: { effective: context.ownCapabilities },
+    });
   });
 });

@@ -218,7 +218,8 @@ function pathsOf(host: HostConfig, given: string[] | null | undefined, defaults:
 
 function rlimitsOf(host: HostConfig): RlimitSpec[] {
   const limits = new Map<string, RlimitSpec>();
-  const add = (name: string, soft: number, hard: number): void => void limits.set(name, { type: `RLIMIT_${name}`, soft: unlimited(soft), hard: unlimited(hard) });
+  const add = (name: string, soft: number, hard: number): void =>
+    void limits.set(name, { type: `RLIMIT_${name}`, soft: unlimited(soft), hard: unlimited(hard) });
   // our own soft limit is no guide: Bun raises it to the hard one at start. 1024 is the kernel's and systemd's default
   const files = readLimit(rlimitNumbers["NOFILE"]!);
   add("NOFILE", files.hard === -1 ? 1024 : Math.min(1024, files.hard), files.hard);
@@ -299,7 +300,13 @@ function seccompOf(given: string | undefined, host: HostConfig, capabilities: re
   return host.Privileged === true ? undefined : ordinarySeccomp(capabilities, context);
 }
 
-const initCandidates = ["/usr/bin/tini-static", "/usr/bin/docker-init", "/usr/libexec/docker/docker-init", "/usr/bin/catatonit", "/usr/libexec/podman/catatonit"];
+const initCandidates = [
+  "/usr/bin/tini-static",
+  "/usr/bin/docker-init",
+  "/usr/libexec/docker/docker-init",
+  "/usr/bin/catatonit",
+  "/usr/libexec/podman/catatonit",
+];
 
 function initMount(): MountSpec {
   for (const path of initCandidates) {
@@ -310,7 +317,9 @@ function initMount(): MountSpec {
       // the next one
     }
   }
-  throw invalidArgument(`--init needs a static init program on the host, and none was found (looked for ${initCandidates.join(", ")}): install tini or catatonit`);
+  throw invalidArgument(
+    `--init needs a static init program on the host, and none was found (looked for ${initCandidates.join(", ")}): install tini or catatonit`,
+  );
 }
 
 /** Fields of a container's configuration that only the spec builder can judge: the API calls it at create, so that bad ones are refused there. */

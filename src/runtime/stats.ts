@@ -203,7 +203,16 @@ export function networkCounters(table: string): Record<string, NetworkCounters> 
     const [name = "", counters] = line.split(":");
     if (counters === undefined || name.trim() === "lo") continue;
     const [rb = 0, rp = 0, re = 0, rd = 0, , , , , sb = 0, sp = 0, se = 0, sd = 0] = counters.trim().split(/\s+/).map(Number);
-    result[name.trim()] = { receivedBytes: rb, receivedPackets: rp, receiveErrors: re, receiveDropped: rd, sentBytes: sb, sentPackets: sp, sendErrors: se, sendDropped: sd };
+    result[name.trim()] = {
+      receivedBytes: rb,
+      receivedPackets: rp,
+      receiveErrors: re,
+      receiveDropped: rd,
+      sentBytes: sb,
+      sentPackets: sp,
+      sendErrors: se,
+      sendDropped: sd,
+    };
   }
   return result;
 }

@@ -34,7 +34,8 @@ export function findUser(user: string, groupAdd: readonly string[], passwdLines:
 
   const number = idOf(userPart);
   const found = passwd.find((each) => (userPart === "" ? each.uid === 0 : each.name === userPart)) ?? passwd.find((each) => each.uid === number);
-  if (found === undefined && userPart !== "" && number === undefined) throw invalidArgument(`unable to find user ${userPart}: no matching entries in passwd file`);
+  if (found === undefined && userPart !== "" && number === undefined)
+    throw invalidArgument(`unable to find user ${userPart}: no matching entries in passwd file`);
   const uid = found?.uid ?? number ?? 0;
   if (uid > HIGHEST_ID) throw invalidArgument(`uids and gids must be in range 0-${HIGHEST_ID}`);
 

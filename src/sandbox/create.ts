@@ -80,7 +80,17 @@ export async function createSandbox(ctx: SandboxContext, spec: SandboxSpec, opti
       await runtime.start(spec.id);
       isStarted = true;
       const { cgroupPath } = built;
-      return runSandbox(ctx, { spec, runtime, cgroupPath, pid, pidfd, monitorExited: monitor.exited, hub, endpoints: network.endpoints, startedAt: nowNanos() });
+      return runSandbox(ctx, {
+        spec,
+        runtime,
+        cgroupPath,
+        pid,
+        pidfd,
+        monitorExited: monitor.exited,
+        hub,
+        endpoints: network.endpoints,
+        startedAt: nowNanos(),
+      });
     },
     [Symbol.asyncDispose]: async () => {
       // a running one is ended by its signals and its own cleanup
@@ -98,7 +108,8 @@ export function nowNanos(): bigint {
 function makeBundle(ctx: SandboxContext, spec: SandboxSpec): void {
   const bundle = ctx.paths.bundle(spec.id);
   mkdirSync(`${bundle}/rootfs`, { recursive: true, mode: 0o711 });
-  for (const path of [`${ctx.paths.exits}/${spec.id}`, `${spec.directory}/exit`, `${spec.directory}/oom`, `${bundle}/oom`, `${bundle}/state.json`]) rmSync(path, { force: true });
+  for (const path of [`${ctx.paths.exits}/${spec.id}`, `${spec.directory}/exit`, `${spec.directory}/oom`, `${bundle}/oom`, `${bundle}/state.json`])
+    rmSync(path, { force: true });
 }
 
 async function mountRoot(ctx: SandboxContext, spec: SandboxSpec, bundle: string): Promise<void> {

@@ -84,7 +84,11 @@ async function execTerminal(ctx: SandboxContext, parts: RunningParts, exec: Exec
     if (!parts.runtime.sendsTerminal) child.signal("SIGWINCH");
   };
   if (exec.consoleSize !== undefined) resize(exec.consoleSize.rows, exec.consoleSize.cols);
-  const hub = createStreamHub({ outputs: [{ fd: terminal, name: "stdout" }], input: { fd: terminal, isTerminal: true }, isEager: !exec.attachStdout && !exec.attachStderr });
+  const hub = createStreamHub({
+    outputs: [{ fd: terminal, name: "stdout" }],
+    input: { fd: terminal, isTerminal: true },
+    isEager: !exec.attachStdout && !exec.attachStderr,
+  });
   let isOpen = true;
   void child.exited.then(() => (isOpen = false));
   return started(child, hub, exec, files, (rows, cols) => {

@@ -6,7 +6,8 @@ import { readInside } from "../runtime/inside.ts";
 import type { SandboxSpec } from "./types.ts";
 
 /** Docker's own lines of /etc/hosts. */
-const localNames = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n";
+const localNames =
+  "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n";
 
 /**
  * Writes hosts, hostname and resolv.conf into the container's directory and gives the bind mounts that put them in place.
@@ -22,7 +23,11 @@ export function writeFiles(spec: SandboxSpec, endpoints: readonly Endpoint[], ne
   });
 }
 
-function fileTexts(spec: SandboxSpec, endpoints: readonly Endpoint[], networks: Pick<Networks, "resolvConf">): Record<"resolv.conf" | "hostname" | "hosts", string> {
+function fileTexts(
+  spec: SandboxSpec,
+  endpoints: readonly Endpoint[],
+  networks: Pick<Networks, "resolvConf">,
+): Record<"resolv.conf" | "hostname" | "hosts", string> {
   const hostname = spec.config.Hostname || spec.id.slice(0, 12);
   if (spec.network.kind === "container") {
     // the namespace's owner decides; its files are copied from its root, which no symlink of its must leave

@@ -65,12 +65,13 @@ export function runSandbox(ctx: SandboxContext, parts: RunningParts): RunningSan
     update: (limits) => parts.runtime.update(spec.id, buildResources(limits, [])),
     stats: () => readStats(cgroups, cgroupPath, pid),
     pids: async () => pidsIn(cgroups, cgroupPath),
-    cleanup: () => (cleaning ??= exited.then(async () => {
-      isClosed = true;
-      closeFd(pidfd);
-      ctx.running.delete(spec.id);
-      await cleanUp(ctx, spec.id, parts.runtime, cgroupPath);
-    })),
+    cleanup: () =>
+      (cleaning ??= exited.then(async () => {
+        isClosed = true;
+        closeFd(pidfd);
+        ctx.running.delete(spec.id);
+        await cleanUp(ctx, spec.id, parts.runtime, cgroupPath);
+      })),
   };
   const freeze = async (frozen: boolean): Promise<void> => {
     try {

@@ -107,7 +107,7 @@ export function createStreamHub({ outputs, input, isEager }: StreamHubOptions): 
 
 /** Full pipes and terminals answer EAGAIN: wait and try again. */
 async function writeAll(target: () => number, chunk: Uint8Array): Promise<void> {
-  for (let offset = 0, wait = 1; offset < chunk.length; ) {
+  for (let offset = 0, wait = 1; offset < chunk.length;) {
     if (target() < 0) throw conflict("stdin of the exec is closed");
     const n = writeFd(target(), chunk.subarray(offset));
     offset += n;

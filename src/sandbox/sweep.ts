@@ -84,5 +84,5 @@ function mountsBelow(directory: string): string[] {
     .split("\n")
     .map((line) => line.split(" ")[4]?.replaceAll(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8))) ?? "")
     .filter((target) => target.startsWith(`${directory}/`))
-    .reverse();
+    .toReversed();
 }

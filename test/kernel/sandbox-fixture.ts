@@ -58,7 +58,13 @@ export async function createFixture(options: { at?: string; runtime?: string } =
   const runtime = await createRuntime({
     paths,
     log: silent,
-    options: { defaultRuntime: options.runtime ?? "", runtimes: options.runtime === "runc" ? { runc: { path: "runc" } } : {}, cgroupParent: "", cgroupMounts: true, engineKey: `t${key}` },
+    options: {
+      defaultRuntime: options.runtime ?? "",
+      runtimes: options.runtime === "runc" ? { runc: { path: "runc" } } : {},
+      cgroupParent: "",
+      cgroupMounts: true,
+      engineKey: `t${key}`,
+    },
   });
   const sandboxes = createSandboxes({ paths, snapshots, networks, runtime, log: silent });
 
@@ -105,7 +111,8 @@ function rmdir(path: string): void {
 }
 
 function makeLayers(paths: Paths): void {
-  for (const folder of [paths.bundles, paths.exits, paths.cache, paths.containers, paths.runtimeRoot, `${paths.snapshots}/${initLayer}/fs`]) mkdirSync(folder, { recursive: true });
+  for (const folder of [paths.bundles, paths.exits, paths.cache, paths.containers, paths.runtimeRoot, `${paths.snapshots}/${initLayer}/fs`])
+    mkdirSync(folder, { recursive: true });
   const fs = `${paths.snapshots}/${layer}/fs`;
   for (const folder of ["bin", "etc", "dev", "proc", "sys", "tmp"]) mkdirSync(`${fs}/${folder}`, { recursive: true });
   cpSync("/bin/busybox", `${fs}/bin/busybox`);

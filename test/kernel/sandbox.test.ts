@@ -211,7 +211,13 @@ describe.skipIf(skipped("root", "overlay")).each(["crun", "runc"])("sandbox on %
 
   test("exec: a terminal with size, resize and input", async () => {
     const running = await start(fixture.spec(["sleep", "1000"]));
-    const shell = await running.exec(exec(["sh", "-c", "stty -echo; stty size; read x; stty size; echo got $x $TERM; exit 9"], { tty: true, attachStdin: true, consoleSize: { rows: 10, cols: 20 } }));
+    const shell = await running.exec(
+      exec(["sh", "-c", "stty -echo; stty size; read x; stty size; echo got $x $TERM; exit 9"], {
+        tty: true,
+        attachStdin: true,
+        consoleSize: { rows: 10, cols: 20 },
+      }),
+    );
     const output = collect(shell.io);
     await output.until("10 20");
     shell.resize(30, 40);
@@ -300,7 +306,9 @@ describe.skipIf(skipped("root", "overlay")).each(["crun", "runc"])("sandbox on %
 
   test("privileged has all of the engine's capabilities, no filter and the host's devices", async () => {
     const own = /CapBnd:\s*([0-9a-f]+)/.exec(readFileSync("/proc/self/status", "utf8"))?.[1];
-    const { exitCode, text } = await run(fixture.spec(["sh", "-c", "grep -E 'CapEff|Seccomp:' /proc/self/status; mount -t tmpfs x /tmp && ls /dev/kmsg"], { host: { Privileged: true } }));
+    const { exitCode, text } = await run(
+      fixture.spec(["sh", "-c", "grep -E 'CapEff|Seccomp:' /proc/self/status; mount -t tmpfs x /tmp && ls /dev/kmsg"], { host: { Privileged: true } }),
+    );
     expect(exitCode).toBe(0);
     expect(text).toContain(`CapEff:\t${own}`);
     expect(text).toMatch(/Seccomp:\s*0/);
@@ -337,7 +345,10 @@ describe.skipIf(skipped("root", "overlay")).each(["crun", "runc"])("sandbox on %
     const owner = await start(fixture.spec(["sh", "-c", "echo shared >/dev/shm/x; sleep 1000"], { host: { IpcMode: "shareable" } }));
     const check = await owner.exec(exec(["sh", "-c", "while ! [ -s /dev/shm/x ]; do sleep 0.01; done"]));
     await check.exited;
-    const joined = fixture.spec(["cat", "/dev/shm/x"], { host: { IpcMode: `container:${owner.id}`, PidMode: `container:${owner.id}` }, more: { joined: { ipc: owner.pid, pid: owner.pid } } });
+    const joined = fixture.spec(["cat", "/dev/shm/x"], {
+      host: { IpcMode: `container:${owner.id}`, PidMode: `container:${owner.id}` },
+      more: { joined: { ipc: owner.pid, pid: owner.pid } },
+    });
     expect((await run(joined)).text).toBe("shared");
     owner.signal(9);
     await owner.exited;
@@ -376,7 +387,9 @@ describe.skipIf(skipped("root", "overlay")).each(["crun", "runc"])("sandbox on %
 
   describe("the engine killed with SIGKILL", () => {
     async function killedEngine(mode: "start" | "create", ...args: string[]): Promise<{ spec: SandboxSpec; pid: number }> {
-      const engine = Bun.spawn([process.execPath, `${import.meta.dir}/sandbox-engine.ts`, fixture.root, runtime, mode, ...args], { stdio: ["ignore", "pipe", "inherit"] });
+      const engine = Bun.spawn([process.execPath, `${import.meta.dir}/sandbox-engine.ts`, fixture.root, runtime, mode, ...args], {
+        stdio: ["ignore", "pipe", "inherit"],
+      });
       let text = "";
       for await (const chunk of engine.stdout) {
         text += Buffer.from(chunk).toString();
@@ -394,7 +407,9 @@ describe.skipIf(skipped("root", "overlay")).each(["crun", "runc"])("sandbox on %
       const { running } = adopted;
       expect(running.pid).toBe(pid);
       await collect(running.io).until("line");
-      await (await running.exec(exec(["touch", "/tmp/stop"]))).exited;
+      await (
+        await running.exec(exec(["touch", "/tmp/stop"]))
+      ).exited;
       expect((await running.exited).exitCode).toBe(31);
       await running.cleanup();
     });
