@@ -11,6 +11,7 @@ export function matchPath(pattern: string, text: string): boolean {
 function compile(pattern: string): RegExp {
   const bad = (): Error => invalidArgument(`syntax error in pattern: ${JSON.stringify(pattern)}`);
   const quote = (char: string): string => char.replace(/[\\^$.*+?()[\]{}|/-]/g, "\\$&");
+  const classes = /\[(\^?)((?:\\.|[^\]\\])+)\]/sy;
   let source = "";
   for (let i = 0; i < pattern.length; i++) {
     const char = pattern[i]!;
@@ -20,21 +21,20 @@ function compile(pattern: string): RegExp {
       if (++i >= pattern.length) throw bad();
       source += quote(pattern[i]!);
     } else if (char === "[") {
-      const end = pattern.indexOf("]", i + 2);
-      if (end < 0) throw bad();
-      const negated = pattern[i + 1] === "^";
-      const body = pattern.slice(i + (negated ? 2 : 1), end);
-      const ranges = body.match(/(?:\\.|[^\\])-(?:\\.|[^\\])|\\.|[^\\]/gs);
-      if (ranges === null || ranges.join("") !== body) throw bad();
-      source += `[${negated ? "^" : ""}${ranges.map(quoteRange).join("")}]`;
-      i = end;
+      classes.lastIndex = i;
+      const match = classes.exec(pattern);
+      if (match === null) throw bad();
+      const [all, negation, body] = match as unknown as [string, string, string];
+      const ranges = body.match(/(?:\\.|[^\\])-(?:\\.|[^\\])|\\.|[^\\]/gs)!;
+      source += `[${negation}${ranges.map(quoteRange).join("")}]`;
+      i += all.length - 1;
     } else source += quote(char);
   }
   return new RegExp(`^(?:${collapse(source)})$`, "s");
 
   function quoteRange(range: string): string {
     const plain = range.replace(/\\(.)/gs, "$1");
-    if (plain.length !== 3 || plain[1] !== "-") return [...plain].map(quote).join("");
+    if (plain.length !== 3) return [...plain].map(quote).join("");
     if (plain[0]! > plain[2]!) throw bad();
     return `${quote(plain[0]!)}-${quote(plain[2]!)}`;
   }
