@@ -4,13 +4,13 @@ import { unmount } from "../kernel/mount.ts";
 import { EngineError, invalidArgument, messageOf, notImplemented } from "../lib/errors.ts";
 import { hostPlatform, parsePlatform } from "../oci/platform.ts";
 import { familiarReference, parseReference, withDefaultTag } from "../oci/reference.ts";
+import type { SnapshotId } from "../snapshots/types.ts";
 import { get } from "./download.ts";
 import { createBuildFiles, type BuildFiles } from "./files.ts";
 import { createOutput, type Output } from "./output.ts";
 import { parseDockerfile } from "./parse.ts";
 import { planBuild, type Plan } from "./plan.ts";
-import type { BuildServices, BuildSession } from "./session.ts";
-import { shortId } from "./session.ts";
+import { dropSnapshot, keepSnapshot, shortId, type BuildServices, type BuildSession } from "./session.ts";
 import { solve } from "./solve.ts";
 import { createStepCache, pruneSteps } from "./step-cache.ts";
 import type { Builder, BuildOptions } from "./types.ts";
@@ -118,15 +118,23 @@ async function fetchRemote(remote: string, signal: AbortSignal): Promise<string 
   return Buffer.concat(parts).toString("utf8");
 }
 
-/** What a killed engine left of its builds: mounts first, then files. */
-async function removeLeftovers({ paths, log }: BuildServices): Promise<void> {
+/** What a killed engine left of its builds: mounts, files, and snapshots that no image came to stand on. */
+async function removeLeftovers(services: BuildServices): Promise<void> {
+  const { paths, log, store, images } = services;
   const names = (await readdir(paths.tmp)).filter((name) => name.startsWith(prefix));
-  if (names.length === 0) return;
   const roots = names.map((name) => `${paths.tmp}/${name}`);
-  const mounts = (await readFile("/proc/self/mountinfo", "utf8")).split("\n").map((line) => unescape(line.split(" ")[4] ?? ""));
-  for (const target of mounts.reverse()) if (roots.some((root) => target.startsWith(`${root}/`))) unmount(target, { lazy: true });
-  for (const root of roots) await rm(root, { recursive: true, force: true });
-  log.info("removed what interrupted builds left", { builds: names.length });
+  if (roots.length > 0) {
+    const mounts = (await readFile("/proc/self/mountinfo", "utf8")).split("\n").map((line) => unescape(line.split(" ")[4] ?? ""));
+    for (const target of mounts.reverse()) if (roots.some((root) => target.startsWith(`${root}/`))) unmount(target, { lazy: true });
+    for (const root of roots) await rm(root, { recursive: true, force: true });
+  }
+  const snapshots = store.db.query<{ snapshot: SnapshotId }, []>("SELECT snapshot FROM build_snapshots").all();
+  const used = new Set(snapshots.length === 0 ? [] : images.list({ all: true }).flatMap((image) => image.layers));
+  for (const { snapshot } of snapshots) {
+    if (used.has(snapshot)) keepSnapshot(services, snapshot);
+    else await dropSnapshot(services, snapshot);
+  }
+  if (names.length > 0 || snapshots.length > 0) log.info("removed what interrupted builds left", { builds: names.length, snapshots: snapshots.length });
 }
 
 /** Blanks and the like stand as `\040` in mountinfo. */

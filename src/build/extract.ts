@@ -36,7 +36,7 @@ class Target implements Disposable {
   #parent: { path: string; fd: number } | undefined;
   #open: { fd: number; header: TarHeader; name: string } | undefined;
   /** Modes and times of directories are set when all is in them. */
-  readonly #directories: { path: string; header: TarHeader }[] = [];
+  readonly #directories = new Map<string, TarHeader>();
 
   constructor(root: Root, options: ExtractOptions) {
     this.#root = root;
@@ -77,7 +77,7 @@ class Target implements Disposable {
 
   finish(): void {
     // Children before parents, so that a parent's time stands.
-    for (const { path, header } of this.#directories.reverse()) {
+    for (const [path, header] of [...this.#directories].reverse()) {
       const fd = this.#root.open(this.#at(path), O.PATH | O.DIRECTORY);
       if (fd === undefined) continue; // replaced by a later entry
       try {
@@ -108,7 +108,7 @@ class Target implements Disposable {
       mkdirAt(parent, name, 0o700);
       chmodAt(parent, name, 0o700);
     }
-    this.#directories.push({ path, header });
+    this.#directories.set(path, header);
   }
 
   /** An archive with `bin/` on a system where /bin is a link to usr/bin fills usr/bin. */

@@ -66,12 +66,11 @@ export async function scratchFile(session: BuildSession, name: string, content: 
   return path;
 }
 
-/** An image's file system, readable at a path for as long as `work` takes. */
+/** An image's file system (undefined: an empty one), readable at a path for as long as `work` takes. */
 export async function withImageRoot<T>(session: BuildSession, image: ImageRecord | undefined, work: (root: string) => Promise<T>): Promise<T> {
   const target = await scratchDirectory(session, "from");
   const { snapshots } = session.services;
-  if (image === undefined || image.layers.length === 0) return await work(target);
-  snapshots.mount({ target, layers: image.layers });
+  snapshots.mount({ target, layers: image?.layers ?? [] });
   try {
     return await work(target);
   } finally {
@@ -79,19 +78,36 @@ export async function withImageRoot<T>(session: BuildSession, image: ImageRecord
   }
 }
 
-/** A new layer on top of `layers`, filled by `work`; nothing stays where that fails. */
+/**
+ * A new layer on top of `layers`, filled by `work`; nothing stays where that fails. Until `keepSnapshot` it belongs to the build: table
+ * build_snapshots tells the next start of the engine so.
+ */
 export async function withSnapshot(session: BuildSession, layers: readonly SnapshotId[], work: (snapshot: SnapshotId) => Promise<void>): Promise<SnapshotId> {
   const { snapshots, store } = session.services;
-  const snapshot = store.tx(() => snapshots.createActive());
+  const snapshot = store.tx(() => {
+    const id = snapshots.createActive();
+    store.db.query("INSERT INTO build_snapshots (snapshot) VALUES (?)").run(id);
+    return id;
+  });
   try {
     await snapshots.prepareActive(snapshot, layers);
     await work(snapshot);
     await snapshots.commit(snapshot);
     return snapshot;
   } catch (error) {
-    await snapshots.remove(snapshot);
+    await dropSnapshot(session.services, snapshot);
     throw error;
   }
+}
+
+/** An image stands on it now. */
+export function keepSnapshot({ store }: BuildServices, snapshot: SnapshotId): void {
+  store.db.query("DELETE FROM build_snapshots WHERE snapshot = ?").run(snapshot);
+}
+
+export async function dropSnapshot(services: BuildServices, snapshot: SnapshotId): Promise<void> {
+  await services.snapshots.remove(snapshot);
+  keepSnapshot(services, snapshot);
 }
 
 /** Its root as a path to write to. */
@@ -102,14 +118,12 @@ export async function withWritableRoot(
   work: (root: string) => Promise<void>,
 ): Promise<void> {
   const { snapshots } = session.services;
-  // Nothing below: overlayfs wants at least one lower, and there is nothing to merge.
-  if (layers.length === 0) return await work(`${snapshots.root}/${snapshot}/fs`);
   const target = await scratchDirectory(session, "root");
-  // No sync at unmount: commit syncs what was written.
+  // No sync at unmount: what was written is synced before an image names the layer.
   snapshots.mount({ target, layers, upper: snapshot, volatile: true });
   try {
     await work(target);
   } finally {
-    await snapshots.unmount(target, { lazy: true });
+    await snapshots.unmount(target);
   }
 }

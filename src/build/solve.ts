@@ -12,7 +12,7 @@ import { DockerfileError } from "./lines.ts";
 import { parseInstruction } from "./parse.ts";
 import { planStep, type Plan, type PlannedStage, type PlannedStep, type Source } from "./plan.ts";
 import { runStep } from "./run-step.ts";
-import { checkCancelled, newContainerId, shortId, withImageRoot, type BuildSession } from "./session.ts";
+import { checkCancelled, dropSnapshot, keepSnapshot, newContainerId, shortId, withImageRoot, type BuildSession } from "./session.ts";
 import type { StepCache } from "./step-cache.ts";
 
 /** What the work on one plan shares. */
@@ -161,7 +161,7 @@ async function createImage(
   made: { parent: ImageRecord | undefined; state: StageState; description: string; snapshot: SnapshotId | undefined },
 ): Promise<ImageRecord> {
   const { parent, state, description, snapshot } = made;
-  const { images, snapshots } = session.services;
+  const { images } = session.services;
   const { os, architecture, variant } = parent?.config ?? plan.target;
   const created = formatNano(realtimeNano());
   const author = state.author === "" ? undefined : state.author;
@@ -180,9 +180,10 @@ async function createImage(
       },
     });
     session.leases.use(images.lease(image));
+    if (snapshot !== undefined) keepSnapshot(session.services, snapshot);
     return image;
   } catch (error) {
-    if (snapshot !== undefined) await snapshots.remove(snapshot);
+    if (snapshot !== undefined) await dropSnapshot(session.services, snapshot);
     throw error;
   }
 }
