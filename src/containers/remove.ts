@@ -1,6 +1,6 @@
 import { rm } from "node:fs/promises";
 import { conflict, messageOf } from "../lib/errors.ts";
-import { baseOf, changeState, emitEvent, isRunning, lookup, resultOf, settle, type Context, type Entry } from "./context.ts";
+import { baseOf, changeState, emitEvent, isRunning, lookup, settle, type Context, type Entry } from "./context.ts";
 import { removeIfAnonymous } from "./create.ts";
 import { cancelRestart } from "./exit.ts";
 import { dropExecs } from "./exec.ts";
@@ -71,7 +71,8 @@ async function removeEntry(ctx: Context, entry: Entry, withVolumes: boolean): Pr
   for (const volume of volumes) await removeIfAnonymous(ctx, volume);
   dropExecs(ctx, entry);
   entry.output.abandon(conflict(`container ${id} was removed`));
-  const result = resultOf(entry.record);
+  // A removal that went well has no error, whatever the last start's was: clients would take it for the removal's.
+  const result = { exitCode: entry.record.state.exitCode };
   settle(entry.exitWaiters, result);
   settle(entry.removeWaiters, result);
 }
