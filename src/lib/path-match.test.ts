@@ -33,4 +33,4 @@ test("malformed patterns are refused", () => {
   for (const pattern of ["[", "[]a", "a\\", "[z-a]", "[a"]) expect(() => matchPath(pattern, "a")).toThrow("syntax error in pattern");
 });
 
-test("a run of stars doesn't take for ever", () => expect(matchPath(`${"*".repeat(500)}x`, "a".repeat(5000))).toBe(false));
+test("stars don't take for ever", () => expect(matchPath(`${"*a".repeat(50)}b`, "a".repeat(5000))).toBe(false));
