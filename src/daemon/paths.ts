@@ -7,7 +7,7 @@ import { join } from "node:path";
  *       engine.db                  records
  *       lock                       flock: one engine a data root
  *       content/                   OCI image layout: blobs/sha256/<hex>, ingest/
- *       snapshots/<short id>/      fs, work
+ *       snapshots/<short id>/      the tree; .work/<short id> of writable ones
  *       volumes/<name>/_data
  *       containers/<id>/           container.log, hosts, hostname, resolv.conf, exit
  *       cache/                     compiled seccomp filters

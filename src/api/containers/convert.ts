@@ -273,10 +273,10 @@ export function toInspect(
       Name: "overlay2",
       Data: {
         ID: record.id,
-        LowerDir: record.layers.map((layer) => `${paths.snapshots}/${layer}/fs`).reverse().join(":"),
+        LowerDir: record.layers.map((layer) => `${paths.snapshots}/${layer}`).reverse().join(":"),
         MergedDir: `${paths.bundle(record.id)}/rootfs`,
-        UpperDir: `${paths.snapshots}/${record.snapshot}/fs`,
-        WorkDir: `${paths.snapshots}/${record.snapshot}/work`,
+        UpperDir: `${paths.snapshots}/${record.snapshot}`,
+        WorkDir: `${paths.snapshots}/.work/${record.snapshot}`,
       },
     },
     ...(context.sizes === undefined ? {} : { SizeRw: context.sizes.rw, SizeRootFs: context.sizes.rootFs }),

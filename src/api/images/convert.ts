@@ -29,7 +29,7 @@ const emptyFields = { User: "", Env: null, Cmd: null, Volumes: null, WorkingDir:
 export function toImageInspect(record: ImageRecord, context: { api: ApiVersion; snapshots: string }): ImageInspect {
   const { config, layers } = record;
   const { api, snapshots } = context;
-  const paths = layers.map((layer) => `${snapshots}/${layer}/fs`).reverse();
+  const paths = layers.map((layer) => `${snapshots}/${layer}`).reverse();
   const defaults = { ...(api < 50 ? runtimeFields : {}), ...(api < 52 ? emptyFields : {}) };
   const optional = <T extends object>(fields: T): Partial<T> => (api < 52 ? fields : (Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== "")) as Partial<T>));
   const inspect: ImageInspect = {
