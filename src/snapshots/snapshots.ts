@@ -59,8 +59,7 @@ export function createSnapshots(deps: { root: string; store: Store; log: Logger 
     "SELECT snapshot FROM layer_keys JOIN snapshots ON snapshots.id = layer_keys.snapshot WHERE key = ? AND state = 'ready'",
   );
   const diffIdOf = db.query<{ diff_id: Digest }, [string]>("SELECT diff_id FROM layer_keys WHERE snapshot = ? LIMIT 1");
-  const highest = db.query<{ id: string }, []>("SELECT id FROM snapshots ORDER BY length(id) DESC, id DESC LIMIT 1").get();
-  let counter = highest === null ? 0 : parseInt(highest.id, 36);
+  const nextNumber = createCounter(store);
 
   const path = (id: SnapshotId): string => join(root, id);
   const work = (id: SnapshotId): string => join(root, WORK, id);
@@ -71,7 +70,7 @@ export function createSnapshots(deps: { root: string; store: Store; log: Logger 
   };
 
   const allocate = (kind: Row["kind"]): SnapshotId => {
-    const id = (++counter).toString(36) as SnapshotId;
+    const id = nextNumber().toString(36) as SnapshotId;
     if (id.length > 6) throw internal("no short snapshot ids are left");
     insert.run(id, kind, Date.now());
     return id;
@@ -102,7 +101,7 @@ export function createSnapshots(deps: { root: string; store: Store; log: Logger 
   const discard = async (names: readonly string[]): Promise<void> => {
     const trashed: string[] = [];
     for (const name of names) {
-      const aside = `${name.replaceAll("/", "-")}.${++counter}`;
+      const aside = `${name.replaceAll("/", "-")}.${nextNumber()}`;
       try {
         renameSync(join(root, name), join(root, TRASH, aside));
         trashed.push(aside);
@@ -412,6 +411,24 @@ export function createSnapshots(deps: { root: string; store: Store; log: Logger 
       await Promise.allSettled(removals);
     },
     [Symbol.dispose]: () => workers[Symbol.dispose](),
+  };
+}
+
+/** Numbers that are never used twice, over restarts too: others may remember an id longer than its row lives. Reserved in blocks. */
+function createCounter({ db }: Store): () => number {
+  const key = "snapshot-ids";
+  const block = 100;
+  const noted = Number(db.query<{ value: string }, [string]>("SELECT value FROM meta WHERE key = ?").get(key)?.value ?? 0);
+  // A reservation made inside a transaction that was rolled back isn't noted: what stands in rows counts as well.
+  const highest = db.query<{ id: string }, []>("SELECT id FROM snapshots ORDER BY length(id) DESC, id DESC LIMIT 1").get();
+  let last = Math.max(noted, highest === null ? 0 : parseInt(highest.id, 36));
+  let reserved = last;
+  return () => {
+    if (++last > reserved) {
+      reserved = last + block - 1;
+      db.query("INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value").run(key, String(reserved));
+    }
+    return last;
   };
 }
 

@@ -403,12 +403,16 @@ describe.skipIf(skipped("root", "overlay"))("removal and restart", () => {
     expect([...snapshots.layersInUse()]).toEqual([kept]);
   });
 
-  test("ids are short", async () => {
+  test("ids are short and never come twice, over restarts and removals too", async () => {
     using temporary = temporaryDirectory("snapshots");
-    await using storage = openStorage(temporary.path);
-    storage.store.db.query("INSERT INTO snapshots (id, kind, state, created) VALUES ('zzz', 'layer', 'deleting', 0)").run();
-    await using again = openStorage(temporary.path);
-    expect(again.snapshots.createActive()).toBe("1000" as SnapshotId);
+    const seen = new Set<SnapshotId>();
+    for (let restart = 0; restart < 3; restart++) {
+      await using storage = openStorage(temporary.path);
+      await storage.restore();
+      for (let i = 0; i < 150; i++) seen.add(storage.snapshots.createActive());
+    }
+    expect(seen.size).toBe(450);
+    for (const id of seen) expect(id).toMatch(/^[0-9a-z]{1,2}$/);
   });
 });
 
