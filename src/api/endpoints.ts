@@ -16,6 +16,7 @@ import {
 import { listContainers } from "./containers/list.ts";
 import { containerLogs } from "./containers/logs.ts";
 import { containerChanges, pruneContainers, resizeContainer, topContainer } from "./containers/look.ts";
+import { containerStats } from "./containers/stats.ts";
 import { waitContainer } from "./containers/wait.ts";
 import { createExec, inspectExec } from "./exec/create.ts";
 import { resizeExec, startExec } from "./exec/start.ts";
@@ -68,6 +69,7 @@ export const endpoints: readonly Endpoint[] = [
   attachContainer,
   resizeContainer,
   containerLogs,
+  containerStats,
   topContainer,
   containerChanges,
   pruneContainers,

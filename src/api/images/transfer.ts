@@ -39,7 +39,7 @@ async function importImage({ services, query, api, exchange, signal }: Call): Pr
   const progress = new ProgressStream(exchange);
   await progress.run(async () => {
     const stream = source === "-" ? exchange.body.stream() : await download(source, progress, signal);
-    const image = await services.images.import(stream, {
+    await services.images.import(stream, {
       message: query.text("message") || `Imported from ${source}`,
       config,
       onProgress: progress.send,
@@ -47,7 +47,6 @@ async function importImage({ services, query, api, exchange, signal }: Call): Pr
       ...(reference === undefined ? {} : { reference }),
       ...(platform === undefined ? {} : { platform }),
     });
-    progress.send({ status: image.id });
   });
 }
 
