@@ -44,8 +44,13 @@ const IFLA_INET6_ADDR_GEN_MODE = 8;
 const IN6_ADDR_GEN_MODE_NONE = 1;
 const IFLA_BRPORT_STATE = 1;
 const IFLA_BRPORT_MODE = 4;
-const IFLA_BRPORT_FLUSH = 26;
+const IFLA_BRPORT_LEARNING = 8;
+const IFLA_BRPORT_UNICAST_FLOOD = 9;
+const IFLA_BRPORT_FLUSH = 24;
+const IFLA_BRPORT_MCAST_FLOOD = 27;
+const IFLA_BRPORT_BCAST_FLOOD = 30;
 const IFLA_BRPORT_ISOLATED = 33;
+const IFLA_BRPORT_LOCKED = 39;
 const AF_BRIDGE = 7;
 const BR_STATE_DISABLED = 0;
 
@@ -73,9 +78,6 @@ function linkHeader(options: { family?: number; index?: number; flags?: number; 
 
 const family = (address: Uint8Array): number => (address.length === 4 ? AF_INET : AF_INET6);
 
-/** No link-local address is made, so no duplicate detection and no solicitations. Not taken when a link is created (EAFNOSUPPORT). */
-const noAutomaticAddress = nested(IFLA_AF_SPEC, nested(AF_INET6, u8(IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE)));
-
 export function addBridge(name: string, options: { mac: Uint8Array; mtu?: number }): NetlinkMessage {
   const parts = [linkHeader(), text(IFLA_IFNAME, name), attribute(IFLA_ADDRESS, options.mac), nested(IFLA_LINKINFO, text(IFLA_INFO_KIND, "bridge"))];
   if (options.mtu !== undefined) parts.push(u32(IFLA_MTU, options.mtu));
@@ -84,8 +86,6 @@ export function addBridge(name: string, options: { mac: Uint8Array; mtu?: number
 
 export interface VethOptions {
   host: string;
-  /** Index of the bridge it becomes a port of. */
-  bridge: number;
   /** An open namespace into which the peer is put at once. */
   namespace: number;
   peer: string;
@@ -93,7 +93,7 @@ export interface VethOptions {
   mtu?: number;
 }
 
-/** A veth pair in one message: host end enslaved, the other end born inside the container's namespace under its final name. */
+/** A veth pair, both ends down; the container's end is born inside its namespace under its final name. */
 export function addVeth(o: VethOptions): NetlinkMessage {
   const mtu = o.mtu === undefined ? [] : [u32(IFLA_MTU, o.mtu)];
   const peer = [linkHeader(), text(IFLA_IFNAME, o.peer), u32(IFLA_NET_NS_FD, o.namespace), attribute(IFLA_ADDRESS, o.mac), ...mtu];
@@ -103,26 +103,33 @@ export function addVeth(o: VethOptions): NetlinkMessage {
     NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL,
     linkHeader(),
     text(IFLA_IFNAME, o.host),
-    u32(IFLA_MASTER, o.bridge),
     ...mtu,
     nested(IFLA_LINKINFO, text(IFLA_INFO_KIND, "veth"), nested(IFLA_INFO_DATA, nested(VETH_INFO_PEER, ...peer))),
   );
 }
 
-/** Makes a link a port of a bridge. */
-export function setMaster(name: string, bridge: number): NetlinkMessage {
-  return message(`make ${name} a port`, RTM_NEWLINK, NLM_F_ACK, linkHeader(), text(IFLA_IFNAME, name), u32(IFLA_MASTER, bridge));
+/** The link gets no IPv6 address of its own, so it asks nobody about one. Not taken when a link is created (EAFNOSUPPORT). */
+export function noAutomaticAddress(name: string): NetlinkMessage {
+  const spec = nested(IFLA_AF_SPEC, nested(AF_INET6, u8(IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE)));
+  return message(`no automatic address on ${name}`, RTM_NEWLINK, NLM_F_ACK, linkHeader(), text(IFLA_IFNAME, name), spec);
 }
 
-/** Port options of a bridge's member, by name. Where the kernel has IPv6 it gets no address of its own: a port needs none. */
-export function setBridgePort(name: string, options: { hairpin: boolean; isolated: boolean; ipv6: boolean }): NetlinkMessage {
+/**
+ * Makes a link a port of a bridge and sets it up. With a veth's other end up before, the bridge forwards at once; else it waits for a carrier event,
+ * which the kernel may delay by up to a second.
+ */
+export function joinBridge(name: string, bridge: number): NetlinkMessage {
+  return message(`make ${name} a port`, RTM_NEWLINK, NLM_F_ACK, linkHeader({ flags: IFF_UP }), text(IFLA_IFNAME, name), u32(IFLA_MASTER, bridge));
+}
+
+/** Port options of a bridge's member, by name. */
+export function setBridgePort(name: string, options: { hairpin: boolean; isolated: boolean }): NetlinkMessage {
   return message(
     `set bridge port ${name}`,
     RTM_NEWLINK,
     NLM_F_ACK,
     linkHeader(),
     text(IFLA_IFNAME, name),
-    ...(options.ipv6 ? [noAutomaticAddress] : []),
     nested(
       IFLA_LINKINFO,
       text(IFLA_INFO_SLAVE_KIND, "bridge"),
@@ -131,21 +138,29 @@ export function setBridgePort(name: string, options: { hairpin: boolean; isolate
   );
 }
 
-/** Shuts a bridge port and forgets what was learnt on it: no packet passes any more, without waiting for RCU as a removal would. */
+/**
+ * Shuts a bridge port and forgets what was learnt on it: no packet passes any more, without waiting for RCU as a removal would. The state alone
+ * isn't enough: a late carrier event (they are delayed by up to a second) makes the port forward again.
+ */
 export function silenceBridgePort(index: number): NetlinkMessage {
+  const off = [IFLA_BRPORT_LEARNING, IFLA_BRPORT_UNICAST_FLOOD, IFLA_BRPORT_MCAST_FLOOD, IFLA_BRPORT_BCAST_FLOOD].map((type) => u8(type, 0));
   return message(
     `silence bridge port ${index}`,
     RTM_SETLINK,
     NLM_F_ACK,
     linkHeader({ family: AF_BRIDGE, index }),
-    nested(IFLA_PROTINFO, u8(IFLA_BRPORT_STATE, BR_STATE_DISABLED), attribute(IFLA_BRPORT_FLUSH, Buffer.alloc(0))),
+    nested(
+      IFLA_PROTINFO,
+      ...off,
+      u8(IFLA_BRPORT_LOCKED, 1), // kernels before 5.18 pass over it
+      u8(IFLA_BRPORT_STATE, BR_STATE_DISABLED),
+      attribute(IFLA_BRPORT_FLUSH, Buffer.alloc(0)),
+    ),
   );
 }
 
-export function setLinkUp(link: { index: number } | { name: string }): NetlinkMessage {
-  const [header, name] =
-    "index" in link ? [linkHeader({ index: link.index, flags: IFF_UP }), []] : [linkHeader({ flags: IFF_UP }), [text(IFLA_IFNAME, link.name)]];
-  return message(`set link ${"index" in link ? link.index : link.name} up`, RTM_SETLINK, NLM_F_ACK, header, ...name);
+export function setLinkUp({ index }: { index: number }): NetlinkMessage {
+  return message(`set link ${index} up`, RTM_SETLINK, NLM_F_ACK, linkHeader({ index, flags: IFF_UP }));
 }
 
 /** Waits for RCU (7–16 ms for a veth): only for bridges of removed networks and in Workers. */

@@ -29,11 +29,11 @@ test("a message carries its length, type and flags", () => {
 });
 
 test("a veth's peer is born in the namespace under its final name", () => {
-  const { bytes } = addVeth({ host: "veth1", bridge: 7, namespace: 9, peer: "eth0", mac: Uint8Array.of(2, 66, 172, 17, 0, 2) });
+  const { bytes } = addVeth({ host: "veth1", namespace: 9, peer: "eth0", mac: Uint8Array.of(2, 66, 172, 17, 0, 2) });
   const top = parseAttributes(bytes, 32);
   const data = parseAttributes(parseAttributes(top.get(18)!).get(2)!);
   const peer = parseAttributes(data.get(1)!, 16);
-  expect(top.get(10)!.readUInt32LE()).toBe(7);
+  expect(top.get(3)!.toString()).toBe("veth1\0");
   expect(peer.get(3)!.toString()).toBe("eth0\0");
   expect(peer.get(28)!.readUInt32LE()).toBe(9);
   expect(peer.get(1)!.toString("hex")).toBe("0242ac110002");

@@ -10,10 +10,11 @@ import {
   addVeth,
   findLink,
   getLink,
+  joinBridge,
   listLinks,
+  noAutomaticAddress,
   setBridgePort,
   setLinkUp,
-  setMaster,
   silenceBridgePort,
 } from "../kernel/netlink-route.ts";
 import { type Address, bytesOf, macFor, parseAddress, parseMac, parsePrefix } from "./address.ts";
@@ -118,16 +119,15 @@ export function createBridgeDriver(options: BridgeDriverOptions): NetworkDriver 
       const mac = parseMac(endpoint.macAddress);
       if (mac === undefined) throw invalidArgument(`invalid MAC address ${endpoint.macAddress}`);
       try {
-        host.request(
-          addVeth({ host: endpoint.hostInterface, bridge: master, namespace: namespace.fd, peer: endpoint.containerInterface, mac, ...mtu }),
-          setBridgePort(endpoint.hostInterface, { hairpin: true, isolated: !bridge.icc && !bridgeNetfilter(), ipv6: existsSync(ipv6Settings) }),
-          setLinkUp({ name: endpoint.hostInterface }),
-        );
+        const name = endpoint.hostInterface;
+        const veth = addVeth({ host: name, namespace: namespace.fd, peer: endpoint.containerInterface, mac, ...mtu });
+        host.request(veth, ...(existsSync(ipv6Settings) ? [noAutomaticAddress(name)] : []));
         const { index } = getLink(namespace.route, endpoint.containerInterface);
         if (endpoint.ipv6 === undefined) {
           door.writeSysctls(namespace.fd, [{ path: `${ipv6Settings}/${endpoint.containerInterface}/disable_ipv6`, value: "1" }]);
         }
         namespace.route.request(...containerMessages(index, endpoint, defaultRoute));
+        host.request(joinBridge(name, master), setBridgePort(name, { hairpin: true, isolated: !bridge.icc && !bridgeNetfilter() }));
       } catch (error) {
         const made = findLink(host, endpoint.hostInterface);
         if (made !== undefined) discard(made.name, made.index);
@@ -144,7 +144,7 @@ export function createBridgeDriver(options: BridgeDriverOptions): NetworkDriver 
       const index = setUp(network);
       const wanted = new Set(endpoints.map((endpoint) => endpoint.hostInterface));
       for (const link of listLinks(host)) {
-        if (wanted.has(link.name) && link.master !== index) host.request(setMaster(link.name, index));
+        if (wanted.has(link.name) && link.master !== index) host.request(joinBridge(link.name, index));
         const ours = !isForeign(network) || /^veth[0-9a-f]{8}$/.test(link.name);
         if (link.master === index && ours && !wanted.has(link.name)) discard(link.name, link.index);
       }
