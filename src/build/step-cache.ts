@@ -3,7 +3,7 @@ import { EngineError } from "../lib/errors.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Store } from "../store/store.ts";
 
-/** Which image a step gave: cache keys to images, in table build_cache. An image that is gone is no hit. */
+/** Which images a step gave: cache keys to images, in table build_cache. The one used last is taken; one that is gone is no hit. */
 export interface StepCache {
   find(key: string): ImageRecord | undefined;
   record(key: string, image: ImageRecord): void;
@@ -17,21 +17,28 @@ export interface StepCacheOptions {
 
 export function createStepCache({ store, images }: { store: Store; images: Images }, options: StepCacheOptions): StepCache {
   const allowed = options.cacheFrom.length === 0 ? undefined : ancestors(images, options.cacheFrom);
+  const record = (key: string, image: ImageRecord): void => {
+    store.db
+      .query("INSERT INTO build_cache (key, image, used_at) VALUES (?, ?, ?) ON CONFLICT (key, image) DO UPDATE SET used_at = excluded.used_at")
+      .run(key, image.id, Date.now());
+  };
   return {
     find: (key) => {
       if (options.noCache) return undefined;
-      const row = store.db.query<{ image: Digest }, [string]>("SELECT image FROM build_cache WHERE key = ?").get(key);
-      if (row === null || (allowed !== undefined && !allowed.has(row.image))) return undefined;
-      const image = resolveHere(images, row.image);
-      if (image === undefined) store.db.query("DELETE FROM build_cache WHERE key = ?").run(key);
-      else store.db.query("UPDATE build_cache SET used_at = ? WHERE key = ?").run(Date.now(), key);
-      return image;
+      const rows = store.db.query<{ image: Digest }, [string]>("SELECT image FROM build_cache WHERE key = ? ORDER BY used_at DESC").all(key);
+      for (const { image: id } of rows) {
+        if (allowed !== undefined && !allowed.has(id)) continue;
+        const image = resolveHere(images, id);
+        if (image === undefined) {
+          store.db.query("DELETE FROM build_cache WHERE key = ? AND image = ?").run(key, id);
+          continue;
+        }
+        record(key, image);
+        return image;
+      }
+      return undefined;
     },
-    record: (key, image) => {
-      store.db
-        .query("INSERT INTO build_cache (key, image, used_at) VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE SET image = excluded.image, used_at = excluded.used_at")
-        .run(key, image.id, Date.now());
-    },
+    record,
   };
 }
 
@@ -69,7 +76,7 @@ export async function pruneSteps({ store, images }: { store: Store; images: Imag
     left = kept;
   }
   store.db.query("DELETE FROM build_cache").run();
-  return { deleted: rows.map((row) => row.key), spaceReclaimed: Math.max(0, before - images.layersSize()) };
+  return { deleted: [...new Set(rows.map((row) => row.key))], spaceReclaimed: Math.max(0, before - images.layersSize()) };
 }
 
 /** True where it is gone. A tagged image, or one that containers or others use, stays. */

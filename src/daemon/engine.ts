@@ -66,6 +66,7 @@ export async function startEngine(options: DaemonOptions, log: Logger): Promise<
   const running = await containers.adoptAll();
   await networks.restore(running);
   await sandboxes.sweep(running);
+  await builder.restore();
 
   const server = createApiServer({
     services: { containers, images, networks, volumes, registry, builder, events, system, paths, log },

@@ -38,8 +38,8 @@ CREATE TABLE image_refs (name TEXT PRIMARY KEY, kind TEXT NOT NULL, image TEXT N
 CREATE INDEX image_refs_image ON image_refs(image);
 -- where a blob is known to exist in a registry: enables cross-repository mounts
 CREATE TABLE blob_sources (digest TEXT NOT NULL, repository TEXT NOT NULL, PRIMARY KEY (digest, repository)) WITHOUT ROWID;
--- build cache: key of (parent, instruction) to image id
-CREATE TABLE build_cache (key TEXT PRIMARY KEY, image TEXT NOT NULL, used_at INTEGER NOT NULL) WITHOUT ROWID;
+-- build cache: key of (parent, instruction) to the images it gave
+CREATE TABLE build_cache (key TEXT NOT NULL, image TEXT NOT NULL, used_at INTEGER NOT NULL, PRIMARY KEY (key, image)) WITHOUT ROWID;
 -- snapshots of builds under way: what is here at start has no owner
 CREATE TABLE build_snapshots (snapshot TEXT PRIMARY KEY) WITHOUT ROWID;
 
