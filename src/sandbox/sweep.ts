@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
+import { basename } from "node:path";
 import { killCgroup, removeCgroup } from "../kernel/cgroup.ts";
 import { unmount } from "../kernel/mount.ts";
 import { signalProcess } from "../kernel/pidfd.ts";
@@ -25,9 +26,9 @@ export async function sweep(ctx: SandboxContext, known: ReadonlySet<string>): Pr
   };
   const isStale = (id: string): boolean => idPattern.test(id) && !known.has(id);
 
-  const monitors = staleMonitors(paths.bundles, isStale);
-  for (const { pid } of monitors) await attempt(`monitor ${pid}`, () => signalProcess(pid, SIGKILL));
-  const stale = new Set([...namesIn(paths.bundles), ...namesIn(paths.exits), ...cgroupsOf(ctx), ...monitors.map(({ id }) => id)].filter(isStale));
+  const processes = staleProcesses(ctx, isStale);
+  await attempt("monitors", () => endProcesses(ctx, isStale));
+  const stale = new Set([...namesIn(paths.bundles), ...namesIn(paths.exits), ...cgroupsOf(ctx), ...processes.map(({ id }) => id)].filter(isStale));
   for (const name of ctx.runtime.available.keys()) {
     const runtime = ctx.runtime.get(name);
     for (const id of runtime.list().filter(isStale)) await attempt(`runtime state of ${id}`, () => runtime.delete(id, `${ctx.runtime.cgroupParent}/${id}`));
@@ -64,18 +65,32 @@ function cgroupsOf(ctx: SandboxContext): string[] {
   return ctx.runtime.cgroups.roots.flatMap((root) => namesIn(`${root}${ctx.runtime.cgroupParent}`));
 }
 
-/** conmon processes whose bundle is one of ours and whose container isn't known. */
-function staleMonitors(bundles: string, isStale: (id: string) => boolean): { pid: number; id: string }[] {
+/**
+ * Monitors, and runtimes that they have started: a create that outlives its monitor would go on making cgroups after they are swept. Both name the
+ * bundle among their arguments.
+ */
+function staleProcesses(ctx: SandboxContext, isStale: (id: string) => boolean): { pid: number; id: string }[] {
+  const prefix = `${ctx.paths.bundles}/`;
+  const programs = new Set([ctx.monitorProgram, ...[...ctx.runtime.available.keys()].map((name) => ctx.runtime.get(name).program)].map((path) => basename(path)));
   const found: { pid: number; id: string }[] = [];
   for (const name of readdirSync("/proc")) {
     if (!/^\d+$/.test(name)) continue;
     const args = argumentsOf(Number(name));
-    if (!args[0]?.endsWith("conmon")) continue;
-    const bundle = args[args.indexOf("-b") + 1] ?? "";
-    const id = bundle.slice(bundles.length + 1);
-    if (bundle.startsWith(`${bundles}/`) && isStale(id)) found.push({ pid: Number(name), id });
+    if (!programs.has(basename(args[0] ?? ""))) continue;
+    const id = args.find((each) => each.startsWith(prefix))?.slice(prefix.length).split("/")[0] ?? "";
+    if (isStale(id)) found.push({ pid: Number(name), id });
   }
   return found;
+}
+
+/** Kills them until none is left: one may fork while it is looked for. */
+async function endProcesses(ctx: SandboxContext, isStale: (id: string) => boolean): Promise<void> {
+  for (let round = 0; round < 200; round++) {
+    const processes = staleProcesses(ctx, isStale);
+    if (processes.length === 0) return;
+    for (const { pid } of processes) signalProcess(pid, SIGKILL);
+    await Bun.sleep(5);
+  }
 }
 
 /** Mount points under `directory`, innermost and latest first. */
