@@ -1,6 +1,6 @@
 import { findLink } from "../kernel/netlink-route.ts";
 import { driverOf, type NetworkContext } from "./context.ts";
-import { notFound } from "../lib/errors.ts";
+import { messageOf, notFound } from "../lib/errors.ts";
 import type { Endpoint } from "./types.ts";
 
 /** How long the kernel gets to tear down a dead namespace before its link is deleted by name. */
@@ -29,7 +29,9 @@ export function watchForStraggler(ctx: NetworkContext, link: string): void {
     if (ctx.closed()) return;
     const known = ctx.records.endpoints().some((endpoint) => endpoint.hostInterface === link);
     if (known || findLink(ctx.host, link) === undefined) return;
-    ctx.chores.deleteLink(link).catch((error: unknown) => ctx.log.warn("could not delete a link that outlived its container", { link, error: String(error) }));
+    ctx.chores
+      .deleteLink(link)
+      .catch((error: unknown) => ctx.log.warn("could not delete a link that outlived its container", { link, error: messageOf(error) }));
   }, STRAGGLER_MS);
   timer.unref();
 }

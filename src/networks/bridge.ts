@@ -8,16 +8,18 @@ import {
   addBridge,
   addDefaultRoute,
   addVeth,
+  deleteAddress,
   findLink,
   getLink,
   joinBridge,
+  listAddresses,
   listLinks,
   noAutomaticAddress,
   setBridgePort,
   setLinkUp,
   silenceBridgePort,
 } from "../kernel/netlink-route.ts";
-import { type Address, bytesOf, macFor, parseAddress, parseMac, parsePrefix } from "./address.ts";
+import { type Address, addressFrom, bytesOf, formatAddress, macFor, parseAddress, parseMac, parsePrefix } from "./address.ts";
 import { parseBridgeOptions } from "./bridge-options.ts";
 import type { NetworkDriver } from "./driver.ts";
 import { bridgeNetfilter, type Firewall } from "./firewall.ts";
@@ -59,6 +61,14 @@ function configureBridge(name: string, ipv6: boolean, publishes: boolean): void 
   writeSysctl(`${ipv6Settings}/${name}/accept_dad`, "0");
 }
 
+/** Addresses of a former subnet of the network. */
+function staleAddresses(host: NetlinkSocket, index: number, gateways: ReturnType<typeof gatewaysOf>): NetlinkMessage[] {
+  const wanted = new Set(gateways.map((gateway) => formatAddress(gateway.address)));
+  return listAddresses(host)
+    .filter((entry) => entry.index === index && entry.address.length === 4 && !wanted.has(formatAddress(addressFrom(entry.address))))
+    .map((entry) => deleteAddress(index, entry.address, entry.prefixLength));
+}
+
 /** Linux bridges with a veth pair for each endpoint. */
 export function createBridgeDriver(options: BridgeDriverOptions): NetworkDriver {
   const { host, door, firewall, chores, isForeign, log } = options;
@@ -76,7 +86,8 @@ export function createBridgeDriver(options: BridgeDriverOptions): NetworkDriver 
     if (link.kind !== "bridge") throw invalidArgument(`network ${network.name}: interface ${bridge.name} exists and is no bridge`);
     const { index } = link;
     configureBridge(bridge.name, network.enableIPv6, firewall.active);
-    host.request(setLinkUp({ index }), ...gateways.map((g) => addAddress(index, bytesOf(g.address), g.prefixLength)));
+    const stale = isForeign(network) ? [] : staleAddresses(host, index, gateways);
+    host.request(...stale, setLinkUp({ index }), ...gateways.map((g) => addAddress(index, bytesOf(g.address), g.prefixLength)));
     firewall.addNetwork(network.id, {
       bridge: bridge.name,
       internal: network.internal,

@@ -8,7 +8,7 @@ import { type Nftables, openNftables } from "../kernel/nftables.ts";
 import { AF_INET, AF_INET6 } from "../kernel/socket.ts";
 import { type Address, bytesOf, formatAddress, formatSubnet, type Subnet } from "./address.ts";
 import type { Chores } from "./chores.ts";
-import { acceptMarked, type ForwardPolicy, removeMarked } from "./forward-policy.ts";
+import { acceptMarked, type ForwardPolicy, removeMarked, warnOfLegacy } from "./forward-policy.ts";
 
 /** What the rules must know of one bridge network. */
 export interface BridgeRules {
@@ -44,6 +44,8 @@ export interface Firewall extends Disposable {
   readonly formerBridges: readonly string[];
   /** Replaces what the kernel has with what is recorded. */
   load(): void;
+  /** Looks whether somebody flushed our table (a restart of nftables.service does) or set up a FORWARD policy since, and mends it. Half a millisecond. */
+  check(): void;
   /** Takes the table out, and the accept rule in others' FORWARD chains when no other engine is left. */
   unload(): void;
 }
@@ -199,6 +201,9 @@ function openTools(enabled: boolean, log: Logger): { nft: Nftables; socket: Netl
   }
 }
 
+const hasTable = (nft: Nftables, table: string): boolean => nft.run("list tables inet\n").includes(`table inet ${table}\n`);
+
+/** The bridges that a table in the kernel names. */
 function bridgesOf(nft: Nftables, table: string): string[] {
   try {
     return [...nft.run(`list set inet ${table} br\n`).matchAll(/"([^"]+)"/g)].map((match) => match[1]!);
@@ -216,6 +221,24 @@ export function createFirewall(options: { enabled: boolean; engineKey: string; c
   let loaded = false;
   let policies: ForwardPolicy[] = [];
   let former: string[] = [];
+
+  const load = (): void => {
+    if (tools === undefined) return;
+    tools.nft.run(ruleset(table, networks.values(), ports.values()));
+    loaded = true;
+    policies = acceptMarked(tools.nft, log);
+  };
+
+  /** Makes a change; where the table is gone it is made anew from the records, which know of the change already. */
+  const orReload = (work: () => void): void => {
+    try {
+      work();
+    } catch (error) {
+      if (tools === undefined || hasTable(tools.nft, table)) throw error;
+      log.warn("somebody removed our nftables table: it is loaded again", { table });
+      load();
+    }
+  };
 
   const change = (verb: typeof addElements, rules: readonly PortRule[]): void => {
     if (tools === undefined || !loaded || rules.length === 0) return;
@@ -263,28 +286,35 @@ export function createFirewall(options: { enabled: boolean; engineKey: string; c
     },
     addNetwork(id, rules) {
       networks.set(id, rules);
-      if (tools !== undefined && loaded) tools.nft.run(networkCommands("add", table, rules));
+      if (tools !== undefined && loaded) orReload(() => tools.nft.run(networkCommands("add", table, rules)));
     },
     removeNetwork(id) {
       const rules = networks.get(id);
       networks.delete(id);
-      if (rules !== undefined && tools !== undefined && loaded) tools.nft.run(networkCommands("delete", table, rules));
+      if (rules !== undefined && tools !== undefined && loaded) orReload(() => tools.nft.run(networkCommands("delete", table, rules)));
     },
     addPorts(rules) {
-      change(addElements, rules);
       for (const rule of rules) ports.set(ruleKey(rule), rule);
+      orReload(() => change(addElements, rules));
       void forgetFlows(udpFlows(rules, (rule) => ({ destinationPort: rule.hostPort })));
     },
     removePorts(rules) {
       const known = rules.filter((rule) => ports.delete(ruleKey(rule)));
-      change(deleteElements, known);
+      orReload(() => change(deleteElements, known));
       forgetLater(udpFlows(known, (rule) => ({ replySource: bytesOf(rule.containerIp) })));
     },
     load() {
-      if (tools === undefined) return;
-      if (!loaded) former = bridgesOf(tools.nft, table);
-      tools.nft.run(ruleset(table, networks.values(), ports.values()));
-      loaded = true;
+      if (tools !== undefined && !loaded) {
+        former = bridgesOf(tools.nft, table);
+        warnOfLegacy(log);
+      }
+      load();
+    },
+    check() {
+      if (tools === undefined || !loaded) return;
+      orReload(() => {
+        if (!hasTable(tools.nft, table)) throw new Error(`no table ${table}`);
+      });
       policies = acceptMarked(tools.nft, log);
     },
     unload() {

@@ -33,7 +33,6 @@ export function acceptMarked(nft: Nftables, log: Logger): ForwardPolicy[] {
       result.push(family);
     }
   }
-  warnOfLegacy(log);
   return result;
 }
 
@@ -52,7 +51,7 @@ export function removeMarked(nft: Nftables, families: readonly ForwardPolicy[], 
 }
 
 /** iptables-legacy's rules are invisible to nftables, and we can't change them without its program. */
-function warnOfLegacy(log: Logger): void {
+export function warnOfLegacy(log: Logger): void {
   let names = "";
   try {
     names = readFileSync("/proc/net/ip_tables_names", "utf8");

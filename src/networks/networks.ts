@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import type { Events } from "../events/types.ts";
 import { openNamespaceDoor } from "../kernel/namespace.ts";
 import { openRouteSocket } from "../kernel/netlink-route.ts";
+import { messageOf } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
 import type { Store } from "../store/store.ts";
 import { AddressBook } from "./address-book.ts";
@@ -31,12 +32,16 @@ export interface NetworksDeps {
   options: NetworkOptions;
 }
 
+/** How often the rules are looked after. */
+const CHECK_MS = 20_000;
+
 /** The default data root's bridge has a name people can know; others carry the engine's key. */
 const DEFAULT_DATA_ROOT = "/var/lib/berth";
 const DEFAULT_BRIDGE = "berth0";
 
 export function createNetworks({ store, events, log, paths, options }: NetworksDeps): Networks {
   let closed = false;
+  let watch: ReturnType<typeof setInterval> | undefined;
   const ctx = assemble({ store, events, log, paths, options }, () => closed);
   const { records, namespaces } = ctx;
 
@@ -78,10 +83,13 @@ export function createNetworks({ store, events, log, paths, options }: NetworksD
     },
     async restore(running) {
       restore(ctx, running);
+      watch = setInterval(() => lookAfterRules(ctx), CHECK_MS);
+      watch.unref();
     },
     async close({ containersLive }) {
       if (closed) return;
       closed = true;
+      clearInterval(watch);
       ctx.ports.close();
       ctx.resolvers.close();
       namespaces.closeAll();
@@ -120,13 +128,21 @@ function assemble({ store, events, log, paths, options }: NetworksDeps, closed: 
   };
 }
 
+function lookAfterRules(ctx: NetworkContext): void {
+  try {
+    ctx.firewall.check();
+  } catch (error) {
+    ctx.log.error("the firewall rules could not be checked", { error: messageOf(error) });
+  }
+}
+
 /** No container lives: nothing of ours stays on the host. The records bring it back at the next start. */
 async function takeDown(ctx: NetworkContext): Promise<void> {
   ctx.firewall.unload();
   const networks = ctx.records.list();
   const results = await Promise.allSettled(networks.map((network) => driverOf(ctx, network.driver).tearDown(network)));
   results.forEach((result, i) => {
-    if (result.status === "rejected") ctx.log.warn("could not take a network down", { network: networks[i]?.name, error: String(result.reason) });
+    if (result.status === "rejected") ctx.log.warn("could not take a network down", { network: networks[i]?.name, error: messageOf(result.reason) });
   });
 }
 

@@ -92,14 +92,14 @@ export class Lab implements AsyncDisposable {
   }
 
   /** A new service on the same records, as after a restart of the engine. */
-  start(): Networks {
+  start(changes: Partial<NetworkOptions> = {}): Networks {
     const options = { bridge: "", bip: "", ip: "0.0.0.0", iptables: true, dns: [], dnsSearch: [], dnsOpts: [], defaultAddressPools: [], engineKey: "abc123" };
     return createNetworks({
       store: this.#store,
       events: this.#bus,
       log: silent,
       paths: { dataRoot: this.root, namespaces: join(this.root, "netns") },
-      options: { ...options, ...this.#options },
+      options: { ...options, ...this.#options, ...changes },
     });
   }
 

@@ -226,6 +226,48 @@ if (!skips.root.missing()) {
       await lab.networks.restore(new Set());
     });
 
+    test("rules that somebody flushed come back with the next change, for all that was there", async () => {
+      const a = await lab.container({ portBindings: { "80/tcp": [{ HostPort: "8080" }] } });
+      await run("nft", "flush", "ruleset");
+      const b = await lab.container({ portBindings: { "80/tcp": [{ HostPort: "8081" }] } });
+      using _a = await serve(a.path, "a", 80, 80);
+      using _b = await serve(b.path, "b", 80, 80);
+      expect(await ask(lab.outside, "tcp", "192.0.2.1", 8080)).toBe("a 192.0.2.9");
+      expect(await ask(lab.outside, "tcp", "192.0.2.1", 8081)).toBe("b 192.0.2.9");
+      lab.remove(a.id, b.id);
+    });
+
+    test("a default bridge whose subnet somebody routes elsewhere moves, once no container is on it", async () => {
+      await lab.networks.close({ containersLive: true });
+      await run("ip", "route", "add", "172.17.3.0/24", "via", "192.0.2.9");
+      lab.networks = lab.start();
+      await lab.networks.restore(new Set());
+      expect(lab.networks.resolve("bridge").ipam.config).toEqual([{ subnet: "172.18.0.0/16", gateway: "172.18.0.1" }]);
+      expect(await run("ip", "-br", "addr", "show", "brabc123")).not.toContain("172.17.");
+      await run("ip", "route", "delete", "172.17.3.0/24");
+      const a = await lab.container();
+      using _world = await serve(lab.outside, "world", 7, 7);
+      expect(await ask(a.path, "tcp", "192.0.2.9", 7)).toBe("world 192.0.2.1");
+      lab.remove(a.id);
+    });
+
+    test("without nftables published ports go through the proxy", async () => {
+      await lab.networks.close({ containersLive: false });
+      lab.networks = lab.start({ iptables: false });
+      await lab.networks.restore(new Set());
+      expect(await run("nft", "list", "tables")).not.toContain("berth");
+      const a = await lab.container({ portBindings: { "80/tcp": [{ HostPort: "8080" }], "80/udp": [{ HostPort: "8080" }] } });
+      using _server = await serve(a.path, "a", 80, 80);
+      for (const protocol of ["tcp", "udp"] as const) {
+        expect(await ask(lab.outside, protocol, "192.0.2.1", 8080)).toBe(`a ${a.endpoint.gateway}`);
+        expect(await ask(undefined, protocol, "127.0.0.1", 8080)).toBe(`a ${a.endpoint.gateway}`);
+      }
+      lab.remove(a.id);
+      await lab.networks.close({ containersLive: false });
+      lab.networks = lab.start();
+      await lab.networks.restore(new Set());
+    });
+
     test("names and aliases resolve on user-defined networks, by udp and tcp, in both directions", async () => {
       await lab.networks.create({ name: "named", ipam: { driver: "default", options: {}, config: [{ subnet: "10.78.0.0/24" }] } });
       await lab.networks.create({ name: "elsewhere", ipam: { driver: "default", options: {}, config: [{ subnet: "10.79.0.0/24" }] } });
