@@ -160,6 +160,8 @@ describe("mistakes", () => {
     test(`${JSON.stringify(text.slice(0, 60))}`, () => expect(() => parseDockerfile(text)).toThrow(message));
   }
 
+  test("nothing is suggested for what looks like nothing", () => expect(() => parseDockerfile("FOO")).toThrow(/FOO$/));
+
   test("a trigger is one instruction", () => {
     expect(parseInstruction("COPY a b").kind).toBe("copy");
     expect(() => parseInstruction("RUN a\nRUN b")).toThrow("want exactly one instruction");

@@ -90,12 +90,12 @@ function parseLine(line: LogicalLine, escape: string): Parsed {
   return parse({ name: keyword.toUpperCase(), rest, flags, escape, line, base });
 }
 
-/** ` (did you mean RUN?)` for a keyword one or two letters off. */
+/** ` (did you mean RUN?)` for a keyword of which less than half is off. */
 function suggestion(keyword: string): string {
   const near = Object.keys(parsers)
     .map((name) => ({ name, distance: editDistance(name, keyword.toUpperCase()) }))
     .sort((a, b) => a.distance - b.distance)[0];
-  return near !== undefined && near.distance <= 2 && keyword.length > 2 ? ` (did you mean ${near.name}?)` : "";
+  return near !== undefined && near.distance * 2 < keyword.length ? ` (did you mean ${near.name}?)` : "";
 }
 
 function editDistance(a: string, b: string): number {

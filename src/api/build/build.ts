@@ -11,14 +11,10 @@ export const build = endpoint({
   method: "POST",
   path: "/build",
   handler: async (call) => {
-    const { services, query, exchange } = call;
+    const { services, exchange } = call;
     const progress = new ProgressStream(exchange);
-    const quiet = query.bool("q");
     const options = buildOptions(call, progress);
-    await progress.run(async () => {
-      const image = await services.builder.build(options);
-      if (quiet) progress.send({ stream: `${image}\n` });
-    });
+    await progress.run(async () => void (await services.builder.build(options)));
   },
 });
 
@@ -56,7 +52,7 @@ function buildOptions({ query, api, exchange, signal }: Call, progress: Progress
     ulimits: parameter(query.json("ulimits"), z.array(object({ Name: text, Soft: int, Hard: int })), "ulimits") ?? [],
     auth: registryConfig(exchange.head.headers),
     signal,
-    onProgress: query.bool("q") ? (message) => void (message.errorDetail && progress.send(message)) : progress.send,
+    onProgress: progress.send,
   };
 }
 
