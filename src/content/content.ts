@@ -100,7 +100,12 @@ export function createContentStore(deps: { root: string; store: Store; log: Logg
       }),
     list: () => store.db.query<{ digest: Digest; size: number }, []>("SELECT digest, size FROM blobs ORDER BY digest").all(),
     restore: async () => {
-      const rows = new Set(store.db.query<{ digest: Digest }, []>("SELECT digest FROM blobs").all().map((row) => row.digest));
+      const rows = new Set(
+        store.db
+          .query<{ digest: Digest }, []>("SELECT digest FROM blobs")
+          .all()
+          .map((row) => row.digest),
+      );
       for (const algorithm of readdirSync(blobs)) {
         for (const name of await readdir(join(blobs, algorithm))) {
           const digest = `${algorithm}:${name}`;

@@ -35,7 +35,14 @@ function attributesOf(image: ImageRecord, name: string): Record<string, string> 
 }
 
 /** Records of images and references, and what keeps their content. Synchronous reads from the database, a few microseconds each. */
-export function createImageContext(deps: { store: Store; content: ContentStore; snapshots: Snapshots; registry: RegistryClient; events: Events; log: Logger }): ImageContext {
+export function createImageContext(deps: {
+  store: Store;
+  content: ContentStore;
+  snapshots: Snapshots;
+  registry: RegistryClient;
+  events: Events;
+  log: Logger;
+}): ImageContext {
   const { store, content, snapshots, events } = deps;
   const { db } = store;
   /** Records by id, dropped whenever something about the image changes. */
@@ -116,12 +123,9 @@ export function createImageContext(deps: { store: Store; content: ContentStore; 
   const setReference = (reference: Reference, image: Digest): void => {
     const { name, kind } = nameOf(reference);
     const before = selectByName.get(name)?.image;
-    db.query("INSERT INTO image_refs (name, kind, image, target) VALUES (?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET image = excluded.image, target = excluded.target").run(
-      name,
-      kind,
-      image,
-      reference.digest ?? null,
-    );
+    db.query(
+      "INSERT INTO image_refs (name, kind, image, target) VALUES (?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET image = excluded.image, target = excluded.target",
+    ).run(name, kind, image, reference.digest ?? null);
     if (kind === "tag") db.query("UPDATE images SET last_tagged = ? WHERE id = ?").run(String(BigInt(Date.now()) * 1_000_000n), image);
     if (before !== undefined) cache.delete(before);
     cache.delete(image);
@@ -176,7 +180,11 @@ export function createImageContext(deps: { store: Store; content: ContentStore; 
         .query<{ digest: Digest; mediaType: string }, [string]>("SELECT digest, media_type AS mediaType FROM layer_blobs WHERE diff_id = ?")
         .all(diffId)
         .filter(({ digest }) => content.info(digest) !== undefined),
-    childrenOf: (id) => db.query<{ id: Digest }, [string]>("SELECT id FROM images WHERE parent = ?").all(id).map((row) => row.id),
+    childrenOf: (id) =>
+      db
+        .query<{ id: Digest }, [string]>("SELECT id FROM images WHERE parent = ?")
+        .all(id)
+        .map((row) => row.id),
     dropReference: (reference) => {
       const { name } = nameOf(reference);
       const before = selectByName.get(name)?.image;
@@ -186,7 +194,10 @@ export function createImageContext(deps: { store: Store; content: ContentStore; 
     deleteImage: async (id) => {
       const image = byId(id);
       if (image === undefined) return [];
-      const blobs = db.query<{ digest: Digest }, [string]>("SELECT digest FROM image_blobs WHERE image = ?").all(id).map((row) => row.digest);
+      const blobs = db
+        .query<{ digest: Digest }, [string]>("SELECT digest FROM image_blobs WHERE image = ?")
+        .all(id)
+        .map((row) => row.digest);
       store.tx(() => {
         for (const table of ["image_refs", "image_blobs", "build_cache"]) db.query(`DELETE FROM ${table} WHERE image = ?`).run(id);
         db.query("UPDATE images SET parent = NULL WHERE parent = ?").run(id);
@@ -197,7 +208,11 @@ export function createImageContext(deps: { store: Store; content: ContentStore; 
       await collectBlobs(blobs);
       return await collectLayers(image.layers);
     },
-    all: () => db.query<{ id: Digest }, []>("SELECT id FROM images").all().map(({ id }) => byId(id)!),
+    all: () =>
+      db
+        .query<{ id: Digest }, []>("SELECT id FROM images")
+        .all()
+        .map(({ id }) => byId(id)!),
     emit: (action, image, name) => events.emit("image", action, image.id, attributesOf(image, name)),
   };
 }

@@ -30,7 +30,14 @@ export async function unpackLayers(ctx: ImageContext, lease: Lease, layers: read
     const one = async (): Promise<SnapshotId> => {
       if (present !== undefined) return present;
       const source = ctx.content.path(await blob!);
-      const { snapshot } = await ctx.snapshots.unpack({ source, parentIds: diffIds.slice(0, i), parents: i === 0 ? [] : below, expect: diffId, onProgress, signal: any });
+      const { snapshot } = await ctx.snapshots.unpack({
+        source,
+        parentIds: diffIds.slice(0, i),
+        parents: i === 0 ? [] : below,
+        expect: diffId,
+        onProgress,
+        signal: any,
+      });
       lease.add(snapshot);
       onDone?.();
       return snapshot;

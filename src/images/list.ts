@@ -15,7 +15,9 @@ export function createdAt(image: ImageRecord): bigint {
 /** A boolean filter as Docker reads it. @throws EngineError invalidArgument */
 export function booleanFilter(name: string, values: readonly string[] | undefined, fallback: boolean): boolean {
   if (values === undefined || values.length === 0) return fallback;
-  const read = values.map((value) => (["1", "true", "t", "T", "True", "TRUE"].includes(value) ? true : ["0", "false", "f", "F", "False", "FALSE"].includes(value) ? false : undefined));
+  const read = values.map((value) =>
+    ["1", "true", "t", "T", "True", "TRUE"].includes(value) ? true : ["0", "false", "f", "F", "False", "FALSE"].includes(value) ? false : undefined,
+  );
   if (read.includes(undefined) || new Set(read).size !== 1) throw invalidArgument(`invalid filter '${name}=[${values.join(" ")}]'`);
   return read[0]!;
 }
@@ -25,7 +27,9 @@ export function matchesLabels(image: ImageRecord, wanted: readonly string[]): bo
   const labels = image.config.config?.Labels ?? {};
   return wanted.every((filter) => {
     const equals = filter.indexOf("=");
-    return equals < 0 ? Object.hasOwn(labels, filter) : labels[filter.slice(0, equals)] === filter.slice(equals + 1) && Object.hasOwn(labels, filter.slice(0, equals));
+    return equals < 0
+      ? Object.hasOwn(labels, filter)
+      : labels[filter.slice(0, equals)] === filter.slice(equals + 1) && Object.hasOwn(labels, filter.slice(0, equals));
   });
 }
 
@@ -60,7 +64,8 @@ export function listImages(ctx: ImageContext, { all = false, filters = {} }: Ima
 
 function withReferences(image: ImageRecord, patterns: readonly string[]): ImageRecord | undefined {
   if (patterns.length === 0) return image;
-  const fits = (text: string): boolean => patterns.some((pattern) => matchPath(pattern, familiarReference(parseReference(text))) || matchPath(pattern, familiarName(parseReference(text))));
+  const fits = (text: string): boolean =>
+    patterns.some((pattern) => matchPath(pattern, familiarReference(parseReference(text))) || matchPath(pattern, familiarName(parseReference(text))));
   const repoTags = image.repoTags.filter(fits);
   const repoDigests = image.repoDigests.filter(fits);
   return repoTags.length + repoDigests.length === 0 ? undefined : { ...image, repoTags, repoDigests };

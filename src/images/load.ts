@@ -53,7 +53,13 @@ export async function loadImages(ctx: ImageContext, source: ReadableStream<Uint8
   }
 }
 
-async function readArchive(ctx: ImageContext, lease: Lease, source: ReadableStream<Uint8Array>, blobs: Map<string, Digest>, signal?: AbortSignal): Promise<Archive> {
+async function readArchive(
+  ctx: ImageContext,
+  lease: Lease,
+  source: ReadableStream<Uint8Array>,
+  blobs: Map<string, Digest>,
+  signal?: AbortSignal,
+): Promise<Archive> {
   const archive: Archive = { blobs, links: new Map(), json: new Map() };
   let entries = 0;
   let jsonLeft = MOST_JSON;
@@ -167,7 +173,12 @@ async function manifestsOf(ctx: ImageContext, archive: Archive, document: unknow
 }
 
 /** The manifest that an entry of the index leads to; undefined for what is no image, or has no platform for this host. */
-async function manifestAt(ctx: ImageContext, archive: Archive, entry: Descriptor, depth: number): Promise<{ descriptor: Descriptor; manifest: Manifest } | undefined> {
+async function manifestAt(
+  ctx: ImageContext,
+  archive: Archive,
+  entry: Descriptor,
+  depth: number,
+): Promise<{ descriptor: Descriptor; manifest: Manifest } | undefined> {
   const digest = blobAt(archive, blobPath(entry.digest));
   if (digest !== entry.digest) throw invalidArgument(`blob ${entry.digest} of the archive has digest ${digest}`);
   const document = checkedManifest(await ctx.content.json(digest), `blob ${digest} of the archive`);

@@ -56,7 +56,10 @@ function checkPlatform(image: ImageRecord, text: string, wanted: string): void {
   const want = parsePlatform(wanted);
   const have = normalizePlatform(image.config);
   // As Docker: a variant counts only where both say one.
-  const same = want.os === have.os && want.architecture === have.architecture && (want.variant === undefined || have.variant === undefined || want.variant === have.variant);
+  const same =
+    want.os === have.os &&
+    want.architecture === have.architecture &&
+    (want.variant === undefined || have.variant === undefined || want.variant === have.variant);
   if (same) return;
   throw notFound(
     `image with reference ${text} was found but does not provide the specified platform (${formatPlatform(want)}): it is for ${formatPlatform(have)}`,

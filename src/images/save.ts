@@ -129,7 +129,11 @@ function inMemory(bytes: Buffer): Member {
 }
 
 async function membersOf(ctx: ImageContext, image: ImageRecord, signal?: AbortSignal): Promise<{ members: Member[]; manifest: Descriptor; layers: Digest[] }> {
-  const stored = (digest: Digest): Member => ({ digest, size: ctx.content.info(digest)!.size, open: () => ctx.content.open(digest) as unknown as AsyncIterable<Uint8Array> });
+  const stored = (digest: Digest): Member => ({
+    digest,
+    size: ctx.content.info(digest)!.size,
+    open: () => ctx.content.open(digest) as unknown as AsyncIterable<Uint8Array>,
+  });
   const config = stored(image.id);
   if (image.manifest !== undefined && ctx.content.info(image.manifest.digest) !== undefined) {
     const { layers } = await ctx.content.json<Manifest>(image.manifest.digest);
@@ -159,7 +163,12 @@ async function membersOf(ctx: ImageContext, image: ImageRecord, signal?: AbortSi
 }
 
 /** The layer's tar out of its snapshot, checked on the way: it must be what the image's config says. */
-async function* remade(ctx: ImageContext, snapshot: ImageRecord["layers"][number], diffId: Digest, signal?: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
+async function* remade(
+  ctx: ImageContext,
+  snapshot: ImageRecord["layers"][number],
+  diffId: Digest,
+  signal?: AbortSignal,
+): AsyncGenerator<Uint8Array, void, undefined> {
   const hasher = new Bun.CryptoHasher("sha256");
   for await (const chunk of ctx.snapshots.diffTar(snapshot, signal === undefined ? {} : { signal }) as unknown as AsyncIterable<Uint8Array>) {
     hasher.update(chunk);

@@ -28,7 +28,8 @@ export function checkedConfig(value: unknown, name: string): ImageConfig {
   const what = `${name}: the config`;
   const config = fieldsOf(value, what);
   for (const key of ["os", "architecture", "variant", "created", "author", "comment"]) optional(config, key, what, isText);
-  if (config["os"] !== undefined && config["os"] !== "" && config["os"] !== "linux") throw invalidArgument(`${name}: cannot load ${String(config["os"])} image on linux`);
+  if (config["os"] !== undefined && config["os"] !== "" && config["os"] !== "linux")
+    throw invalidArgument(`${name}: cannot load ${String(config["os"])} image on linux`);
   optional(config, "history", what, (list) => Array.isArray(list) && list.every(isObject));
   optional(config, "rootfs", what, isObject);
   const diffIds = ((config["rootfs"] ?? {}) as Fields)["diff_ids"] ?? [];

@@ -96,12 +96,7 @@ export interface Images {
    * A new image: `layers` of the parent plus, where `snapshot` is given, that committed snapshot on top (its tar and diff id are made now).
    * Used by the builder and by commit. Emits no event but tags where `reference` is given.
    */
-  create(options: {
-    parent?: ImageRecord;
-    snapshot?: SnapshotId;
-    config: Omit<ImageConfig, "rootfs">;
-    reference?: string;
-  }): Promise<ImageRecord>;
+  create(options: { parent?: ImageRecord; snapshot?: SnapshotId; config: Omit<ImageConfig, "rootfs">; reference?: string }): Promise<ImageRecord>;
   /** Keeps an image's content until disposed. */
   lease(image: ImageRecord): Disposable;
   /** Bytes of all unpacked layers, each once. */

@@ -62,5 +62,8 @@ export function listXattrAt(dir: number, name: string): string[] {
     if (code === EOPNOTSUPP) return [];
     throw new SysError("llistxattr", code, name);
   }
-  return buffer.toString("latin1", 0, length).split("\0").filter((key) => key !== "");
+  return buffer
+    .toString("latin1", 0, length)
+    .split("\0")
+    .filter((key) => key !== "");
 }

@@ -242,7 +242,8 @@ export class TarParser {
   #entryHeader(flag: string): TarHeader {
     const block = this.#block;
     const { pax, longname, longlink } = this.#pending;
-    if (flag === "S" || pax.has("GNU.sparse.major") || pax.has("GNU.sparse.map")) throw bad("sparse files are not supported: write the archive without --sparse");
+    if (flag === "S" || pax.has("GNU.sparse.major") || pax.has("GNU.sparse.map"))
+      throw bad("sparse files are not supported: write the archive without --sparse");
     let type = types[flag];
     if (type === undefined) throw bad(`unknown entry type ${JSON.stringify(flag)}`);
     const magic = block.toString("latin1", 257, 263);

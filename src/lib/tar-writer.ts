@@ -28,7 +28,18 @@ function record(key: string, value: string): string {
   return `${length} ${key}=${value}\n`;
 }
 
-function block(fields: { name: string; flag: string; mode: number; uid: number; gid: number; size: number; mtime: number; link: string; major: number; minor: number }): Buffer {
+function block(fields: {
+  name: string;
+  flag: string;
+  mode: number;
+  uid: number;
+  gid: number;
+  size: number;
+  mtime: number;
+  link: string;
+  major: number;
+  minor: number;
+}): Buffer {
   const out = Buffer.alloc(BLOCK);
   out.write(fields.name.slice(0, 100), 0, "latin1");
   octal(out, fields.mode, 100, 8);
@@ -66,7 +77,8 @@ export function encodeHeader(init: TarHeaderInit): Buffer {
   if (uid > OCTAL_7) pax.push(["uid", String(uid)]);
   if (gid > OCTAL_7) pax.push(["gid", String(gid)]);
   if (mtime.nanoseconds !== 0 || mtime.seconds < 0 || mtime.seconds > OCTAL_11) pax.push(["mtime", decimalTime(mtime.seconds, mtime.nanoseconds)]);
-  for (const [key, value] of [...(init.xattrs ?? [])].sort(([a], [b]) => (a < b ? -1 : 1))) pax.push([`SCHILY.xattr.${key}`, Buffer.from(value).toString("latin1")]);
+  for (const [key, value] of [...(init.xattrs ?? [])].sort(([a], [b]) => (a < b ? -1 : 1)))
+    pax.push([`SCHILY.xattr.${key}`, Buffer.from(value).toString("latin1")]);
 
   const clamp = (value: number, limit: number): number => (value < 0 || value > limit ? 0 : value);
   const header = block({
@@ -93,7 +105,9 @@ function decimalTime(seconds: number, nanoseconds: number): string {
   if (nanoseconds === 0) return String(seconds);
   const negative = seconds < 0;
   const whole = negative ? -seconds - 1 : seconds;
-  const fraction = String(negative ? 1e9 - nanoseconds : nanoseconds).padStart(9, "0").replace(/0+$/, "");
+  const fraction = String(negative ? 1e9 - nanoseconds : nanoseconds)
+    .padStart(9, "0")
+    .replace(/0+$/, "");
   return `${negative ? "-" : ""}${whole}.${fraction}`;
 }
 

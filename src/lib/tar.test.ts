@@ -44,7 +44,14 @@ const rich: (TarHeaderInit & { body?: string })[] = [
   { name: "pipe", type: "fifo" },
   { name: "long/".repeat(60) + "name", type: "file", body: "deep" },
   { name: bytesOf("ünï/") + "\xff\xfe", type: "file", body: "bytes" },
-  { name: "attrs", type: "file", xattrs: new Map([["user.b", Buffer.from([0, 255, 10])], ["security.capability", Buffer.from("a=b\nc")]]) },
+  {
+    name: "attrs",
+    type: "file",
+    xattrs: new Map([
+      ["user.b", Buffer.from([0, 255, 10])],
+      ["security.capability", Buffer.from("a=b\nc")],
+    ]),
+  },
   { name: "old", type: "file", mtime: { seconds: -2, nanoseconds: 500000000 } },
 ];
 
@@ -57,7 +64,8 @@ describe("writing and reading back", () => {
         const { header, body: bytes } = found[i]!;
         expect(bytes.toString()).toBe(body);
         expect(header.name).toBe(want.type === "directory" ? `${want.name}/` : want.name);
-        for (const key of ["type", "mode", "uid", "gid", "linkName", "major", "minor"] as const) if (want[key] !== undefined) expect(header[key]).toBe(want[key] as never);
+        for (const key of ["type", "mode", "uid", "gid", "linkName", "major", "minor"] as const)
+          if (want[key] !== undefined) expect(header[key]).toBe(want[key] as never);
         if (want.mtime !== undefined) expect(header.mtime).toEqual(want.mtime);
         expect([...header.xattrs].sort()).toEqual([...(want.xattrs ?? [])].map(([k, v]) => [k, Buffer.from(v)] as [string, Buffer]).sort());
       }
@@ -111,7 +119,8 @@ describe("archives of others", () => {
   });
 
   test("no end marker", () => expect(parse(tarOf([{ name: "f", type: "file", body: "a" }]).subarray(0, 1024)).length).toBe(1));
-  test("what follows the end marker is passed over", () => expect(parse(Buffer.concat([tarOf([{ name: "f", type: "file" }]), Buffer.from("rubbish")])).length).toBe(1));
+  test("what follows the end marker is passed over", () =>
+    expect(parse(Buffer.concat([tarOf([{ name: "f", type: "file" }]), Buffer.from("rubbish")])).length).toBe(1));
   test("an empty archive", () => expect(parse(endOfArchive)).toEqual([]));
 });
 
@@ -132,7 +141,16 @@ describe("hostile archives", () => {
     "a long name of a gigabyte": patched({ name: "f", type: "file", size: 2 ** 30 }, 156, "L"),
     "data after a zero block": Buffer.concat([Buffer.alloc(512), file]),
   };
-  for (const [key, body] of Object.entries({ "a PAX record without length": "path=x\n", "a PAX length beyond the record": "999 path=x\n", "a PAX length of 0": "0 path=x\n", "a PAX record without key": "7 abc\n\n", "NUL in a PAX path": "12 path=a\0b\n", "a negative PAX size": "11 size=-1\n", "a PAX time that is no number": "12 mtime=1e9\n", "PAX sparse": "22 GNU.sparse.major=1\n" })) {
+  for (const [key, body] of Object.entries({
+    "a PAX record without length": "path=x\n",
+    "a PAX length beyond the record": "999 path=x\n",
+    "a PAX length of 0": "0 path=x\n",
+    "a PAX record without key": "7 abc\n\n",
+    "NUL in a PAX path": "12 path=a\0b\n",
+    "a negative PAX size": "11 size=-1\n",
+    "a PAX time that is no number": "12 mtime=1e9\n",
+    "PAX sparse": "22 GNU.sparse.major=1\n",
+  })) {
     cases[key] = Buffer.concat([patched({ name: "p", type: "file", size: body.length }, 156, "x"), Buffer.from(body), padding(body.length), file]);
   }
   for (const [name, archive] of Object.entries(cases)) {

@@ -80,10 +80,10 @@ export async function packTree(options: PackOptions): Promise<number> {
 
   const whiteout = (name: string): Promise<void> => output.write(encodeHeader({ name, type: "file", mode: 0 }));
 
-  // One level: the names still to come. The descriptor stays open while the walk is below it.
+  // One level: the names still to come, the next one last. The descriptor stays open while the walk is below it.
   const levels: { fd: number; path: string; names: string[] }[] = [];
   const enter = (fd: number, path: string): void => {
-    levels.push({ fd, path, names: [...readDirectory(fd)].sort(byteOrder).reverse() });
+    levels.push({ fd, path, names: [...readDirectory(fd)].sort((a, b) => byteOrder(b, a)) });
   };
   try {
     enter(openAt(options.root, ".", O.RDONLY | O.DIRECTORY), "");
@@ -143,7 +143,7 @@ class ChunkedOutput {
   }
 
   async write(bytes: Uint8Array): Promise<void> {
-    for (let at = 0; at < bytes.length; ) {
+    for (let at = 0; at < bytes.length;) {
       const take = Math.min(bytes.length - at, CHUNK - this.#length);
       this.#buffer.set(bytes.subarray(at, at + take), this.#length);
       this.#length += take;

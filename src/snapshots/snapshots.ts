@@ -14,6 +14,7 @@ import { LeansOnParents } from "./leans.ts";
 import { MergedView } from "./merged.ts";
 import { unmountError } from "./unmount-error.ts";
 import type { SnapshotId, Snapshots } from "./types.ts";
+import { packStream } from "./pack-stream.ts";
 import { createSnapshotWorkers } from "./workers.ts";
 
 /** Overlayfs takes 500 lowers and answers EINVAL to 501 (OVL_MAX_STACK). */
@@ -151,7 +152,11 @@ export function createSnapshots(deps: { root: string; store: Store; log: Logger 
     store.tx(() => {
       const present = byKey.get(key)?.snapshot;
       if (present !== undefined && present !== id) return present;
-      db.query("INSERT INTO layer_keys (key, snapshot, diff_id) VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE SET snapshot = excluded.snapshot").run(key, id, diffId);
+      db.query("INSERT INTO layer_keys (key, snapshot, diff_id) VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE SET snapshot = excluded.snapshot").run(
+        key,
+        id,
+        diffId,
+      );
       db.query("INSERT INTO layer_tars (diff_id, size) VALUES (?, ?) ON CONFLICT DO NOTHING").run(diffId, result.tarSize);
       db.query("UPDATE snapshots SET state = 'ready', size = ?, lists_root = ? WHERE id = ?").run(result.size, listsRoot ? 1 : 0, id);
       return id;
@@ -288,65 +293,25 @@ export function createSnapshots(deps: { root: string; store: Store; log: Logger 
     mounted.delete(target);
   };
 
+  /** Whether the tar of a tree must name its root: when it differs from what lies below. */
+  const changesRoot = (id: SnapshotId, layers: string): boolean => {
+    const below = rootAttributes(JSON.parse(layers) as SnapshotId[]);
+    const { mode, uid, gid } = statSync(path(id));
+    return (mode & 0o7777) !== below.mode || uid !== below.uid || gid !== below.gid;
+  };
+
   const commit: Snapshots["commit"] = async (id) => {
     const { kind, layers } = row(id);
     if (kind !== "active") throw conflict(`snapshot ${id} is not writable`);
-    const below = rootAttributes(JSON.parse(layers) as SnapshotId[]);
-    const { mode, uid, gid } = statSync(path(id));
-    const listsRoot = (mode & 0o7777) !== below.mode || uid !== below.uid || gid !== below.gid;
+    const listsRoot = changesRoot(id, layers);
     db.query("UPDATE snapshots SET kind = 'layer', layers = '[]', lists_root = ? WHERE id = ?").run(listsRoot ? 1 : 0, id);
     discard([`${WORK}/${id}`]).catch((error: unknown) => log.error("removing an overlay's work directory failed", { snapshot: id, error }));
   };
 
-  const diffTar: Snapshots["diffTar"] = (id, options = {}) => {
+  const diffTar: Snapshots["diffTar"] = (id, { signal } = {}) => {
     const { kind, layers, lists_root } = row(id);
-    const stop = new AbortController();
-    const signal = options.signal === undefined ? stop.signal : AbortSignal.any([options.signal, stop.signal]);
-    const chunks: { bytes: Uint8Array; credit: () => void }[] = [];
-    let wake = (): void => {};
-    let outcome: { error?: unknown } | undefined;
-    let listRoot = lists_root === 1;
-    if (kind === "active") {
-      const below = rootAttributes(JSON.parse(layers) as SnapshotId[]);
-      const { mode, uid, gid } = statSync(path(id));
-      listRoot = (mode & 0o7777) !== below.mode || uid !== below.uid || gid !== below.gid;
-    }
-    const begin = (): void => {
-      workers
-        .run(
-          { op: "pack", tree: path(id), listRoot, emit: true, sync: false },
-          {
-            signal,
-            onChunk: (bytes, credit) => {
-              chunks.push({ bytes, credit });
-              wake();
-            },
-          },
-        )
-        .then(
-          () => (outcome = {}),
-          (error: unknown) => (outcome = { error }),
-        )
-        .finally(() => wake());
-    };
-    let begun = false;
-    return new ReadableStream<Uint8Array>(
-      {
-        pull: async (controller) => {
-          if (!begun) begin();
-          begun = true;
-          while (chunks.length === 0 && outcome === undefined) await new Promise<void>((resolve) => (wake = resolve));
-          const next = chunks.shift();
-          if (next !== undefined) {
-            controller.enqueue(next.bytes);
-            next.credit();
-          } else if (outcome!.error === undefined) controller.close();
-          else controller.error(outcome!.error);
-        },
-        cancel: () => stop.abort(),
-      },
-      { highWaterMark: 0 },
-    );
+    const listRoot = kind === "active" ? changesRoot(id, layers) : lists_root === 1;
+    return packStream((options) => workers.run({ op: "pack", tree: path(id), listRoot, emit: true, sync: false }, options), signal);
   };
 
   const restore: Snapshots["restore"] = async () => {
@@ -354,7 +319,9 @@ export function createSnapshots(deps: { root: string; store: Store; log: Logger 
     const keep = new Map(rows.filter(({ state }) => state === "ready").map(({ id, kind }) => [id as string, kind]));
     const stray = [
       ...readdirSync(root).filter((name) => !name.startsWith(".") && !keep.has(name)),
-      ...readdirSync(join(root, WORK)).filter((name) => keep.get(name) !== "active").map((name) => `${WORK}/${name}`),
+      ...readdirSync(join(root, WORK))
+        .filter((name) => keep.get(name) !== "active")
+        .map((name) => `${WORK}/${name}`),
     ];
     const trash = readdirSync(join(root, TRASH));
     const removal = Promise.all([discard(stray), ...trash.map((name) => workers.run({ op: "remove", directory: join(root, TRASH), name }))])

@@ -16,7 +16,10 @@ import { Unpacker } from "./unpacker.ts";
 
 /** The Worker behind snapshots.ts: everything about layers that reads or writes many files, or may wait for the disk. */
 
-declare const self: { onmessage: ((event: { data: Request }) => void) | null; postMessage(message: Response, transfer?: ArrayBuffer[]): void };
+declare const self: {
+  addEventListener(type: "message", listener: (event: { data: Request }) => void): void;
+  postMessage(message: Response, transfer?: ArrayBuffer[]): void;
+};
 
 interface Running {
   cancelled: boolean;
@@ -28,7 +31,7 @@ interface Running {
 
 const running = new Map<number, Running>();
 
-self.onmessage = ({ data }) => {
+self.addEventListener("message", ({ data }) => {
   if (data.type === "start") {
     const state: Running = { cancelled: false, credits: CREDITS, wake: () => {}, input: [] };
     running.set(data.id, state);
@@ -41,7 +44,7 @@ self.onmessage = ({ data }) => {
   if (data.type === "credit") state.credits++;
   if (data.type === "chunk") state.input.push(data);
   state.wake();
-};
+});
 
 async function run(id: number, job: Job, state: Running): Promise<void> {
   try {

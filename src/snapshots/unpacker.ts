@@ -4,8 +4,26 @@ import { cleanParts, textOf, type TarHeader, type TarTime } from "../lib/tar.ts"
 import type { TarHandler } from "../lib/tar-reader.ts";
 import { SysError } from "../kernel/ffi.ts";
 import {
-  chmodAt, chownAt, closeFd, isDirectory, isWhiteout, linkAt, mkdirAt, mknodAt, O, openAt, openAt2, readFd, readlinkAt, RESOLVE, S, statAt, symlinkAt,
-  unlinkAt, utimesAt, writeFd,
+  chmodAt,
+  chownAt,
+  closeFd,
+  isDirectory,
+  isWhiteout,
+  linkAt,
+  mkdirAt,
+  mknodAt,
+  O,
+  openAt,
+  openAt2,
+  readFd,
+  readlinkAt,
+  RESOLVE,
+  S,
+  statAt,
+  symlinkAt,
+  unlinkAt,
+  utimesAt,
+  writeFd,
 } from "../kernel/fs.ts";
 import { getXattrAt, listXattrAt, OPAQUE, setXattrAt } from "../kernel/xattr.ts";
 import { LeansOnParents } from "./leans.ts";
@@ -190,7 +208,10 @@ export class Unpacker implements TarHandler, Disposable {
     if (parts === undefined || from === undefined) throw invalidArgument(`bad layer: ${shown} leaves the layer's root`);
     let source: number;
     try {
-      source = parts.length === 0 ? openAt(this.#root, ".", O.PATH) : openAt2(this.#root, parts.join("/"), O.PATH | O.DIRECTORY, RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS);
+      source =
+        parts.length === 0
+          ? openAt(this.#root, ".", O.PATH)
+          : openAt2(this.#root, parts.join("/"), O.PATH | O.DIRECTORY, RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS);
     } catch (error) {
       if (!(error instanceof SysError) || (error.code !== "ENOENT" && error.code !== "ENOTDIR")) throw error;
       return this.#linkToLower([...parts, from], shown, directory, base);

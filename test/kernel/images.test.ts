@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import type { Ingest } from "../../src/content/types.ts";
 import { EngineError } from "../../src/lib/errors.ts";
 import { TarParser } from "../../src/lib/tar-reader.ts";
 import { tarOf, type TarHeaderInit } from "../../src/lib/tar-writer.ts";
@@ -54,10 +55,20 @@ function ociLayout(annotations: Record<string, string> | undefined, nested = fal
     return { mediaType, digest, size: Buffer.from(bytes as string).length };
   };
   const layers = [add(Bun.gzipSync(base as never), mediaTypes.ociLayerGzip), add(Bun.zstdCompressSync(top as never), mediaTypes.ociLayerZstd)];
-  const manifest = add(JSON.stringify({ schemaVersion: 2, mediaType: mediaTypes.ociManifest, config: add(config, mediaTypes.ociConfig), layers }), mediaTypes.ociManifest);
+  const manifest = add(
+    JSON.stringify({ schemaVersion: 2, mediaType: mediaTypes.ociManifest, config: add(config, mediaTypes.ociConfig), layers }),
+    mediaTypes.ociManifest,
+  );
   const missing = { ...manifest, digest: digestOf("elsewhere"), platform: { os: "linux", architecture: "s390x" } };
   const entry = nested
-    ? add(JSON.stringify({ schemaVersion: 2, mediaType: mediaTypes.ociIndex, manifests: [missing, { ...manifest, platform: { os: "linux", architecture: "amd64" } }] }), mediaTypes.ociIndex)
+    ? add(
+        JSON.stringify({
+          schemaVersion: 2,
+          mediaType: mediaTypes.ociIndex,
+          manifests: [missing, { ...manifest, platform: { os: "linux", architecture: "amd64" } }],
+        }),
+        mediaTypes.ociIndex,
+      )
     : manifest;
   const archive = tarOf([
     file("oci-layout", `{"imageLayoutVersion":"1.0.0"}`),
@@ -119,14 +130,20 @@ async function makeOn({ store, snapshots, images }: Storage, parent: string, nam
   writeFileSync(join(snapshots.path(id), name), name);
   await snapshots.commit(id);
   const { rootfs: _, ...rest } = image.config;
-  return await images.create({ parent: image, snapshot: id, config: { ...rest, history: [...(rest.history ?? []), { created_by: name }] }, ...(reference === undefined ? {} : { reference }) });
+  return await images.create({
+    parent: image,
+    snapshot: id,
+    config: { ...rest, history: [...(rest.history ?? []), { created_by: name }] },
+    ...(reference === undefined ? {} : { reference }),
+  });
 }
 
 async function nothingLeft(storage: Storage): Promise<void> {
   await storage.snapshots.settled();
   expect(storage.content.list()).toEqual([]);
   expect(storage.snapshots.layers()).toEqual([]);
-  for (const table of ["images", "image_refs", "image_blobs", "layer_blobs", "layer_keys"]) expect(storage.store.db.query(`SELECT * FROM ${table}`).all()).toEqual([]);
+  for (const table of ["images", "image_refs", "image_blobs", "layer_blobs", "layer_keys"])
+    expect(storage.store.db.query(`SELECT * FROM ${table}`).all()).toEqual([]);
   expect(readdirSync(storage.snapshots.root).filter((name) => !name.startsWith("."))).toEqual([]);
 }
 
@@ -153,7 +170,10 @@ describe.skipIf(skipped("root", "overlay"))("load", () => {
     expect(await load(storage, oldArchive(null), true)).toEqual([{ stream: `Loaded image ID: ${imageId}\n` }]);
   });
 
-  for (const [how, pack] of [["gzip", (b: Buffer) => Bun.gzipSync(b as never)], ["zstd", (b: Buffer) => Bun.zstdCompressSync(b as never)]] as const) {
+  for (const [how, pack] of [
+    ["gzip", (b: Buffer) => Bun.gzipSync(b as never)],
+    ["zstd", (b: Buffer) => Bun.zstdCompressSync(b as never)],
+  ] as const) {
     test(`compressed with ${how}`, async () => {
       using temporary = temporaryDirectory("images");
       await using storage = openStorage(temporary.path);
@@ -220,20 +240,39 @@ describe.skipIf(skipped("root", "overlay"))("load", () => {
     ["a manifest without layers", tarOf([file("manifest.json", JSON.stringify([{ Config: "c.json" }]))]), "lacks Config or Layers"],
     ["a layer that isn't there", tarOf([file("c.json", one), file("manifest.json", JSON.stringify([good]))]), "is not in it"],
     ["a config that is no JSON", tarOf([file("c.json", "{"), file("0/layer.tar", base), file("manifest.json", JSON.stringify([good]))]), "is not JSON"],
-    ["a config of another system", oldArchive(["w:1"], { layers: [base], config: configOf([diffIds[0]!], { os: "windows" }) }), "cannot load windows image on linux"],
+    [
+      "a config of another system",
+      oldArchive(["w:1"], { layers: [base], config: configOf([diffIds[0]!], { os: "windows" }) }),
+      "cannot load windows image on linux",
+    ],
     ["a config with other layers", oldArchive(["w:1"], { layers: [base] }), "layers length mismatch: expected 2, got 1"],
     ["a layer of another digest", oldArchive(["w:1"], { layers: [top, base] }), "as its image says"],
     ["a bad name", oldArchive(["UPPER:1"]), "must be lowercase"],
-    ["a layer that escapes", oldArchive(["w:1"], { layers: [tarOf([file("../x")])], config: configOf([digestOf(tarOf([file("../x")]))]) }), "leaves the layer's root"],
+    [
+      "a layer that escapes",
+      oldArchive(["w:1"], { layers: [tarOf([file("../x")])], config: configOf([digestOf(tarOf([file("../x")]))]) }),
+      "leaves the layer's root",
+    ],
     ["an entry that escapes", tarOf([file("../manifest.json", "[]")]), "leaves the archive"],
-    ["a blob that lies about its digest", tarOf([file("index.json", JSON.stringify({ schemaVersion: 2, manifests: [{ mediaType: mediaTypes.ociManifest, digest: digestOf("a"), size: 1 }] })), file(`blobs/sha256/${hexOf(digestOf("a"))}`, "b")]), "has digest"],
+    [
+      "a blob that lies about its digest",
+      tarOf([
+        file("index.json", JSON.stringify({ schemaVersion: 2, manifests: [{ mediaType: mediaTypes.ociManifest, digest: digestOf("a"), size: 1 }] })),
+        file(`blobs/sha256/${hexOf(digestOf("a"))}`, "b"),
+      ]),
+      "has digest",
+    ],
     ["a tag that is none", oldArchive(["foo"]), 'invalid tag "foo"'],
     ["a tag with a digest", oldArchive([`foo:1@${imageId}`]), "invalid tag"],
     ["an index entry that is null", tarOf([file("index.json", JSON.stringify({ manifests: [null] }))]), "without a digest"],
     ["an index entry without a digest", tarOf([file("index.json", JSON.stringify({ manifests: [{ digest: 5 }] }))]), "without a digest"],
     ["a manifest whose layers are null", manifestArchive({ config: { digest: imageId }, layers: [null] }), "is no image manifest"],
     ["a config that is a list", oldArchive(["w:1"], { layers: [base], config: "[]" }), "the config is no object"],
-    ["labels that are no texts", oldArchive(["w:1"], { layers: [base], config: configOf([diffIds[0]!], { config: { Labels: { a: 1 } as never } }) }), "bad Labels"],
+    [
+      "labels that are no texts",
+      oldArchive(["w:1"], { layers: [base], config: configOf([diffIds[0]!], { config: { Labels: { a: 1 } as never } }) }),
+      "bad Labels",
+    ],
     ["a history that is none", oldArchive(["w:1"], { layers: [base], config: configOf([diffIds[0]!], { history: "long" as never }) }), "bad history"],
     ["diff ids that are none", oldArchive(["w:1"], { layers: [base], config: configOf(["x" as never]) }), "bad diff_ids"],
     ["an index without a list", tarOf([file("index.json", JSON.stringify({ manifests: "x" }))]), "is no image manifest"],
@@ -271,7 +310,8 @@ describe.skipIf(skipped("root", "overlay"))("save", () => {
       [manifest, "docker.io/library/foo:9"],
       [manifest, "docker.io/bar/foo:10"],
     ]);
-    for (const [name, bytes] of found) if (name.startsWith("blobs/sha256/") && !name.endsWith("/")) expect(digestOf(bytes)).toBe(`sha256:${name.slice(13)}` as Digest);
+    for (const [name, bytes] of found)
+      if (name.startsWith("blobs/sha256/") && !name.endsWith("/")) expect(digestOf(bytes)).toBe(`sha256:${name.slice(13)}` as Digest);
     await using two = openStorage(join(temporary.path, "two"));
     expect(streams(await load(two, saved))).toEqual(["Loaded image: foo:9\n", "Loaded image: bar/foo:10\n"]);
     expect(two.images.resolve("foo:9").manifest?.digest).toBe(manifest);
@@ -323,7 +363,15 @@ describe.skipIf(skipped("root", "overlay"))("names", () => {
     using temporary = temporaryDirectory("images");
     await using storage = openStorage(temporary.path);
     await load(storage, oldArchive(["foo:latest"]));
-    for (const text of ["foo", "foo:latest", "docker.io/library/foo", imageId, hexOf(imageId), hexOf(imageId).slice(0, 12), `sha256:${hexOf(imageId).slice(0, 5)}`]) {
+    for (const text of [
+      "foo",
+      "foo:latest",
+      "docker.io/library/foo",
+      imageId,
+      hexOf(imageId),
+      hexOf(imageId).slice(0, 12),
+      `sha256:${hexOf(imageId).slice(0, 5)}`,
+    ]) {
       expect(storage.images.resolve(text).id).toBe(imageId);
     }
     expect(await failure(() => storage.images.resolve("bar"))).toEqual({ kind: "notFound", message: "No such image: bar:latest" });
@@ -331,7 +379,9 @@ describe.skipIf(skipped("root", "overlay"))("names", () => {
     expect((await failure(() => storage.images.resolve("Bad Name"))).kind).toBe("invalidArgument");
     expect((await failure(() => storage.images.resolve("foo", { platform: "linux/s390x" }))).kind).toBe("notFound");
     expect(storage.images.resolve("foo", { platform: "linux/amd64" }).id).toBe(imageId);
-    storage.store.db.query("INSERT INTO images SELECT ?, config, manifest, layers, size, parent, created, last_tagged FROM images").run(`${imageId.slice(0, 13)}${"0".repeat(58)}`);
+    storage.store.db
+      .query("INSERT INTO images SELECT ?, config, manifest, layers, size, parent, created, last_tagged FROM images")
+      .run(`${imageId.slice(0, 13)}${"0".repeat(58)}`);
     expect((await failure(() => storage.images.resolve(hexOf(imageId).slice(0, 4)))).kind).toBe("invalidArgument");
   });
 
@@ -349,7 +399,11 @@ describe.skipIf(skipped("root", "overlay"))("names", () => {
     await using storage = openStorage(temporary.path);
     await load(storage, oldArchive());
     storage.images.tag("foo:1", "other/name");
-    expect(storage.images.resolve("other/name").repoTags).toEqual(["other/name:latest", "foo:1"].sort((a, b) => (`docker.io/${a.includes("/") ? a : `library/${a}`}` < `docker.io/${b.includes("/") ? b : `library/${b}`}` ? -1 : 1)));
+    expect(storage.images.resolve("other/name").repoTags).toEqual(
+      ["other/name:latest", "foo:1"].sort((a, b) =>
+        `docker.io/${a.includes("/") ? a : `library/${a}`}` < `docker.io/${b.includes("/") ? b : `library/${b}`}` ? -1 : 1,
+      ),
+    );
     expect(storage.images.resolve("foo:1").lastTagged).toBeGreaterThan(0n);
     expect(storage.events.history({}).at(-1)).toMatchObject({ action: "tag", actor: imageId, attributes: { name: "other/name:latest", kind: "test" } });
     expect((await failure(() => storage.images.tag("foo:1", `x@${imageId}`))).message).toBe("refusing to create a tag with a digest reference");
@@ -367,7 +421,12 @@ describe.skipIf(skipped("root", "overlay"))("remove, by Docker's rules", () => {
     await using storage = openStorage(temporary.path);
     await load(storage, oldArchive(["foo:1", "foo:2"]));
     expect(await storage.images.remove("foo:1")).toEqual([{ Untagged: "foo:1" }]);
-    expect(await storage.images.remove("foo:2")).toEqual([{ Untagged: "foo:2" }, { Deleted: imageId }, { Deleted: chainId(diffIds) }, { Deleted: diffIds[0]! }]);
+    expect(await storage.images.remove("foo:2")).toEqual([
+      { Untagged: "foo:2" },
+      { Deleted: imageId },
+      { Deleted: chainId(diffIds) },
+      { Deleted: diffIds[0]! },
+    ]);
     expect(storage.events.history({}).map((event) => event.action)).toEqual(["load", "untag", "untag", "delete"]);
     await nothingLeft(storage);
   });
@@ -395,13 +454,20 @@ describe.skipIf(skipped("root", "overlay"))("remove, by Docker's rules", () => {
       kind: "conflict",
       message: `conflict: unable to remove repository reference "foo:1" (must force) - container cccccccccccc is using its referenced image ${short}`,
     });
-    expect((await failure(() => storage.images.remove(short))).message).toBe(`conflict: unable to delete ${short} (must be forced) - image is being used by stopped container cccccccccccc`);
+    expect((await failure(() => storage.images.remove(short))).message).toBe(
+      `conflict: unable to delete ${short} (must be forced) - image is being used by stopped container cccccccccccc`,
+    );
     // The container stands on the layers: they stay with it.
     const active = storage.store.tx(() => storage.snapshots.createActive());
     const { layers } = storage.images.resolve("foo:1");
     await storage.snapshots.prepareActive(active, layers);
     expect(await storage.images.remove("foo:1", { force: true })).toEqual([{ Untagged: "foo:1" }, { Deleted: imageId }]);
-    expect(storage.snapshots.layers().map((layer) => layer.id).sort()).toEqual([...layers].sort());
+    expect(
+      storage.snapshots
+        .layers()
+        .map((layer) => layer.id)
+        .sort(),
+    ).toEqual([...layers].sort());
     await storage.restore();
     expect(storage.snapshots.layers().length).toBe(2);
     await storage.snapshots.remove(active);
@@ -427,7 +493,12 @@ describe.skipIf(skipped("root", "overlay"))("remove, by Docker's rules", () => {
     const middle = await makeOn(storage, "foo:1", "one");
     const leaf = await makeOn(storage, middle.id, "two", "leaf:1");
     expect((await failure(() => storage.images.remove(middle.id))).message).toContain("(cannot be forced) - image has dependent child images");
-    expect(storage.images.list().map((image) => image.id).sort()).toEqual([imageId, leaf.id].sort());
+    expect(
+      storage.images
+        .list()
+        .map((image) => image.id)
+        .sort(),
+    ).toEqual([imageId, leaf.id].sort());
     expect(storage.images.list({ all: true }).length).toBe(3);
     expect(storage.images.history("leaf:1").map((entry) => entry.id)).toEqual([leaf.id, middle.id, imageId, undefined]);
     // noprune keeps the step, the default takes it along, but not the parent that has a name.
@@ -436,7 +507,12 @@ describe.skipIf(skipped("root", "overlay"))("remove, by Docker's rules", () => {
     expect(storage.images.resolve("foo:1").id).toBe(imageId);
     const again = await makeOn(storage, (await makeOn(storage, "foo:1", "one")).id, "two", "leaf:1");
     await storage.images.remove("leaf:1", { noPrune: true });
-    expect(storage.images.list({ all: true }).map((image) => image.id).sort()).toEqual([imageId, again.parent!].sort());
+    expect(
+      storage.images
+        .list({ all: true })
+        .map((image) => image.id)
+        .sort(),
+    ).toEqual([imageId, again.parent!].sort());
   });
 
   test("an unknown image", async () => {
@@ -473,7 +549,9 @@ describe.skipIf(skipped("root", "overlay"))("list, history, prune, import, creat
   test("history: sizes belong to the entries that made layers", async () => {
     using temporary = temporaryDirectory("images");
     await using storage = openStorage(temporary.path);
-    const text = configOf(diffIds, { history: [{ created_by: "base" }, { created_by: "env", empty_layer: true }, { created_by: "top", created: "2024-01-01T00:00:00Z" }] });
+    const text = configOf(diffIds, {
+      history: [{ created_by: "base" }, { created_by: "env", empty_layer: true }, { created_by: "top", created: "2024-01-01T00:00:00Z" }],
+    });
     await load(storage, oldArchive(["foo:1"], { config: text }));
     expect(storage.images.history("foo:1")).toEqual([
       { created_by: "top", created: "2024-01-01T00:00:00Z", size: 4, tags: ["foo:1"], createdSeconds: 1704067200, id: digestOf(text) },
@@ -534,12 +612,14 @@ describe.skipIf(skipped("root", "overlay"))("list, history, prune, import, creat
 
   test("what an interrupted load left goes at the next start", async () => {
     using temporary = temporaryDirectory("images");
+    let half: Ingest;
     {
       await using storage = openStorage(temporary.path);
       await load(storage, oldArchive());
       await storage.content.put("a blob that no image names");
       await storage.snapshots.unpack({ source: streamOf(tarOf([file("orphan")])), parentIds: [], parents: [] });
-      await storage.content.ingest().then((ingest) => ingest.write(Buffer.from("half")));
+      half = await storage.content.ingest();
+      await half.write(Buffer.from("half"));
     }
     await using storage = openStorage(temporary.path);
     await storage.restore();
@@ -547,6 +627,7 @@ describe.skipIf(skipped("root", "overlay"))("list, history, prune, import, creat
     expect(storage.content.list().length).toBe(3);
     expect(storage.snapshots.layers().length).toBe(2);
     expect(readdirSync(join(temporary.path, "content/ingest"))).toEqual([]);
+    await half[Symbol.asyncDispose]();
     await storage.images.remove("foo:1");
     await nothingLeft(storage);
   });

@@ -1,5 +1,18 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { chmodSync, chownSync, existsSync, linkSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { AT_FDCWD, closeFd, mkdirAt, O, openAt } from "../../src/kernel/fs.ts";
 import { tarOf, type TarHeaderInit } from "../../src/lib/tar-writer.ts";
@@ -278,7 +291,12 @@ describe.skipIf(skipped("root", "overlay"))("from a change to a layer and back",
     await snapshots.remove(upper);
     await snapshots.settled();
     expect(snapshots.find([base.diffId], made.diffId)).toBeUndefined();
-    const pulled = await snapshots.unpack({ source: streamOf(Bun.gzipSync(tar as never)), parentIds: [base.diffId], parents: [base.snapshot], expect: made.diffId });
+    const pulled = await snapshots.unpack({
+      source: streamOf(Bun.gzipSync(tar as never)),
+      parentIds: [base.diffId],
+      parents: [base.snapshot],
+      expect: made.diffId,
+    });
     snapshots.mount({ target: root, layers: [base.snapshot, pulled.snapshot] });
     const got = listTree(root);
     await snapshots.unmount(root);
@@ -394,10 +412,19 @@ describe.skipIf(skipped("root", "overlay"))("removal and restart", () => {
     await snapshots.restore();
     await snapshots.settled();
     const init = await snapshots.initLayer([kept]);
-    expect(readdirSync(snapshots.root).filter((name) => !name.startsWith(".")).sort()).toEqual([kept, writable, init].sort());
+    expect(
+      readdirSync(snapshots.root)
+        .filter((name) => !name.startsWith("."))
+        .sort(),
+    ).toEqual([kept, writable, init].sort());
     expect(readdirSync(join(snapshots.root, ".work"))).toEqual([writable]);
     expect(readdirSync(join(snapshots.root, ".trash"))).toEqual([]);
-    expect(store.db.query("SELECT id FROM snapshots ORDER BY id").all().map((row) => (row as { id: string }).id)).toEqual([kept, writable, init].sort());
+    expect(
+      store.db
+        .query("SELECT id FROM snapshots ORDER BY id")
+        .all()
+        .map((row) => (row as { id: string }).id),
+    ).toEqual([kept, writable, init].sort());
     const next = await active(storage, [kept]);
     expect([kept, writable, init]).not.toContain(next);
     expect([...snapshots.layersInUse()]).toEqual([kept]);
@@ -415,4 +442,3 @@ describe.skipIf(skipped("root", "overlay"))("removal and restart", () => {
     for (const id of seen) expect(id).toMatch(/^[0-9a-z]{1,2}$/);
   });
 });
-

@@ -70,7 +70,12 @@ describe.skipIf(skipped("root"))("what an archive says is what there is", () => 
       { name: "d/big", type: "char", mode: 0o600, major: 300, minor: 70000 },
       { name: "d/sda", type: "block", mode: 0o660, gid: 6, major: 8, minor: 0 },
       { name: "d/pipe", type: "fifo", mode: 0o600 },
-      file("attrs", "", { xattrs: new Map([["user.note", Buffer.from("a\0b")], ["trusted.x", Buffer.alloc(0)]]) }),
+      file("attrs", "", {
+        xattrs: new Map([
+          ["user.note", Buffer.from("a\0b")],
+          ["trusted.x", Buffer.alloc(0)],
+        ]),
+      }),
       { ...dir("attrs.d"), xattrs: new Map([["user.d", Buffer.from("1")]]) },
     ]);
     expect(whatIs(root)).toEqual({
@@ -100,7 +105,11 @@ describe.skipIf(skipped("root"))("what an archive says is what there is", () => 
     const entries = deep.map((_, i) => dir(deep.slice(0, i + 1).join("/")));
     const { root } = unpack([...entries, file(`${deep.join("/")}/f`), file("n".repeat(255)), file("\xff\xfe"), file(bytesOf("ünï"))]);
     expect(existsSync(join(root, ...deep, "f"))).toBe(true);
-    expect(readdirSync(root, { encoding: "buffer" }).map((name) => name.toString("latin1")).sort()).toEqual(["d0", "n".repeat(255), bytesOf("ünï"), "\xff\xfe"].sort());
+    expect(
+      readdirSync(root, { encoding: "buffer" })
+        .map((name) => name.toString("latin1"))
+        .sort(),
+    ).toEqual(["d0", "n".repeat(255), bytesOf("ünï"), "\xff\xfe"].sort());
   });
 
   test("leading slashes, dots and a listed root", () => {
@@ -126,7 +135,11 @@ describe.skipIf(skipped("root"))("later entries win", () => {
     ["whiteout over file", [file("a"), file(".wh.a", "")], { a: "whiteout" }],
     ["whiteout over directory", [dir("a"), file("a/b"), file(".wh.a", "")], { a: "whiteout" }],
     ["file over whiteout", [file(".wh.a", ""), file("a")], { a: 'file 644 0:0 "x"' }],
-    ["a replaced parent is not written through", [dir("a"), file("a/x"), link("a", "/tmp"), dir("a"), file("a/y")], { a: "dir 755 0:0", "a/y": 'file 644 0:0 "x"' }],
+    [
+      "a replaced parent is not written through",
+      [dir("a"), file("a/x"), link("a", "/tmp"), dir("a"), file("a/y")],
+      { a: "dir 755 0:0", "a/y": 'file 644 0:0 "x"' },
+    ],
   ];
   for (const [name, entries, want] of cases) test(name, () => expect(whatIs(unpack(entries).root)).toEqual(want));
 });
@@ -209,7 +222,16 @@ describe.skipIf(skipped("root"))("hostile archives stay inside", () => {
   });
 
   test("xattrs that would steer overlayfs are left out", () => {
-    const { root } = unpack([{ ...dir("d"), xattrs: new Map([["trusted.overlay.redirect", Buffer.from("/etc")], ["trusted.overlay.opaque", Buffer.from("y")], ["user.overlay.x", Buffer.from("1")]]) }]);
+    const { root } = unpack([
+      {
+        ...dir("d"),
+        xattrs: new Map([
+          ["trusted.overlay.redirect", Buffer.from("/etc")],
+          ["trusted.overlay.opaque", Buffer.from("y")],
+          ["user.overlay.x", Buffer.from("1")],
+        ]),
+      },
+    ]);
     expect(listTree(root)["d"]!.xattrs).toEqual({});
   });
 
@@ -242,8 +264,10 @@ describe.skipIf(skipped("root"))("layers that lean on their parents", () => {
     expect(whatIs(root)).toEqual({ tmp: "dir 1777 4:5", "tmp/x": 'file 644 0:0 "x"' });
     expect(listTree(root)["tmp"]!.mtime).toBe("50.000000000");
   });
-  test("a symlink of the parents is followed", () => expect(whatIs(unpack([file("lib/g")], [lower()]).root)).toEqual({ usr: "dir 755 0:0", "usr/lib": "dir 750 0:0", "usr/lib/g": 'file 644 0:0 "x"' }));
-  test("an ancestor that nobody has is 755", () => expect(whatIs(unpack([file("new/x")], [lower()]).root)).toEqual({ new: "dir 755 0:0", "new/x": 'file 644 0:0 "x"' }));
+  test("a symlink of the parents is followed", () =>
+    expect(whatIs(unpack([file("lib/g")], [lower()]).root)).toEqual({ usr: "dir 755 0:0", "usr/lib": "dir 750 0:0", "usr/lib/g": 'file 644 0:0 "x"' }));
+  test("an ancestor that nobody has is 755", () =>
+    expect(whatIs(unpack([file("new/x")], [lower()]).root)).toEqual({ new: "dir 755 0:0", "new/x": 'file 644 0:0 "x"' }));
   test("a hard link to a lower file copies it", () => {
     const { root } = unpack([hard("copy", "usr/lib/f"), hard("copy2", "soft")], [lower()]);
     expect(whatIs(root)).toEqual({ copy: 'file 4755 9:0 "lower"', copy2: "link 0:0 -> f" });
@@ -270,7 +294,12 @@ describe.skipIf(skipped("root", "overlay"))("through the Worker", () => {
     await using storage = openStorage(temporary.path);
     const tar = tarOf([dir("d"), file("d/f", "body")]);
     const ids = [];
-    for (const bytes of [tar, Bun.gzipSync(tar as never), Bun.zstdCompressSync(tar as never), Buffer.concat([Bun.gzipSync(tar.subarray(0, 700) as never), Bun.gzipSync(tar.subarray(700) as never)])]) {
+    for (const bytes of [
+      tar,
+      Bun.gzipSync(tar as never),
+      Bun.zstdCompressSync(tar as never),
+      Buffer.concat([Bun.gzipSync(tar.subarray(0, 700) as never), Bun.gzipSync(tar.subarray(700) as never)]),
+    ]) {
       ids.push((await storage.snapshots.unpack({ source: streamOf(bytes), parentIds: [], parents: [] })).snapshot);
     }
     expect(new Set(ids).size).toBe(1);
@@ -302,7 +331,9 @@ describe.skipIf(skipped("root", "overlay"))("through the Worker", () => {
     using temporary = temporaryDirectory("unpack");
     await using storage = openStorage(temporary.path);
     const expected = `sha256:${"0".repeat(64)}` as never;
-    const error = await storage.snapshots.unpack({ source: streamOf(tarOf([file("f")])), parentIds: [], parents: [], expect: expected }).catch((e: unknown) => e);
+    const error = await storage.snapshots
+      .unpack({ source: streamOf(tarOf([file("f")])), parentIds: [], parents: [], expect: expected })
+      .catch((e: unknown) => e);
     expect(String(error)).toContain("has digest");
     expect(storage.snapshots.layers()).toEqual([]);
   });
