@@ -1,14 +1,13 @@
 import { closeSync, openSync, unlinkSync, writeSync } from "node:fs";
 import { FFIType } from "bun:ffi";
 import { cstr, errno, libc, SysError } from "./ffi.ts";
-import { unmount } from "./mount.ts";
+import { MS, mount, unmount } from "./mount.ts";
 import { AF_NETLINK, SOCK_RAW, socketAddress } from "./socket.ts";
 import { NETLINK_NETFILTER, NETLINK_ROUTE } from "./netlink.ts";
 
 const c = libc({
   unshare: { args: [FFIType.i32], returns: FFIType.i32 },
   setns: { args: [FFIType.i32, FFIType.i32], returns: FFIType.i32 },
-  mount: { args: [FFIType.ptr, FFIType.ptr, FFIType.ptr, FFIType.u64_fast, FFIType.ptr], returns: FFIType.i32 },
   socket: { args: [FFIType.i32, FFIType.i32, FFIType.i32], returns: FFIType.i32 },
   bind: { args: [FFIType.i32, FFIType.ptr, FFIType.u32], returns: FFIType.i32 },
   setsockopt: { args: [FFIType.i32, FFIType.i32, FFIType.i32, FFIType.ptr, FFIType.u32], returns: FFIType.i32 },
@@ -19,12 +18,11 @@ const c = libc({
 });
 
 const CLONE_NEWNET = 0x40000000;
-const MS_BIND = 4096;
 const SOCK_FLAGS = 0o2000000 | 0o4000; // CLOEXEC, NONBLOCK
+const O_RDONLY_CLOEXEC = 0o2000000;
 const O_WRONLY_CLOEXEC = 1 | 0o2000000;
 
 const ownNamespace = cstr("/proc/thread-self/ns/net");
-const none = cstr("none");
 
 /**
  * The main thread's visits to other network namespaces.
@@ -34,8 +32,8 @@ const none = cstr("none");
  * Netlink sockets keep the namespace they were opened in, so most work needs no visit but the one that opens the socket.
  */
 export interface NamespaceDoor extends Disposable {
-  /** A new namespace held by a bind mount on the file `path`, and an open rtnetlink socket into it. @throws SysError */
-  create(path: string): { routeSocket: number };
+  /** A new namespace, held by the first fd alone, and an rtnetlink socket into it. @throws SysError */
+  create(): { namespace: number; routeSocket: number };
   /** A netlink socket inside the namespace that `fd` refers to. @throws SysError */
   netlinkSocket(fd: number, protocol: "route" | "netfilter"): number;
   /** UDP and TCP (listening) sockets bound inside to `address`; port 0 lets the kernel choose. @throws SysError */
@@ -53,30 +51,29 @@ export function openNamespaceDoor(): NamespaceDoor {
   };
 
   return {
-    create(path) {
-      closeSync(openSync(path, "wx", 0o444));
-      const target = cstr(path);
+    create() {
       let call = "unshare";
       let failed = 0;
+      let namespace = -1;
       let routeSocket = -1;
       if (c.unshare(CLONE_NEWNET) !== 0) failed = errno();
       else {
-        routeSocket = c.socket(AF_NETLINK, SOCK_RAW | SOCK_FLAGS, NETLINK_ROUTE);
-        if (routeSocket < 0) {
+        namespace = c.open(ownNamespace, O_RDONLY_CLOEXEC);
+        if (namespace < 0) {
           failed = errno();
+          call = "open";
+        } else {
+          routeSocket = c.socket(AF_NETLINK, SOCK_RAW | SOCK_FLAGS, NETLINK_ROUTE);
+          if (routeSocket < 0) failed = errno();
           call = "socket";
-        } else if (c.mount(ownNamespace, target, none, MS_BIND, none) !== 0) {
-          failed = errno();
-          call = "mount";
         }
         leave();
       }
       if (failed !== 0) {
-        if (routeSocket >= 0) c.close(routeSocket);
-        unlinkSync(path);
-        throw new SysError(call, failed, `network namespace ${path}`);
+        if (namespace >= 0) c.close(namespace);
+        throw new SysError(call, failed, "a new network namespace");
       }
-      return { routeSocket };
+      return { namespace, routeSocket };
     },
 
     netlinkSocket(fd, protocol) {
@@ -137,6 +134,17 @@ export function openNamespaceDoor(): NamespaceDoor {
       closeSync(home);
     },
   };
+}
+
+/** Gives a namespace a name: a bind mount on the new file `path`, which keeps it alive. @throws SysError, EEXIST where the file is there */
+export function nameNamespace(namespace: number, path: string): void {
+  closeSync(openSync(path, "wx", 0o444));
+  try {
+    mount(`/proc/self/fd/${namespace}`, path, "none", MS.BIND);
+  } catch (error) {
+    unlinkSync(path);
+    throw error;
+  }
 }
 
 /** Lets a namespace go that only its file holds; links inside it are then torn down by the kernel in the background. Safe to repeat. */

@@ -83,6 +83,7 @@ export function createNetworks({ store, events, log, paths, options }: NetworksD
     },
     async restore(running) {
       restore(ctx, running);
+      namespaces.prepare();
       watch = setInterval(() => lookAfterRules(ctx), CHECK_MS);
       watch.unref();
     },
@@ -107,7 +108,9 @@ function assemble({ store, events, log, paths, options }: NetworksDeps, closed: 
   const firewall = createFirewall({ enabled: options.iptables, engineKey: options.engineKey, chores, log });
   const isForeign = (network: { id: string }): boolean => records.byId(network.id)?.foreign === true;
   const drivers = [createBridgeDriver({ host, door, firewall, chores, isForeign, log }), createHostDriver(), createNullDriver()];
-  const namespaces = new ContainerNamespaces(door, paths.namespaces);
+  const namespaces = new ContainerNamespaces(door, paths.namespaces, (error) =>
+    log.warn("no network namespace could be made ahead", { error: messageOf(error) }),
+  );
   return {
     options,
     defaultBridge: paths.dataRoot === DEFAULT_DATA_ROOT ? DEFAULT_BRIDGE : `br${options.engineKey}`,

@@ -37,7 +37,7 @@ async function open(make: (parts: Parts) => NetworkDriver): Promise<DriverLab> {
   };
   parts.firewall.load();
   const driver = make(parts);
-  const namespaces = new ContainerNamespaces(parts.door, join(root, "netns"));
+  const namespaces = new ContainerNamespaces(parts.door, join(root, "netns"), () => {});
   const networks: NetworkRecord[] = [];
   const ids: string[] = [];
   let next = 2;
@@ -93,6 +93,7 @@ async function open(make: (parts: Parts) => NetworkDriver): Promise<DriverLab> {
       return (await ping.exited) === 0;
     },
     async close() {
+      namespaces.closeAll();
       for (const id of ids) namespaces.remove(id);
       await Promise.all(networks.map((network) => driver.tearDown(network)));
       parts.firewall.unload();
