@@ -1,4 +1,5 @@
 import type { Client } from "../client/client.ts";
+import { ConnectionError } from "../client/errors.ts";
 import type { Command, CommandContext } from "./command.ts";
 import { findCommand, type CommandEntry } from "./commands.ts";
 import { createConfig, type CliConfig } from "./config.ts";
@@ -162,7 +163,7 @@ async function report(error: unknown, invokedAs: string, io: Streams, failureCod
   const code = error instanceof CliError ? error.exitCode : failureCode;
   const text = describe(error);
   const prefix = failureCode === 125 && !(error instanceof CliError) ? `${invokedAs.split(" ")[0]}: ` : "";
-  const hint = failureCode === 125 ? `\nSee '${invokedAs} --help'.` : "";
+  const hint = failureCode === 125 && !(error instanceof ConnectionError) ? `\nSee '${invokedAs} --help'.` : "";
   try {
     if (text !== "") await io.err.write(`${prefix}${text}${hint}\n`);
   } catch (failed) {

@@ -8,13 +8,7 @@ function scaled(size: number, base: number, units: readonly string[], precision:
     value /= base;
     unit++;
   }
-  return significant(value, precision) + units[unit];
-}
-
-/** Go's %.<precision>g for the sizes at hand: significant digits, trailing zeros cut, exponent only where the number needs it. */
-function significant(value: number, precision: number): string {
-  if (value >= 10 ** precision) return value.toExponential(precision - 1).replace(/\.?0+e\+(\d)$/, "e+0$1").replace(/e\+(\d)$/, "e+0$1");
-  return String(Number(value.toPrecision(precision)));
+  return Number(value.toPrecision(precision)) + (units[unit] as string);
 }
 
 /** `1.234MB`: powers of 1000, four digits, as docker ps, history and pull. */

@@ -1,6 +1,7 @@
 import type { EndpointSettings } from "../../oci/container.ts";
 import { CliError } from "../errors.ts";
 import { csvFields } from "./mounts.ts";
+import { isAddress } from "./subnets.ts";
 
 /** A `--network` value: a name, or `name=x,alias=a,ip=1.2.3.4,driver-opt=k=v,gw-priority=1`. @throws CliError */
 export function parseNetwork(text: string): { name: string; endpoint: EndpointSettings } {
@@ -54,6 +55,6 @@ export function parseExtraHost(text: string): string {
   const host = text.slice(0, at);
   const address = text.slice(at + 1).replace(/^\[(.*)\]$/, "$1");
   if (at <= 0) throw new CliError(`bad format for add-host: "${text}"`);
-  if (address !== "host-gateway" && !/^[0-9a-fA-F.:]+$/.test(address)) throw new CliError(`invalid IP address in add-host: "${address}"`);
+  if (address !== "host-gateway" && !isAddress(address)) throw new CliError(`invalid IP address in add-host: "${address}"`);
   return `${host}:${address}`;
 }

@@ -1,5 +1,6 @@
 import type { PortBinding } from "../../oci/container.ts";
 import { CliError } from "../errors.ts";
+import { isAddress } from "./subnets.ts";
 
 export interface PublishedPorts {
   exposed: Record<string, object>;
@@ -79,8 +80,7 @@ function checkedProtocol(text: string): string {
 }
 
 function checkedIp(text: string): string {
-  const isIp = text === "" || /^\d{1,3}(?:\.\d{1,3}){3}$/.test(text) || /^[0-9a-fA-F:.]*:[0-9a-fA-F:.]*$/.test(text);
-  if (!isIp) throw new CliError(`invalid IP address: ${text}`);
+  if (text !== "" && !isAddress(text)) throw new CliError(`invalid IP address: ${text}`);
   return text;
 }
 

@@ -18,6 +18,10 @@ function addressBits(text: string): { value: bigint; bits: 32 | 128 } | undefine
   return { value: all.reduce((sum, group) => (sum << 16n) | BigInt(`0x${group}`), 0n), bits: 128 };
 }
 
+export function isAddress(text: string): boolean {
+  return addressBits(text) !== undefined;
+}
+
 /** Whether an address (or the first of a range in CIDR) lies in a subnet in CIDR. @throws CliError for what is neither */
 export function subnetContains(subnet: string, address: string): boolean {
   const [base = "", length = ""] = subnet.split("/");
