@@ -39,6 +39,11 @@ export class OutputHub implements AttachHub {
     await live.writeStdin(chunk);
   }
 
+  /** Before a start there is nothing to hold. */
+  hold(): Disposable {
+    return this.#live?.hold() ?? { [Symbol.dispose]: () => {} };
+  }
+
   closeStdin(): void {
     if (this.#live !== undefined) this.#live.closeStdin();
     else this.#stdinClosed = true;

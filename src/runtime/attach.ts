@@ -13,6 +13,10 @@ export interface MonitorHub extends AttachHub {
   connect(): Promise<void>;
   /** conmon is gone: delivers what is left in the socket, then `end` to every listener. Repeatable. */
   finish(): Promise<void>;
+  /** Calls `action` once, when somebody holds. */
+  onHold(action: () => void): void;
+  /** Ends all holds for good: conmon must not stay blocked when it has an exit to tell. */
+  lift(): void;
 }
 
 /**
@@ -27,6 +31,9 @@ export function createMonitorHub(options: { bundle: string; openStdin: boolean }
   let connecting: Promise<void> | undefined;
   let disconnected: Promise<void> = Promise.resolve();
   let isFinished = false;
+  let holds = 0;
+  let isLifted = false;
+  let onHold: (() => void) | undefined;
   let writing: Promise<void> = Promise.resolve();
 
   const deliver = (packet: Uint8Array): void => {
@@ -73,8 +80,32 @@ export function createMonitorHub(options: { bundle: string; openStdin: boolean }
     if (listeners.size === 0 && !openStdin) socket?.terminate();
   };
 
+  const release = (): void => {
+    if (--holds === 0) socket?.resume();
+  };
+  const tellHold = (): void => {
+    const action = onHold;
+    onHold = undefined;
+    action?.();
+  };
+  const lift = (): void => {
+    isLifted = true;
+    socket?.resume();
+  };
+
   return {
     connect,
+    lift,
+    onHold: (action) => {
+      onHold = action;
+      if (holds > 0) tellHold();
+    },
+    hold: () => {
+      if (isLifted) return { [Symbol.dispose]: () => {} };
+      if (++holds === 1) socket?.pause();
+      tellHold();
+      return { [Symbol.dispose]: once(release) };
+    },
     subscribe: (listener) => {
       if (isFinished) {
         queueMicrotask(() => listener.end());
@@ -106,12 +137,21 @@ export function createMonitorHub(options: { bundle: string; openStdin: boolean }
     },
     finish: async () => {
       if (isFinished) return;
+      lift();
       await connecting?.catch(() => {});
       await disconnected;
       isFinished = true;
       for (const listener of listeners) listener.end();
       listeners.clear();
     },
+  };
+}
+
+function once(action: () => void): () => void {
+  let isDone = false;
+  return () => {
+    if (!isDone) action();
+    isDone = true;
   };
 }
 

@@ -26,6 +26,11 @@ export interface AttachHub {
   writeStdin(chunk: Uint8Array): Promise<void>;
   /** End of input (no effect where OpenStdin without StdinOnce: conmon keeps it open, as Docker does). */
   closeStdin(): void;
+  /**
+   * Stops reading output until disposed (holds are counted): the container then waits in its writes, as under Docker, and an attached client that
+   * reads slowly loses nothing. Ends by itself when the process has ended.
+   */
+  hold(): Disposable;
 }
 
 /** What the spec of one container is made from; all host paths are resolved already. */
@@ -45,13 +50,6 @@ export interface SpecInput {
   shm?: string;
   own: MountSpec[];
   user: MountSpec[];
-}
-
-/** What a container starts as; `exec` starts from the same. */
-export interface BuiltSpec {
-  spec: RuntimeSpec;
-  /** Absolute, as the runtime gives it to the kernel: `/berth-1a2b3c/<id>`. */
-  cgroupPath: string;
 }
 
 export interface ExecInput {
@@ -110,7 +108,7 @@ export interface Runtimes {
   /** By HostConfig.Runtime; empty is the default. @throws EngineError invalidArgument `unknown or invalid runtime name: x` */
   get(name: string | undefined): Runtime;
   /** @throws EngineError invalidArgument where something can't be honoured, by name */
-  buildSpec(input: SpecInput): BuiltSpec;
+  buildSpec(input: SpecInput): RuntimeSpec;
   /** The whole OCI process of an exec. @throws EngineError */
   buildExec(input: ExecInput): ProcessSpec;
   /** What only the spec builder can judge, asked at create. @throws EngineError invalidArgument */

@@ -2,7 +2,7 @@ import { existsSync, readFileSync, statSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { oomKills, pidsIn, setFrozen } from "../kernel/cgroup.ts";
 import { unmount } from "../kernel/mount.ts";
-import { exitCodeOf, isAlive, sendSignal } from "../kernel/pidfd.ts";
+import { exitCodeOf, isAlive, openPidfd, sendSignal } from "../kernel/pidfd.ts";
 import { closeFd } from "../kernel/pipe.ts";
 import { zombieExitCode } from "../kernel/process.ts";
 import { setWindowSizeOf } from "../kernel/pty.ts";
@@ -44,6 +44,9 @@ export function runSandbox(ctx: SandboxContext, parts: RunningParts): RunningSan
     return status;
   });
 
+  // a conmon that nobody reads can't tell that init has ended: then the kernel does
+  hub.onHold(() => void liftAtEnd(ctx, parts));
+
   const sandbox: RunningSandbox = {
     id: spec.id,
     pid,
@@ -82,6 +85,18 @@ export function runSandbox(ctx: SandboxContext, parts: RunningParts): RunningSan
   };
   ctx.running.set(spec.id, sandbox);
   return sandbox;
+}
+
+/** On a pidfd of its own: the sandbox may close the other one first. */
+async function liftAtEnd(ctx: SandboxContext, { pid, hub }: RunningParts): Promise<void> {
+  const pidfd = openPidfd(pid);
+  if (pidfd === undefined) return hub.lift();
+  try {
+    await ctx.readiness.wait(pidfd);
+  } finally {
+    closeFd(pidfd);
+    hub.lift();
+  }
 }
 
 /**

@@ -34,6 +34,8 @@ export function createStreamHub({ outputs, input, isEager }: StreamHubOptions): 
   let reading: Promise<unknown> | undefined;
   let lastRead = performance.now();
   let isFinished = false;
+  let holds = 0;
+  let released = Promise.withResolvers<void>();
   const firstListener = Promise.withResolvers<void>();
   let inputFd = input?.fd ?? -1;
   let writing: Promise<void> = Promise.resolve();
@@ -54,6 +56,7 @@ export function createStreamHub({ outputs, input, isEager }: StreamHubOptions): 
         if (done) return;
         lastRead = performance.now();
         for (const listener of listeners) listener[name](value);
+        if (holds > 0) await released.promise;
       }
     } catch (error) {
       // a terminal whose other side is closed says EIO: its end of file
@@ -67,7 +70,22 @@ export function createStreamHub({ outputs, input, isEager }: StreamHubOptions): 
   };
   if (isEager) read();
 
+  const lift = (): void => {
+    holds = 0;
+    released.resolve();
+  };
+
   return {
+    hold: () => {
+      let isHeld = !isFinished;
+      if (isHeld && holds++ === 0) released = Promise.withResolvers();
+      return {
+        [Symbol.dispose]: () => {
+          if (isHeld && holds > 0 && --holds === 0) released.resolve();
+          isHeld = false;
+        },
+      };
+    },
     subscribe: (listener) => {
       if (isFinished) {
         queueMicrotask(() => listener.end());
@@ -88,6 +106,8 @@ export function createStreamHub({ outputs, input, isEager }: StreamHubOptions): 
       writing = writing.then(closeInput);
     },
     finish: async (silenceMs) => {
+      // what the pipes still hold is little
+      lift();
       // a short-lived process may have ended before whoever started it could listen: its output waits in the pipes
       if (outputs.length > 0 && reading === undefined && silenceMs > 0) await Promise.race([firstListener.promise, Bun.sleep(LISTENER_MS)]);
       if (reading !== undefined) {

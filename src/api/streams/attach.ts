@@ -6,8 +6,8 @@ import { DetachScanner } from "./detach-keys.ts";
 import { frame, mediaTypes } from "./frames.ts";
 
 /**
- * What a client that reads slowly may have waiting for it. Beyond `pauseAt` the container's output isn't read any more where its source can
- * wait (then the container itself waits, as with Docker: `docker run … | less` loses nothing); where it can't, the client is cut off at `cutAt`.
+ * What a client that reads slowly may have waiting for it. Beyond `pauseAt` the container's output isn't read any more, so that the container
+ * itself waits, as with Docker: `docker run … | less` loses nothing. `cutAt` bounds what comes while nothing can be held (a replayed log).
  */
 const pauseAt = 4 << 20;
 const resumeAt = 1 << 20;
@@ -50,8 +50,7 @@ export class AttachedClient {
   async run(session: AttachSession): Promise<void> {
     const { signal } = this.#options.exchange;
     using _session = session;
-    const source = session.io as { hold?(): Disposable };
-    if (source.hold !== undefined) this.#hold = () => source.hold!();
+    this.#hold = () => session.io.hold();
     signal.addEventListener("abort", () => this.#done.resolve(), { once: true });
     if (signal.aborted) this.#done.resolve();
     this.#readInput(session).catch((error: unknown) => this.#inputFailed(error));
