@@ -1,0 +1,151 @@
+import { mkdirSync, renameSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { EngineError, internal, notFound, unavailable } from "../lib/errors.ts";
+import { isDiskFull } from "../lib/disk-full.ts";
+import type { Logger } from "../lib/log.ts";
+import type { Store } from "../store/store.ts";
+import { createCounter } from "./counter.ts";
+import { applyAttributes, plainDirectory, type DirectoryAttributes } from "./init-layer.ts";
+import type { SnapshotId } from "./types.ts";
+import { createSnapshotWorkers, type SnapshotWorkers } from "./workers.ts";
+
+/** Names beside the ids, none of which an id can have. */
+export const WORK = ".work";
+export const TRASH = ".trash";
+export const EMPTY = ".empty";
+
+export interface SnapshotRow {
+  id: SnapshotId;
+  kind: "layer" | "active" | "init";
+  state: "intent" | "ready" | "deleting";
+  size: number;
+  /** Of an active one: JSON of the layers it stands on. */
+  layers: string;
+  /** 1 where the layer's tar names its root directory. */
+  lists_root: 0 | 1;
+}
+
+/** What the verbs of snapshots/ (one file each) work on. */
+export interface SnapshotContext {
+  readonly root: string;
+  readonly store: Store;
+  readonly log: Logger;
+  readonly workers: SnapshotWorkers;
+  /** Removals under way. */
+  readonly removals: Set<Promise<void>>;
+  path(id: SnapshotId): string;
+  /** Overlay's work directory of a writable snapshot. */
+  work(id: SnapshotId): string;
+  peek(id: SnapshotId): SnapshotRow | undefined;
+  /** @throws EngineError notFound, also for one that is being deleted */
+  row(id: SnapshotId): SnapshotRow;
+  /** A new row in state `intent`. */
+  allocate(kind: SnapshotRow["kind"]): SnapshotId;
+  /** Mode and owner of `/`: of the topmost layer whose tar names its root; most tars don't. */
+  rootAttributes(layers: readonly SnapshotId[]): DirectoryAttributes;
+  /** Moves trees (names under the root) out of the way at once, so that the names mean nothing any more; settles when a Worker has removed them. */
+  discard(names: readonly string[]): Promise<void>;
+  /** Deleting row at once, then the files, then no row. Failures are logged: the next start tries again. */
+  destroy(id: SnapshotId): void;
+  /** For one that never became ready; settles when nothing is left. */
+  abandon(id: SnapshotId): Promise<void>;
+}
+
+export function createSnapshotContext(deps: { root: string; store: Store; log: Logger }): SnapshotContext {
+  const { root, store, log } = deps;
+  const { db } = store;
+  for (const name of [root, join(root, WORK), join(root, TRASH), join(root, EMPTY)]) mkdirSync(name, { recursive: true, mode: 0o700 });
+  applyAttributes(join(root, EMPTY), plainDirectory);
+  const workers = createSnapshotWorkers();
+  const removals = new Set<Promise<void>>();
+  const nextNumber = createCounter(store);
+  const select = db.query<SnapshotRow, [string]>("SELECT id, kind, state, size, layers, lists_root FROM snapshots WHERE id = ?");
+  const insert = db.query("INSERT INTO snapshots (id, kind, state, created) VALUES (?, ?, 'intent', ?)");
+  const mark = db.query("UPDATE snapshots SET state = 'deleting' WHERE id = ?");
+  const drop = db.query("DELETE FROM snapshots WHERE id = ?");
+
+  const path = (id: SnapshotId): string => join(root, id);
+  const work = (id: SnapshotId): string => join(root, WORK, id);
+  const peek = (id: SnapshotId): SnapshotRow | undefined => select.get(id) ?? undefined;
+  const row = (id: SnapshotId): SnapshotRow => {
+    const found = peek(id);
+    if (found === undefined || found.state === "deleting") throw notFound(`snapshot ${id} is not here`);
+    return found;
+  };
+
+  const discard = async (names: readonly string[]): Promise<void> => {
+    const trashed: string[] = [];
+    for (const name of names) {
+      const aside = `${name.replaceAll("/", "-")}.${nextNumber()}`;
+      try {
+        renameSync(join(root, name), join(root, TRASH, aside));
+        trashed.push(aside);
+      } catch (error) {
+        if ((error as { code?: string }).code !== "ENOENT") throw internal(`removing snapshot files ${name}: ${(error as Error).message}`, error);
+      }
+    }
+    await Promise.all(trashed.map((name) => workers.run({ op: "remove", directory: join(root, TRASH), name })));
+  };
+
+  const markDeleting = (id: SnapshotId): void =>
+    store.tx(() => {
+      if (peek(id)?.kind !== "active") forgetKeys(store, id);
+      mark.run(id);
+    });
+
+  return {
+    ...deps,
+    workers,
+    removals,
+    path,
+    work,
+    peek,
+    row,
+    discard,
+    allocate: (kind) => {
+      const id = nextNumber().toString(36) as SnapshotId;
+      if (id.length > 6) throw internal("no short snapshot ids are left");
+      insert.run(id, kind, Date.now());
+      return id;
+    },
+    rootAttributes: (layers) => {
+      const lists = layers.findLast((id) => row(id).lists_root === 1);
+      return lists === undefined ? plainDirectory : attributesOf(path(lists));
+    },
+    destroy: (id) => {
+      markDeleting(id);
+      const removal = discard([id, `${WORK}/${id}`])
+        .then(() => void drop.run(id))
+        .catch((error: unknown) => log.error("removing a snapshot's files failed; the next start tries again", { snapshot: id, error }))
+        .finally(() => removals.delete(removal));
+      removals.add(removal);
+    },
+    abandon: async (id) => {
+      try {
+        // Files first: on a full disk the database can't even note the removal before some space is back.
+        await discard([id, `${WORK}/${id}`]);
+        drop.run(id);
+      } catch (error) {
+        log.error("removing an unfinished snapshot failed; the next start tries again", { snapshot: id, error });
+      }
+    },
+  };
+}
+
+/** Nobody finds the layer any more. */
+export function forgetKeys({ db }: Store, id: SnapshotId): void {
+  db.query("DELETE FROM layer_keys WHERE snapshot = ?").run(id);
+  db.query("DELETE FROM init_layers WHERE snapshot = ?").run(id);
+  db.query("DELETE FROM layer_tars WHERE diff_id NOT IN (SELECT diff_id FROM layer_keys)").run();
+}
+
+export function attributesOf(path: string): DirectoryAttributes {
+  const { mode, uid, gid } = statSync(path);
+  return { mode: mode & 0o7777, uid, gid };
+}
+
+/** A failure with its sentence: a full disk is the user's to mend. */
+export function diskError(what: string, error: unknown): unknown {
+  if (isDiskFull(error)) return unavailable(`${what}: no space left on device`, error);
+  return error instanceof EngineError ? error : internal(`${what}: ${(error as Error).message}`, error);
+}
