@@ -1,4 +1,4 @@
-import { closeFd, makePipe, O, setNonBlocking } from "../kernel/pipe.ts";
+import { closeFd, makePipe, O, setNonBlocking, writeFd } from "../kernel/pipe.ts";
 import { EngineError, internal } from "../lib/errors.ts";
 import { startError } from "./oci-errors.ts";
 import type { Runtime } from "./types.ts";
@@ -25,6 +25,10 @@ export interface MonitorOptions {
 export interface Monitor {
   /** conmon's own pid. */
   readonly pid: number;
+  /** Lets it start the runtime: the bundle is ready. */
+  proceed(): void;
+  /** Ends it before `proceed`; nothing has been made yet. */
+  abandon(): void;
   /** Init's pid, once the runtime has created the container. @throws EngineError; exitCode 126 or 127 where the program can't run */
   readonly created: Promise<number>;
   /** conmon ended: its exit code, or undefined where a signal ended it (the container may live on). Never rejects. */
@@ -38,12 +42,14 @@ interface SyncMessage {
 }
 
 /**
- * Starts conmon, which starts the runtime's `create`. conmon stays our child (--sync), makes its own session and lives on when we die.
+ * Starts conmon, which waits for `proceed` and then starts the runtime's `create`: its loading (2.5 ms) runs beside the making of the bundle,
+ * of which only the directory must exist. conmon stays our child (--sync), makes its own session and lives on when we die.
  * Its cwd is the bundle, since it writes a file `oom` there.
  */
 export function spawnMonitor(options: MonitorOptions): Monitor {
   const { runtime, bundle, id } = options;
   const sync = makePipe();
+  const startPipe = makePipe();
   const log = options.logPath === undefined ? "none" : `k8s-file:${options.logPath}`;
   const command = [options.program, "--api-version", "1", "-c", id, "-u", id, "-n", options.name, "-r", runtime.program];
   for (const argument of runtime.globalArguments) command.push(`--runtime-arg=${argument}`);
@@ -57,17 +63,31 @@ export function spawnMonitor(options: MonitorOptions): Monitor {
     child = Bun.spawn(command, {
       cwd: bundle,
       // log lines carry the local zone otherwise
-      env: { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", TZ: "UTC", _OCI_SYNCPIPE: "3", ...runtime.environment },
-      stdio: ["ignore", "ignore", "ignore", sync.write],
+      env: { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", TZ: "UTC", _OCI_SYNCPIPE: "3", _OCI_STARTPIPE: "4", ...runtime.environment },
+      stdio: ["ignore", "ignore", "ignore", sync.write, startPipe.read],
     });
   } catch (error) {
     closeFd(sync.read);
+    closeFd(startPipe.write);
     throw internal(`cannot start the container monitor ${options.program}: ${(error as Error).message}`, error);
   } finally {
     closeFd(sync.write);
+    closeFd(startPipe.read);
   }
   return {
     pid: child.pid,
+    proceed: () => {
+      try {
+        writeFd(startPipe.write, Buffer.of(0));
+      } finally {
+        closeFd(startPipe.write);
+      }
+    },
+    abandon: () => {
+      // killed before its pipe is closed: an end of file lets it go on as well
+      child.kill("SIGKILL");
+      closeFd(startPipe.write);
+    },
     created: readCreated(sync.read, options.args),
     exited: child.exited.then(() => child.exitCode ?? undefined),
   };

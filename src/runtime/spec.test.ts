@@ -25,7 +25,7 @@ const contextOf = (version: 1 | 2): SpecContext => ({
 });
 const context = contextOf(1);
 const build = (host: HostConfig = {}, config: ContainerConfig = {}, more: Partial<SpecInput> = {}, with_ = context): RuntimeSpec =>
-  buildSpec({ id: "f".repeat(64), config, host, args: ["a"], env: ["E=1"], rootfs: "/nowhere", network: "new", own: [], user: [], ...more }, with_).spec;
+  buildSpec({ id: "f".repeat(64), config, host, args: ["a"], env: ["E=1"], rootfs: "/nowhere", network: "new", own: [], user: [], ...more }, with_);
 const namespaces = (spec: RuntimeSpec): string[] => spec.linux.namespaces.map(({ type, path }) => (path === undefined ? type : `${type}=${path}`)).toSorted();
 
 describe("spec of a container", () => {

@@ -4,12 +4,12 @@ import type { CgroupHierarchy } from "../kernel/cgroup.ts";
 import { readLimit, rlimitNumbers } from "../kernel/process.ts";
 import { invalidArgument } from "../lib/errors.ts";
 import type { ContainerConfig, HostConfig } from "../oci/container.ts";
-import type { LinuxSpec, MountSpec, NamespaceType, ProcessSpec, RlimitSpec, SeccompSpec } from "../oci/runtime-spec.ts";
+import type { LinuxSpec, MountSpec, NamespaceType, ProcessSpec, RlimitSpec, RuntimeSpec, SeccompSpec } from "../oci/runtime-spec.ts";
 import { capabilitySets, resolveCapabilities } from "./capabilities.ts";
 import { buildMounts } from "./mounts.ts";
 import { buildDevices, buildResources } from "./resources.ts";
 import { defaultSeccomp, parseSeccomp } from "./seccomp.ts";
-import type { BuiltSpec, ExecInput, SpecInput } from "./types.ts";
+import type { ExecInput, SpecInput } from "./types.ts";
 import { resolveUser } from "./user.ts";
 
 /** What the host is like, read once. */
@@ -60,7 +60,7 @@ export const defaultReadonlyPaths: readonly string[] = ["/proc/bus", "/proc/fs",
 const INIT_PATH = "/sbin/docker-init";
 
 /** The runtime spec of one container, as Docker would make it. @throws EngineError invalidArgument for what can't be honoured */
-export function buildSpec(input: SpecInput, context: SpecContext): BuiltSpec {
+export function buildSpec(input: SpecInput, context: SpecContext): RuntimeSpec {
   const { config, host } = input;
   refuseUnsupported(host);
   const security = parseSecurity(host, context);
@@ -76,10 +76,9 @@ export function buildSpec(input: SpecInput, context: SpecContext): BuiltSpec {
     user: input.user,
   });
   const seccomp = seccompOf(security.seccomp, host, capabilities, context);
-  const cgroupPath = cgroupPathOf(input.id, host, context.cgroupParent);
   const linux: LinuxSpec = {
     namespaces,
-    cgroupsPath: cgroupPath,
+    cgroupsPath: cgroupPathOf(input.id, host, context.cgroupParent),
     devices,
     resources: buildResources(host, rules),
     sysctl: sysctlsOf(input),
@@ -90,28 +89,25 @@ export function buildSpec(input: SpecInput, context: SpecContext): BuiltSpec {
   };
   const hasUts = namespaces.some((each) => each.type === "uts");
   return {
-    cgroupPath,
-    spec: {
-      ociVersion: "1.0.2",
-      process: {
-        terminal: config.Tty === true,
-        ...consoleSizeOf(host.ConsoleSize),
-        user: resolveUser(input.rootfs, config.User ?? "", host.GroupAdd ?? []),
-        args: init === undefined ? input.args : [INIT_PATH, "--", ...input.args],
-        env: input.env,
-        cwd: config.WorkingDir || "/",
-        capabilities: capabilitySets(capabilities),
-        rlimits: rlimitsOf(host),
-        noNewPrivileges: security.noNewPrivileges,
-        ...(security.apparmor !== undefined && { apparmorProfile: security.apparmor }),
-        ...(host.OomScoreAdj ? { oomScoreAdj: host.OomScoreAdj } : {}),
-      },
-      root: { path: input.rootfs, readonly: host.ReadonlyRootfs === true },
-      ...(hasUts && { hostname: config.Hostname || input.id.slice(0, 12) }),
-      mounts,
-      annotations: { ...host.Annotations },
-      linux,
+    ociVersion: "1.0.2",
+    process: {
+      terminal: config.Tty === true,
+      ...consoleSizeOf(host.ConsoleSize),
+      user: resolveUser(input.rootfs, config.User ?? "", host.GroupAdd ?? []),
+      args: init === undefined ? input.args : [INIT_PATH, "--", ...input.args],
+      env: input.env,
+      cwd: config.WorkingDir || "/",
+      capabilities: capabilitySets(capabilities),
+      rlimits: rlimitsOf(host),
+      noNewPrivileges: security.noNewPrivileges,
+      ...(security.apparmor !== undefined && { apparmorProfile: security.apparmor }),
+      ...(host.OomScoreAdj ? { oomScoreAdj: host.OomScoreAdj } : {}),
     },
+    root: { path: input.rootfs, readonly: host.ReadonlyRootfs === true },
+    ...(hasUts && { hostname: config.Hostname || input.id.slice(0, 12) }),
+    mounts,
+    annotations: { ...host.Annotations },
+    linux,
   };
 }
 

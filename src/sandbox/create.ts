@@ -9,7 +9,8 @@ import type { MountSpec } from "../oci/runtime-spec.ts";
 import { createMonitorHub } from "../runtime/attach.ts";
 import { spawnMonitor, type Monitor } from "../runtime/monitor.ts";
 import { bindMount, tmpfsMount } from "../runtime/mounts.ts";
-import type { BuiltSpec, Runtime } from "../runtime/types.ts";
+import { cgroupPathOf } from "../runtime/spec.ts";
+import type { Runtime } from "../runtime/types.ts";
 import type { SandboxContext } from "./context.ts";
 import { writeFiles } from "./files.ts";
 import { runSandbox } from "./running.ts";
@@ -32,11 +33,19 @@ export async function createSandbox(ctx: SandboxContext, spec: SandboxSpec, opti
 
   makeBundle(ctx, spec);
   undo.defer(() => rm(bundle, { recursive: true, force: true }));
+  const cgroupPath = cgroupPathOf(spec.id, spec.host, runtimes.cgroupParent);
+  const monitor = startMonitor(ctx, spec, runtime, bundle);
+  let hasProceeded = false;
+  undo.defer(async () => {
+    if (hasProceeded) return;
+    monitor.abandon();
+    await Promise.allSettled([monitor.created, monitor.exited]);
+  });
+
   await mountRoot(ctx, spec, bundle);
   undo.defer(() => ctx.snapshots.unmount(`${bundle}/rootfs`));
   const shm = mountShm(ctx, spec, bundle);
   if (shm?.isOwn) undo.defer(() => void unmount(shm.path, { lazy: true }));
-
   const network = allocateNetwork(ctx, spec);
   undo.defer(() => network.release());
   const built = runtimes.buildSpec({
@@ -52,14 +61,15 @@ export async function createSandbox(ctx: SandboxContext, spec: SandboxSpec, opti
     own: writeFiles(spec, network.endpoints, networks),
     user: userMounts(spec),
   });
-  runtime.prepare(built.spec);
-  writeFileSync(`${bundle}/config.json`, JSON.stringify(built.spec), { mode: 0o600 });
+  runtime.prepare(built);
+  writeFileSync(`${bundle}/config.json`, JSON.stringify(built), { mode: 0o600 });
   checkAborted();
 
-  const monitor = startMonitor(ctx, spec, runtime, bundle);
-  undo.defer(() => endMonitor(runtime, built, monitor, spec.id));
+  hasProceeded = true;
+  monitor.proceed();
+  undo.defer(() => endMonitor(runtime, cgroupPath, monitor, spec.id));
   const [pid] = await bothSettled(monitor.created, network.attach());
-  runtime.learn(spec.id, built.spec);
+  runtime.learn(spec.id, built);
   checkAborted();
 
   const hub = createMonitorHub({ bundle, openStdin: spec.config.OpenStdin === true });
@@ -79,7 +89,6 @@ export async function createSandbox(ctx: SandboxContext, spec: SandboxSpec, opti
     start: async () => {
       await runtime.start(spec.id);
       isStarted = true;
-      const { cgroupPath } = built;
       return runSandbox(ctx, {
         spec,
         runtime,
@@ -203,11 +212,11 @@ function startMonitor(ctx: SandboxContext, spec: SandboxSpec, runtime: Runtime, 
 }
 
 /** Kills what the runtime has made, which ends conmon too. Init has not been let go, so that its pid is still its own. */
-async function endMonitor(runtime: Runtime, built: BuiltSpec, monitor: Monitor, id: string): Promise<void> {
+async function endMonitor(runtime: Runtime, cgroupPath: string, monitor: Monitor, id: string): Promise<void> {
   const pid = await monitor.created.catch(() => undefined);
   if (pid !== undefined) signalProcess(pid, SIGKILL);
   await monitor.exited;
-  await runtime.delete(id, built.cgroupPath);
+  await runtime.delete(id, cgroupPath);
 }
 
 /** Waits for both even when one fails, so that undoing finds no work going on; the runtime's error is the one to show. */

@@ -25,7 +25,7 @@ export interface StreamHub extends AttachHub {
 }
 
 /** How long the output of an ended process waits for a listener. */
-const LISTENER_MS = 5000;
+const LISTENER_MS = 1000;
 
 /** Pipes or a terminal of an exec, fanned out. */
 export function createStreamHub({ outputs, input, isEager }: StreamHubOptions): StreamHub {

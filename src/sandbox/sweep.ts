@@ -35,10 +35,7 @@ export async function sweep(ctx: SandboxContext, known: ReadonlySet<string>): Pr
   }
   for (const id of stale) {
     const cgroup = `${ctx.runtime.cgroupParent}/${id}`;
-    await attempt(`cgroup ${cgroup}`, () => {
-      killCgroup(ctx.runtime.cgroups, cgroup);
-      removeCgroup(ctx.runtime.cgroups, cgroup);
-    });
+    await attempt(`cgroup ${cgroup}`, () => endCgroup(ctx, cgroup));
     await attempt(`network of ${id}`, () => ctx.networks.removeNamespace(id));
   }
   // mounts before directories; the table is the kernel's own
@@ -91,6 +88,16 @@ async function endProcesses(ctx: SandboxContext, isStale: (id: string) => boolea
     for (const { pid } of processes) signalProcess(pid, SIGKILL);
     await Bun.sleep(5);
   }
+}
+
+/** Processes that were killed just now leave their group a moment later. @throws Error where some stay */
+async function endCgroup({ runtime }: SandboxContext, cgroup: string): Promise<void> {
+  for (let round = 0; round < 200; round++) {
+    killCgroup(runtime.cgroups, cgroup);
+    if (removeCgroup(runtime.cgroups, cgroup)) return;
+    await Bun.sleep(5);
+  }
+  throw new Error("processes are left in it");
 }
 
 /** Mount points under `directory`, innermost and latest first. */

@@ -22,6 +22,8 @@ const exec = (args: string[], more: Partial<ExecSpec> = {}): ExecSpec => ({
   ...more,
 });
 
+const silent = { attachStdout: false, attachStderr: false };
+
 async function until(what: string, condition: () => boolean): Promise<void> {
   for (let i = 0; i < 2000; i++) {
     if (condition()) return;
@@ -343,7 +345,7 @@ describe.skipIf(skipped("root", "overlay")).each(["crun", "runc"])("sandbox on %
 
   test("ipc: a shareable container's shared memory is seen by one that joins it", async () => {
     const owner = await start(fixture.spec(["sh", "-c", "echo shared >/dev/shm/x; sleep 1000"], { host: { IpcMode: "shareable" } }));
-    const check = await owner.exec(exec(["sh", "-c", "while ! [ -s /dev/shm/x ]; do sleep 0.01; done"]));
+    const check = await owner.exec(exec(["sh", "-c", "while ! [ -s /dev/shm/x ]; do sleep 0.01; done"], silent));
     await check.exited;
     const joined = fixture.spec(["cat", "/dev/shm/x"], {
       host: { IpcMode: `container:${owner.id}`, PidMode: `container:${owner.id}` },
@@ -408,7 +410,7 @@ describe.skipIf(skipped("root", "overlay")).each(["crun", "runc"])("sandbox on %
       expect(running.pid).toBe(pid);
       await collect(running.io).until("line");
       await (
-        await running.exec(exec(["touch", "/tmp/stop"]))
+        await running.exec(exec(["touch", "/tmp/stop"], silent))
       ).exited;
       expect((await running.exited).exitCode).toBe(31);
       await running.cleanup();
