@@ -2,7 +2,7 @@ import { mkdirSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { hostname as systemHostname } from "node:os";
 import { realtimeNano } from "../kernel/clock.ts";
-import { EngineError, invalidArgument, messageOf } from "../lib/errors.ts";
+import { invalidArgument, messageOf } from "../lib/errors.ts";
 import { formatNano } from "../lib/time.ts";
 import type { ContainerConfig, HostConfig } from "../oci/container.ts";
 import { documents, emitEvent, lookup, type Context, type Entry } from "./context.ts";
@@ -144,23 +144,18 @@ async function undo(ctx: Context, record: ContainerRecord): Promise<void> {
   if (ctx.names.get(record.name) === record.id) ctx.names.delete(record.name);
 }
 
-/** Removes all that an intent row stands for, then the row. Also for rows that a crash left. */
+/** Removes all that a row which isn't ready stands for, then the row. Also for rows that a crash left. */
 export async function removeIntent(ctx: Context, record: ContainerRecord): Promise<void> {
-  const volumes = ctx.store.db.query<{ volume: string }, [string]>("SELECT volume FROM container_volumes WHERE container = ?").all(record.id);
-  ctx.store.db.query("DELETE FROM container_volumes WHERE container = ?").run(record.id);
-  for (const { volume } of volumes) await removeIfAnonymous(ctx, volume);
   if (record.snapshot !== ("" as ContainerRecord["snapshot"])) await ctx.snapshots.remove(record.snapshot);
   await rm(ctx.paths.container(record.id), { recursive: true, force: true });
-  ctx.store.db.query("DELETE FROM containers WHERE id = ?").run(record.id);
+  const discardVolumes = ctx.store.tx(() => deleteRows(ctx, record.id));
+  await discardVolumes();
 }
 
-/** Anonymous volumes go with their last container. */
-export async function removeIfAnonymous(ctx: Context, name: string): Promise<void> {
-  try {
-    if (ctx.volumes.get(name).anonymous && ctx.volumes.usersOf(name).length === 0) await ctx.volumes.remove(name);
-  } catch (error) {
-    if (error instanceof EngineError && error.kind === "notFound") return;
-    ctx.log.warn("an anonymous volume stays", { volume: name, error: messageOf(error) });
-  }
+/** Within a transaction: the container's rows go, and with them the anonymous volumes that only it referred to. Returns what removes their files. */
+export function deleteRows(ctx: Context, id: string): () => Promise<void> {
+  const volumes = ctx.store.db.query<{ volume: string }, [string]>("SELECT volume FROM container_volumes WHERE container = ?").all(id);
+  ctx.store.db.query("DELETE FROM container_volumes WHERE container = ?").run(id);
+  ctx.store.db.query("DELETE FROM containers WHERE id = ?").run(id);
+  return ctx.volumes.discard(volumes.map(({ volume }) => volume));
 }
-

@@ -39,7 +39,7 @@ export function list(ctx: Context, options: ListOptions = {}): ContainerRecord[]
 
 /** Entries stand in the order of their making. */
 function newestFirst(ctx: Context): { record: ContainerRecord }[] {
-  return Array.from(ctx.entries.values()).reverse();
+  return Array.from(ctx.entries.values()).toReversed();
 }
 
 /** `starting` is an inner state: to clients such a container is created. */

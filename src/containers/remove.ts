@@ -1,7 +1,7 @@
 import { rm } from "node:fs/promises";
 import { conflict, messageOf } from "../lib/errors.ts";
 import { baseOf, changeState, emitEvent, isRunning, lookup, settle, type Context, type Entry } from "./context.ts";
-import { removeIfAnonymous } from "./create.ts";
+import { deleteRows } from "./create.ts";
 import { cancelRestart } from "./exit.ts";
 import { dropExecs } from "./exec.ts";
 import { killAndWait } from "./kill.ts";
@@ -57,18 +57,19 @@ async function removeEntry(ctx: Context, entry: Entry, withVolumes: boolean): Pr
   ctx.store.tx(() => {
     changeState(ctx, entry, { state: { ...baseOf(entry.record.state), status: "removing" } });
     ctx.store.db.query("UPDATE containers SET phase = 'deleting', name = NULL WHERE id = ?").run(id);
+    // The rows that stay say which volumes go with it, also after a crash.
+    if (!withVolumes) ctx.store.db.query("DELETE FROM container_volumes WHERE container = ?").run(id);
   });
   if (ctx.names.get(name) === id) ctx.names.delete(name);
   await removeFiles(ctx, entry);
 
-  const volumes = withVolumes ? volumesOf(ctx, id) : [];
-  ctx.store.tx(() => {
-    ctx.store.db.query("DELETE FROM container_volumes WHERE container = ?").run(id);
-    ctx.store.db.query("DELETE FROM containers WHERE id = ?").run(id);
+  const discardVolumes = ctx.store.tx(() => {
     ctx.store.afterCommit(() => void ctx.entries.delete(id));
+    const discard = deleteRows(ctx, id);
     emitEvent(ctx, entry.record, { action: "destroy" });
+    return discard;
   });
-  for (const volume of volumes) await removeIfAnonymous(ctx, volume);
+  await discardVolumes();
   dropExecs(ctx, entry);
   entry.output.abandon(conflict(`container ${id} was removed`));
   // A removal that went well has no error, whatever the last start's was: clients would take it for the removal's.
@@ -83,9 +84,4 @@ async function removeFiles(ctx: Context, entry: Entry): Promise<void> {
     ctx.snapshots.remove(entry.record.snapshot),
     rm(ctx.paths.container(entry.record.id), { recursive: true, force: true }),
   ]);
-}
-
-function volumesOf(ctx: Context, id: string): string[] {
-  const rows = ctx.store.db.query<{ volume: string }, [string]>("SELECT volume FROM container_volumes WHERE container = ?").all(id);
-  return rows.map((row) => row.volume);
 }

@@ -17,6 +17,11 @@ export interface Volumes {
   get(name: string): VolumeRecord;
   /** @throws EngineError conflict while a container uses it */
   remove(name: string, options?: { force?: boolean }): Promise<void>;
+  /**
+   * For a container's end: those of `names` that are anonymous and that no container refers to any more are being removed, as part of the running
+   * transaction. Call what it returns after the commit, to remove their files; a crash before that leaves the work to the next start.
+   */
+  discard(names: readonly string[]): () => Promise<void>;
   prune(options: { all?: boolean; filters?: Record<string, string[]> }): Promise<{ deleted: string[]; spaceReclaimed: number }>;
   /** Containers that refer to it (rows, never counters). */
   usersOf(name: string): string[];

@@ -111,11 +111,15 @@ export function createVolumes({ root, store, events, log }: VolumesDeps): Volume
     setPhase.run("deleting", name);
     entries.delete(name);
     await removeFiles(name);
+    forget(name, entry.record.driver);
+  };
+
+  /** The last step of a removal. */
+  const forget = (name: string, driver: string): void =>
     store.tx(() => {
       store.db.query("DELETE FROM volumes WHERE name = ?").run(name);
-      events.emit("volume", "destroy", name, { driver: entry.record.driver });
+      events.emit("volume", "destroy", name, { driver });
     });
-  };
 
   const isEmpty = async ({ record }: Entry): Promise<boolean> => (await readdir(record.mountpoint)).length === 0;
 
@@ -149,6 +153,19 @@ export function createVolumes({ root, store, events, log }: VolumesDeps): Volume
     get: (name) => find(name).record,
     remove: removeVolume,
     usersOf,
+    discard(names) {
+      const gone = [...new Set(names)].flatMap((name) => entries.get(name) ?? []).filter(({ record }) => record.anonymous && usersOf(record.name).length === 0);
+      for (const { record } of gone) {
+        setPhase.run("deleting", record.name);
+        store.afterCommit(() => void entries.delete(record.name));
+      }
+      return async () => {
+        for (const { record } of gone) {
+          await removeFiles(record.name);
+          forget(record.name, record.driver);
+        }
+      };
+    },
     isEmpty: async (name) => {
       const entry = find(name);
       return parseLocalOptions(name, entry.record.options) === undefined && (await isEmpty(entry));

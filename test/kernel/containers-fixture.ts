@@ -9,7 +9,7 @@ import { createEvents } from "../../src/events/events.ts";
 import type { EngineEvent, Events } from "../../src/events/types.ts";
 import { createImages } from "../../src/images/images.ts";
 import type { Images } from "../../src/images/types.ts";
-import { silent } from "../../src/lib/log.ts";
+import { createLogger, silent } from "../../src/lib/log.ts";
 import { createLogs } from "../../src/logs/logs.ts";
 import { createNetworks } from "../../src/networks/networks.ts";
 import { createRuntime } from "../../src/runtime/runtime.ts";
@@ -53,7 +53,7 @@ export async function createEngine(options: { at?: string } = {}): Promise<TestE
   for (const folder of [paths.content, paths.snapshots, paths.volumes, paths.containers, paths.cache, paths.tmp]) mkdirSync(folder, { recursive: true });
   for (const folder of [paths.bundles, paths.namespaces, paths.exits, paths.runtimeRoot]) mkdirSync(folder, { recursive: true });
   const store = openStore(paths.database, migrations);
-  const log = silent;
+  const log = process.env["BERTH_TEST_LOG"] === undefined ? silent : createLogger({ level: () => "debug", write: (line) => void process.stderr.write(line) });
   const events = createEvents({ store, log });
   const content = createContentStore({ root: paths.content, store, log });
   const snapshots = createSnapshots({ root: paths.snapshots, store, log });
