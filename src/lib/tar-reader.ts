@@ -102,7 +102,7 @@ function verifyChecksum(block: Buffer): void {
     unsigned += byte;
     signed += byte > 127 ? byte - 256 : byte;
   }
-  const stated = numeric(block, 148, 8, "checksum");
+  const stated = parseInt(field(block, 148, 8), 8);
   // Some old writers summed signed characters.
   if (stated !== unsigned && stated !== signed) throw bad("a header's checksum is wrong (is this a tar archive?)");
 }
