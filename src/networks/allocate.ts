@@ -50,7 +50,7 @@ export function allocate(ctx: NetworkContext, options: ConnectOptions): StoredEn
 function checkSettings(network: StoredNetwork, { settings }: ConnectOptions): void {
   if (!isPredefined(network.name)) return;
   if (hasStaticAddress(settings.IPAMConfig))
-    throw invalidArgument("invalid endpoint settings:\nuser specified IP address is supported on user defined networks only");
+    throw invalidArgument("invalid endpoint settings:\nuser-specified IP address is supported on user-defined networks only");
   if ((settings.Aliases ?? []).length > 0) {
     throw invalidArgument("invalid endpoint settings:\nnetwork-scoped aliases are only supported for user-defined networks");
   }

@@ -368,11 +368,14 @@ if (!skips.root.missing()) {
 
     test("nothing is left: links, namespaces, rules, threads", async () => {
       const fds = (): number => readdirSync("/proc/self/fd").length;
+      await lab.networks.create({ name: "leak" });
       const before = fds();
       for (let i = 0; i < 3; i++) {
         const a = await lab.container({ portBindings: { "80/tcp": [{ HostPort: "8080" }], "80/udp": [{}] } });
         await ask(undefined, "tcp", "::1", 8080);
-        lab.remove(a.id);
+        const b = await lab.container({ network: "leak", containerName: "b" });
+        await lookUp(b.path, "tcp", "b");
+        lab.remove(a.id, b.id);
       }
       await eventually(() => fds() <= before, "file descriptors are closed");
       expect(lab.strayThreads()).toEqual([]);

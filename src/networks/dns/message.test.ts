@@ -1,0 +1,75 @@
+import { expect, test } from "bun:test";
+import { formatAddress, parseAddress } from "../address.ts";
+import { addressAnswer, answersQuestion, codeOf, nameAnswer, parseQuery, recordType, respond, reverseAddress } from "./message.ts";
+
+const hex = (text: string): Buffer => Buffer.from(text.replaceAll(" ", ""), "hex");
+/** id 0x1234, RD, one question: www.example A IN. */
+const question = hex("1234 0100 0001 0000 0000 0000 03777777 076578616d706c65 00 0001 0001");
+
+test("a plain question is read", () => {
+  expect(parseQuery(question)).toEqual({ id: 0x1234, flags: 0x0100, name: "www.example", type: recordType.A, questionEnd: question.length, udpSize: 512 });
+});
+
+test("the client's size for UDP is taken from EDNS, never below 512", () => {
+  const withOpt = (size: string): Buffer => {
+    const message = Buffer.concat([question, hex(`00 0029 ${size} 00000000 0000`)]);
+    message.writeUInt16BE(1, 10);
+    return message;
+  };
+  expect(parseQuery(withOpt("1000"))!.udpSize).toBe(4096);
+  expect(parseQuery(withOpt("0010"))!.udpSize).toBe(512);
+  expect(parseQuery(withOpt("1000").subarray(0, -3))!.udpSize).toBe(512);
+});
+
+test("what is no question is refused, cut off at any byte too", () => {
+  for (let length = 0; length < question.length; length++) expect(parseQuery(question.subarray(0, length))).toBeUndefined();
+  const broken = (at: number, value: number): Buffer => {
+    const copy = Buffer.from(question);
+    copy[at] = value;
+    return copy;
+  };
+  expect(parseQuery(broken(2, 0x80))).toBeUndefined(); // a response
+  expect(parseQuery(broken(2, 0x28))).toBeUndefined(); // another operation
+  expect(parseQuery(broken(5, 2))).toBeUndefined(); // two questions
+  expect(parseQuery(broken(12, 0xc0))).toBeUndefined(); // a pointer
+  expect(parseQuery(broken(12, 63))).toBeUndefined(); // a label past the end
+  expect(parseQuery(broken(question.length - 1, 3))).toBeUndefined(); // another class
+  const endless = Buffer.concat([question.subarray(0, 12), Buffer.alloc(400, 1)]);
+  expect(parseQuery(endless)).toBeUndefined();
+});
+
+test("answers follow the question; those that don't fit are left out and said so", () => {
+  const query = parseQuery(question)!;
+  const answer = addressAnswer(parseAddress("10.0.0.7")!);
+  const reply = respond(question, query, 0, [answer], 512);
+  expect(reply.toString("hex")).toBe(`12348180000100010000000003777777076578616d706c650000010001${"c00c000100010000025800040a000007"}`);
+  const many = respond(
+    question,
+    query,
+    0,
+    Array.from({ length: 100 }, () => answer),
+    512,
+  );
+  expect(many.length).toBeLessThanOrEqual(512);
+  expect(many.readUInt16BE(2) & 0x0200).toBe(0x0200);
+  expect(many.readUInt16BE(6)).toBe(Math.floor((512 - question.length) / 16));
+  expect(codeOf(respond(question, query, 2, [], 512))).toBe(2);
+});
+
+test("reverse names stand for addresses in both families", () => {
+  expect(formatAddress(reverseAddress("2.0.17.172.in-addr.arpa")!)).toBe("172.17.0.2");
+  const six = `${"1.0.0.0.".repeat(1)}${"0.0.0.0.".repeat(6)}0.0.d.f.ip6.arpa`;
+  expect(formatAddress(reverseAddress(six)!)).toBe("fd00::1");
+  for (const name of ["17.172.in-addr.arpa", "300.0.17.172.in-addr.arpa", "x.ip6.arpa", "in-addr.arpa"]) expect(reverseAddress(name)).toBeUndefined();
+  expect(Buffer.from(nameAnswer("web.net").data).toString("latin1")).toBe("\x03web\x03net\0");
+});
+
+test("only a response to the same question counts, in whatever case", () => {
+  const query = parseQuery(question)!;
+  const reply = respond(question, query, 0, [], 512);
+  expect(answersQuestion(reply, question, query)).toBe(true);
+  expect(answersQuestion(question, question, query)).toBe(false);
+  expect(answersQuestion(Buffer.from(reply.toString("latin1").replace("www", "WWW"), "latin1"), question, query)).toBe(true);
+  expect(answersQuestion(Buffer.from(reply.toString("latin1").replace("www", "ww2"), "latin1"), question, query)).toBe(false);
+  expect(answersQuestion(reply.subarray(0, 14), question, query)).toBe(false);
+});
