@@ -1,4 +1,3 @@
-import { existsSync } from "node:fs";
 import { conflict, EngineError, invalidArgument, permissionDenied } from "../lib/errors.ts";
 import { findLink, listAddresses, listRoutes } from "../kernel/netlink-route.ts";
 import { type Address, addressFrom, formatAddress, formatSubnet, overlaps, parsePrefix, type Subnet, subnetOf } from "./address.ts";
@@ -168,9 +167,6 @@ function defaultSubnet(ctx: NetworkContext, network: StoredNetwork, link: number
   if (before !== undefined && kept !== undefined && !taken.some((other) => overlaps(other, kept))) return before;
   return planSubnets({ config: [], enableIPv4: true, enableIPv6: false, pools: pools(ctx), networks: [], routes: taken })[0]!;
 }
-
-/** Whether the host has IPv6 at all. */
-export const hostHasIPv6 = (): boolean => existsSync("/proc/sys/net/ipv6");
 
 /** Networks that no container is on, for prune; `keep` filters by what the client asked. */
 export async function pruneNetworks(ctx: NetworkContext, keep: (network: NetworkRecord) => boolean): Promise<string[]> {
