@@ -36,10 +36,11 @@ export class DetachScanner {
         if (++this.#matched === this.#keys.length) return { pass: Uint8Array.from(pass), detached: true };
         continue;
       }
-      // what was held back is ordinary input; the byte that broke the sequence may start a new one
-      for (let at = 0; at < this.#matched; at++) pass.push(this.#keys[at]!);
-      this.#matched = byte === this.#keys[0] ? 1 : 0;
-      if (this.#matched === 0) pass.push(byte);
+      // what was held back is ordinary input, but for an end of it that may start the sequence anew
+      const held = [...this.#keys.subarray(0, this.#matched), byte];
+      this.#matched = 0;
+      while (held.length > 0 && !held.every((each, at) => each === this.#keys[at])) pass.push(held.shift()!);
+      this.#matched = held.length;
     }
     return { pass: Uint8Array.from(pass), detached: false };
   }
