@@ -10,7 +10,8 @@ export function attach(ctx: Context, reference: string, listener: OutputListener
   if (state.status === "paused") throw conflict(`container ${id} is paused, unpause the container before attach`);
   if (state.status === "restarting") throw conflict(`container ${id} is restarting, wait until the container is running`);
   if (entry.removing !== undefined) throw conflict(`container ${id} is marked for removal and cannot be attached to`);
-  const session = sessionOn(entry.output, config.Tty === true, listener);
+  // Where it runs, the session is with this run: what is written to it later must not reach the next one.
+  const session = sessionOn(entry.sandbox?.io ?? entry.output, config.Tty === true, listener);
   emitEvent(ctx, entry.record, { action: "attach" });
   return session;
 }
