@@ -42,3 +42,15 @@ test("what nothing here can read is refused by name", () => {
   expect(() => compressionOf(Buffer.from("BZh91AY"))).toThrow("bzip2 compression is not supported");
   expect(() => compressionOf(Buffer.from([0xfd, 0x37, 0x7a, 0x58, 0x5a, 0]))).toThrow("xz compression is not supported");
 });
+
+test("a bomb comes in small pieces: memory stays bounded", async () => {
+  const bomb = Bun.zstdCompressSync(new Uint8Array(64 << 20));
+  const { stream } = await decompressed(inPieces(bomb, 1 << 20));
+  let total = 0;
+  for await (const chunk of stream as unknown as AsyncIterable<Uint8Array>) {
+    total += chunk.length;
+    expect(chunk.length).toBeLessThanOrEqual(1 << 20);
+  }
+  expect(bomb.length).toBeLessThan(10_000);
+  expect(total).toBe(64 << 20);
+});
