@@ -97,7 +97,7 @@ async function callHelper(helper: string, verb: "get" | "store" | "erase", input
   if (!/^[\w.-]+$/.test(helper)) throw new CliError(`invalid credential helper name ${JSON.stringify(helper)}`);
   let child;
   try {
-    child = Bun.spawn([program, verb], { stdin: Buffer.from(input), stdout: "pipe", stderr: "pipe" });
+    child = Bun.spawn([program, verb], { stdin: Buffer.from(input), stdout: "pipe", stderr: "pipe", env: process.env });
   } catch {
     throw new CliError(`error getting credentials: ${program} is not on the PATH`);
   }

@@ -1,8 +1,10 @@
 import { ApiError, ConnectionError } from "../client/errors.ts";
 import { messageOf } from "../lib/errors.ts";
+import { CliError } from "./errors.ts";
 
 /** An error as users read it, with the next step where there is one. */
 export function describe(error: unknown): string {
+  if (error instanceof CliError) return error.message;
   if (error instanceof ApiError) return `Error response from daemon: ${error.message}`;
   if (error instanceof ConnectionError) return error.message + connectionHint(error);
   return messageOf(error);

@@ -160,9 +160,9 @@ function checkCount({ args: { min, max } }: Command, invokedAs: string, count: n
 
 /** Prints what went wrong, with the next step where there is one. */
 async function report(error: unknown, invokedAs: string, io: Streams, failureCode: number): Promise<number> {
-  const code = error instanceof CliError ? error.exitCode : failureCode;
+  const code = error instanceof CliError ? (error.exitCode ?? failureCode) : failureCode;
   const text = describe(error);
-  const prefix = failureCode === 125 && !(error instanceof CliError) ? `${invokedAs.split(" ")[0]}: ` : "";
+  const prefix = failureCode === 125 ? `${invokedAs.split(" ")[0]}: ` : "";
   const hint = failureCode === 125 && !(error instanceof ConnectionError) ? `\nSee '${invokedAs} --help'.` : "";
   try {
     if (text !== "") await io.err.write(`${prefix}${text}${hint}\n`);

@@ -9,10 +9,10 @@ import type { containerFlags } from "./flags.ts";
 export async function createContainer(context: CommandContext<typeof containerFlags>, client: Client, request: ContainerCreateRequest): Promise<string> {
   const { flags, io } = context;
   if (!["always", "missing", "never", ""].includes(flags.pull)) {
-    throw new CliError(`invalid pull option: '${flags.pull}': must be one of "always", "missing" or "never"`, 125);
+    throw new CliError(`invalid pull option: '${flags.pull}': must be one of "always", "missing" or "never"`);
   }
   if (flags.cidfile !== "" && (await Bun.file(flags.cidfile).exists())) {
-    throw new CliError(`container ID file found, make sure the other container isn't running or delete ${flags.cidfile}`, 125);
+    throw new CliError(`container ID file found, make sure the other container isn't running or delete ${flags.cidfile}`);
   }
   const image = request.Image as string;
   const create = () => client.containers.create(request, { name: flags.name, platform: flags.platform });

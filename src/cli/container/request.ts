@@ -65,7 +65,7 @@ export async function createRequest(input: RequestInput): Promise<ContainerCreat
     ...(input.given("init") ? { Init: flags.init } : {}),
     ...(flags.tty && input.windowSize !== undefined ? { ConsoleSize: [input.windowSize.rows, input.windowSize.columns] as [number, number] } : {}),
   };
-  if (flags.rm && !["", "no"].includes(flags.restart)) throw new CliError("conflicting options: cannot specify both --restart and --rm", 125);
+  if (flags.rm && !["", "no"].includes(flags.restart)) throw new CliError("conflicting options: cannot specify both --restart and --rm");
   const networking = networks(flags, host);
   return { ...config, HostConfig: host, NetworkingConfig: networking };
 }
@@ -106,7 +106,7 @@ async function containerConfig(
 export function attachments(flags: Pick<ContainerFlagValues, "attach" | "interactive">): { stdin: boolean; stdout: boolean; stderr: boolean } {
   const wanted = flags.attach.map((name) => name.toLowerCase());
   const unknown = wanted.find((name) => !["stdin", "stdout", "stderr"].includes(name));
-  if (unknown !== undefined) throw new CliError(`invalid argument "${unknown}" for "-a, --attach" flag: valid streams are STDIN, STDOUT and STDERR`, 125);
+  if (unknown !== undefined) throw new CliError(`invalid argument "${unknown}" for "-a, --attach" flag: valid streams are STDIN, STDOUT and STDERR`);
   if (wanted.length === 0) return { stdin: flags.interactive, stdout: true, stderr: true };
   return { stdin: wanted.includes("stdin"), stdout: wanted.includes("stdout"), stderr: wanted.includes("stderr") };
 }
@@ -115,12 +115,12 @@ function healthcheck(flags: ContainerFlagValues, given: RequestInput["given"]): 
   const names = ["health-cmd", "health-interval", "health-retries", "health-start-interval", "health-start-period", "health-timeout"] as const;
   const any = names.some((name) => given(name));
   if (flags["no-healthcheck"]) {
-    if (any) throw new CliError("--no-healthcheck conflicts with --health-* options", 125);
+    if (any) throw new CliError("--no-healthcheck conflicts with --health-* options");
     return { Healthcheck: { Test: ["NONE"] } };
   }
   if (!any) return {};
   for (const name of ["health-interval", "health-timeout", "health-start-period", "health-start-interval", "health-retries"] as const) {
-    if (flags[name] < 0) throw new CliError(`--${name} cannot be negative`, 125);
+    if (flags[name] < 0) throw new CliError(`--${name} cannot be negative`);
   }
   return {
     Healthcheck: {
@@ -158,7 +158,7 @@ async function security(flags: ContainerFlagValues): Promise<HostConfig> {
   let unmasked = false;
   for (const option of flags["security-opt"]) {
     const [name = "", value] = option.includes("=") ? splitOnce(option, "=") : splitOnce(option, ":");
-    if (value === undefined && name !== "no-new-privileges") throw new CliError(`invalid --security-opt: ${JSON.stringify(option)}`, 125);
+    if (value === undefined && name !== "no-new-privileges") throw new CliError(`invalid --security-opt: ${JSON.stringify(option)}`);
     if (name === "systempaths" && value === "unconfined") unmasked = true;
     else if (name === "seccomp" && value !== "unconfined" && value !== "builtin") options.push(`seccomp=${await seccompProfile(value as string)}`);
     else options.push(option);
@@ -180,7 +180,7 @@ async function seccompProfile(path: string): Promise<string> {
   try {
     return JSON.stringify(JSON.parse(await Bun.file(path).text()));
   } catch (error) {
-    throw new CliError(`opening seccomp profile (${path}) failed: ${error instanceof Error ? error.message : String(error)}`, 125);
+    throw new CliError(`opening seccomp profile (${path}) failed: ${error instanceof Error ? error.message : String(error)}`);
   }
 }
 
@@ -207,7 +207,7 @@ function addressing(flags: ContainerFlagValues): HostConfig {
 }
 
 function logConfig(flags: ContainerFlagValues): NonNullable<HostConfig["LogConfig"]> {
-  if (flags["log-driver"] === "none" && flags["log-opt"].length > 0) throw new CliError("invalid logging opts for driver none", 125);
+  if (flags["log-driver"] === "none" && flags["log-opt"].length > 0) throw new CliError("invalid logging opts for driver none");
   return { Type: flags["log-driver"], Config: keyValues(flags["log-opt"]) };
 }
 
@@ -230,7 +230,7 @@ function networks(flags: ContainerFlagValues, host: HostConfig): NetworkingConfi
     };
   }
   const twice = wanted.find(({ name }, index) => wanted.findIndex((other) => other.name === name) !== index);
-  if (twice !== undefined) throw new CliError(`network ${JSON.stringify(twice.name)} is specified multiple times`, 125);
+  if (twice !== undefined) throw new CliError(`network ${JSON.stringify(twice.name)} is specified multiple times`);
   const named = wanted.filter(({ name, endpoint: settings }) => Object.keys(settings).length > 0 || !/^(?:default|bridge|host|none|container:.*)$/.test(name));
   return { EndpointsConfig: Object.fromEntries(named.map(({ name, endpoint: settings }) => [name, settings])) };
 }

@@ -32,7 +32,7 @@ export const run = defineCommand({
   async run(context) {
     const { io, args } = context;
     const { detach, attach } = context.flags;
-    if (detach && attach.length > 0) throw new CliError("conflicting options: cannot specify both --attach and --detach", 125);
+    if (detach && attach.length > 0) throw new CliError("conflicting options: cannot specify both --attach and --detach");
     const [image, ...command] = args as [string, ...string[]];
     const request = await createRequest({ ...context, image, command, config: await context.config.file(), windowSize: io.windowSize() });
     if (detach) Object.assign(request, { AttachStdin: false, AttachStdout: false, AttachStderr: false, StdinOnce: false });
@@ -86,10 +86,10 @@ async function runAttached(context: RunContext, client: Client, id: string, requ
   using _size = tty ? followWindowSize(io, (size) => client.containers.resize(id, size)) : undefined;
   if ((await session) === "detached") return 0;
   const { StatusCode: code, Error: failure } = await waiter.result;
-  if (failure?.Message) throw new CliError(failure.Message, 125);
+  if (failure?.Message) throw new CliError(failure.Message);
   return code;
 }
 
 function startFailure(error: unknown): unknown {
-  return error instanceof ApiError ? new CliError(`berth: ${describe(error)}`, startExitCode(error)) : error;
+  return error instanceof ApiError ? new CliError(describe(error), startExitCode(error)) : error;
 }

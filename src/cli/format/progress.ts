@@ -15,14 +15,14 @@ export interface ProgressOptions {
 
 /**
  * Shows a stream of progress: on a terminal one line an id, redrawn in place; elsewhere a line for each change of status, without the bars.
- * @throws CliError with the engine's sentence when the stream reports an error; its exit code is the error's (a build step's) or 1
+ * @throws CliError with the engine's sentence when the stream reports an error; its exit code is the error's (a build step's), if it has one
  */
 export async function showProgress(lines: AsyncIterable<ProgressLine>, sink: Sink, options: ProgressOptions = {}): Promise<void> {
   const screen = sink.isTty ? new Screen(sink, options.rows ?? 0) : undefined;
   try {
     for await (const line of lines) {
       const failure = line.errorDetail?.message ?? line.error;
-      if (failure !== undefined) throw new CliError(failure, line.errorDetail?.code || 1);
+      if (failure !== undefined) throw new CliError(failure, line.errorDetail?.code || undefined);
       if (line.aux !== undefined) options.onAux?.(line.aux);
       else if (line.stream !== undefined) {
         await screen?.finish();

@@ -38,7 +38,7 @@ function fit(content: readonly number[], { width = 0, shrinkable = [] }: TableOp
     const over = total() - width;
     if (over <= 0) break;
     const cap = caps[index];
-    if (cap !== undefined) caps[index] = Math.min(cap, Math.max(minimum, cap - over));
+    if (cap !== undefined) caps[index] = Math.min(cap, Math.max(minimum - padding, cap - over));
   }
   return caps;
 }

@@ -7,7 +7,7 @@ export function parseFilters(values: readonly string[]): Filters {
   for (const value of values) {
     if (value === "") continue;
     const equals = value.indexOf("=");
-    if (equals < 0) throw new CliError(`invalid argument "${value}" for "-f, --filter" flag: invalid filter '${value}'`, 125);
+    if (equals < 0) throw new CliError(`invalid argument "${value}" for "-f, --filter" flag: invalid filter '${value}'`);
     const name = value.slice(0, equals).trim().toLowerCase();
     (filters[name] ??= []).push(value.slice(equals + 1).trim());
   }
