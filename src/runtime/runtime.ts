@@ -9,6 +9,7 @@ import type { Logger } from "../lib/log.ts";
 import { ownCapabilities, resolveCapabilities } from "./capabilities.ts";
 import { createCommandRuntime, type RuntimeProgram } from "./command-runtime.ts";
 import { createCrunRuntime } from "./crun.ts";
+import { mountRunDirectories, unmountRunDirectories } from "./run-directories.ts";
 import { createSeccompCache } from "./seccomp-cache.ts";
 import { compileSeccomp } from "./seccomp-compile.ts";
 import { buildExec, buildSpec, ordinarySeccomp, readSpecContext, validateSpec, type SpecContext } from "./spec.ts";
@@ -41,7 +42,7 @@ export async function createRuntime({ paths, log, options }: { paths: Paths; log
   const { cgroups, crunWorks } = readyCgroups(options, warn, log);
   const cgroupParent = options.cgroupParent || `/berth-${options.engineKey}`;
   prepareParent(cgroups, cgroupParent);
-  mkdirSync(paths.runtimeRoot, { recursive: true, mode: 0o700 });
+  mountRunDirectories(paths, log);
 
   const context = readSpecContext(cgroups, cgroupParent, ownCapabilities());
   const runtimes = new Map<string, Runtime>();
@@ -87,6 +88,7 @@ export async function createRuntime({ paths, log, options }: { paths: Paths; log
     close: () => {
       unmount(paths.runtimeBinary, { lazy: true });
       rmSync(paths.runtimeBinary, { force: true });
+      unmountRunDirectories(paths);
       // only our own parent, and only where no container lives in it
       if (options.cgroupParent === "") removeCgroup(cgroups, cgroupParent);
     },
