@@ -4,7 +4,14 @@ import { mountRequests, parseBind, parseMount, parseTmpfs, parseVolumesFrom } fr
 
 describe("Binds", () => {
   test("host paths, names and anonymous volumes", () => {
-    expect(parseBind("/a/../b:/c/")).toMatchObject({ type: "bind", source: "/b", destination: "/c", readOnly: false, propagation: "rprivate", createSource: true });
+    expect(parseBind("/a/../b:/c/")).toMatchObject({
+      type: "bind",
+      source: "/b",
+      destination: "/c",
+      readOnly: false,
+      propagation: "rprivate",
+      createSource: true,
+    });
     expect(parseBind("/a:/c:ro,z,rslave")).toMatchObject({ readOnly: true, mode: "ro,z,rslave", propagation: "rslave" });
     expect(parseBind("data:/c:nocopy")).toMatchObject({ type: "volume", source: "data", copy: false });
     expect(parseBind("/c")).toMatchObject({ type: "volume", source: "", destination: "/c" });
@@ -37,7 +44,11 @@ describe("Mounts", () => {
       createSource: false,
       propagation: "rprivate",
     });
-    expect(parseMount({ Type: "volume", Target: "/b", VolumeOptions: { NoCopy: true, Labels: { a: "b" } } })).toMatchObject({ source: "", copy: false, labels: { a: "b" } });
+    expect(parseMount({ Type: "volume", Target: "/b", VolumeOptions: { NoCopy: true, Labels: { a: "b" } } })).toMatchObject({
+      source: "",
+      copy: false,
+      labels: { a: "b" },
+    });
     expect(parseMount({ Type: "volume", Source: "data", Target: "/b", VolumeOptions: { Subpath: "x/y" } })).toMatchObject({ subpath: "x/y" });
     expect(parseMount({ Type: "tmpfs", Target: "/t", TmpfsOptions: { SizeBytes: 64 << 20, Mode: 0o1770 } }).tmpfsOptions).toEqual([
       "nosuid",

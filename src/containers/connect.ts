@@ -12,7 +12,8 @@ export async function connectNetwork(ctx: Context, reference: string, network: s
   const { name, driver } = ctx.networks.resolve(network);
   checkEndpoint(name, settings);
   const { record } = entry;
-  if (entry.removing !== undefined) throw conflict(`container ${record.id} is marked for removal and cannot be connected or disconnected to the network ${name}`);
+  if (entry.removing !== undefined)
+    throw conflict(`container ${record.id} is marked for removal and cannot be connected or disconnected to the network ${name}`);
   const mode = record.host.NetworkMode ?? "";
   if (driver === "host") throw permissionDenied("cannot connect container to host network - container must be created in host network mode");
   if (mode === "host" || mode.startsWith("container:")) {
@@ -33,7 +34,8 @@ export async function disconnectNetwork(ctx: Context, reference: string, network
   using _lock = await ctx.mutex.lock(entry.record.id);
   const name = nameOf(ctx, entry, network, force);
   const { record } = entry;
-  if (record.host.NetworkMode === "host" && name === "host") throw permissionDenied("container cannot be disconnected from host network or connected to host network");
+  if (record.host.NetworkMode === "host" && name === "host")
+    throw permissionDenied("container cannot be disconnected from host network or connected to host network");
   if (!Object.hasOwn(record.endpoints, name)) throw invalidArgument(`container ${record.id} is not connected to network ${name}`);
   if (entry.sandbox !== undefined) await ctx.networks.disconnect(record.id, name);
   const { [name]: _gone, ...endpoints } = record.endpoints;

@@ -3,6 +3,7 @@ import { KeyedMutex } from "../lib/mutex.ts";
 import type { Digest } from "../oci/digest.ts";
 import { attach, resize } from "./attach.ts";
 import { isRunning, lookup, type Context, type ContainersDeps } from "./context.ts";
+import { commit } from "./commit.ts";
 import { connectNetwork, disconnectNetwork } from "./connect.ts";
 import { create } from "./create.ts";
 import { execCreate, execInspect, execResize, execStart } from "./exec.ts";
@@ -60,6 +61,7 @@ export function createContainers(deps: ContainersDeps): Containers {
     networkSettings: (record) => networkSettings(ctx, record),
     connectNetwork: (reference, network, settings) => connectNetwork(ctx, reference, network, settings),
     disconnectNetwork: (reference, network, options) => disconnectNetwork(ctx, reference, network, options),
+    commit: (reference, options) => commit(ctx, reference, options),
     sizes: (reference) => sizes(ctx, reference),
     withRootfs: (reference, work) => withRootfs(ctx, reference, work),
     execCreate: (reference, options) => execCreate(ctx, reference, options),

@@ -81,7 +81,14 @@ export async function prepareVolumes(ctx: Context, record: ContainerRecord, plan
         RW: !request.readOnly,
         Propagation: "",
       },
-      source: { type: "volume", source: name, destination: request.destination, readOnly: request.readOnly, options: ["rbind", "rprivate"], subpath: request.subpath },
+      source: {
+        type: "volume",
+        source: name,
+        destination: request.destination,
+        readOnly: request.readOnly,
+        options: ["rbind", "rprivate"],
+        subpath: request.subpath,
+      },
     });
     if (request.copy && request.subpath === undefined) filled.push({ name, destination: request.destination });
   }

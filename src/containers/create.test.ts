@@ -24,7 +24,16 @@ describe("names", () => {
 });
 
 describe("merging with the image", () => {
-  const image = { Env: ["PATH=/bin", "A=image"], Cmd: ["sh"], Entrypoint: ["/init"], WorkingDir: "/w", User: "app", Labels: { a: "1", b: "1" }, ExposedPorts: { "80/tcp": {} }, Volumes: { "/data": {} } };
+  const image = {
+    Env: ["PATH=/bin", "A=image"],
+    Cmd: ["sh"],
+    Entrypoint: ["/init"],
+    WorkingDir: "/w",
+    User: "app",
+    Labels: { a: "1", b: "1" },
+    ExposedPorts: { "80/tcp": {} },
+    Volumes: { "/data": {} },
+  };
   test("the client's words win, the image's complete them", () => {
     const merged = mergeConfig({ Cmd: ["ls"], Env: ["A=mine", "B=2"], Labels: { b: "2" }, ExposedPorts: { "81/tcp": {} } }, image);
     expect(merged.Env).toEqual(["A=mine", "B=2", "PATH=/bin"]);

@@ -15,7 +15,8 @@ export function execCreate(ctx: Context, reference: string, options: ExecCreateO
   const entry = lookup(ctx, reference);
   const [entrypoint = "", ...args] = options.Cmd ?? [];
   if (entrypoint === "") throw invalidArgument("No exec command specified");
-  if (options.WorkingDir && !options.WorkingDir.startsWith("/")) throw invalidArgument(`the working directory '${options.WorkingDir}' is invalid, it needs to be an absolute path`);
+  if (options.WorkingDir && !options.WorkingDir.startsWith("/"))
+    throw invalidArgument(`the working directory '${options.WorkingDir}' is invalid, it needs to be an absolute path`);
   requireRunning(entry);
   sweep(ctx);
   const id = newId();
@@ -104,7 +105,11 @@ export async function execStart(
   return session;
 }
 
-async function startProcess(entry: Entry, { record, env }: ExecEntry, options: { detach: boolean; consoleSize?: [number, number] }): Promise<NonNullable<ExecEntry["running"]>> {
+async function startProcess(
+  entry: Entry,
+  { record, env }: ExecEntry,
+  options: { detach: boolean; consoleSize?: [number, number] },
+): Promise<NonNullable<ExecEntry["running"]>> {
   const { sandbox } = entry;
   if (sandbox === undefined) throw conflict(`container ${record.containerId} is not running`);
   const [rows, cols] = options.consoleSize ?? [0, 0];

@@ -130,7 +130,11 @@ function ancestorTest(ctx: Context, values: string[]): Test {
     }
   });
   const sits = (record: ContainerRecord): boolean =>
-    wanted.some((image) => record.imageId === image.id || (image.layers.length > 0 && image.layers.length <= record.layers.length && image.layers.every((layer, i) => layer === record.layers[i])));
+    wanted.some(
+      (image) =>
+        record.imageId === image.id ||
+        (image.layers.length > 0 && image.layers.length <= record.layers.length && image.layers.every((layer, i) => layer === record.layers[i])),
+    );
   return (record) => sits(record) || values.includes(record.config.Image ?? "");
 }
 
@@ -152,5 +156,7 @@ function portTest(ctx: Context, name: "publish" | "expose", values: string[]): T
   }
   if (name === "expose") return (record) => Object.keys(record.config.ExposedPorts ?? {}).some((port) => wanted.has(port));
   return (record) =>
-    ctx.networks.endpointsOfContainer(record.id).some(({ ports }) => ports.some(({ hostPort, containerPort, proto }) => wanted.has(`${hostPort}/${proto}`) || wanted.has(`${containerPort}/${proto}`)));
+    ctx.networks
+      .endpointsOfContainer(record.id)
+      .some(({ ports }) => ports.some(({ hostPort, containerPort, proto }) => wanted.has(`${hostPort}/${proto}`) || wanted.has(`${containerPort}/${proto}`)));
 }

@@ -38,7 +38,10 @@ export function mergeConfig(user: ContainerConfig, image: ImageRunConfig | undef
   return merged;
 }
 
-function mergeKeys(image: Record<string, object> | null | undefined, user: Record<string, object> | null | undefined): Record<string, object> | null | undefined {
+function mergeKeys(
+  image: Record<string, object> | null | undefined,
+  user: Record<string, object> | null | undefined,
+): Record<string, object> | null | undefined {
   if (user === undefined || user === null || Object.keys(user).length === 0) return image ?? user;
   return { ...user, ...image };
 }

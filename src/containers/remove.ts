@@ -80,8 +80,5 @@ async function removeEntry(ctx: Context, entry: Entry, withVolumes: boolean): Pr
 
 async function removeFiles(ctx: Context, entry: Entry): Promise<void> {
   await dropView(ctx, entry);
-  await Promise.all([
-    ctx.snapshots.remove(entry.record.snapshot),
-    rm(ctx.paths.container(entry.record.id), { recursive: true, force: true }),
-  ]);
+  await Promise.all([ctx.snapshots.remove(entry.record.snapshot), rm(ctx.paths.container(entry.record.id), { recursive: true, force: true })]);
 }

@@ -139,4 +139,3 @@ async function removeViews(ctx: Context): Promise<void> {
     await rmdir(path).catch((error: unknown) => ctx.log.warn("removing a stale mount point", { path, error: messageOf(error) }));
   }
 }
-

@@ -62,7 +62,12 @@ function networkOf(ctx: Context, record: ContainerRecord): SandboxNetwork {
 }
 
 /** One attachment as networks/ wants it. */
-export function connectOptions(record: ContainerRecord, network: string, settings: EndpointSettings, portBindings: ConnectOptions["portBindings"]): ConnectOptions {
+export function connectOptions(
+  record: ContainerRecord,
+  network: string,
+  settings: EndpointSettings,
+  portBindings: ConnectOptions["portBindings"],
+): ConnectOptions {
   const { id: containerId, name: containerName, config, host } = record;
   return { containerId, containerName, hostname: config.Hostname ?? "", network, settings, portBindings, dns: host.Dns ?? [] };
 }

@@ -63,7 +63,13 @@ async function startSandbox(ctx: Context, entry: Entry, signal: AbortSignal): Pr
 }
 
 /** A sandbox just started, or adopted from the engine before. */
-export function setRunning(ctx: Context, entry: Entry, sandbox: RunningSandbox, generation: number, options: { adopted?: boolean; paused?: boolean } = {}): void {
+export function setRunning(
+  ctx: Context,
+  entry: Entry,
+  sandbox: RunningSandbox,
+  generation: number,
+  options: { adopted?: boolean; paused?: boolean } = {},
+): void {
   entry.sandbox = sandbox;
   entry.rotation = rotationOf(ctx, entry.record);
   changeState(

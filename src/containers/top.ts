@@ -69,7 +69,12 @@ function clockText(seconds: number): string {
 
 async function userNames(): Promise<Map<number, string>> {
   const text = await readFile("/etc/passwd", "utf8").catch(() => "");
-  return new Map(text.split("\n").map((line) => line.split(":")).flatMap(([name = "", , uid]) => (uid === undefined ? [] : [[Number(uid), name] as const])));
+  return new Map(
+    text
+      .split("\n")
+      .map((line) => line.split(":"))
+      .flatMap(([name = "", , uid]) => (uid === undefined ? [] : [[Number(uid), name] as const])),
+  );
 }
 
 async function bootSeconds(): Promise<number> {
@@ -86,10 +91,15 @@ async function terminalNames(): Promise<Map<number, string>> {
 async function fromPs(text: string, pids: ReadonlySet<number>): Promise<Table> {
   if (text.length > 1024) throw invalidArgument("ps arguments are too long");
   // `-o pid=` would suppress the column's title, by which processes are told apart.
-  if (/(?:^|[\s,])pid=/.test(text)) throw invalidArgument("specifying \"pid=\" is not allowed: the PID column needs its title");
+  if (/(?:^|[\s,])pid=/.test(text)) throw invalidArgument('specifying "pid=" is not allowed: the PID column needs its title');
   let child;
   try {
-    child = Bun.spawn(["ps", ...text.split(/\s+/)], { stdin: "ignore", stdout: "pipe", stderr: "pipe", env: { PATH: process.env["PATH"] ?? "/usr/bin:/bin", COLUMNS: "4096" } });
+    child = Bun.spawn(["ps", ...text.split(/\s+/)], {
+      stdin: "ignore",
+      stdout: "pipe",
+      stderr: "pipe",
+      env: { PATH: process.env["PATH"] ?? "/usr/bin:/bin", COLUMNS: "4096" },
+    });
   } catch (error) {
     throw internal("cannot list the container's processes: no ps program on the host", error);
   }

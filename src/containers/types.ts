@@ -1,4 +1,5 @@
 import type { ContainerConfig, EndpointSettings, HostConfig, NetworkingConfig } from "../oci/container.ts";
+import type { ImageRecord } from "../images/types.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { LogRecord, ReadLogsOptions } from "../logs/types.ts";
 import type { AttachHub, OutputListener } from "../sandbox/types.ts";
@@ -151,6 +152,17 @@ export interface AttachSession extends Disposable {
   readonly ended: Promise<void>;
 }
 
+export interface CommitOptions {
+  /** Normalised, with a tag. */
+  reference?: string;
+  author: string;
+  comment: string;
+  /** Freeze a running container meanwhile. */
+  pause: boolean;
+  /** Goes before the container's own. */
+  config: ContainerConfig;
+}
+
 export interface ListOptions {
   all?: boolean;
   limit?: number;
@@ -194,6 +206,8 @@ export interface Containers {
   /** Joins a container, running or not, to one more network. */
   connectNetwork(ref: string, network: string, settings: EndpointSettings): Promise<void>;
   disconnectNetwork(ref: string, network: string, options: { force: boolean }): Promise<void>;
+  /** An image of the container as it is. */
+  commit(ref: string, options: CommitOptions): Promise<ImageRecord>;
   sizes(ref: string): Promise<{ rw: number; rootFs: number }>;
   /** The container's root as the host can read it: the running overlay, or a mount made for the time of `work`. */
   withRootfs<T>(ref: string, work: (rootfs: string) => Promise<T>): Promise<T>;
@@ -201,7 +215,11 @@ export interface Containers {
   execCreate(ref: string, options: ExecCreateOptions): string;
   execInspect(id: string): ExecRecord;
   /** Starts it and gives its streams; `detach` gives none. */
-  execStart(id: string, options: { detach: boolean; tty: boolean; consoleSize?: [number, number] }, listener?: OutputListener): Promise<AttachSession | undefined>;
+  execStart(
+    id: string,
+    options: { detach: boolean; tty: boolean; consoleSize?: [number, number] },
+    listener?: OutputListener,
+  ): Promise<AttachSession | undefined>;
   execResize(id: string, rows: number, cols: number): Promise<void>;
 
   /** Images in use, for images.remove. */

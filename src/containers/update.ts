@@ -38,8 +38,10 @@ export async function update(ctx: Context, reference: string, asked: Partial<Hos
   checkResources(host, { update: true });
   const policy = asked.RestartPolicy;
   if (policy?.Name !== undefined && policy.Name !== "") {
-    if (record.host.AutoRemove === true && policy.Name !== "no") throw invalidArgument("Restart policy cannot be updated because AutoRemove is enabled for the container");
-    if ((policy.MaximumRetryCount ?? 0) > 0 && policy.Name !== "on-failure") throw invalidArgument("invalid restart policy: maximum retry count can only be used with 'on-failure'");
+    if (record.host.AutoRemove === true && policy.Name !== "no")
+      throw invalidArgument("Restart policy cannot be updated because AutoRemove is enabled for the container");
+    if ((policy.MaximumRetryCount ?? 0) > 0 && policy.Name !== "on-failure")
+      throw invalidArgument("invalid restart policy: maximum retry count can only be used with 'on-failure'");
     host.RestartPolicy = { Name: policy.Name, MaximumRetryCount: policy.MaximumRetryCount ?? 0 };
   }
   if (entry.sandbox !== undefined && Object.keys(change).length > 0) await entry.sandbox.update(change);

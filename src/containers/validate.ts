@@ -37,7 +37,8 @@ export function checkConfig(config: ContainerConfig): ContainerConfig {
   for (const list of [config.Cmd, config.Entrypoint]) {
     for (const word of list ?? []) if (typeof word !== "string" || word.includes("\0")) throw bad(`invalid argument ${JSON.stringify(word)} in the command`);
   }
-  if (config.Hostname !== undefined && (config.Hostname.length > 64 || /[\0\s/]/.test(config.Hostname))) throw bad(`invalid hostname format: ${config.Hostname}`);
+  if (config.Hostname !== undefined && (config.Hostname.length > 64 || /[\0\s/]/.test(config.Hostname)))
+    throw bad(`invalid hostname format: ${config.Hostname}`);
   if (config.StopSignal) parseSignal(config.StopSignal);
   if (config.ExposedPorts) result.ExposedPorts = Object.fromEntries(Object.keys(config.ExposedPorts).map((port) => [parsePort(port), {}]));
   checkHealth(config);
@@ -98,11 +99,15 @@ function checkNamespaces(config: ContainerConfig, host: HostConfig): void {
   if (shared && mode === "container:") throw bad("Invalid network mode: invalid container format container:<name|id>");
   if (shared || mode === "host") {
     if (config.Hostname && shared) throw bad("conflicting options: hostname and the network mode");
-    if ((host.Links ?? []).length > 0) throw bad(`conflicting options: ${mode === "host" ? "host type networking can't be used with links. This would result in undefined behavior" : "container type network can't be used with links. This would result in undefined behavior"}`);
+    if ((host.Links ?? []).length > 0)
+      throw bad(
+        `conflicting options: ${mode === "host" ? "host type networking can't be used with links. This would result in undefined behavior" : "container type network can't be used with links. This would result in undefined behavior"}`,
+      );
     if (shared && (host.Dns ?? []).length > 0) throw bad("conflicting options: dns and the network mode");
     if (shared && (host.ExtraHosts ?? []).length > 0) throw bad("conflicting options: custom host-to-IP mapping and the network mode");
   }
-  if (shared && (Object.keys(host.PortBindings ?? {}).length > 0 || host.PublishAllPorts)) throw bad("conflicting options: port publishing and the container type network mode");
+  if (shared && (Object.keys(host.PortBindings ?? {}).length > 0 || host.PublishAllPorts))
+    throw bad("conflicting options: port publishing and the container type network mode");
   if (shared && Object.keys(config.ExposedPorts ?? {}).length > 0) throw bad("conflicting options: port exposing and the container type network mode");
   const ipc = host.IpcMode ?? "";
   if (!["", "private", "shareable", "host", "none"].includes(ipc) && !/^container:.+/.test(ipc)) throw bad(`invalid IPC mode: ${ipc}`);
@@ -118,7 +123,8 @@ function checkNamespaces(config: ContainerConfig, host: HostConfig): void {
 function checkRestartPolicy({ RestartPolicy: policy, AutoRemove }: HostConfig): void {
   const name = policy?.Name ?? "";
   const retries = policy?.MaximumRetryCount ?? 0;
-  if (!["", "no", "always", "unless-stopped", "on-failure"].includes(name)) throw bad(`invalid restart policy: unknown policy '${name}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'`);
+  if (!["", "no", "always", "unless-stopped", "on-failure"].includes(name))
+    throw bad(`invalid restart policy: unknown policy '${name}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'`);
   if (retries < 0) throw bad("invalid restart policy: maximum retry count cannot be negative");
   if (retries > 0 && name !== "on-failure") throw bad("invalid restart policy: maximum retry count can only be used with 'on-failure'");
   if (AutoRemove === true && name !== "" && name !== "no") throw bad("can't create 'AutoRemove' container with restart policy");
@@ -131,7 +137,10 @@ const logOptions: Record<string, ReadonlySet<string>> = {
 };
 
 /** The log driver's name and options, checked. Texts are Docker's. @throws EngineError invalidArgument */
-export function checkLogConfig(log: { Type?: string; Config?: Record<string, string> | null } | undefined, defaults: CreateDefaults): { Type: string; Config: Record<string, string> } {
+export function checkLogConfig(
+  log: { Type?: string; Config?: Record<string, string> | null } | undefined,
+  defaults: CreateDefaults,
+): { Type: string; Config: Record<string, string> } {
   const type = log?.Type || defaults.logDriver;
   const known = logOptions[type];
   if (known === undefined) throw bad(`logger: no log driver named '${type}' is registered`);
@@ -168,12 +177,14 @@ export function checkHostConfig(config: ContainerConfig, host: HostConfig, defau
   for (const entry of host.Dns ?? []) {
     if (!/^[0-9a-fA-F:.]+(%\w+)?$/.test(entry)) throw bad(`invalid IP address: ${entry}`);
   }
-  for (const [key, value] of Object.entries(host.Annotations ?? {})) if (key === "" || typeof value !== "string") throw bad("invalid Annotations: the empty string is not permitted as an annotation key");
+  for (const [key, value] of Object.entries(host.Annotations ?? {}))
+    if (key === "" || typeof value !== "string") throw bad("invalid Annotations: the empty string is not permitted as an annotation key");
   if ((host.DeviceRequests ?? []).length > 0) throw bad("could not select device driver: device requests (GPUs) are not supported");
   const portBindings = normalisePortBindings(host.PortBindings ?? {});
   const networkMode = host.NetworkMode === undefined || host.NetworkMode === "" || host.NetworkMode === "default" ? "bridge" : host.NetworkMode;
   if (networkMode === "host" && Object.keys(portBindings).length > 0) warnings.push("Published ports are discarded when using host network mode");
-  if (host.OomKillDisable === true && !host.Memory) warnings.push("OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources.");
+  if (host.OomKillDisable === true && !host.Memory)
+    warnings.push("OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources.");
   return {
     warnings,
     host: {

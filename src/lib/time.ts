@@ -26,7 +26,7 @@ export function parseRfc3339(text: string): bigint | undefined {
   return BigInt(millis) * 1_000_000n + BigInt(fraction.padEnd(9, "0"));
 }
 
-const units: Record<string, bigint> = { ns: 1n, us: 1000n, "µs": 1000n, ms: 1_000_000n, s: second, m: 60n * second, h: 3600n * second };
+const units: Record<string, bigint> = { ns: 1n, us: 1000n, µs: 1000n, ms: 1_000_000n, s: second, m: 60n * second, h: 3600n * second };
 
 /** Nanoseconds of a Go duration (`1h30m`, `1.5s`, `300ms`). */
 export function parseDuration(text: string): bigint | undefined {
@@ -49,6 +49,7 @@ export function parseTimestamp(text: string, now: bigint): bigint {
   const duration = parseDuration(text);
   if (duration !== undefined) return now - duration;
   const time = parseRfc3339(text);
-  if (time === undefined) throw invalidArgument(`failed to parse value for time ${JSON.stringify(text)}: want unix seconds, RFC 3339 or a duration such as 10m`);
+  if (time === undefined)
+    throw invalidArgument(`failed to parse value for time ${JSON.stringify(text)}: want unix seconds, RFC 3339 or a duration such as 10m`);
   return time;
 }

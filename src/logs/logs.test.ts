@@ -53,7 +53,14 @@ describe("read", () => {
   });
 
   test("tail takes the pieces of a long line together", async () => {
-    writeFileSync(path, line(0) + line(1, "stdout", "P", "a".repeat(8192)) + line(1, "stdout", "P", "b".repeat(8192)) + line(1, "stdout", "F", "c") + line(2, "stdout", "P", "end"));
+    writeFileSync(
+      path,
+      line(0) +
+        line(1, "stdout", "P", "a".repeat(8192)) +
+        line(1, "stdout", "P", "b".repeat(8192)) +
+        line(1, "stdout", "F", "c") +
+        line(2, "stdout", "P", "end"),
+    );
     expect(await read({ tail: 1 })).toBe("end");
     expect(await read({ tail: 2 })).toBe(`${"a".repeat(8192)}${"b".repeat(8192)}c\nend`);
   });

@@ -68,13 +68,19 @@ function cgroupsOf(ctx: SandboxContext): string[] {
  */
 function staleProcesses(ctx: SandboxContext, isStale: (id: string) => boolean): { pid: number; id: string }[] {
   const prefix = `${ctx.paths.bundles}/`;
-  const programs = new Set([ctx.monitorProgram, ...[...ctx.runtime.available.keys()].map((name) => ctx.runtime.get(name).program)].map((path) => basename(path)));
+  const programs = new Set(
+    [ctx.monitorProgram, ...[...ctx.runtime.available.keys()].map((name) => ctx.runtime.get(name).program)].map((path) => basename(path)),
+  );
   const found: { pid: number; id: string }[] = [];
   for (const name of readdirSync("/proc")) {
     if (!/^\d+$/.test(name)) continue;
     const args = argumentsOf(Number(name));
     if (!programs.has(basename(args[0] ?? ""))) continue;
-    const id = args.find((each) => each.startsWith(prefix))?.slice(prefix.length).split("/")[0] ?? "";
+    const id =
+      args
+        .find((each) => each.startsWith(prefix))
+        ?.slice(prefix.length)
+        .split("/")[0] ?? "";
     if (isStale(id)) found.push({ pid: Number(name), id });
   }
   return found;

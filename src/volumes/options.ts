@@ -49,11 +49,12 @@ export function parseLocalOptions(name: string, options: Record<string, string>)
   }
   const isBind = (flags & MS.BIND) !== 0 || type === "bind";
   if (/^(nfs4?|cifs|smb3?)$/.test(type)) {
-    throw invalidArgument(`create ${name}: volumes of type ${type} are not supported yet: mount it on the host and bind a directory of it (type=none, o=bind, device=/path)`);
+    throw invalidArgument(
+      `create ${name}: volumes of type ${type} are not supported yet: mount it on the host and bind a directory of it (type=none, o=bind, device=/path)`,
+    );
   }
   if (type === "" && !isBind) throw invalidArgument(`create ${name}: missing required option: "type"`);
   if (device === "" && type !== "tmpfs") throw invalidArgument(`create ${name}: missing device in volume options`);
   if (isBind && !isAbsolute(device)) throw invalidArgument(`create ${name}: device must be an absolute path for a bind, not ${JSON.stringify(device)}`);
   return { type: isBind ? "none" : type, device: device || "tmpfs", flags: isBind ? flags | MS.BIND : flags, data: data.join(",") };
 }
-

@@ -11,7 +11,13 @@ export interface VolumeRecord {
 
 export interface Volumes {
   /** The existing one with the same driver and options, else a new one. Without a name: anonymous, 64 hex digits. @throws EngineError invalidArgument, conflict */
-  create(options: { name?: string; anonymous?: boolean; driver?: string; labels?: Record<string, string>; options?: Record<string, string> }): Promise<VolumeRecord>;
+  create(options: {
+    name?: string;
+    anonymous?: boolean;
+    driver?: string;
+    labels?: Record<string, string>;
+    options?: Record<string, string>;
+  }): Promise<VolumeRecord>;
   list(): VolumeRecord[];
   /** @throws EngineError notFound `get x: no such volume` */
   get(name: string): VolumeRecord;

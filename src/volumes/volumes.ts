@@ -66,7 +66,8 @@ export function createVolumes({ root, store, events, log }: VolumesDeps): Volume
     using _lock = await mutex.lock(name);
     const existing = entries.get(name);
     if (existing !== undefined) {
-      if (Object.keys(asked).length > 0 && !sameOptions(asked, existing.record.options)) throw conflict(`create ${name}: a volume named ${name} already exists with other options`);
+      if (Object.keys(asked).length > 0 && !sameOptions(asked, existing.record.options))
+        throw conflict(`create ${name}: a volume named ${name} already exists with other options`);
       return existing.record;
     }
     const record: VolumeRecord = {
@@ -136,7 +137,10 @@ export function createVolumes({ root, store, events, log }: VolumesDeps): Volume
       if ((local.flags & MS.BIND) !== 0 && (local.flags & ~(MS.BIND | MS.REC)) !== 0) mountFilesystem("none", mountpoint, "none", local.flags | MS.REMOUNT);
     } catch (error) {
       unmountFilesystem(mountpoint, { lazy: true });
-      throw invalidArgument(`error while mounting volume '${mountpoint}': failed to mount local volume: mount ${local.device}:${mountpoint}: ${messageOf(error)}`, error);
+      throw invalidArgument(
+        `error while mounting volume '${mountpoint}': failed to mount local volume: mount ${local.device}:${mountpoint}: ${messageOf(error)}`,
+        error,
+      );
     }
     entry.mounted = true;
   };

@@ -61,7 +61,18 @@ export async function createEngine(options: { at?: string } = {}): Promise<TestE
   const users = { containersOf: (image: Parameters<Containers["usingImage"]>[0]) => containers.usingImage(image) };
   const images = createImages({ store, content, snapshots, registry, events, users, log });
   const volumes = createVolumes({ root: paths.volumes, store, events, log });
-  const network = { bridge: "", bip: "", iptables: false, ip: "0.0.0.0", dns: [], dnsSearch: [], dnsOpts: [], dnsOptions: [], defaultAddressPools: [], engineKey };
+  const network = {
+    bridge: "",
+    bip: "",
+    iptables: false,
+    ip: "0.0.0.0",
+    dns: [],
+    dnsSearch: [],
+    dnsOpts: [],
+    dnsOptions: [],
+    defaultAddressPools: [],
+    engineKey,
+  };
   const networks = createNetworks({ store, events, log, paths, options: network });
   const runtime = await createRuntime({ paths, log, options: { defaultRuntime: "", runtimes: {}, cgroupParent: "", cgroupMounts: true, engineKey } });
   const sandboxes = createSandboxes({ paths, snapshots, networks, runtime, log });

@@ -151,9 +151,19 @@ describe.skipIf(skipped("root", "overlay"))("containers", () => {
       [["true"], { config: { Image: "nope" } }, "notFound", "No such image: nope:latest"],
       [["true"], { config: { Image: "base", WorkingDir: "x" } }, "invalidArgument", "absolute path"],
       [["true"], { host: { Binds: ["/a:/b", "/c:/b"] } }, "invalidArgument", "Duplicate mount point: /b"],
-      [["true"], { host: { Mounts: [{ Type: "bind", Source: "/nope/nope", Target: "/x" }] } }, "invalidArgument", 'invalid mount config for type "bind": bind source path does not exist: /nope/nope'],
+      [
+        ["true"],
+        { host: { Mounts: [{ Type: "bind", Source: "/nope/nope", Target: "/x" }] } },
+        "invalidArgument",
+        'invalid mount config for type "bind": bind source path does not exist: /nope/nope',
+      ],
       [["true"], { host: { VolumesFrom: ["nobody"] } }, "notFound", "No such container: nobody"],
-      [["true"], { host: { Mounts: [{ Type: "volume", Source: "vol1", Target: "/x", VolumeOptions: { DriverConfig: { Name: "nope" } } }] } }, "notFound", 'plugin "nope" not found'],
+      [
+        ["true"],
+        { host: { Mounts: [{ Type: "volume", Source: "vol1", Target: "/x", VolumeOptions: { DriverConfig: { Name: "nope" } } }] } },
+        "notFound",
+        'plugin "nope" not found',
+      ],
     ] as const) {
       const error = await failure(engine.create([...args], more as never));
       expect(error.message).toContain(message);
@@ -329,7 +339,9 @@ describe.skipIf(skipped("root", "overlay"))("containers", () => {
 
     const withTty = engine.containers.execCreate(id, { Cmd: ["stty", "size"], AttachStdout: true, Tty: true });
     const screen = collector();
-    await (await engine.containers.execStart(withTty, { detach: false, tty: true, consoleSize: [33, 99] }, screen))?.ended;
+    await (
+      await engine.containers.execStart(withTty, { detach: false, tty: true, consoleSize: [33, 99] }, screen)
+    )?.ended;
     expect(screen.out()).toBe("33 99\r\n");
     await remove(id);
   });
@@ -451,7 +463,9 @@ describe.skipIf(skipped("root", "overlay"))("containers", () => {
     await remove(id);
     expect(isMounted()).toBe(false);
     await engine.volumes.remove("ram");
-    expect((await failure(engine.volumes.create({ name: "net", options: { type: "nfs", device: ":/x", o: "addr=192.0.2.1" } }))).message).toContain("not supported yet");
+    expect((await failure(engine.volumes.create({ name: "net", options: { type: "nfs", device: ":/x", o: "addr=192.0.2.1" } }))).message).toContain(
+      "not supported yet",
+    );
     expect((await failure(engine.volumes.create({ name: "bad", options: { wat: "1" } }))).message).toBe('create bad: invalid option: "wat"');
   });
 
@@ -502,7 +516,8 @@ describe.skipIf(skipped("root", "overlay"))("containers", () => {
     const up = await startReady("listed-up", { config: { Labels: { team: "a", "x.y": "z" }, ExposedPorts: { "80/tcp": {} } } });
     const down = await run(["sh", "-c", "exit 3"], { name: "listed-down", host: { Binds: ["listvol:/v"] } });
     const fresh = await engine.create(["true"], { name: "listed-new" });
-    const names = (filters: Record<string, string[]>, more = {}): string[] => engine.containers.list({ all: true, filters, ...more }).map((record) => record.name);
+    const names = (filters: Record<string, string[]>, more = {}): string[] =>
+      engine.containers.list({ all: true, filters, ...more }).map((record) => record.name);
     expect(engine.containers.list().map((record) => record.id)).toEqual([up]);
     expect(names({})).toEqual(["listed-new", "listed-down", "listed-up"]);
     expect(names({}, { limit: 2 })).toEqual(["listed-new", "listed-down"]);
@@ -555,7 +570,9 @@ describe.skipIf(skipped("root", "overlay"))("containers", () => {
   });
 
   test("a health check that fails and recovers", async () => {
-    const id = await startReady("checked", { config: { Healthcheck: { Test: ["CMD-SHELL", "test -e /tmp/ok || { echo missing; exit 1; }"], Interval: 20e6, Retries: 2 } } });
+    const id = await startReady("checked", {
+      config: { Healthcheck: { Test: ["CMD-SHELL", "test -e /tmp/ok || { echo missing; exit 1; }"], Interval: 20e6, Retries: 2 } },
+    });
     expect(get(id).health?.Status).toBeDefined();
     await until("it is unhealthy", () => get(id).health?.Status === "unhealthy");
     expect(get(id).health?.Log.at(-1)).toMatchObject({ ExitCode: 1, Output: "missing\n" });
@@ -611,7 +628,12 @@ describe.skipIf(skipped("root", "overlay"))("an engine that is killed and starts
     expect([up, cold, rest, ended].map(status)).toEqual(["running", "paused", "created", "exited"]);
     expect(engine.containers.get(ended).state.exitCode).toBe(9);
     expect(await logsOf(ended)).toBe("said\n");
-    expect(engine.events.history({}).filter((event) => event.actor === ended).map((event) => event.action)).toEqual(["create", "start", "die"]);
+    expect(
+      engine.events
+        .history({})
+        .filter((event) => event.actor === ended)
+        .map((event) => event.action),
+    ).toEqual(["create", "start", "die"]);
     await engine.containers.unpause(cold);
     const listener = collector();
     using session = engine.containers.attach(up, listener);
@@ -662,7 +684,9 @@ describe.skipIf(skipped("root", "overlay"))("an engine that is killed and starts
   test("a start that never got to its program is as if it had not been", async () => {
     const id = await engine.create(["true"]);
     const { state } = engine.containers.get(id);
-    engine.store.db.query("UPDATE containers SET state = ? WHERE id = ?").run(JSON.stringify({ state: { ...state, status: "starting", generation: 1 }, restartCount: 0, manuallyStopped: false }), id);
+    engine.store.db
+      .query("UPDATE containers SET state = ? WHERE id = ?")
+      .run(JSON.stringify({ state: { ...state, status: "starting", generation: 1 }, restartCount: 0, manuallyStopped: false }), id);
     await again();
     expect(status(id)).toBe("created");
     const { result } = engine.containers.wait(id, "next-exit");

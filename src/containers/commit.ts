@@ -1,0 +1,53 @@
+import type { ImageRecord } from "../images/types.ts";
+import { conflict } from "../lib/errors.ts";
+import type { ImageRunConfig } from "../oci/image.ts";
+import { realtimeNano } from "../kernel/clock.ts";
+import { formatNano } from "../lib/time.ts";
+import { lookup, type Context } from "./context.ts";
+import { mergeConfig } from "./merge.ts";
+import { pause, unpause } from "./pause.ts";
+import type { CommitOptions } from "./types.ts";
+
+/**
+ * A new image: the container's own, and what the container changed as one layer on top. The layer is copied, so that the container lives on;
+ * it is frozen meanwhile unless `pause` is off. @throws EngineError notFound, conflict
+ */
+export async function commit(ctx: Context, reference: string, options: CommitOptions): Promise<ImageRecord> {
+  const entry = lookup(ctx, reference);
+  const { record } = entry;
+  if (entry.removing !== undefined) throw conflict(`container ${record.id} is marked for removal and cannot be committed`);
+  const parent = ctx.images.resolve(record.imageId);
+  using _lease = ctx.images.lease(parent);
+  const freeze = options.pause && record.state.status === "running";
+  if (freeze) await pause(ctx, record.id);
+  let layer;
+  try {
+    layer = await ctx.snapshots.unpack({
+      source: ctx.snapshots.diffTar(record.snapshot),
+      parentIds: parent.config.rootfs.diff_ids,
+      parents: parent.layers,
+    });
+  } finally {
+    if (freeze) await unpause(ctx, record.id);
+  }
+  const created = formatNano(realtimeNano());
+  const { Hostname: _h, Domainname: _d, Image: _i, ...config } = mergeConfig(options.config, record.config);
+  const { rootfs: _layers, ...base } = parent.config;
+  return await ctx.images.create({
+    parent,
+    snapshot: layer.snapshot,
+    config: {
+      ...base,
+      created,
+      container: record.id,
+      config: config as ImageRunConfig,
+      history: [
+        ...(parent.config.history ?? []),
+        { created, created_by: [record.path, ...record.args].join(" "), author: options.author, comment: options.comment },
+      ],
+      ...(options.author === "" ? {} : { author: options.author }),
+      ...(options.comment === "" ? {} : { comment: options.comment }),
+    },
+    ...(options.reference === undefined ? {} : { reference: options.reference }),
+  });
+}
