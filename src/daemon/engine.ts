@@ -46,7 +46,7 @@ export async function startEngine(options: DaemonOptions, log: Logger): Promise<
   stack.use(startCheckpoints(store, log));
   const events = createEvents({ store, log });
   const content = createContentStore({ root: paths.content, store, log });
-  const snapshots = createSnapshots({ root: paths.snapshots, store, log });
+  const snapshots = stack.use(createSnapshots({ root: paths.snapshots, store, log }));
   const registry = createRegistryClient({ insecure: options.insecureRegistries, mirrors: options.registryMirrors, log });
   // images/ lies below containers/: it asks who uses an image through this, once containers are there.
   let containers: Containers;
@@ -58,18 +58,31 @@ export async function startEngine(options: DaemonOptions, log: Logger): Promise<
   const runtime = await createRuntime({ paths, log, options: { ...options, engineKey } });
   stack.defer(() => runtime.close());
   const sandboxes = createSandboxes({ paths, snapshots, networks, runtime, log });
-  containers = createContainers({ store, events, images, snapshots, networks, volumes, logs, sandboxes, paths, log, options: { ...options, ulimits: Object.values(options.defaultUlimits), runtime: options.defaultRuntime } });
+  containers = createContainers({
+    store,
+    events,
+    images,
+    snapshots,
+    networks,
+    volumes,
+    logs,
+    sandboxes,
+    paths,
+    log,
+    options: { ...options, ulimits: Object.values(options.defaultUlimits), runtime: options.defaultRuntime },
+  });
   const builder = createBuilder({ store, images, snapshots, sandboxes, events, paths, log });
   const system = createSystem({ store, images, containers, networks, volumes, runtime, paths, log, options });
 
   await Promise.all([content.restore(), snapshots.restore(), volumes.restore()]);
+  await images.restore();
   const running = await containers.adoptAll();
   await networks.restore(running);
   await sandboxes.sweep(running);
   await builder.restore();
 
   const server = createApiServer({
-    services: { containers, images, networks, volumes, registry, builder, events, system, paths, log },
+    services: { containers, images, snapshots, networks, volumes, registry, builder, events, system, paths, log },
     endpoints,
     version,
     log,
@@ -95,7 +108,8 @@ function makeRoots(options: DaemonOptions): Paths {
   const paths = enginePaths(options.dataRoot, options.execRoot);
   // Others may pass through the roots (bind mounts, sockets) and list nothing.
   for (const root of [paths.dataRoot, paths.execRoot]) mkdirSync(root, { recursive: true, mode: 0o711 });
-  for (const folder of [paths.content, paths.snapshots, paths.volumes, paths.containers, paths.bundles, paths.namespaces]) mkdirSync(folder, { recursive: true, mode: 0o711 });
+  for (const folder of [paths.content, paths.snapshots, paths.volumes, paths.containers, paths.bundles, paths.namespaces])
+    mkdirSync(folder, { recursive: true, mode: 0o711 });
   for (const folder of [paths.cache, paths.tmp, paths.exits, paths.runtimeRoot]) mkdirSync(folder, { recursive: true, mode: 0o700 });
   return paths;
 }

@@ -33,7 +33,14 @@ export function listenAddresses(host: string, options: DaemonOptions): ListenAdd
     const [, bracketed, plain, port] = /^(?:\[([^\]]*)\]|([^:/]*))(?::(\d+))?\/?$/.exec(rest ?? "") ?? [];
     if (bracketed === undefined && plain === undefined) throw invalidArgument(`--host ${host}: want tcp://ADDRESS:PORT`);
     const defaultPort = tls === undefined ? 2375 : 2376;
-    return [{ kind: "tcp", host: bracketed ?? (plain === "" ? "127.0.0.1" : (plain ?? "")), port: port === undefined ? defaultPort : Number(port), ...(tls === undefined ? {} : { tls }) }];
+    return [
+      {
+        kind: "tcp",
+        host: bracketed ?? (plain === "" ? "127.0.0.1" : (plain ?? "")),
+        port: port === undefined ? defaultPort : Number(port),
+        ...(tls === undefined ? {} : { tls }),
+      },
+    ];
   }
   throw invalidArgument(`--host ${host}: want unix://PATH, tcp://ADDRESS:PORT or fd://`);
 }

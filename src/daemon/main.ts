@@ -38,6 +38,8 @@ async function serve(options: DaemonOptions, argv: readonly string[]): Promise<n
   const log = createLogger({ level: () => (options.debug ? "debug" : options.logLevel), write: (line) => void process.stderr.write(line) });
   // What turns the executable back into a bare runtime must not reach containers' helpers.
   for (const name of ["BUN_OPTIONS", "BUN_BE_BUN", "NODE_OPTIONS", "NODE_TLS_REJECT_UNAUTHORIZED"]) delete process.env[name];
+  // Bun's fetch would send even loopback through a proxy; Go's, and so dockerd's, never does.
+  process.env["NO_PROXY"] = [process.env["NO_PROXY"] ?? process.env["no_proxy"] ?? "", "localhost", "127.0.0.0/8", "::1"].filter(Boolean).join(",");
   process.umask(0o022);
   process.on("uncaughtException", (error) => log.error("uncaught exception; the engine goes on", { error, stack: error.stack }));
   process.on("unhandledRejection", (error) =>

@@ -36,7 +36,8 @@ test("flags in all their forms", () => {
 });
 
 test("the flags with which other projects' suites start an engine", () => {
-  const argv = "--config-file /dev/null --data-root /d --exec-root /e --pidfile /p --containerd-namespace n --containerd /c --userland-proxy=false --host unix:///s --debug";
+  const argv =
+    "--config-file /dev/null --data-root /d --exec-root /e --pidfile /p --containerd-namespace n --containerd /c --userland-proxy=false --host unix:///s --debug";
   expect(parseDaemonOptions(argv.split(" "))).toMatchObject({ dataRoot: "/d", execRoot: "/e", pidfile: "/p", hosts: ["unix:///s"] });
 });
 
@@ -55,7 +56,11 @@ test.each([
 
 test("daemon.json gives settings, and is refused where it contradicts the command line or itself", () => {
   withConfig('{"debug": true, "default-address-pools": [{"base": "10.0.0.0/8", "size": 24}], "runtimes": {"r": {"path": "/r"}}}', (path) => {
-    expect(parseDaemonOptions(["--config-file", path])).toMatchObject({ debug: true, defaultAddressPools: [{ base: "10.0.0.0/8", size: 24 }], runtimes: { r: { path: "/r" } } });
+    expect(parseDaemonOptions(["--config-file", path])).toMatchObject({
+      debug: true,
+      defaultAddressPools: [{ base: "10.0.0.0/8", size: 24 }],
+      runtimes: { r: { path: "/r" } },
+    });
     expect(() => parseDaemonOptions(["--config-file", path, "--debug"])).toThrow("both");
   });
   withConfig('{"debug": "yes"}', (path) => expect(() => parseDaemonOptions(["--config-file", path])).toThrow("want bool"));

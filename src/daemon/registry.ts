@@ -1,8 +1,8 @@
-import { mkdirSync } from "node:fs";
+import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { RegistryServeOptions } from "../cli/programs.ts";
 import { createContentStore } from "../content/content.ts";
-import { invalidArgument, messageOf, notImplemented } from "../lib/errors.ts";
+import { invalidArgument, messageOf } from "../lib/errors.ts";
 import { createLogger } from "../lib/log.ts";
 import { registryMigrations } from "../registry/schema.ts";
 import { createRegistryServer } from "../registry/server.ts";
@@ -15,7 +15,7 @@ export async function serveRegistry(options: RegistryServeOptions): Promise<numb
   const { promise: stopped, resolve: stop } = Promise.withResolvers<void>();
   for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => stop());
   try {
-    if (options.tlsCert !== undefined || options.tlsKey !== undefined) throw notImplemented("TLS isn't supported yet; put a TLS proxy before it");
+    const tls = readTls(options);
     const { host, port } = parseAddress(options.addr);
     mkdirSync(options.root, { recursive: true, mode: 0o700 });
     await using stack = new AsyncDisposableStack();
@@ -23,10 +23,12 @@ export async function serveRegistry(options: RegistryServeOptions): Promise<numb
     stack.use(startCheckpoints(store, log));
     const content = createContentStore({ root: join(options.root, "content"), store, log });
     await content.restore();
-    const server = createRegistryServer({ content, store, log });
+    const server = createRegistryServer({ content, store, log, ...(tls === undefined ? {} : { tls }) });
     const bound = await server.listen({ host, port });
     stack.defer(() => server.close());
-    process.stdout.write(`Registry on http://${bound.host.includes(":") ? `[${bound.host}]` : bound.host}:${bound.port}, its data in ${options.root}\n`);
+    process.stdout.write(
+      `Registry on ${tls === undefined ? "http" : "https"}://${bound.host.includes(":") ? `[${bound.host}]` : bound.host}:${bound.port}, its data in ${options.root}\n`,
+    );
     await stopped;
     return 0;
   } catch (error) {
@@ -42,4 +44,11 @@ function parseAddress(text: string): { host: string; port: number } {
   if (match === null || port > 65535) throw invalidArgument("want HOST:PORT");
   const host = match[1] ?? match[2];
   return { host: host === undefined ? "127.0.0.1" : host === "" ? "::" : host, port };
+}
+
+function readTls(options: RegistryServeOptions): { cert: string; key: string } | undefined {
+  const { tlsCert, tlsKey } = options;
+  if (tlsCert === undefined && tlsKey === undefined) return undefined;
+  if (tlsCert === undefined || tlsKey === undefined) throw invalidArgument("TLS needs both --tls-cert and --tls-key");
+  return { cert: readFileSync(tlsCert, "utf8"), key: readFileSync(tlsKey, "utf8") };
 }

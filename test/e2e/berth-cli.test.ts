@@ -36,14 +36,18 @@ describe.skipIf(skipped("root", "overlay", "docker"))("berth", () => {
     const usage = await engine.berth(["run", "--nonsense", "busybox"]);
     expect(usage.code).toBe(125);
     expect(usage.stderr).toContain("unknown flag: --nonsense");
-    const terminal = await engine.inTerminal(`${join(import.meta.dir, "../../bin/berth")} run --rm -it busybox sh -c 'tty; read x; echo got:$x; exit 3'`, { stdin: "hello\n" });
+    const terminal = await engine.inTerminal(`${join(import.meta.dir, "../../bin/berth")} run --rm -it busybox sh -c 'tty; read x; echo got:$x; exit 3'`, {
+      stdin: "hello\n",
+    });
     expect(terminal.stdout).toContain("got:hello");
     expect(terminal.code).toBe(3);
   });
 
   test("a container's life, and what is shown of it", async () => {
     const id = await ok("run", "-d", "--name", "life", "-e", "A=1", "busybox", "sh", "-c", "echo up; sleep 1000");
-    expect(await ok("ps")).toMatch(/^CONTAINER ID +IMAGE +COMMAND +CREATED +STATUS +PORTS +NAMES\n[0-9a-f]{12} +busybox +"sh -c 'echo up; sle…" .*Up .* +life$/);
+    expect(await ok("ps")).toMatch(
+      /^CONTAINER ID +IMAGE +COMMAND +CREATED +STATUS +PORTS +NAMES\n[0-9a-f]{12} +busybox +"sh -c 'echo up; sle…" .*Up .* +life$/,
+    );
     expect(await ok("ps", "-q", "--no-trunc")).toBe(id);
     expect(await ok("exec", "life", "sh", "-c", "echo $A")).toBe("1");
     expect(await ok("logs", "life")).toBe("up");

@@ -29,7 +29,16 @@ describe.skipIf(skipped("root", "overlay", "docker"))("an engine that is killed"
   test("finds running containers again, with logs, exit codes and ports", async () => {
     await using engine = await Engine.start();
     await engine.importBusybox();
-    const counter = await engine.ok("run", "-d", "-p", "8081:80", "busybox", "sh", "-c", "httpd -f -p 80 & i=0; while :; do echo $i; i=$((i+1)); sleep 0.02; done");
+    const counter = await engine.ok(
+      "run",
+      "-d",
+      "-p",
+      "8081:80",
+      "busybox",
+      "sh",
+      "-c",
+      "httpd -f -p 80 & i=0; while :; do echo $i; i=$((i+1)); sleep 0.02; done",
+    );
     const short = await engine.ok("run", "-d", "busybox", "sh", "-c", "sleep 1; echo done; exit 42");
     const restarting = await engine.ok("run", "-d", "--restart", "always", "busybox", "sh", "-c", "sleep 1; exit 1");
     const removed = await engine.ok("run", "-d", "--rm", "busybox", "sh", "-c", "sleep 1");

@@ -51,7 +51,9 @@ describe.skipIf(skipped("root", "overlay", "docker"))("docker", () => {
     });
 
     test("gives a terminal with -it", async () => {
-      const { stdout, code } = await engine.inTerminal("docker run --rm -it busybox sh -c 'tty && stty size && read x && echo got:$x; exit 3'", { stdin: "hello\n" });
+      const { stdout, code } = await engine.inTerminal("docker run --rm -it busybox sh -c 'tty && stty size && read x && echo got:$x; exit 3'", {
+        stdin: "hello\n",
+      });
       expect(stdout).toContain("/dev/pts/0");
       expect(stdout).toContain("got:hello");
       expect(code).toBe(3);
@@ -64,13 +66,30 @@ describe.skipIf(skipped("root", "overlay", "docker"))("docker", () => {
       expect(status).toMatch(/NoNewPrivs:\s+0/);
       expect(await ok("run", "--rm", "busybox", "sh", "-c", "echo $$; ls /proc | grep -c '^[0-9]'; hostname | wc -c")).toMatch(/^1\n[12345]\n13$/);
       expect((await engine.docker(["run", "--rm", "busybox", "sh", "-c", "echo 1 > /proc/sys/kernel/hostname"])).code).not.toBe(0);
-      expect(await ok("run", "--rm", "busybox", "sh", "-c", "cat /proc/keys | wc -c; ls /proc/acpi /sys/firmware 2>/dev/null | grep -v : | wc -w")).toMatch(/^0\n0$/);
+      expect(await ok("run", "--rm", "busybox", "sh", "-c", "cat /proc/keys | wc -c; ls /proc/acpi /sys/firmware 2>/dev/null | grep -v : | wc -w")).toMatch(
+        /^0\n0$/,
+      );
       // A call that the profile refuses answers EPERM, not ENOSYS.
       expect((await engine.docker(["run", "--rm", "busybox", "unshare", "-n", "true"])).stderr).toContain("Operation not permitted");
     });
 
     test("takes user, directory, environment, hostname and labels", async () => {
-      const shown = await ok("run", "--rm", "-u", "worker", "-w", "/srv/new", "-e", "A=b c", "-h", "box", "busybox", "sh", "-c", "id; pwd; echo $A; hostname; cat /etc/hostname");
+      const shown = await ok(
+        "run",
+        "--rm",
+        "-u",
+        "worker",
+        "-w",
+        "/srv/new",
+        "-e",
+        "A=b c",
+        "-h",
+        "box",
+        "busybox",
+        "sh",
+        "-c",
+        "id; pwd; echo $A; hostname; cat /etc/hostname",
+      );
       expect(shown).toBe("uid=1000(worker) gid=1000(worker) groups=10(wheel),1000(worker)\n/srv/new\nb c\nbox\nbox");
     });
 
@@ -189,7 +208,18 @@ describe.skipIf(skipped("root", "overlay", "docker"))("docker", () => {
     });
 
     test("containers on the bridge reach each other, and the host reaches published ports", async () => {
-      const web = await ok("run", "-d", "-p", "8080:80", "-p", "127.0.0.1:5353:53/udp", "busybox", "sh", "-c", "mkdir /www && echo served > /www/index.html && httpd -f -p 80 -h /www");
+      const web = await ok(
+        "run",
+        "-d",
+        "-p",
+        "8080:80",
+        "-p",
+        "127.0.0.1:5353:53/udp",
+        "busybox",
+        "sh",
+        "-c",
+        "mkdir /www && echo served > /www/index.html && httpd -f -p 80 -h /www",
+      );
       const address = await ok("inspect", "-f", "{{.NetworkSettings.Networks.bridge.IPAddress}}", web);
       await until("the web server", async () => (await engine.docker(["run", "--rm", "busybox", "wget", "-qO-", `http://${address}/`])).stdout === "served\n");
       const fetched = await run([...engine.onHost, "busybox", "wget", "-qO-", "http://127.0.0.1:8080/"]);
@@ -217,7 +247,10 @@ describe.skipIf(skipped("root", "overlay", "docker"))("docker", () => {
     test("build, tag, history, save, load and remove", async () => {
       const context = join(engine.root, "context");
       mkdirSync(context);
-      writeFileSync(join(context, "Dockerfile"), 'FROM busybox\nARG WHO=world\nENV G=hello\nWORKDIR /app\nCOPY . .\nRUN echo "$G $WHO" > greeting && test ! -e secret\nCMD cat greeting\n');
+      writeFileSync(
+        join(context, "Dockerfile"),
+        'FROM busybox\nARG WHO=world\nENV G=hello\nWORKDIR /app\nCOPY . .\nRUN echo "$G $WHO" > greeting && test ! -e secret\nCMD cat greeting\n',
+      );
       writeFileSync(join(context, ".dockerignore"), "secret\n");
       writeFileSync(join(context, "secret"), "hidden");
       const built = await engine.docker(["build", "-t", "greet", "--build-arg", "WHO=there", context]);

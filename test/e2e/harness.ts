@@ -129,7 +129,14 @@ export class Engine implements AsyncDisposable {
   }
 
   #env(options: RunOptions): Record<string, string> {
-    return { DOCKER_HOST: `unix://${this.socket}`, DOCKER_CONFIG: join(this.root, "config"), DOCKER_BUILDKIT: "0", DOCKER_CLI_HINTS: "false", LC_ALL: "C", ...options.env };
+    return {
+      DOCKER_HOST: `unix://${this.socket}`,
+      DOCKER_CONFIG: join(this.root, "config"),
+      DOCKER_BUILDKIT: "0",
+      DOCKER_CLI_HINTS: "false",
+      LC_ALL: "C",
+      ...options.env,
+    };
   }
 
   /** The stock docker command against this engine. */

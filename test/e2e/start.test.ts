@@ -10,7 +10,8 @@ describe.skipIf(skipped("root", "overlay"))("npm start", () => {
   test("builds, pushes, pulls and runs, and ends with the greeting", async () => {
     const shown = await run(["unshare", "-n", "sh", "-c", "busybox ip link set lo up && exec sh scripts/start"], { cwd: root, limit: 110_000 });
     expect({ code: shown.code, stderr: shown.code === 0 ? "" : shown.stderr }).toEqual({ code: 0, stderr: "" });
-    for (const step of ["$ berthd ", "$ berth registry serve", "$ berth build", "$ berth push", "$ berth rmi", "$ berth run"]) expect(shown.stdout).toContain(step);
+    for (const step of ["$ berthd ", "$ berth registry serve", "$ berth build", "$ berth push", "$ berth rmi", "$ berth run"])
+      expect(shown.stdout).toContain(step);
     const [main, next] = shown.stdout.split("That was Berth");
     // What `run` says of its pull goes to standard error, as with docker.
     expect(shown.stderr).toContain("Downloaded newer image");
