@@ -6,7 +6,19 @@ import { invalidArgument, messageOf } from "../lib/errors.ts";
 import type { ImageRunConfig } from "../oci/image.ts";
 
 /** Instructions that change an image's configuration alone: what `commit` and `import` take. */
-const allowed: ReadonlySet<Instruction["kind"]> = new Set(["cmd", "entrypoint", "env", "expose", "healthcheck", "label", "onbuild", "stopsignal", "user", "volume", "workdir"]);
+const allowed: ReadonlySet<Instruction["kind"]> = new Set([
+  "cmd",
+  "entrypoint",
+  "env",
+  "expose",
+  "healthcheck",
+  "label",
+  "onbuild",
+  "stopsignal",
+  "user",
+  "volume",
+  "workdir",
+]);
 
 /** `config` after the Dockerfile instructions `changes`, one or more a text. @throws EngineError invalidArgument */
 export function applyChanges(config: ImageRunConfig, changes: readonly string[]): ImageRunConfig {

@@ -1,6 +1,7 @@
-import type { Endpoint } from "./endpoint.ts";
+import { build, cancelBuild, pruneBuild } from "./build/build.ts";
 import { attachContainer } from "./containers/attach.ts";
 import { createContainer } from "./containers/create.ts";
+import { commitContainer, exportContainer } from "./containers/image.ts";
 import { inspectContainer } from "./containers/inspect.ts";
 import {
   deleteContainer,
@@ -18,12 +19,9 @@ import { containerLogs } from "./containers/logs.ts";
 import { containerChanges, pruneContainers, resizeContainer, topContainer } from "./containers/look.ts";
 import { containerStats } from "./containers/stats.ts";
 import { waitContainer } from "./containers/wait.ts";
+import type { Endpoint } from "./endpoint.ts";
 import { createExec, inspectExec } from "./exec/create.ts";
 import { resizeExec, startExec } from "./exec/start.ts";
-import { events } from "./system/events.ts";
-import { info, version } from "./system/info.ts";
-import { options, ping, pingHead } from "./system/ping.ts";
-import { build, cancelBuild, pruneBuild } from "./build/build.ts";
 import { deleteImage, pruneImages, tagImage } from "./images/change.ts";
 import { imageHistory, inspectImage, listImages, searchImages } from "./images/look.ts";
 import { createImage, loadImages, pushImage, saveImage, saveImages } from "./images/transfer.ts";
@@ -39,6 +37,9 @@ import {
 } from "./networks/networks.ts";
 import { absent } from "./system/absent.ts";
 import { diskUsage } from "./system/df.ts";
+import { events } from "./system/events.ts";
+import { info, version } from "./system/info.ts";
+import { options, ping, pingHead } from "./system/ping.ts";
 import { auth, inspectDistribution } from "./system/registries.ts";
 import { createVolume, deleteVolume, inspectVolume, listVolumes, pruneVolumes, updateVolume } from "./volumes/volumes.ts";
 
@@ -70,6 +71,8 @@ export const endpoints: readonly Endpoint[] = [
   resizeContainer,
   containerLogs,
   containerStats,
+  exportContainer,
+  commitContainer,
   topContainer,
   containerChanges,
   pruneContainers,

@@ -47,7 +47,11 @@ describe("create, as clients of each version mean it", () => {
   });
 
   test("what an older API doesn't know is dropped", () => {
-    const body = { Image: "x", HostConfig: { AutoRemove: true, ConsoleSize: [1, 2], Annotations: { a: "b" }, PidsLimit: -1 }, Healthcheck: { StartInterval: 5, Retries: 1 } };
+    const body = {
+      Image: "x",
+      HostConfig: { AutoRemove: true, ConsoleSize: [1, 2], Annotations: { a: "b" }, PidsLimit: -1 },
+      Healthcheck: { StartInterval: 5, Retries: 1 },
+    };
     const old = options(body, 24).options;
     expect(old.host).toEqual({ AutoRemove: false, NetworkMode: "bridge", IpcMode: "shareable", PidsLimit: null });
     expect(old.config.Healthcheck).toEqual({ Retries: 1, StartInterval: undefined });

@@ -28,7 +28,10 @@ export const int = z.number().refine((n) => Number.isInteger(n), "expected an in
 export const texts = z.array(text);
 export const textMap = z.record(z.string(), text);
 /** A set, written as a map to empty objects. */
-export const set = z.record(z.string(), z.preprocess((value) => value ?? {}, z.looseObject({})));
+export const set = z.record(
+  z.string(),
+  z.preprocess((value) => value ?? {}, z.looseObject({})),
+);
 /** A command line: a list, or one word as plain text. */
 export const words = z.preprocess((value) => (typeof value === "string" ? [value] : value), texts);
 /** A list whose null elements are dropped. */

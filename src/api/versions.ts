@@ -15,9 +15,7 @@ export const maxApiText = `1.${maxApi}`;
 export function parseApiVersion(text: string): ApiVersion {
   const [major = 0, minor = 0] = text.split(".").map(Number);
   if (major < 1 || (major === 1 && minor < minApi)) {
-    throw invalidArgument(
-      `client version ${text} is too old. Minimum supported API version is ${minApiText}, please upgrade your client to a newer version`,
-    );
+    throw invalidArgument(`client version ${text} is too old. Minimum supported API version is ${minApiText}, please upgrade your client to a newer version`);
   }
   if (major > 1 || minor > maxApi) throw invalidArgument(`client version ${text} is too new. Maximum supported API version is ${maxApiText}`);
   return minor;

@@ -65,6 +65,7 @@ export function createContainers(deps: ContainersDeps): Containers {
     sizes: (reference) => sizes(ctx, reference),
     withRootfs: (reference, work) => withRootfs(ctx, reference, work),
     execCreate: (reference, options) => execCreate(ctx, reference, options),
+    execIds: (reference) => [...lookup(ctx, reference).execs].filter((id) => ctx.execs.get(id)?.record.running === true),
     execInspect: (id) => execInspect(ctx, id),
     execStart: (id, options, listener) => execStart(ctx, id, options, listener),
     execResize: async (id, rows, cols) => execResize(ctx, id, rows, cols),

@@ -213,6 +213,8 @@ export interface Containers {
   withRootfs<T>(ref: string, work: (rootfs: string) => Promise<T>): Promise<T>;
 
   execCreate(ref: string, options: ExecCreateOptions): string;
+  /** Execs that run in a container. */
+  execIds(ref: string): string[];
   execInspect(id: string): ExecRecord;
   /** Starts it and gives its streams; `detach` gives none. */
   execStart(

@@ -63,6 +63,8 @@ export interface Snapshots {
   tarSize(diffId: Digest): number | undefined;
   /** Tar of the changes that `id` makes (whiteouts in OCI form), made in a Worker. */
   diffTar(id: SnapshotId, options?: { signal?: AbortSignal }): ReadableStream<Uint8Array>;
+  /** Tar of a directory as the host sees it, e.g. of a mounted overlay; made in a Worker. */
+  treeTar(directory: string, options?: { signal?: AbortSignal }): ReadableStream<Uint8Array>;
   /** Changes of an active snapshot as `docker diff` shows them; the init layer's paths are left out. */
   changes(id: SnapshotId, layers: readonly SnapshotId[]): Promise<Change[]>;
   /** Recorded bytes of a layer's files; 0 for active ones. */

@@ -215,7 +215,7 @@ const endpointDefaults: EndpointSettings = {
 };
 
 function toEndpoints(networks: Record<string, EndpointSettings>): Record<string, EndpointSettings> {
-  return Object.fromEntries(Object.entries(networks).map(([name, settings]) => [name, { ...endpointDefaults, ...settings }]));
+  return Object.fromEntries(Object.entries(networks).map(([name, settings]) => [name, withDefaults(endpointDefaults, settings)]));
 }
 
 /** Until 1.51 the default bridge's endpoint stands at the top level too. */
@@ -238,6 +238,13 @@ function legacyNetwork(networks: Record<string, EndpointSettings>): Record<strin
   };
 }
 
+/** Fields without a value are shown as Docker shows them. */
+function withDefaults<T extends object>(defaults: T, given: T): T {
+  const result = { ...defaults };
+  for (const key in given) if (given[key] !== undefined) result[key] = given[key];
+  return result;
+}
+
 /** `GET /containers/{id}/json` */
 export function toInspect(
   record: ContainerRecord,
@@ -247,7 +254,7 @@ export function toInspect(
   const { paths } = context;
   const directory = paths.container(record.id);
   const networks = toEndpoints(network.networks);
-  const host = { ...hostDefaults, ...record.host };
+  const host = withDefaults(hostDefaults, record.host);
   if (host.Privileged) Object.assign(host, { MaskedPaths: record.host.MaskedPaths ?? null, ReadonlyPaths: record.host.ReadonlyPaths ?? null });
   const inspect: ContainerInspect = {
     Id: record.id,
@@ -273,7 +280,10 @@ export function toInspect(
       Name: "overlay2",
       Data: {
         ID: record.id,
-        LowerDir: record.layers.map((layer) => `${paths.snapshots}/${layer}`).reverse().join(":"),
+        LowerDir: record.layers
+          .map((layer) => `${paths.snapshots}/${layer}`)
+          .toReversed()
+          .join(":"),
         MergedDir: `${paths.bundle(record.id)}/rootfs`,
         UpperDir: `${paths.snapshots}/${record.snapshot}`,
         WorkDir: `${paths.snapshots}/.work/${record.snapshot}`,
@@ -281,7 +291,7 @@ export function toInspect(
     },
     ...(context.sizes === undefined ? {} : { SizeRw: context.sizes.rw, SizeRootFs: context.sizes.rootFs }),
     Mounts: record.mounts.map(toMount),
-    Config: { ...configDefaults, ...record.config },
+    Config: withDefaults(configDefaults, record.config),
     NetworkSettings: {
       Bridge: "",
       SandboxID: network.sandboxId,
@@ -321,7 +331,10 @@ export function toSummary(
     Labels: record.config.Labels ?? {},
     State: stateName(record),
     Status: statusText(record),
-    HostConfig: { NetworkMode: record.host.NetworkMode ?? "bridge", ...(record.host.Annotations === undefined ? {} : { Annotations: record.host.Annotations }) },
+    HostConfig: {
+      NetworkMode: record.host.NetworkMode ?? "bridge",
+      ...(record.host.Annotations === undefined ? {} : { Annotations: record.host.Annotations }),
+    },
     NetworkSettings: { Networks: toEndpoints(network.networks) },
     Mounts: record.mounts.map(toMount),
     Health: { Status: record.health?.Status ?? "none", FailingStreak: record.health?.FailingStreak ?? 0 },

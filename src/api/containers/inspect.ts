@@ -8,6 +8,8 @@ export const inspectContainer = endpoint({
     const { containers, paths } = services;
     const record = containers.get(params.id!);
     const sizes = query.bool("size") ? await containers.sizes(record.id) : undefined;
-    return json(toInspect(record, containers.networkSettings(record), { paths, api, execIds: [], ...(sizes === undefined ? {} : { sizes }) }));
+    return json(
+      toInspect(record, containers.networkSettings(record), { paths, api, execIds: containers.execIds(record.id), ...(sizes === undefined ? {} : { sizes }) }),
+    );
   },
 });

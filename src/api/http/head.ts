@@ -143,7 +143,7 @@ export class HeadScanner {
 
   push(chunk: Buffer): { head: Buffer; rest: Buffer } | undefined {
     if (this.#length === 0) chunk = skipEmptyLines(chunk);
-    for (let from = 0; ; ) {
+    for (let from = 0; ;) {
       const at = chunk.indexOf(10, from);
       if (at < 0) {
         this.#line += chunk.length - from - (chunk.at(-1) === 13 && chunk.length > from ? 1 : 0);

@@ -227,7 +227,8 @@ describe("heads", () => {
 });
 
 describe("bodies", () => {
-  test("by length, in pieces", async () => expect(bodyOf(await roundTrip("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\nab", "cd", "ef"))).toBe("abcdef"));
+  test("by length, in pieces", async () =>
+    expect(bodyOf(await roundTrip("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\nab", "cd", "ef"))).toBe("abcdef"));
 
   test("chunked, split anywhere, with an extension and a trailer", async () => {
     const body = "4;x=y\r\nwiki\r\n5\r\npedia\r\n0\r\nTrailer: a\r\n\r\n";
@@ -406,7 +407,7 @@ describe("hijack", () => {
   });
 
   test("after a JSON body, with early data behind it", async () => {
-    const answer = await roundTrip('POST /hijack-after-body HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 2\r\n\r\n{}early');
+    const answer = await roundTrip("POST /hijack-after-body HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 2\r\n\r\n{}early");
     expect(bodyOf(answer)).toBe("body:{};early");
   });
 

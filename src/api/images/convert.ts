@@ -29,14 +29,20 @@ const emptyFields = { User: "", Env: null, Cmd: null, Volumes: null, WorkingDir:
 export function toImageInspect(record: ImageRecord, context: { api: ApiVersion; snapshots: string }): ImageInspect {
   const { config, layers } = record;
   const { api, snapshots } = context;
-  const paths = layers.map((layer) => `${snapshots}/${layer}`).reverse();
+  const paths = layers.map((layer) => `${snapshots}/${layer}`).toReversed();
   const defaults = { ...(api < 50 ? runtimeFields : {}), ...(api < 52 ? emptyFields : {}) };
-  const optional = <T extends object>(fields: T): Partial<T> => (api < 52 ? fields : (Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== "")) as Partial<T>));
+  const optional = <T extends object>(fields: T): Partial<T> =>
+    api < 52 ? fields : (Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== "")) as Partial<T>);
   const inspect: ImageInspect = {
     Id: record.id,
     RepoTags: record.repoTags,
     RepoDigests: record.repoDigests,
-    ...optional({ Parent: record.parent ?? "", Comment: config.comment ?? lastComment(record), Author: config.author ?? "", DockerVersion: config.docker_version ?? "" }),
+    ...optional({
+      Parent: record.parent ?? "",
+      Comment: config.comment ?? lastComment(record),
+      Author: config.author ?? "",
+      DockerVersion: config.docker_version ?? "",
+    }),
     ...(config.created !== undefined ? { Created: config.created } : api < 44 ? { Created: zeroTime } : {}),
     Container: config.container ?? "",
     ContainerConfig: { ...runtimeFields, ...emptyFields },

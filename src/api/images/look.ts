@@ -13,7 +13,13 @@ export const listImages = endpoint({
     if (name !== undefined) filters.reference ??= [name];
     const records = services.images.list({ all: query.bool("all"), filters });
     return json(
-      records.map((record) => toImageSummary(record, { api, containers: services.containers.usingImage(record.id).length, sharedSize: api >= 42 && query.bool("shared-size") ? 0 : -1 })),
+      records.map((record) =>
+        toImageSummary(record, {
+          api,
+          containers: services.containers.usingImage(record.id).length,
+          sharedSize: api >= 42 && query.bool("shared-size") ? 0 : -1,
+        }),
+      ),
     );
   },
 });

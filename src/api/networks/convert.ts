@@ -31,7 +31,9 @@ export function toNetwork(record: NetworkRecord, context: { api: ApiVersion; end
     Ingress: false,
     ConfigFrom: { Network: "" },
     ConfigOnly: false,
-    ...(endpoints === undefined && api >= 52 ? {} : { Containers: Object.fromEntries((endpoints ?? []).map((each) => [each.containerId, toAttached(each, nameOf)])) }),
+    ...(endpoints === undefined && api >= 52
+      ? {}
+      : { Containers: Object.fromEntries((endpoints ?? []).map((each) => [each.containerId, toAttached(each, nameOf)])) }),
     Options: record.options,
     Labels: record.labels,
   };

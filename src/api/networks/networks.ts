@@ -36,7 +36,10 @@ function listing(call: Call): unknown[] {
       matchesLabels(record.labels, filters.label)
     );
   };
-  return services.networks.list().filter(fits).map((record) => toNetwork(record, { api, nameOf: nameOf(call) }));
+  return services.networks
+    .list()
+    .filter(fits)
+    .map((record) => toNetwork(record, { api, nameOf: nameOf(call) }));
 }
 
 function isType(record: NetworkRecord, type: string): boolean {
@@ -134,7 +137,9 @@ export const pruneNetworks = endpoint({
     const filters = query.filters(["label", "label!", "until"]);
     const until = untilFilter(filters);
     const keep = ({ labels, created }: NetworkRecord): boolean =>
-      !matchesLabels(labels, filters.label) || (filters["label!"] ?? []).some((label) => hasLabel(labels, label)) || (until !== undefined && Date.parse(created) > until);
+      !matchesLabels(labels, filters.label) ||
+      (filters["label!"] ?? []).some((label) => hasLabel(labels, label)) ||
+      (until !== undefined && Date.parse(created) > until);
     const deleted = await services.networks.prune(keep);
     return json({ NetworksDeleted: deleted.length === 0 ? null : deleted });
   },
@@ -145,9 +150,7 @@ export const connectNetwork = endpoint({
   path: "/networks/{id}/connect",
   body: object({ Container: text.default(""), EndpointConfig: endpointSettings.optional() }),
   handler: async ({ services, params, body }) => {
-    const { connectNetwork: connect } = services.containers;
-    if (connect === undefined) throw notImplemented(`can't connect ${body.Container} to network ${params.id}: this engine connects containers to networks when they are created`);
-    await connect(body.Container, params.id!, body.EndpointConfig ?? {});
+    await services.containers.connectNetwork(body.Container, params.id!, body.EndpointConfig ?? {});
     return { status: 200 };
   },
 });
@@ -157,9 +160,7 @@ export const disconnectNetwork = endpoint({
   path: "/networks/{id}/disconnect",
   body: object({ Container: text.default(""), Force: bool.optional() }),
   handler: async ({ services, params, body }) => {
-    const { disconnectNetwork: disconnect } = services.containers;
-    if (disconnect === undefined) throw notImplemented(`can't disconnect ${body.Container} from network ${params.id}: this engine connects containers to networks when they are created`);
-    await disconnect(body.Container, params.id!, { force: body.Force ?? false });
+    await services.containers.disconnectNetwork(body.Container, params.id!, { force: body.Force ?? false });
     return { status: 200 };
   },
 });

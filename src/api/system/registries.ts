@@ -40,6 +40,9 @@ export const inspectDistribution = endpoint({
     if (version === undefined) throw notFound(`${params.name} names no tag and no digest`);
     const { descriptor, document } = await repository.manifest(version, { signal });
     const { mediaType, digest, size } = descriptor;
-    return json({ Descriptor: { mediaType, digest, size }, Platforms: document.kind === "index" ? document.index.manifests.flatMap(({ platform }) => platform ?? []) : [] });
+    return json({
+      Descriptor: { mediaType, digest, size },
+      Platforms: document.kind === "index" ? document.index.manifests.flatMap(({ platform }) => platform ?? []) : [],
+    });
   },
 });
