@@ -26,7 +26,7 @@ export async function writeArchive(io: Streams, path: string, request: () => Pro
   try {
     if (body !== null) {
       for await (const chunk of body) {
-        for (let rest = chunk as Uint8Array; rest.length > 0; ) rest = rest.subarray((await file.write(rest)).bytesWritten);
+        for (let rest = chunk as Uint8Array; rest.length > 0;) rest = rest.subarray((await file.write(rest)).bytesWritten);
       }
     }
     await file.close();

@@ -38,7 +38,12 @@ const config = (content: object) => {
 const encode = (text: string): string => Buffer.from(text).toString("base64");
 
 test("registries of images", () => {
-  expect(["busybox", "me/x:1", "localhost:5000/x", "ghcr.io/a/b@sha256:" + "0".repeat(64)].map(serverOf)).toEqual([hubServer, hubServer, "localhost:5000", "ghcr.io"]);
+  expect(["busybox", "me/x:1", "localhost:5000/x", "ghcr.io/a/b@sha256:" + "0".repeat(64)].map(serverOf)).toEqual([
+    hubServer,
+    hubServer,
+    "localhost:5000",
+    "ghcr.io",
+  ]);
 });
 
 test("credentials of config.json, whatever way the registry is spelt", async () => {

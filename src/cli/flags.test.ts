@@ -34,7 +34,22 @@ const problem = (...args: string[]): string => {
 describe("flags", () => {
   test("have their defaults", () => {
     const { values, given } = parse();
-    expect(values).toEqual({ all: false, interactive: false, tty: false, proxy: true, name: "", publish: [], tags: [], opt: {}, memory: 0, swap: 0, wait: 0, cpus: 0, last: -1, net: [] });
+    expect(values).toEqual({
+      all: false,
+      interactive: false,
+      tty: false,
+      proxy: true,
+      name: "",
+      publish: [],
+      tags: [],
+      opt: {},
+      memory: 0,
+      swap: 0,
+      wait: 0,
+      cpus: 0,
+      last: -1,
+      net: [],
+    });
     expect(given.size).toBe(0);
   });
 

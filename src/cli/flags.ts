@@ -98,7 +98,7 @@ export function parseFlags<F extends FlagSet>(definitions: F, args: readonly str
       continue;
     }
     // A group of short flags; the first that takes a value takes the rest.
-    for (let letters = arg.slice(1); letters !== ""; ) {
+    for (let letters = arg.slice(1); letters !== "";) {
       const letter = [...letters][0] as string;
       const rest = letters.slice(letter.length);
       const name = shorts.get(letter);
@@ -186,7 +186,7 @@ function convert(type: FlagType, text: string): string | number | boolean | { pr
   }
 }
 
-const durationUnits: Record<string, number> = { ns: 1, us: 1e3, "µs": 1e3, ms: 1e6, s: 1e9, m: 60e9, h: 3600e9 };
+const durationUnits: Record<string, number> = { ns: 1, us: 1e3, µs: 1e3, ms: 1e6, s: 1e9, m: 60e9, h: 3600e9 };
 
 /** Nanoseconds of Go's notation (`1h30m`, `500ms`, `0`). */
 function goDuration(text: string): number | undefined {

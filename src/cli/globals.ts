@@ -3,7 +3,11 @@ import type { FlagSet } from "./flags.ts";
 /** Flags before the command. */
 export const globalFlags = {
   config: { type: "string", help: "Location of client config files" },
-  context: { type: "string", short: "c", help: 'Name of the context to use to connect to the engine (overrides DOCKER_HOST and the context set with "berth context use")' },
+  context: {
+    type: "string",
+    short: "c",
+    help: 'Name of the context to use to connect to the engine (overrides DOCKER_HOST and the context set with "berth context use")',
+  },
   debug: { type: "bool", short: "D", help: "Enable debug mode" },
   help: { type: "bool", help: "Print usage", hidden: true },
   host: { type: "list", short: "H", help: "Engine socket to connect to" },

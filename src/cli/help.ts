@@ -7,7 +7,10 @@ import { globalFlags } from "./globals.ts";
 
 export function commandHelp(command: Command, path: string, width: number): string {
   const hasFlags = Object.values(command.flags).some(({ hidden }) => !hidden);
-  const sections = [`Usage:  berth ${path}${hasFlags ? " [OPTIONS]" : ""}${command.usage === "" ? "" : ` ${command.usage}`}`, command.description ?? command.summary];
+  const sections = [
+    `Usage:  berth ${path}${hasFlags ? " [OPTIONS]" : ""}${command.usage === "" ? "" : ` ${command.usage}`}`,
+    command.description ?? command.summary,
+  ];
   const paths = [command.name, ...(command.aliases ?? [])];
   if (paths.length > 1) sections.push(`Aliases:\n  ${paths.map((one) => `berth ${one}`).join(", ")}`);
   if (hasFlags) sections.push(`Options:\n${flagHelp(command.flags, width)}`);
@@ -28,7 +31,9 @@ export function groupHelp(group: CommandEntry): string {
 export function topHelp(width: number): string {
   const short = (entry: CommandEntry): string | undefined => [entry.name, ...(entry.aliases ?? [])].find((path) => !path.includes(" "));
   const section = (name: CommandEntry["section"]): (readonly [string, string])[] =>
-    commands.filter((entry) => entry.section === name).flatMap((entry) => (short(entry) === undefined ? [] : [[short(entry) as string, entry.summary] as const]));
+    commands
+      .filter((entry) => entry.section === name)
+      .flatMap((entry) => (short(entry) === undefined ? [] : [[short(entry) as string, entry.summary] as const]));
   return [
     "Usage:  berth [OPTIONS] COMMAND",
     "",
@@ -69,7 +74,10 @@ function flagHelp(flags: FlagSet, width: number): string {
     .sort(([a], [b]) => (a < b ? -1 : 1))
     .map(([name, flag]) => {
       const value = flag.value ?? typeNames[flag.type];
-      return { left: `${flag.short === undefined ? "    " : `-${flag.short}, `}--${name}${value === "" ? "" : ` ${value}`}`, right: flag.help + defaultText(flag) };
+      return {
+        left: `${flag.short === undefined ? "    " : `-${flag.short}, `}--${name}${value === "" ? "" : ` ${value}`}`,
+        right: flag.help + defaultText(flag),
+      };
     });
   const column = Math.max(...rows.map(({ left }) => left.length)) + 5;
   const room = Math.max(24, (width > 0 ? width : 80) - column - 1);

@@ -50,10 +50,13 @@ describe("the command line", () => {
   test("helps", async () => {
     const top = await berth([]);
     expect(top.code).toBe(0);
-    for (const part of ["Usage:  berth [OPTIONS] COMMAND", "Common Commands:", "Management Commands:", "Global Options:", "  run         Create and run"]) expect(top.out).toContain(part);
+    for (const part of ["Usage:  berth [OPTIONS] COMMAND", "Common Commands:", "Management Commands:", "Global Options:", "  run         Create and run"])
+      expect(top.out).toContain(part);
     expect((await berth(["--help"])).out).toBe(top.out);
     const run = await berth(["run", "--help"]);
-    expect(run.out).toStartWith("Usage:  berth run [OPTIONS] IMAGE [COMMAND] [ARG...]\n\nCreate and run a new container from an image\n\nAliases:\n  berth container run, berth run\n\nOptions:\n");
+    expect(run.out).toStartWith(
+      "Usage:  berth run [OPTIONS] IMAGE [COMMAND] [ARG...]\n\nCreate and run a new container from an image\n\nAliases:\n  berth container run, berth run\n\nOptions:\n",
+    );
     expect(run.out).toContain("  -p, --publish list ");
     expect(run.out).not.toContain("net-alias");
     expect((await berth(["help", "run"])).out).toBe(run.out);
@@ -169,7 +172,11 @@ describe("commands", () => {
 
   test("several objects at once: the good are done, the bad reported, exit code 1", async () => {
     answers.set("POST /containers/a/stop", () => new Response(null, { status: 204 }));
-    expect(await berth(["stop", "-t", "3", "a", "b"])).toEqual({ code: 1, out: "a\n", err: "Error response from daemon: No such thing: POST /containers/b/stop\n" });
+    expect(await berth(["stop", "-t", "3", "a", "b"])).toEqual({
+      code: 1,
+      out: "a\n",
+      err: "Error response from daemon: No such thing: POST /containers/b/stop\n",
+    });
     expect(seen.sort()).toEqual(["POST /containers/a/stop?t=3", "POST /containers/b/stop?t=3"]);
     expect(await berth(["rm", "-f", "b"])).toMatchObject({ code: 0 });
   });
@@ -177,7 +184,7 @@ describe("commands", () => {
   test("inspect of any kind, whole and by template", async () => {
     answers.set("GET /volumes/v", () => Response.json({ Name: "v", Options: null }));
     expect(await berth(["inspect", "v"])).toEqual({ code: 0, out: '[\n    {\n        "Name": "v",\n        "Options": null\n    }\n]\n', err: "" });
-    expect(await berth(["inspect", "-f", "{{.Name}}", "v", "w"])).toEqual({ code: 1, out: "v\n", err: "error: no such object: w\n" });
+    expect(await berth(["inspect", "-f", "{{.Name}}", "v", "w"])).toEqual({ code: 1, out: "v\n", err: "Error: No such object: w\n" });
     expect(await berth(["inspect", "--type", "volume", "w"])).toMatchObject({ code: 1, out: "[]\n" });
     expect(await berth(["inspect", "-f", "{{.Nope}}", "v"])).toMatchObject({ code: 1 });
     expect((await berth(["inspect", "-f", "{{.Name", "v"])).err).toBe("template parsing error: template: unclosed action\n");
@@ -200,15 +207,24 @@ describe("commands", () => {
 
   test("a missing image is pulled before it runs, as --pull says", async () => {
     let pulled = false;
-    answers.set("POST /containers/create", () => (pulled ? Response.json({ Id: "c1" }, { status: 201 }) : Response.json({ message: "No such image: x:latest" }, { status: 404 })));
+    answers.set("POST /containers/create", () =>
+      pulled ? Response.json({ Id: "c1" }, { status: 201 }) : Response.json({ message: "No such image: x:latest" }, { status: 404 }),
+    );
     answers.set("POST /images/create", () => {
       pulled = true;
       return new Response('{"status":"Pulling from library/x","id":"latest"}\n{"status":"Status: Downloaded"}\n');
     });
-    expect(await berth(["run", "-d", "x"])).toEqual({ code: 0, out: "c1\n", err: "Unable to find image 'x:latest' locally\nlatest: Pulling from library/x\nStatus: Downloaded\n" });
+    expect(await berth(["run", "-d", "x"])).toEqual({
+      code: 0,
+      out: "c1\n",
+      err: "Unable to find image 'x:latest' locally\nlatest: Pulling from library/x\nStatus: Downloaded\n",
+    });
     expect(seen).toContain("POST /images/create?fromImage=docker.io%2Flibrary%2Fx&tag=latest");
     pulled = false;
-    expect(await berth(["run", "-d", "--pull", "never", "x"])).toMatchObject({ code: 125, err: "berth: Error response from daemon: No such image: x:latest\nSee 'berth run --help'.\n" });
+    expect(await berth(["run", "-d", "--pull", "never", "x"])).toMatchObject({
+      code: 125,
+      err: "berth: Error response from daemon: No such image: x:latest\nSee 'berth run --help'.\n",
+    });
     pulled = false;
     expect(await berth(["create", "-q", "x"])).toEqual({ code: 0, out: "c1\n", err: "" });
     answers.set("POST /images/create", () => new Response('{"errorDetail":{"message":"pull access denied"},"error":"pull access denied"}\n'));

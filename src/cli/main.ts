@@ -72,7 +72,12 @@ function unknownCommand(words: readonly string[], asksHelp: boolean): CliError {
 }
 
 /** For the shells' scripts. Silent on failure: a prompt is no place for errors. */
-async function printCompletions(words: readonly string[], values: FlagValues<typeof globalFlags>, env: Record<string, string | undefined>, io: Streams): Promise<number> {
+async function printCompletions(
+  words: readonly string[],
+  values: FlagValues<typeof globalFlags>,
+  env: Record<string, string | undefined>,
+  io: Streams,
+): Promise<number> {
   const [{ complete }, { connect }] = await Promise.all([import("./complete.ts"), import("./connect.ts")]);
   try {
     const found = await complete(words, () => connect(values, env, configFor(values, env)));

@@ -69,7 +69,8 @@ test("a session that fails leaves the terminal as it was", async () => {
   const io = captured({ columns: 80, stdin: "" });
   const raw: boolean[] = [];
   io.stdin.setRaw = (on) => void raw.push(on);
-  const broken: HijackedConnection = { ...connection([]).made, output: (async function* (): AsyncGenerator<Uint8Array> { throw new Error("gone"); })() };
+  const failing: AsyncIterable<Uint8Array> = { [Symbol.asyncIterator]: () => ({ next: () => Promise.reject(new Error("gone")) }) };
+  const broken: HijackedConnection = { ...connection([]).made, output: failing };
   await expect(runSession(broken, io, { tty: true, stdin: true, stdout: true, stderr: true })).rejects.toThrow("gone");
   expect(raw).toEqual([true, false]);
 });

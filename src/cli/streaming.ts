@@ -49,7 +49,11 @@ async function receive(connection: HijackedConnection, io: Streams, { tty, stdou
   });
 }
 
-async function send(reader: { read(): Promise<{ done: boolean; value?: Uint8Array }> }, connection: HijackedConnection, keys: DetachKeys | undefined): Promise<SessionEnd> {
+async function send(
+  reader: { read(): Promise<{ done: boolean; value?: Uint8Array }> },
+  connection: HijackedConnection,
+  keys: DetachKeys | undefined,
+): Promise<SessionEnd> {
   try {
     for (;;) {
       const { done, value } = await reader.read();

@@ -10,7 +10,7 @@ import { encodeQuery } from "./transport.ts";
 
 const cleanups: (() => void)[] = [];
 afterEach(() => {
-  for (const cleanup of cleanups.splice(0).reverse()) cleanup();
+  for (const cleanup of cleanups.splice(0).toReversed()) cleanup();
 });
 
 function scratch(): string {
@@ -36,7 +36,10 @@ function serve(handle: (request: Request, target: string) => Response | Promise<
 }
 
 /** A server that gives each connection's bytes to `handle` once its request is complete. */
-function rawServe(handle: (socket: Socket, request: string) => void, more: { data?: (socket: Socket, text: string) => void; end?: (socket: Socket) => void } = {}) {
+function rawServe(
+  handle: (socket: Socket, request: string) => void,
+  more: { data?: (socket: Socket, text: string) => void; end?: (socket: Socket) => void } = {},
+) {
   const unix = join(scratch(), "engine.sock");
   const heads = new Map<Socket, string>();
   const server = Bun.listen({
@@ -70,7 +73,11 @@ describe("hosts", () => {
     const missing = createClient({ host: "unix:///nowhere/x.sock" });
     const error = await missing.system.info().catch((caught: unknown) => caught as ConnectionError);
     expect(error).toBeInstanceOf(ConnectionError);
-    expect(error).toMatchObject({ code: "ENOENT", host: "unix:///nowhere/x.sock", message: "Cannot connect to the Berth engine at unix:///nowhere/x.sock. Is berthd running?" });
+    expect(error).toMatchObject({
+      code: "ENOENT",
+      host: "unix:///nowhere/x.sock",
+      message: "Cannot connect to the Berth engine at unix:///nowhere/x.sock. Is berthd running?",
+    });
     await expect(missing.containers.attach("x", {})).rejects.toBeInstanceOf(ConnectionError);
   });
   test("with paths longer than a socket's name may be", async () => {
@@ -128,7 +135,11 @@ describe("requests", () => {
     await engine.containers.inspect("a/b?c");
     await engine.images.inspect("localhost:5000/a/b:c@sha256:d");
     await (await engine.images.save(["a", "b:1"])).text();
-    expect(seen).toEqual(["GET /v1.55/containers/a%2Fb%3Fc/json", "GET /v1.55/images/localhost:5000/a/b:c@sha256:d/json", "GET /v1.55/images/get?names=a&names=b%3A1"]);
+    expect(seen).toEqual([
+      "GET /v1.55/containers/a%2Fb%3Fc/json",
+      "GET /v1.55/images/localhost:5000/a/b:c@sha256:d/json",
+      "GET /v1.55/images/get?names=a&names=b%3A1",
+    ]);
     expect(encodeQuery({ a: true, b: false, c: undefined, d: 0, e: "x y" })).toBe("?a=1&d=0&e=x%20y");
   });
 
@@ -144,20 +155,22 @@ describe("requests", () => {
       return new Response('{"stream":"Loaded"}\n');
     });
     let produced = 0;
+    const begun = Promise.withResolvers<void>();
     const size = 40 * 1024 * 1024;
     const body = new ReadableStream<Uint8Array>(
       {
         pull: (controller) => {
           if (produced >= size) return controller.close();
           produced += 65536;
+          begun.resolve();
           controller.enqueue(new Uint8Array(65536));
         },
       },
       { highWaterMark: 1 },
     );
     const loading = client().images.load(body);
-    while (produced === 0) await Bun.sleep(1);
-    for (let before = -1; before !== produced; ) {
+    await begun.promise;
+    for (let before = -1; before !== produced;) {
       before = produced;
       await Bun.sleep(50);
     }
@@ -267,7 +280,7 @@ describe("hijacked connections", () => {
     });
     cleanups.push(() => server.stop(true));
     using connection = await createClient({ host: `unix://${unix}`, version: "1.55" }).containers.attach("x", {});
-    for (let before = -1; before !== sent; ) {
+    for (let before = -1; before !== sent;) {
       before = sent;
       await Bun.sleep(50);
     }

@@ -57,9 +57,11 @@ export function containerCalls(transport: Transport) {
       }),
     create: (request: ContainerCreateRequest, options: { name?: string; platform?: string } = {}): Promise<ContainerCreateResponse> =>
       transport.json("POST", "/containers/create", { query: { name: options.name || undefined, platform: options.platform || undefined }, json: request }),
-    inspect: (ref: string, options: { size?: boolean } = {}): Promise<ContainerInspect> => transport.json("GET", at(ref, "/json"), { query: { size: options.size } }),
+    inspect: (ref: string, options: { size?: boolean } = {}): Promise<ContainerInspect> =>
+      transport.json("GET", at(ref, "/json"), { query: { size: options.size } }),
     start: (ref: string, options: { detachKeys?: string } = {}) => post(at(ref, "/start"), { detachKeys: options.detachKeys }),
-    stop: (ref: string, options: { signal?: string; timeoutSeconds?: number } = {}) => post(at(ref, "/stop"), { signal: options.signal, t: options.timeoutSeconds }),
+    stop: (ref: string, options: { signal?: string; timeoutSeconds?: number } = {}) =>
+      post(at(ref, "/stop"), { signal: options.signal, t: options.timeoutSeconds }),
     restart: (ref: string, options: { signal?: string; timeoutSeconds?: number } = {}) =>
       post(at(ref, "/restart"), { signal: options.signal, t: options.timeoutSeconds }),
     kill: (ref: string, signal?: string) => post(at(ref, "/kill"), { signal }),
@@ -70,7 +72,8 @@ export function containerCalls(transport: Transport) {
     remove: async (ref: string, options: { force?: boolean; volumes?: boolean; link?: boolean } = {}): Promise<void> => {
       await transport.request("DELETE", at(ref), { query: { force: options.force, v: options.volumes, link: options.link } });
     },
-    update: (ref: string, changes: Partial<HostConfig>): Promise<{ Warnings?: string[] | null }> => transport.json("POST", at(ref, "/update"), { json: changes }),
+    update: (ref: string, changes: Partial<HostConfig>): Promise<{ Warnings?: string[] | null }> =>
+      transport.json("POST", at(ref, "/update"), { json: changes }),
     wait: async (ref: string, condition?: "not-running" | "next-exit" | "removed", signal?: AbortSignal): Promise<Waiter> => {
       // The engine sends the head as soon as it watches, and the body at the exit.
       const answer = await transport.request("POST", at(ref, "/wait"), { query: { condition }, signal });
@@ -90,12 +93,20 @@ export function containerCalls(transport: Transport) {
       return transport.request("GET", at(ref, "/logs"), { query: { ...query }, signal });
     },
     stats: (ref: string, options: { stream?: boolean; oneShot?: boolean; signal?: AbortSignal } = {}): Promise<AsyncIterable<StatsSample>> =>
-      transport.lines("GET", at(ref, "/stats"), { query: { stream: options.stream === false ? "0" : "1", "one-shot": options.oneShot }, signal: options.signal }),
+      transport.lines("GET", at(ref, "/stats"), {
+        query: { stream: options.stream === false ? "0" : "1", "one-shot": options.oneShot },
+        signal: options.signal,
+      }),
     export: (ref: string): Promise<Response> => transport.request("GET", at(ref, "/export")),
     /** A tar of the path; `X-Docker-Container-Path-Stat` tells what it is. */
     getArchive: (ref: string, path: string): Promise<Response> => transport.request("GET", at(ref, "/archive"), { query: { path } }),
     statArchive: (ref: string, path: string): Promise<Response> => transport.request("HEAD", at(ref, "/archive"), { query: { path } }),
-    putArchive: async (ref: string, path: string, tar: ReadableStream<Uint8Array>, options: { noOverwriteDirNonDir?: boolean; copyUIDGID?: boolean } = {}): Promise<void> => {
+    putArchive: async (
+      ref: string,
+      path: string,
+      tar: ReadableStream<Uint8Array>,
+      options: { noOverwriteDirNonDir?: boolean; copyUIDGID?: boolean } = {},
+    ): Promise<void> => {
       await transport.request("PUT", at(ref, "/archive"), { query: { path, ...options }, body: tar, headers: { "Content-Type": "application/x-tar" } });
     },
     prune: (filters?: Filters): Promise<PruneResponse> => transport.json("POST", "/containers/prune", { query: { filters: filtersParam(filters) } }),

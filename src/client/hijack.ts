@@ -126,7 +126,7 @@ export async function connectHijack(options: HijackOptions): Promise<HijackedCon
   signal?.addEventListener("abort", abort, { once: true });
 
   const write = async (bytes: Uint8Array): Promise<void> => {
-    for (let rest = bytes; rest.length > 0; ) {
+    for (let rest = bytes; rest.length > 0;) {
       const sent = closed ? -1 : socket.write(rest);
       if (sent < 0) throw Object.assign(new Error("the connection to the engine was closed"), { code: "EPIPE" });
       rest = rest.subarray(sent);
@@ -209,7 +209,7 @@ async function readErrorBody(inbox: Inbox, headers: Map<string, string>): Promis
   }
   if (!chunked) return body.toString();
   const parts: Buffer[] = [];
-  for (let at = 0; ; ) {
+  for (let at = 0; ;) {
     const eol = body.indexOf("\r\n", at);
     const size = eol < 0 ? 0 : Number.parseInt(body.toString("latin1", at, eol), 16);
     if (!(size > 0)) return Buffer.concat(parts).toString();

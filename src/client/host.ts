@@ -4,9 +4,7 @@ export const defaultSocket = "/run/berth/berth.sock";
 export const defaultHost = `unix://${defaultSocket}`;
 
 /** Where an engine listens. `text` is how a user writes it. */
-export type Host =
-  | { kind: "unix"; path: string; text: string }
-  | { kind: "tcp"; hostname: string; port: number; tls: boolean; text: string };
+export type Host = { kind: "unix"; path: string; text: string } | { kind: "tcp"; hostname: string; port: number; tls: boolean; text: string };
 
 /** Certificates as PEM text. `verify` false accepts any server certificate (`--tls` without `--tlsverify`). */
 export interface ClientTls {

@@ -5,7 +5,8 @@ import type { AuthConfig, Filters, HistoryItem, ImageDeleteItem, ImageInspect, I
 type Tar = ReadableStream<Uint8Array> | Blob;
 
 /** Slashes stay: the engine's routes take names with slashes. */
-const at = (name: string, verb = ""): string => `/images/${encodeURIComponent(name).replaceAll("%2F", "/").replaceAll("%3A", ":").replaceAll("%40", "@")}${verb}`;
+const at = (name: string, verb = ""): string =>
+  `/images/${encodeURIComponent(name).replaceAll("%2F", "/").replaceAll("%3A", ":").replaceAll("%40", "@")}${verb}`;
 
 export function imageCalls(transport: Transport) {
   return {

@@ -32,7 +32,7 @@ export async function demultiplex(input: AsyncIterable<Uint8Array>, sink: (strea
   let have = 0;
   let left = 0;
   for await (const chunk of input) {
-    for (let at = 0; at < chunk.length; ) {
+    for (let at = 0; at < chunk.length;) {
       if (left === 0) {
         const take = Math.min(8 - have, chunk.length - at);
         head.set(chunk.subarray(at, at + take), have);

@@ -157,7 +157,20 @@ function connectionError(host: Host, error: unknown): ConnectionError {
   if (code === "EACCES" || code === "EPERM") {
     return new ConnectionError(host.text, code, `permission denied while trying to connect to the Berth engine socket at ${host.text}`, error);
   }
-  if (["ENOENT", "ECONNREFUSED", "ENOTFOUND", "EINVAL", "ENAMETOOLONG", "FailedToOpenSocket", "ConnectionRefused", "EHOSTUNREACH", "ENETUNREACH", "ETIMEDOUT"].includes(code)) {
+  if (
+    [
+      "ENOENT",
+      "ECONNREFUSED",
+      "ENOTFOUND",
+      "EINVAL",
+      "ENAMETOOLONG",
+      "FailedToOpenSocket",
+      "ConnectionRefused",
+      "EHOSTUNREACH",
+      "ENETUNREACH",
+      "ETIMEDOUT",
+    ].includes(code)
+  ) {
     return new ConnectionError(host.text, code, `Cannot connect to the Berth engine at ${host.text}. Is berthd running?`, error);
   }
   const text = error instanceof Error ? error.message : String(error);

@@ -20,7 +20,9 @@ export const commit = defineCommand({
     const [container, name] = args as [string, string | undefined];
     const reference = name === undefined ? undefined : withDefaultTag(parseReference(name));
     if (reference?.digest !== undefined) throw new CliError(`invalid reference format: ${familiarReference(reference)} has a digest`);
-    const { Id: id } = await (await client()).containers.commit(container, {
+    const { Id: id } = await (
+      await client()
+    ).containers.commit(container, {
       ...(reference === undefined ? {} : { repo: repositoryOf(reference), tag: reference.tag as string }),
       author: flags.author || undefined,
       comment: flags.message || undefined,

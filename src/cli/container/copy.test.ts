@@ -9,7 +9,11 @@ import { captured } from "../../../test/terminal.ts";
 import { copyFromContainer, copyToContainer } from "./copy.ts";
 
 /** A container's files, as far as the archive endpoints show them. */
-const state: { tar: Buffer; stats: Record<string, { name: string; mode: number; linkTarget?: string }>; put: { path: string; names: string[] }[] } = { tar: Buffer.alloc(0), stats: {}, put: [] };
+const state: { tar: Buffer; stats: Record<string, { name: string; mode: number; linkTarget?: string }>; put: { path: string; names: string[] }[] } = {
+  tar: Buffer.alloc(0),
+  stats: {},
+  put: [],
+};
 const dir = 2 ** 31 + 0o755;
 
 let root: string;
@@ -65,7 +69,12 @@ test("a file goes into a folder that is there, or takes the name given", async (
 
 test("a folder goes below one that is there, its contents with /., or takes the name given", async () => {
   state.stats["/d"] = { name: "d", mode: dir };
-  state.tar = tarOf([entry("d/", "", { type: "directory" }), entry("d/f", "1"), entry("d/l", "", { type: "symlink", linkName: "f" }), entry("d/h", "", { type: "hardlink", linkName: "d/f" })]);
+  state.tar = tarOf([
+    entry("d/", "", { type: "directory" }),
+    entry("d/f", "1"),
+    entry("d/l", "", { type: "symlink", linkName: "f" }),
+    entry("d/h", "", { type: "hardlink", linkName: "d/f" }),
+  ]);
   await from("/d", ".");
   expect(readdirSync(join(folder, "d")).sort()).toEqual(["f", "h", "l"]);
   await from("/d", "new");
@@ -108,7 +117,12 @@ test("what goes into a container is named by where it goes", async () => {
   mkdirSync(join(folder, "d"));
   writeFileSync(join(folder, "d/f"), "1");
   const to = (source: string, path: string) => copyToContainer(client, captured({ stdin: "tar" }), source, { container: "c", path }, options);
-  Object.assign(state.stats, { "/": { name: "/", mode: dir }, "/tmp": { name: "tmp", mode: dir }, "/file": { name: "file", mode: 0o644 }, "/link": { name: "link", mode: 2 ** 27 + 0o777, linkTarget: "tmp" } });
+  Object.assign(state.stats, {
+    "/": { name: "/", mode: dir },
+    "/tmp": { name: "tmp", mode: dir },
+    "/file": { name: "file", mode: 0o644 },
+    "/link": { name: "link", mode: 2 ** 27 + 0o777, linkTarget: "tmp" },
+  });
   await to(join(folder, "d/f"), "/tmp");
   await to(join(folder, "d/f"), "/tmp/g");
   await to(join(folder, "d"), "/tmp");

@@ -58,7 +58,8 @@ export async function copyFromContainer(client: Client, io: Streams, source: InC
   // Into a folder that is there under its own name, else under the name given.
   const into = existing?.isDirectory() === true ? target : dirname(target);
   const rename = existing?.isDirectory() === true ? (meansContents(source.path) ? "" : undefined) : basename(target);
-  if ((await stat(into).catch(() => undefined))?.isDirectory() !== true) throw new CliError(`invalid output path: directory ${JSON.stringify(into)} does not exist`);
+  if ((await stat(into).catch(() => undefined))?.isDirectory() !== true)
+    throw new CliError(`invalid output path: directory ${JSON.stringify(into)} does not exist`);
   await extract(readTar(answer.body as unknown as AsyncIterable<Uint8Array>), await realpath(into), rename, options);
 }
 
@@ -81,7 +82,8 @@ export async function copyToContainer(client: Client, io: Streams, source: strin
   const local = options.followLink ? await realpath(source).catch(() => source) : source;
   const info = await lstat(resolve(local)).catch(() => undefined);
   if (info === undefined) throw new CliError(`lstat ${resolve(local)}: no such file or directory`);
-  if (found === undefined && mustBeFolder(destination.path) && !info.isDirectory()) throw new CliError(`no such directory: ${destination.container}:${destination.path}`);
+  if (found === undefined && mustBeFolder(destination.path) && !info.isDirectory())
+    throw new CliError(`no such directory: ${destination.container}:${destination.path}`);
   if (found !== undefined && !intoFolder && info.isDirectory()) throw new CliError("cannot copy directory onto a file");
   const name = intoFolder ? (meansContents(source) ? "" : basename(resolve(local))) : posix.basename(folder);
   const parent = intoFolder ? folder : posix.dirname(folder);
@@ -104,7 +106,7 @@ async function* packPath(path: string, name: string, { keepOwner }: CopyOptions)
     yield encodeHeader({ ...common, type: "file", size: info.size });
     const file = await open(path, "r");
     try {
-      for (let left = info.size; left > 0; ) {
+      for (let left = info.size; left > 0;) {
         const buffer = new Uint8Array(Math.min(256 * 1024, left));
         const { bytesRead } = await file.read(buffer, 0, buffer.length, null);
         if (bytesRead === 0) throw new CliError(`${path} became shorter while it was read`);
@@ -133,7 +135,7 @@ async function extract(entries: AsyncIterable<TarEntry>, root: string, rename: s
     else await setAttributes(path, header, options);
   }
   // Inner folders first: setting a folder's time must come after everything in it.
-  for (const { path, header } of folders.reverse()) await setAttributes(path, header, options);
+  for (const { path, header } of folders.toReversed()) await setAttributes(path, header, options);
 }
 
 /** Where an entry goes; undefined for the root itself. @throws CliError for a name that would leave it */
@@ -152,7 +154,13 @@ async function place(root: string, name: string, rename: string | undefined): Pr
   return join(folder, parts.at(-1) as string);
 }
 
-async function writeEntry(entry: { root: string; path: string; header: TarHeader; body: AsyncIterable<Uint8Array>; rename: string | undefined }): Promise<void> {
+async function writeEntry(entry: {
+  root: string;
+  path: string;
+  header: TarHeader;
+  body: AsyncIterable<Uint8Array>;
+  rename: string | undefined;
+}): Promise<void> {
   const { root, path, header, body, rename } = entry;
   const existing = await lstat(path).catch(() => undefined);
   if (header.type === "directory") {
@@ -166,7 +174,7 @@ async function writeEntry(entry: { root: string; path: string; header: TarHeader
   if (header.type === "file") {
     const file = await open(path, "wx", 0o600);
     try {
-      for await (const chunk of body) for (let rest = chunk; rest.length > 0; ) rest = rest.subarray((await file.write(rest)).bytesWritten);
+      for await (const chunk of body) for (let rest = chunk; rest.length > 0;) rest = rest.subarray((await file.write(rest)).bytesWritten);
     } finally {
       await file.close();
     }

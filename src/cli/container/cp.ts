@@ -6,7 +6,8 @@ export const cp = defineCommand({
   name: "container cp",
   aliases: ["cp"],
   summary: "Copy files between a container and the local file system",
-  description: "Copies files or folders between a container and the local file system.\nUse '-' as the source to read a tar archive from stdin and extract it to a\nfolder in a container, and '-' as the destination to write one to stdout.",
+  description:
+    "Copies files or folders between a container and the local file system.\nUse '-' as the source to read a tar archive from stdin and extract it to a\nfolder in a container, and '-' as the destination to write one to stdout.",
   usage: "CONTAINER:SRC_PATH DEST_PATH|- | SRC_PATH|- CONTAINER:DEST_PATH",
   flags: {
     archive: { type: "bool", short: "a", help: "Archive mode (copy all uid/gid information)" },

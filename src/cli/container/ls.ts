@@ -46,7 +46,7 @@ export const ls = defineCommand({
   async run({ flags, client, io, config }) {
     const [engine, { psFormat }] = await Promise.all([client(), config.file()]);
     const template = flags.format || (flags.quiet ? "" : (psFormat ?? ""));
-    const size = flags.size || /\.Size\b/.test(template);
+    const size = flags.size || /\.Size\b|json \.\s*\}/.test(template);
     const limit = flags.latest ? 1 : flags.last > 0 ? flags.last : undefined;
     const containers = await engine.containers.list({ all: flags.all || limit !== undefined, limit, size, filters: parseFilters(flags.filter) });
     const whole = flags["no-trunc"];

@@ -17,7 +17,7 @@ export const port = defineCommand({
     if (wanted !== undefined) {
       const key = wanted.includes("/") ? wanted.toLowerCase() : `${wanted}/tcp`;
       const bindings = ports[key];
-      if (!bindings || bindings.length === 0) throw new CliError(`no public port '${wanted}' published for ${container}`);
+      if (!bindings || bindings.length === 0) throw new CliError(`Error: No public port '${wanted}' published for ${container}`);
       await io.out.write(bindings.map((binding) => `${address(binding)}\n`).join(""));
       return;
     }

@@ -13,15 +13,30 @@ async function request(args: string, config = {}, env: Record<string, string> = 
 describe("what create and run send", () => {
   test("for an image alone", async () => {
     const body = await request("busybox");
-    expect(body).toMatchObject({ Image: "busybox", Cmd: null, Entrypoint: null, AttachStdin: false, AttachStdout: true, AttachStderr: true, OpenStdin: false, Tty: false, Env: [] });
+    expect(body).toMatchObject({
+      Image: "busybox",
+      Cmd: null,
+      Entrypoint: null,
+      AttachStdin: false,
+      AttachStdout: true,
+      AttachStderr: true,
+      OpenStdin: false,
+      Tty: false,
+      Env: [],
+    });
     expect(body.HostConfig).toMatchObject({ NetworkMode: "default", RestartPolicy: { Name: "no", MaximumRetryCount: 0 }, AutoRemove: false, Binds: [] });
     expect(body.NetworkingConfig).toEqual({ EndpointsConfig: {} });
-    for (const unset of ["Memory", "NanoCpus", "PidsLimit", "Init", "MemorySwappiness", "MaskedPaths", "ConsoleSize"]) expect(body.HostConfig).not.toHaveProperty(unset);
+    for (const unset of ["Memory", "NanoCpus", "PidsLimit", "Init", "MemorySwappiness", "MaskedPaths", "ConsoleSize"])
+      expect(body.HostConfig).not.toHaveProperty(unset);
     for (const unset of ["StopSignal", "StopTimeout", "Healthcheck", "MacAddress"]) expect(body).not.toHaveProperty(unset);
   });
 
   test("for the usual flags", async () => {
-    const body = await request("-it --rm --name x -e A=1 -e HERE -l a=b -p 8080:80 -v /a:/b:ro -w /w -u 1:2 -h host --entrypoint sh busybox -c x", {}, { HERE: "y" });
+    const body = await request(
+      "-it --rm --name x -e A=1 -e HERE -l a=b -p 8080:80 -v /a:/b:ro -w /w -u 1:2 -h host --entrypoint sh busybox -c x",
+      {},
+      { HERE: "y" },
+    );
     expect(body).toMatchObject({
       Hostname: "host",
       User: "1:2",
@@ -36,7 +51,12 @@ describe("what create and run send", () => {
       AttachStdin: true,
       ExposedPorts: { "80/tcp": {} },
     });
-    expect(body.HostConfig).toMatchObject({ AutoRemove: true, Binds: ["/a:/b:ro"], PortBindings: { "80/tcp": [{ HostIp: "", HostPort: "8080" }] }, ConsoleSize: [40, 120] });
+    expect(body.HostConfig).toMatchObject({
+      AutoRemove: true,
+      Binds: ["/a:/b:ro"],
+      PortBindings: { "80/tcp": [{ HostIp: "", HostPort: "8080" }] },
+      ConsoleSize: [40, 120],
+    });
   });
 
   test("for limits and devices", async () => {
@@ -75,7 +95,9 @@ describe("what create and run send", () => {
   });
 
   test("for security options", async () => {
-    const { HostConfig: host } = await request("--security-opt no-new-privileges --security-opt systempaths=unconfined --security-opt seccomp=unconfined busybox");
+    const { HostConfig: host } = await request(
+      "--security-opt no-new-privileges --security-opt systempaths=unconfined --security-opt seccomp=unconfined busybox",
+    );
     expect(host).toMatchObject({ SecurityOpt: ["no-new-privileges", "seccomp=unconfined"], MaskedPaths: [], ReadonlyPaths: [] });
     await expect(request("--security-opt seccomp=/nonexistent.json busybox")).rejects.toThrow("opening seccomp profile (/nonexistent.json) failed");
     await expect(request("--security-opt nonsense busybox")).rejects.toThrow("invalid --security-opt");
@@ -97,6 +119,8 @@ describe("what create and run send", () => {
 test("ports are drawn together as Docker does", () => {
   const tcp = (PrivatePort: number, PublicPort?: number, IP?: string) => ({ PrivatePort, PublicPort, IP, Type: "tcp" });
   expect(portsText([tcp(80, 8080, "::"), tcp(80, 8080, "0.0.0.0"), tcp(443)])).toBe("0.0.0.0:8080->80/tcp, [::]:8080->80/tcp, 443/tcp");
-  expect(portsText([tcp(2001, 1001, "0.0.0.0"), tcp(2000, 1000, "0.0.0.0"), tcp(3000), tcp(3001), tcp(3003)])).toBe("0.0.0.0:1000-1001->2000-2001/tcp, 3000-3001/tcp, 3003/tcp");
+  expect(portsText([tcp(2001, 1001, "0.0.0.0"), tcp(2000, 1000, "0.0.0.0"), tcp(3000), tcp(3001), tcp(3003)])).toBe(
+    "0.0.0.0:1000-1001->2000-2001/tcp, 3000-3001/tcp, 3003/tcp",
+  );
   expect(portsText([])).toBe("");
 });

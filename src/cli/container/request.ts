@@ -203,7 +203,13 @@ function devices(flags: ContainerFlagValues): HostConfig {
 }
 
 function addressing(flags: ContainerFlagValues): HostConfig {
-  return { Dns: flags.dns, DnsOptions: flags["dns-option"], DnsSearch: flags["dns-search"], ExtraHosts: flags["add-host"].map(parseExtraHost), Links: flags.link };
+  return {
+    Dns: flags.dns,
+    DnsOptions: flags["dns-option"],
+    DnsSearch: flags["dns-search"],
+    ExtraHosts: flags["add-host"].map(parseExtraHost),
+    Links: flags.link,
+  };
 }
 
 function logConfig(flags: ContainerFlagValues): NonNullable<HostConfig["LogConfig"]> {

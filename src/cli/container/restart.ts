@@ -15,6 +15,8 @@ export const restart = defineCommand({
   completes: "container",
   async run({ flags, given, args, client, io }) {
     const engine = await client();
-    return forEach(io, args, (name) => engine.containers.restart(name, { signal: flags.signal || undefined, timeoutSeconds: given("timeout") ? flags.timeout : undefined }));
+    return forEach(io, args, (name) =>
+      engine.containers.restart(name, { signal: flags.signal || undefined, timeoutSeconds: given("timeout") ? flags.timeout : undefined }),
+    );
   },
 });

@@ -43,11 +43,19 @@ export const stats = defineCommand({
     const template = flags.format || ((await config.file()).statsFormat ?? "");
     const whole = flags["no-trunc"];
     const print = async (sink: Sink, samples: readonly Sample[]): Promise<void> =>
-      writeList(sink, samples.map((sample) => statsRow(sample, whole)), format, { format: template, whole });
+      writeList(
+        sink,
+        samples.map((sample) => statsRow(sample, whole)),
+        format,
+        { format: template, whole },
+      );
     const list = async (): Promise<string[]> => (args.length > 0 ? args : (await engine.containers.list({ all: flags.all })).map(({ Id }) => Id));
     if (flags["no-stream"]) {
       const samples = await Promise.all((await list()).map((ref) => firstSample(engine, ref)));
-      await print(io.out, samples.filter((sample) => sample !== undefined));
+      await print(
+        io.out,
+        samples.filter((sample) => sample !== undefined),
+      );
       return;
     }
     const watched = new Map<string, Sample>();

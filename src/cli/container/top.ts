@@ -13,6 +13,6 @@ export const top = defineCommand({
   async run({ args, client, io }) {
     const [container, ...options] = args as [string, ...string[]];
     const { Titles: titles, Processes: processes } = await (await client()).containers.top(container, options.join(" "));
-    await io.out.write(formatTable([titles, ...(processes ?? [])]));
+    await io.out.write(formatTable([titles, ...(processes ?? [])], { minimum: 20 }));
   },
 });

@@ -20,7 +20,10 @@ async function berth(args: string[], env: Record<string, string> = {}) {
 test("a context's life", async () => {
   expect((await berth(["context", "show"])).out).toBe("default\n");
   writeFileSync(join(folder, "ca.pem"), "PEM");
-  expect(await berth(["context", "create", "--description", "far away", "--docker", `host=tcp://h:2376,ca=${folder}/ca.pem`, "far"])).toMatchObject({ code: 0, out: "far\n" });
+  expect(await berth(["context", "create", "--description", "far away", "--docker", `host=tcp://h:2376,ca=${folder}/ca.pem`, "far"])).toMatchObject({
+    code: 0,
+    out: "far\n",
+  });
   expect((await berth(["context", "create", "far"])).err).toContain('context "far" already exists');
   expect((await berth(["context", "create", "default"])).err).toContain("reserved");
   expect((await berth(["context", "create", "../x"])).err).toContain("is invalid");
@@ -31,7 +34,9 @@ test("a context's life", async () => {
   expect((await berth(["context", "ls", "--format", "{{.Name}} {{.Current}}"])).out).toBe("default false\nfar true\n");
   expect((await berth(["context", "show"], { DOCKER_HOST: "unix:///x" })).out).toBe("default\n");
   expect((await berth(["context", "show"], { DOCKER_CONTEXT: "other" })).out).toBe("other\n");
-  const [inspected] = JSON.parse((await berth(["context", "inspect"])).out) as [{ Name: string; TLSMaterial: unknown; Endpoints: { docker: { Host: string } } }];
+  const [inspected] = JSON.parse((await berth(["context", "inspect"])).out) as [
+    { Name: string; TLSMaterial: unknown; Endpoints: { docker: { Host: string } } },
+  ];
   expect(inspected).toMatchObject({ Name: "far", TLSMaterial: { docker: ["ca.pem"] }, Endpoints: { docker: { Host: "tcp://h:2376" } } });
 
   expect((await berth(["context", "rm", "far"])).err).toContain("is in use");
@@ -41,7 +46,8 @@ test("a context's life", async () => {
 
 test("the engine of a context is used, unless a flag or DOCKER_HOST names another", async () => {
   await berth(["context", "create", "--docker", "host=unix:///of-context.sock", "ctx"]);
-  const asked = async (args: string[], env: Record<string, string> = {}): Promise<string> => /at (\S+)\. Is berthd/.exec((await berth([...args, "ps"], env)).err)?.[1] ?? "";
+  const asked = async (args: string[], env: Record<string, string> = {}): Promise<string> =>
+    /at (\S+)\. Is berthd/.exec((await berth([...args, "ps"], env)).err)?.[1] ?? "";
   expect(await asked([])).toBe("unix:///run/berth/berth.sock");
   expect(await asked(["-c", "ctx"])).toBe("unix:///of-context.sock");
   expect(await asked([], { DOCKER_CONTEXT: "ctx" })).toBe("unix:///of-context.sock");

@@ -21,7 +21,11 @@ export const create = defineCommand({
     const folder = folderOf(config, name, "meta");
     if (await Bun.file(`${folder}/meta.json`).exists()) throw new CliError(`context ${JSON.stringify(name)} already exists`);
     const base = flags.from === "" || flags.from === "default" ? undefined : await readContext(config, flags.from);
-    const given = Object.fromEntries(csvFields(flags.docker).filter(Boolean).map((field) => field.split(/=(.*)/s, 2) as [string, string]));
+    const given = Object.fromEntries(
+      csvFields(flags.docker)
+        .filter(Boolean)
+        .map((field) => field.split(/=(.*)/s, 2) as [string, string]),
+    );
     const unknown = Object.keys(given).find((key) => !["host", "ca", "cert", "key", "skip-tls-verify", "from"].includes(key));
     if (unknown !== undefined) throw new CliError(`unrecognized config key: ${unknown}`);
     const host = given.host ?? base?.host ?? "";
@@ -33,7 +37,10 @@ export const create = defineCommand({
       Endpoints: { docker: { Host: host, SkipTLSVerify: skip } },
     };
     const pems: [string, string | undefined][] = await Promise.all(
-      (["ca", "cert", "key"] as const).map(async (kind): Promise<[string, string | undefined]> => [kind, given[kind] === undefined ? base?.tls?.[kind] : await readPem(given[kind])]),
+      (["ca", "cert", "key"] as const).map(async (kind): Promise<[string, string | undefined]> => [
+        kind,
+        given[kind] === undefined ? base?.tls?.[kind] : await readPem(given[kind]),
+      ]),
     );
     await mkdir(folder, { recursive: true, mode: 0o755 });
     await writeFile(`${folder}/meta.json`, JSON.stringify(meta));

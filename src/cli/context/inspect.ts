@@ -14,7 +14,13 @@ export const inspect = defineCommand({
     return inspectAll(io, names, flags.format, async (name) => {
       if (name === "default") {
         const host = env.BERTH_HOST || env.DOCKER_HOST || defaultHost;
-        return { Name: name, Metadata: {}, Endpoints: { docker: { Host: host, SkipTLSVerify: false } }, TLSMaterial: {}, Storage: { MetadataPath: "<IN MEMORY>", TLSPath: "<IN MEMORY>" } };
+        return {
+          Name: name,
+          Metadata: {},
+          Endpoints: { docker: { Host: host, SkipTLSVerify: false } },
+          TLSMaterial: {},
+          Storage: { MetadataPath: "<IN MEMORY>", TLSPath: "<IN MEMORY>" },
+        };
       }
       const { meta, tls } = await readContext(config, name);
       const pems = (["ca", "cert", "key"] as const).filter((kind) => tls?.[kind] !== undefined).map((kind) => `${kind}.pem`);

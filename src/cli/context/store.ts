@@ -29,7 +29,8 @@ export function folderOf(config: CliConfig, name: string, kind: "meta" | "tls"):
 /** @throws CliError for a name that can't be one */
 export function checkName(name: string): void {
   if (name === "default") throw new CliError('context name "default" is reserved');
-  if (!namePattern.test(name)) throw new CliError(`context name ${JSON.stringify(name)} is invalid, names are validated against regexp "${namePattern.source}"`);
+  if (!namePattern.test(name))
+    throw new CliError(`context name ${JSON.stringify(name)} is invalid, names are validated against regexp "${namePattern.source}"`);
 }
 
 /** @throws CliError where there is no such context */

@@ -17,6 +17,7 @@ export const use = defineCommand({
     const override = ["BERTH_HOST", "DOCKER_HOST", "DOCKER_CONTEXT"].find((variable) => env[variable]);
     await io.out.write(`${name}\n`);
     await io.err.write(`Current context is now ${JSON.stringify(name)}\n`);
-    if (override !== undefined) await io.err.write(`Warning: ${override} environment variable overrides the active context. To use ${JSON.stringify(name)}, unset it.\n`);
+    if (override !== undefined)
+      await io.err.write(`Warning: ${override} environment variable overrides the active context. To use ${JSON.stringify(name)}, unset it.\n`);
   },
 });

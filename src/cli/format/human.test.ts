@@ -4,7 +4,15 @@ import { compareNatural } from "./natural.ts";
 
 describe("for people", () => {
   test("sizes", () => {
-    expect([0, 999, 1000, 1_234_567, 12_345_678, 1e9, 1.5e12].map((size) => humanSize(size))).toEqual(["0B", "999B", "1kB", "1.235MB", "12.35MB", "1GB", "1.5TB"]);
+    expect([0, 999, 1000, 1_234_567, 12_345_678, 1e9, 1.5e12].map((size) => humanSize(size))).toEqual([
+      "0B",
+      "999B",
+      "1kB",
+      "1.235MB",
+      "12.35MB",
+      "1GB",
+      "1.5TB",
+    ]);
     expect([1_981_440, 13_256_789, 999_999].map((size) => humanSize(size, 3))).toEqual(["1.98MB", "13.3MB", "1000kB"]);
     expect([0, 1024, 1536, 25_276_313_600].map((size) => binarySize(size))).toEqual(["0B", "1KiB", "1.5KiB", "23.54GiB"]);
   });

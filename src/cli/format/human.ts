@@ -57,7 +57,11 @@ export function goTime(unixMilliseconds: number): string {
 
 function zoneName(date: Date): string {
   if (date.getTimezoneOffset() === 0) return "UTC";
-  return /\(([A-Z]{2,5})\)$/.exec(date.toString())?.[1] ?? new Intl.DateTimeFormat("en", { timeZoneName: "short" }).formatToParts(date).find(({ type }) => type === "timeZoneName")?.value ?? "";
+  return (
+    /\(([A-Z]{2,5})\)$/.exec(date.toString())?.[1] ??
+    new Intl.DateTimeFormat("en", { timeZoneName: "short" }).formatToParts(date).find(({ type }) => type === "timeZoneName")?.value ??
+    ""
+  );
 }
 
 /** The first 12 hex digits, without `sha256:`. */

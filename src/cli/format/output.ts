@@ -34,7 +34,10 @@ export async function writeList(out: Sink, rows: readonly Row[], spec: ListForma
     return;
   }
   if (format === "" || format === "table") {
-    const table = [spec.columns.map((name) => spec.headings[name] ?? name.toUpperCase()), ...rows.map((row) => spec.columns.map((name) => String(row[name] ?? "")))];
+    const table = [
+      spec.columns.map((name) => spec.headings[name] ?? name.toUpperCase()),
+      ...rows.map((row) => spec.columns.map((name) => String(row[name] ?? ""))),
+    ];
     const shrinkable = options.whole ? [] : (spec.shrinkable ?? []).map((name) => spec.columns.indexOf(name)).filter((at) => at >= 0);
     await out.write(formatTable(table, { width: out.isTty ? out.columns() : 0, shrinkable }));
     return;

@@ -4,12 +4,20 @@ import { writeList, type ListFormat } from "./output.ts";
 import { formatTable } from "./table.ts";
 
 test("columns are as wide as their widest cell and three more, ten at the least; the last isn't padded", () => {
-  expect(formatTable([["A", "LONG HEADING", "C"], ["x", "y", "z"]])).toBe("A         LONG HEADING   C\nx         y              z\n");
+  expect(
+    formatTable([
+      ["A", "LONG HEADING", "C"],
+      ["x", "y", "z"],
+    ]),
+  ).toBe("A         LONG HEADING   C\nx         y              z\n");
   expect(formatTable([["日本", "B"]])).toBe("日本      B\n");
 });
 
 test("a table that is too wide for the terminal loses from the columns that may shrink, never below the narrowest column", () => {
-  const rows = [["ID", "COMMAND", "NAMES"], ["0123456789ab", "a".repeat(40), "web"]];
+  const rows = [
+    ["ID", "COMMAND", "NAMES"],
+    ["0123456789ab", "a".repeat(40), "web"],
+  ];
   const cut = formatTable(rows, { width: 50, shrinkable: [1] });
   expect(Math.max(...cut.split("\n").map((line) => line.length))).toBeLessThanOrEqual(50);
   expect(cut).toContain("a…");
@@ -32,7 +40,9 @@ test("lists print a table, json, a template or ids", async () => {
   expect(await list("{{json .}}")).toBe('{"CreatedAt":"now","ID":"1","Names":"web"}\n');
   expect(await list("x {{json .}}")).toBe('x {"CreatedAt":"now","ID":"1","Names":"web"}\n');
   expect(await list("{{.Names}}\\t{{.ID}}")).toBe("web\t1\n");
-  expect(await list("table {{.Names}}\\t{{.Label \"com.x-y\"}}\\t{{.CreatedAt}}")).toBe("NAMES     x y        CREATED AT\nweb       <com.x-y>   now\n".replace("x y        ", "x y         "));
+  expect(await list('table {{.Names}}\\t{{.Label "com.x-y"}}\\t{{.CreatedAt}}')).toBe(
+    "NAMES     x y        CREATED AT\nweb       <com.x-y>   now\n".replace("x y        ", "x y         "),
+  );
   expect(await list("", { quiet: true })).toBe("1\n");
   expect(await list("{{.Names}}", { quiet: true })).toBe("web\n");
   await expect(list("{{.Nope}}")).rejects.toThrow("Nope");

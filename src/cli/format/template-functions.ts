@@ -20,7 +20,10 @@ export function show(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map(show).join(" ")}]`;
   if (typeof value === "object") {
     const entries = Object.entries(value).filter(([, field]) => typeof field !== "function");
-    return `map[${entries.sort(([a], [b]) => (a < b ? -1 : 1)).map(([key, field]) => `${key}:${show(field)}`).join(" ")}]`;
+    return `map[${entries
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([key, field]) => `${key}:${show(field)}`)
+      .join(" ")}]`;
   }
   return String(value);
 }
@@ -58,7 +61,8 @@ function slice(value: unknown, from: unknown = 0, to?: unknown): unknown {
 }
 
 function text(value: unknown, name: string): string {
-  if (typeof value !== "string") throw wrong(`wrong type for value in ${name}; expected string; got ${value === null || value === undefined ? "nil" : typeof value}`);
+  if (typeof value !== "string")
+    throw wrong(`wrong type for value in ${name}; expected string; got ${value === null || value === undefined ? "nil" : typeof value}`);
   return value;
 }
 
@@ -81,15 +85,23 @@ function print(...values: unknown[]): string {
 /** %s %v %d %q %t %x %X %f %g %c %% with width, precision, `-` and `0`. */
 function printf(format: unknown, ...values: unknown[]): string {
   let next = 0;
-  const shown = text(format, "printf").replace(/%([-+0 #]*)(\d*)(?:\.(\d+))?([a-zA-Z%])/g, (_, flags: string, width: string, precision: string | undefined, verb: string) => {
-    if (verb === "%") return "%";
-    if (next >= values.length) return `%!${verb}(MISSING)`;
-    const value = values[next++];
-    const body = verbText(verb, value, precision);
-    if (flags.includes("-")) return body.padEnd(Number(width));
-    return body.padStart(Number(width), flags.includes("0") && typeof value === "number" ? "0" : " ");
-  });
-  return next < values.length ? `${shown}%!(EXTRA ${values.slice(next).map((value) => `${typeof value}=${show(value)}`).join(", ")})` : shown;
+  const shown = text(format, "printf").replace(
+    /%([-+0 #]*)(\d*)(?:\.(\d+))?([a-zA-Z%])/g,
+    (_, flags: string, width: string, precision: string | undefined, verb: string) => {
+      if (verb === "%") return "%";
+      if (next >= values.length) return `%!${verb}(MISSING)`;
+      const value = values[next++];
+      const body = verbText(verb, value, precision);
+      if (flags.includes("-")) return body.padEnd(Number(width));
+      return body.padStart(Number(width), flags.includes("0") && typeof value === "number" ? "0" : " ");
+    },
+  );
+  return next < values.length
+    ? `${shown}%!(EXTRA ${values
+        .slice(next)
+        .map((value) => `${typeof value}=${show(value)}`)
+        .join(", ")})`
+    : shown;
 }
 
 function verbText(verb: string, value: unknown, precision: string | undefined): string {

@@ -30,7 +30,7 @@ describe("templates", () => {
     ["{{range $k, $v := .Config.Labels}}{{$k}}:{{$v}} {{end}}", "a:1 b.x:2 "],
     ["{{range .Config.Env}}x{{else}}none{{end}}", "none"],
     ["{{range $p, $b := .Ports}}{{$p}}{{if $b}}->{{(index $b 0).HostPort}}{{end}} {{end}}", "80/tcp->8080 81/tcp "],
-    ["{{range .Config.Cmd}}{{if eq . \"-c\"}}{{continue}}{{end}}{{if eq . \"x\"}}{{break}}{{end}}{{.}}{{end}}", "sh"],
+    ['{{range .Config.Cmd}}{{if eq . "-c"}}{{continue}}{{end}}{{if eq . "x"}}{{break}}{{end}}{{.}}{{end}}', "sh"],
     ["{{if .State.Running}}up{{else}}down{{end}}", "up"],
     ["{{if .State.Health}}{{.State.Health.Status}}{{else}}no health{{end}}", "no health"],
     ["{{if .State.Missing}}a{{else if .State.Running}}b{{else}}c{{end}}", "b"],
@@ -48,7 +48,7 @@ describe("templates", () => {
     ['{{range split "a,b" ","}}{{.}} {{end}}', "a b "],
     ["{{upper .Id}} {{.Id | upper | lower}} {{title .State.Status}}", "ABC abc Running"],
     ['{{printf "%s-%d|%5s|%-5s|%05d|%q|%v|%t|%%" .Id .State.Pid .Id .Id 42 "q" .Config.Cmd true}}', 'abc-42|  abc|abc  |00042|"q"|[sh -c x]|true|%'],
-    ["{{print 1 2}} {{print \"a\" 1}}", "1 2 a1"],
+    ['{{print 1 2}} {{print "a" 1}}', "1 2 a1"],
     ["{{println .Id}}", "abc\n"],
     ["{{slice .Id 1}} {{slice .Id 0 2}}", "bc ab"],
     ["{{truncate .Id 2}} [{{pad .Id 1 2}}]", "ab [ abc  ]"],
@@ -66,6 +66,10 @@ describe("templates", () => {
   test("the data itself", () => {
     expect(run("{{.}}", "text")).toBe("text");
     expect(run("{{json .}}", { b: 1, a: [null] })).toBe('{"b":1,"a":[null]}');
+  });
+
+  test("fields that may be left out", () => {
+    expect(parseTemplate("{{.State.Oom}} {{.Shell}}").execute(container, { Oom: "<nil>", Shell: "[]" })).toBe("<nil> []");
   });
 
   const errors: [string, string][] = [

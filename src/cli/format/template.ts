@@ -7,8 +7,8 @@ import { builtins, truth } from "./template-functions.ts";
  * println). Data are JSON values; a function among them is a method, called with the arguments that follow it (`{{.Label "x"}}`).
  */
 export interface Template {
-  /** @throws CliError where the data has no such field, or a function gets the wrong kind of value */
-  execute(data: unknown): string;
+  /** `missing` is what to print for fields by that name where they aren't there. @throws CliError where the data has no such field, or a function gets the wrong kind of value */
+  execute(data: unknown, missing?: Readonly<Record<string, string>>): string;
 }
 
 type Expression =
@@ -39,9 +39,9 @@ type Node =
 export function parseTemplate(source: string): Template {
   const nodes = new Parser(source).parse();
   return {
-    execute: (data) => {
+    execute: (data, missing = {}) => {
       const out: string[] = [];
-      new Evaluator(out).run(nodes, data, new Scope(undefined, [["$", data]]));
+      new Evaluator(out, missing).run(nodes, data, new Scope(undefined, [["$", data]]));
       return out.join("");
     },
   };
@@ -86,7 +86,13 @@ function tokenize(text: string): Token[] {
 
 function unquote(text: string): string {
   try {
-    return JSON.parse(text.replace(/\\'/g, "'").replace(/\\x([0-9a-fA-F]{2})/g, "\\u00$1").replace(/\\a/g, "\\u0007").replace(/\\v/g, "\\u000b")) as string;
+    return JSON.parse(
+      text
+        .replace(/\\'/g, "'")
+        .replace(/\\x([0-9a-fA-F]{2})/g, "\\u00$1")
+        .replace(/\\a/g, "\\u0007")
+        .replace(/\\v/g, "\\u000b"),
+    ) as string;
   } catch {
     throw failure(`invalid syntax in string ${text}`);
   }
@@ -188,7 +194,11 @@ class Parser {
     const commands: Expression[] = [];
     for (;;) {
       const operands: Expression[] = [];
-      for (let token = cursor.tokens[cursor.at]; token !== undefined && token.text !== "|" && !(token.kind === "symbol" && token.text === ")"); token = cursor.tokens[cursor.at]) {
+      for (
+        let token = cursor.tokens[cursor.at];
+        token !== undefined && token.text !== "|" && !(token.kind === "symbol" && token.text === ")");
+        token = cursor.tokens[cursor.at]
+      ) {
         operands.push(this.#operand(cursor, source));
       }
       const [head, ...args] = operands;
@@ -299,9 +309,11 @@ class LoopExit extends Error {
 
 class Evaluator {
   readonly #out: string[];
+  readonly #missing: Readonly<Record<string, string>>;
 
-  constructor(out: string[]) {
+  constructor(out: string[], missing: Readonly<Record<string, string>>) {
     this.#out = out;
+    this.#missing = missing;
   }
 
   run(nodes: readonly Node[], dot: unknown, scope: Scope): void {
@@ -322,6 +334,10 @@ class Evaluator {
   #print(pipeline: Pipeline, dot: unknown, scope: Scope): void {
     const value = this.#pipeline(pipeline, dot, scope);
     if (pipeline.variables.length > 0) return;
+    if (value instanceof Missing && Object.hasOwn(this.#missing, value.name)) {
+      this.#out.push(this.#missing[value.name] as string);
+      return;
+    }
     if (value instanceof Missing) throw failure(`:1: executing "" at <.${value.name}>: map has no entry for key ${JSON.stringify(value.name)}`);
     this.#out.push(builtins.print!(value) as string);
   }

@@ -78,7 +78,10 @@ async function locateDockerfile(io: Streams, root: string, file: string): Promis
     const exists = async (name: string): Promise<boolean> => (await lstat(join(root, name)).catch(() => undefined)) !== undefined;
     // Docker falls back to the lower-case name, for file systems that lost the case.
     const dockerfile = !(await exists("Dockerfile")) && (await exists("dockerfile")) ? "dockerfile" : "Dockerfile";
-    if (!(await exists(dockerfile))) throw new CliError(`unable to prepare context: unable to evaluate symlinks in Dockerfile path: lstat ${join(root, dockerfile)}: no such file or directory`);
+    if (!(await exists(dockerfile)))
+      throw new CliError(
+        `unable to prepare context: unable to evaluate symlinks in Dockerfile path: lstat ${join(root, dockerfile)}: no such file or directory`,
+      );
     return { dockerfile, extra: [] };
   }
   // -f is relative to where the user stands, or to the context.
@@ -125,7 +128,12 @@ async function fromStdin(io: Streams, file: string): Promise<BuildContext> {
 
 /** By their first bytes: gzip, bzip2, xz, zstd, or ustar's mark. */
 export function looksLikeArchive(head: Buffer): boolean {
-  const magics = [[0x1f, 0x8b], [0x42, 0x5a, 0x68], [0xfd, 0x37, 0x7a, 0x58, 0x5a], [0x28, 0xb5, 0x2f, 0xfd]];
+  const magics = [
+    [0x1f, 0x8b],
+    [0x42, 0x5a, 0x68],
+    [0xfd, 0x37, 0x7a, 0x58, 0x5a],
+    [0x28, 0xb5, 0x2f, 0xfd],
+  ];
   return magics.some((magic) => magic.every((byte, index) => head[index] === byte)) || head.toString("latin1", 257, 262) === "ustar";
 }
 
@@ -139,4 +147,3 @@ async function readAll(stream: ReadableStream<Uint8Array>): Promise<Uint8Array> 
   }
   return Buffer.concat(chunks);
 }
-

@@ -62,10 +62,14 @@ export const build = defineCommand({
     const sent = tar === undefined ? undefined : prepare(tar, context.flags, io);
     const engine = await client();
     const auths = await allCredentials(config);
-    const lines = await engine.images.build(sent?.body, { ...query, dockerfile: dockerfile || undefined, remote }, {
-      auths,
-      headers: context.flags.compress && tar !== undefined ? { "Content-Encoding": "gzip" } : {},
-    });
+    const lines = await engine.images.build(
+      sent?.body,
+      { ...query, dockerfile: dockerfile || undefined, remote },
+      {
+        auths,
+        headers: context.flags.compress && tar !== undefined ? { "Content-Encoding": "gzip" } : {},
+      },
+    );
     await sent?.done();
     const id = await (context.flags.quiet ? showQuietly(lines, io) : show(lines, io));
     if (context.flags.iidfile !== "") {
@@ -91,7 +95,12 @@ async function show(lines: AsyncIterable<ProgressLine>, io: Streams): Promise<st
 async function showQuietly(lines: AsyncIterable<ProgressLine>, io: Streams): Promise<string | undefined> {
   let kept = "";
   let id: string | undefined;
-  const memory: Sink = { isTty: false, columns: () => 0, colours: false, write: async (data) => void (kept += typeof data === "string" ? data : new TextDecoder().decode(data)) };
+  const memory: Sink = {
+    isTty: false,
+    columns: () => 0,
+    colours: false,
+    write: async (data) => void (kept += typeof data === "string" ? data : new TextDecoder().decode(data)),
+  };
   try {
     await showProgress(lines, memory, {
       onAux: (aux) => {
@@ -102,7 +111,10 @@ async function showQuietly(lines: AsyncIterable<ProgressLine>, io: Streams): Pro
     await io.err.write(kept);
     throw error;
   }
-  id ??= kept.trim().split("\n").findLast((line) => /^sha256:[0-9a-f]{64}$/.test(line.trim()));
+  id ??= kept
+    .trim()
+    .split("\n")
+    .findLast((line) => /^sha256:[0-9a-f]{64}$/.test(line.trim()));
   await io.out.write(id === undefined ? kept : `${id}\n`);
   return id;
 }
@@ -112,7 +124,11 @@ function idOf(aux: unknown): string | undefined {
 }
 
 /** Counts what is sent, for the line that says so; compresses it where asked. */
-function prepare(tar: ReadableStream<Uint8Array>, { compress, quiet }: FlagValues<typeof flags>, io: Streams): { body: ReadableStream<Uint8Array>; done(): Promise<void> } {
+function prepare(
+  tar: ReadableStream<Uint8Array>,
+  { compress, quiet }: FlagValues<typeof flags>,
+  io: Streams,
+): { body: ReadableStream<Uint8Array>; done(): Promise<void> } {
   let bytes = 0;
   let shownAt = 0;
   const line = (): string => `Sending build context to the engine  ${humanSize(bytes)}`;

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { chmodSync, linkSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
+import { chmodSync, linkSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { textOf } from "../../lib/tar.ts";
@@ -26,7 +26,14 @@ async function unpack(source: AsyncIterable<Uint8Array>) {
   const entries: Record<string, { type: string; body: string; mode: number; uid: number; mtime: number; link: string }> = {};
   for await (const { header, body } of readTar(source)) {
     const bytes = Buffer.concat(await Array.fromAsync(body));
-    entries[textOf(header.name)] = { type: header.type, body: bytes.toString(), mode: header.mode, uid: header.uid, mtime: header.mtime.seconds, link: textOf(header.linkName) };
+    entries[textOf(header.name)] = {
+      type: header.type,
+      body: bytes.toString(),
+      mode: header.mode,
+      uid: header.uid,
+      mtime: header.mtime.seconds,
+      link: textOf(header.linkName),
+    };
   }
   return entries;
 }
@@ -106,7 +113,12 @@ describe("a build context", () => {
 
   test("uses the ignore file that belongs to the Dockerfile before the common one", async () => {
     write({ "a.Dockerfile": "FROM x", "a.Dockerfile.dockerignore": "one\n", ".dockerignore": "two\n", one: "", two: "" });
-    expect(Object.keys((await open(folder, join(folder, "a.Dockerfile"))).entries)).toEqual([".dockerignore", "a.Dockerfile", "a.Dockerfile.dockerignore", "two"]);
+    expect(Object.keys((await open(folder, join(folder, "a.Dockerfile"))).entries)).toEqual([
+      ".dockerignore",
+      "a.Dockerfile",
+      "a.Dockerfile.dockerignore",
+      "two",
+    ]);
   });
 
   test("may come from standard input, as an archive or as a Dockerfile", async () => {
@@ -122,5 +134,4 @@ describe("a build context", () => {
   test("may be a URL, which the engine fetches", async () => {
     expect(await open("https://example.com/x.git#main")).toMatchObject({ remote: "https://example.com/x.git#main", entries: {} });
   });
-
 });

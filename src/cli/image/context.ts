@@ -162,7 +162,7 @@ async function* fileBody(path: Buffer, size: number): AsyncGenerator<Uint8Array,
     throw unreadable(path, error);
   }
   try {
-    for (let left = size; left > 0; ) {
+    for (let left = size; left > 0;) {
       const buffer = new Uint8Array(Math.min(chunkSize, left));
       const { bytesRead } = await file.read(buffer, 0, buffer.length, null);
       if (bytesRead === 0) throw new CliError(`error sending the build context: ${path.toString()} became shorter while it was read`);

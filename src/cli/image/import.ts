@@ -19,7 +19,9 @@ export const importImage = defineCommand({
     const [source, name] = args as [string, string | undefined];
     const reference = name === undefined ? undefined : withDefaultTag(parseReference(name));
     const from = /^https?:\/\//.test(source) ? { url: source } : { tar: await openArchive(io, source) };
-    const lines = await (await client()).images.import(from, {
+    const lines = await (
+      await client()
+    ).images.import(from, {
       ...(reference === undefined ? {} : { repo: repositoryOf(reference), tag: reference.tag }),
       message: flags.message,
       changes: flags.change,

@@ -13,7 +13,9 @@ export const prune = defineCommand({
   async run({ flags, client, io }) {
     const which = flags.all ? "all images without at least one container associated to them" : "all dangling images";
     if (!flags.force) await confirm(io, `WARNING! This will remove ${which}.`);
-    const { ImagesDeleted: deleted, SpaceReclaimed: bytes = 0 } = await (await client()).images.prune({ ...parseFilters(flags.filter), dangling: [String(!flags.all)] });
+    const { ImagesDeleted: deleted, SpaceReclaimed: bytes = 0 } = await (
+      await client()
+    ).images.prune({ ...parseFilters(flags.filter), dangling: [String(!flags.all)] });
     await reportDeleted(io, "Deleted Images:", deletedLines(deleted));
     await reportReclaimed(io, bytes);
   },

@@ -62,4 +62,3 @@ const silence: Sink = { write: async () => {}, isTty: false, columns: () => 0, c
 export function shownReference(image: string): string {
   return familiarReference(withDefaultTag(parseReference(image)));
 }
-

@@ -23,7 +23,9 @@ export const push = defineCommand({
     const bare = parsed.tag === undefined && parsed.digest === undefined && !flags["all-tags"];
     if (bare && !flags.quiet) await io.out.write("Using default tag: latest\n");
     const reference = flags["all-tags"] ? parsed : withDefaultTag(parsed);
-    const lines = await (await client()).images.push(familiarName(reference), {
+    const lines = await (
+      await client()
+    ).images.push(familiarName(reference), {
       tag: reference.tag,
       platform: flags.platform,
       auth: await readCredentials(config, serverOf(image)),

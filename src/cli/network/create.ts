@@ -72,7 +72,8 @@ export function ipamConfig(input: { subnets: string[]; ranges: string[]; gateway
   for (const range of ranges) home(range, "range").IPRange = range;
   for (const gateway of gateways) {
     const entry = home(gateway, "gateway");
-    if (entry.Gateway !== undefined) throw new CliError(`cannot configure multiple gateways (${gateway}, ${entry.Gateway}) for the same subnet (${entry.Subnet})`);
+    if (entry.Gateway !== undefined)
+      throw new CliError(`cannot configure multiple gateways (${gateway}, ${entry.Gateway}) for the same subnet (${entry.Subnet})`);
     entry.Gateway = gateway;
   }
   for (const [name, address] of Object.entries(auxiliary)) (home(address, "aux-address").AuxiliaryAddresses ??= {})[name] = address;

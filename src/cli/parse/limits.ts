@@ -40,7 +40,10 @@ export function parseThrottle(text: string, unit: "bytes" | "operations"): Throt
   const [path = "", amount = ""] = splitDevice(text);
   const rate = unit === "bytes" ? parseBytes(amount) : /^\d+$/.test(amount) ? Number(amount) : undefined;
   if (rate === undefined) {
-    const wanted = unit === "bytes" ? "<device-path>:<number>[<unit>]. Number must be a positive integer. Unit is optional and can be kb, mb, or gb" : "<device-path>:<number>. Number must be a positive integer";
+    const wanted =
+      unit === "bytes"
+        ? "<device-path>:<number>[<unit>]. Number must be a positive integer. Unit is optional and can be kb, mb, or gb"
+        : "<device-path>:<number>. Number must be a positive integer";
     throw new CliError(`invalid rate for device: ${text}. The correct format is ${wanted}`);
   }
   return { Path: path, Rate: rate };

@@ -19,7 +19,12 @@ describe("-p", () => {
     expect(bindings("[::1]:8080:80")).toEqual({ "80/tcp": [{ HostIp: "::1", HostPort: "8080" }] });
     expect(bindings("1000-1001:2000-2001")).toEqual({ "2000/tcp": [{ HostIp: "", HostPort: "1000" }], "2001/tcp": [{ HostIp: "", HostPort: "1001" }] });
     expect(bindings("8000-8010:80")).toEqual({ "80/tcp": [{ HostIp: "", HostPort: "8000-8010" }] });
-    expect(bindings("80:80", "81:80")).toEqual({ "80/tcp": [{ HostIp: "", HostPort: "80" }, { HostIp: "", HostPort: "81" }] });
+    expect(bindings("80:80", "81:80")).toEqual({
+      "80/tcp": [
+        { HostIp: "", HostPort: "80" },
+        { HostIp: "", HostPort: "81" },
+      ],
+    });
     expect(bindings("target=80,published=8080,protocol=udp,host_ip=10.0.0.1")).toEqual({ "80/udp": [{ HostIp: "10.0.0.1", HostPort: "8080" }] });
     expect(parsePublish(["8080:80"]).exposed).toEqual({ "80/tcp": {} });
   });
@@ -64,7 +69,11 @@ describe("mounts", () => {
       Target: "/v",
       VolumeOptions: { NoCopy: true, Labels: { a: "b" }, DriverConfig: { Name: "local", Options: { o: "a,b" } } },
     });
-    expect(parseMount("type=tmpfs,dst=/t,tmpfs-size=64m,tmpfs-mode=1770")).toEqual({ Type: "tmpfs", Target: "/t", TmpfsOptions: { SizeBytes: 64 << 20, Mode: 0o1770 } });
+    expect(parseMount("type=tmpfs,dst=/t,tmpfs-size=64m,tmpfs-mode=1770")).toEqual({
+      Type: "tmpfs",
+      Target: "/t",
+      TmpfsOptions: { SizeBytes: 64 << 20, Mode: 0o1770 },
+    });
     expect(parseMount("type=bind,src=/a,dst=/b,bind-recursive=readonly")).toMatchObject({ ReadOnly: true, BindOptions: { ReadOnlyForceRecursive: true } });
   });
   for (const [spec, message] of [

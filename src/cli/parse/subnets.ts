@@ -27,7 +27,8 @@ export function subnetContains(subnet: string, address: string): boolean {
   const [base = "", length = ""] = subnet.split("/");
   const network = addressBits(base);
   const prefix = Number(length);
-  if (network === undefined || !/^\d{1,3}$/.test(length) || prefix > network.bits) throw new CliError(`invalid subnet ${subnet}: want an address and a prefix length, such as 172.28.0.0/16`);
+  if (network === undefined || !/^\d{1,3}$/.test(length) || prefix > network.bits)
+    throw new CliError(`invalid subnet ${subnet}: want an address and a prefix length, such as 172.28.0.0/16`);
   const other = addressBits(address.split("/", 1)[0] as string);
   if (other === undefined) throw new CliError(`invalid IP address: ${address}`);
   if (other.bits !== network.bits) return false;

@@ -8,7 +8,13 @@ export const serve = defineCommand({
   usage: "",
   flags: {
     addr: { type: "string", help: "Address to listen on", default: "127.0.0.1:5000" },
-    "log-level": { type: "string", short: "l", help: 'Set the logging level ("debug", "info", "warn", "error")', default: "info", choices: ["debug", "info", "warn", "error"] },
+    "log-level": {
+      type: "string",
+      short: "l",
+      help: 'Set the logging level ("debug", "info", "warn", "error")',
+      default: "info",
+      choices: ["debug", "info", "warn", "error"],
+    },
     root: { type: "string", help: "Folder that keeps the images", default: "/var/lib/berth-registry" },
     "tls-cert": { type: "string", help: "Certificate file; plain http without" },
     "tls-key": { type: "string", help: "Key file of the certificate" },

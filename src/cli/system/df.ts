@@ -63,7 +63,13 @@ function summaryRows({ layersSize, images, containers, volumes, cache }: Usage):
   const stopped = containers.filter((container) => !isActive(container));
   return [
     row("Images", images.length, usedImages.length, layersSize, Math.max(0, layersSize - used)),
-    row("Containers", containers.length, containers.length - stopped.length, sum(containers.map(({ SizeRw = 0 }) => SizeRw)), sum(stopped.map(({ SizeRw = 0 }) => SizeRw))),
+    row(
+      "Containers",
+      containers.length,
+      containers.length - stopped.length,
+      sum(containers.map(({ SizeRw = 0 }) => SizeRw)),
+      sum(stopped.map(({ SizeRw = 0 }) => SizeRw)),
+    ),
     row("Local Volumes", volumes.length, usedVolumes.length, volumeSize, volumeSize - sum(usedVolumes.map(({ UsageData: data }) => data?.Size ?? 0))),
     row(
       "Build Cache",
@@ -81,7 +87,16 @@ function verboseText({ images, containers, volumes, cache }: Usage): string {
     const name = image.RepoTags?.[0] ?? "<none>:<none>";
     const colon = name.lastIndexOf(":");
     const shared = Math.max(0, image.SharedSize);
-    return [name.slice(0, colon), name.slice(colon + 1), shortId(image.Id), ago(image.Created), humanSize(image.Size, 3), humanSize(shared, 3), humanSize(image.Size - shared, 3), String(Math.max(0, image.Containers))];
+    return [
+      name.slice(0, colon),
+      name.slice(colon + 1),
+      shortId(image.Id),
+      ago(image.Created),
+      humanSize(image.Size, 3),
+      humanSize(shared),
+      humanSize(image.Size - shared),
+      String(Math.max(0, image.Containers)),
+    ];
   });
   const containerRows = containers.map((container) => [
     container.Id.slice(0, 12),
@@ -94,7 +109,15 @@ function verboseText({ images, containers, volumes, cache }: Usage): string {
     container.Names.map((name) => name.replace(/^\//, "")).join(","),
   ]);
   const volumeRows = volumes.map(({ Name, UsageData: data }) => [Name, String(data?.RefCount ?? 0), humanSize(data?.Size ?? 0)]);
-  const cacheRows = cache.map((item) => [item.ID.slice(0, 12), item.Type, humanSize(item.Size, 3), item.CreatedAt, item.LastUsedAt ?? "", String(item.UsageCount), String(item.Shared)]);
+  const cacheRows = cache.map((item) => [
+    item.ID.slice(0, 12),
+    item.Type,
+    humanSize(item.Size, 3),
+    item.CreatedAt,
+    item.LastUsedAt ?? "",
+    String(item.UsageCount),
+    String(item.Shared),
+  ]);
   return [
     `Images space usage:\n\n${formatTable([["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE", "SHARED SIZE", "UNIQUE SIZE", "CONTAINERS"], ...imageRows])}`,
     `Containers space usage:\n\n${formatTable([["CONTAINER ID", "IMAGE", "COMMAND", "LOCAL VOLUMES", "SIZE", "CREATED", "STATUS", "NAMES"], ...containerRows])}`,

@@ -1,5 +1,6 @@
 import type { InfoResponse } from "../../client/types.ts";
 import { version as clientVersion } from "../../lib/version.ts";
+import { currentContext } from "../context/store.ts";
 import { defineCommand } from "../command.ts";
 import { binarySize } from "../format/human.ts";
 import { unescape } from "../format/output.ts";
@@ -11,21 +12,22 @@ export const info = defineCommand({
   usage: "",
   flags: { format: { type: "string", short: "f", help: "Format output: 'json' or a Go template" } },
   args: { min: 0, max: 0 },
-  async run({ flags, client, io }) {
+  async run({ flags, client, io, config, env }) {
     const data = await (await client()).system.info();
     if (flags.format === "json") await io.out.write(`${JSON.stringify(data)}\n`);
     else if (flags.format !== "") {
       const { parseTemplate } = await import("../format/template.ts");
       await io.out.write(`${parseTemplate(unescape(flags.format)).execute(data)}\n`);
     } else {
-      await io.out.write(`Client:\n Version:    ${clientVersion}\n\nServer:\n${infoText(data)}`);
+      await io.out.write(`Client:\n Version:    ${clientVersion}\n Context:    ${await currentContext(config, env)}\n\nServer:\n${infoText(data)}`);
       for (const warning of list(data.Warnings)) await io.err.write(`${warning}\n`);
     }
   },
 });
 
 const list = (value: unknown): string[] => (Array.isArray(value) ? value.map(String) : []);
-const record = (value: unknown): Record<string, unknown> => (typeof value === "object" && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : {});
+const record = (value: unknown): Record<string, unknown> =>
+  typeof value === "object" && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : {};
 
 /** Docker's lines; what the engine doesn't say is left out. */
 function infoText(info: InfoResponse): string {
@@ -79,7 +81,12 @@ function infoText(info: InfoResponse): string {
   if (labels.length > 0) out += ` Labels:\n${labels.map((label) => `  ${label}\n`).join("")}`;
   line("Experimental", info.ExperimentalBuild);
   const registry = record(info.RegistryConfig);
-  const insecure = [...Object.entries(record(registry.IndexConfigs)).filter(([, index]) => record(index).Secure === false).map(([name]) => name), ...list(registry.InsecureRegistryCIDRs)];
+  const insecure = [
+    ...Object.entries(record(registry.IndexConfigs))
+      .filter(([, index]) => record(index).Secure === false)
+      .map(([name]) => name),
+    ...list(registry.InsecureRegistryCIDRs),
+  ];
   if (insecure.length > 0) out += ` Insecure Registries:\n${insecure.map((name) => `  ${name}\n`).join("")}`;
   const mirrors = list(registry.Mirrors);
   if (mirrors.length > 0) out += ` Registry Mirrors:\n${mirrors.map((name) => `  ${name}\n`).join("")}`;

@@ -26,7 +26,9 @@ export const login = defineCommand({
     const keep: AuthConfig & { serveraddress: string } = token ? { username: auth.username, identitytoken: token, serveraddress: server } : auth;
     const kept = await storeCredentials(config, keep);
     if (kept === "file") {
-      await io.err.write(`\nWARNING! Your credentials are stored unencrypted in '${config.directory}/config.json'.\nConfigure a credential helper (credsStore) to remove this warning.\n\n`);
+      await io.err.write(
+        `\nWARNING! Your credentials are stored unencrypted in '${config.directory}/config.json'.\nConfigure a credential helper (credsStore) to remove this warning.\n\n`,
+      );
     }
     await io.out.write(`${status || "Login Succeeded"}\n`);
   },

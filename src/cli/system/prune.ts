@@ -47,6 +47,7 @@ function warning(flags: { all: boolean; volumes: boolean; filter: string[] }): s
     flags.all ? "all images without at least one container associated to them" : "all dangling images",
     flags.all ? "all build cache" : "unused build cache",
   ];
-  const filters = flags.filter.length === 0 ? "" : `\n\n  Items to be pruned will be filtered with:\n${flags.filter.map((filter) => `  - ${filter}`).join("\n")}`;
+  const filters =
+    flags.filter.length === 0 ? "" : `\n\n  Items to be pruned will be filtered with:\n${flags.filter.map((filter) => `  - ${filter}`).join("\n")}`;
   return `WARNING! This will remove:\n${items.map((item) => `  - ${item}`).join("\n")}${filters}\n`;
 }

@@ -1,6 +1,7 @@
 import type { VersionResponse } from "../../client/types.ts";
 import { newestVersion } from "../../client/transport.ts";
 import { version as clientVersion } from "../../lib/version.ts";
+import { currentContext } from "../context/store.ts";
 import { defineCommand } from "../command.ts";
 import { describe } from "../describe.ts";
 import { unescape } from "../format/output.ts";
@@ -24,7 +25,7 @@ export const version = defineCommand({
     } catch (error) {
       failure = error;
     }
-    const context = env.DOCKER_HOST || env.BERTH_HOST ? "default" : (env.DOCKER_CONTEXT || (await config.file()).currentContext || "default");
+    const context = await currentContext(config, env);
     const Client = {
       Version: clientVersion,
       ApiVersion: apiVersion,
@@ -45,7 +46,10 @@ export const version = defineCommand({
   },
 });
 
-function text(client: { Version: string; ApiVersion: string; DefaultAPIVersion: string; Os: string; Arch: string; Runtime: string; Context: string }, server: VersionResponse | null): string {
+function text(
+  client: { Version: string; ApiVersion: string; DefaultAPIVersion: string; Os: string; Arch: string; Runtime: string; Context: string },
+  server: VersionResponse | null,
+): string {
   const row = (name: string, value: string): string => ` ${`${name}:`.padEnd(19)}${value}\n`;
   const api = client.ApiVersion === client.DefaultAPIVersion ? client.ApiVersion : `${client.ApiVersion} (downgraded from ${client.DefaultAPIVersion})`;
   let out = `Client:\n${row("Version", client.Version)}${row("API version", api)}${row("Runtime", client.Runtime)}${row("OS/Arch", `${client.Os}/${client.Arch}`)}${row("Context", client.Context)}`;
@@ -54,7 +58,11 @@ function text(client: { Version: string; ApiVersion: string; DefaultAPIVersion: 
   const components = server.Components ?? [{ Name: "Engine", Version: server.Version, Details: undefined }];
   for (const { Name, Version, Details } of components) {
     out += ` ${Name}:\n  ${"Version:".padEnd(18)}${Version}\n`;
-    for (const [name, value] of Object.entries(Name === "Engine" ? { ApiVersion: `${server.ApiVersion} (minimum version ${server.MinAPIVersion ?? "?"})`, "OS/Arch": `${server.Os}/${server.Arch}` } : (Details ?? {}))) {
+    for (const [name, value] of Object.entries(
+      Name === "Engine"
+        ? { ApiVersion: `${server.ApiVersion} (minimum version ${server.MinAPIVersion ?? "?"})`, "OS/Arch": `${server.Os}/${server.Arch}` }
+        : (Details ?? {}),
+    )) {
       out += `  ${`${name === "ApiVersion" ? "API version" : name}:`.padEnd(18)}${value}\n`;
     }
   }

@@ -14,8 +14,11 @@ export const create = defineCommand({
   },
   args: { min: 0, max: 1 },
   async run({ flags, args, client, io }) {
-    if (args[0] !== undefined && flags.name !== "") throw new CliError("conflicting options: cannot specify a volume-name through both --name and as a positional arg");
-    const volume = await (await client()).volumes.create({
+    if (args[0] !== undefined && flags.name !== "")
+      throw new CliError("conflicting options: cannot specify a volume-name through both --name and as a positional arg");
+    const volume = await (
+      await client()
+    ).volumes.create({
       Name: args[0] ?? flags.name,
       Driver: flags.driver,
       DriverOpts: flags.opt,
