@@ -32,6 +32,12 @@ export const absent: readonly Endpoint[] = [
   ...swarmPaths.flatMap((path) =>
     methods.flatMap((method) => [refuse(method, path, () => unavailable(noSwarm)), refuse(method, `${path}/{rest*}`, () => unavailable(noSwarm))]),
   ),
+  ...(["HEAD", "GET", "PUT"] as const).map((method) =>
+    refuse(method, "/containers/{id}/archive", () => notImplemented("copying files into and out of containers is not supported by this engine yet")),
+  ),
+  refuse("GET", "/containers/{id}/attach/ws", () =>
+    notImplemented("attaching by WebSocket is not supported by this engine yet: use POST /containers/{id}/attach"),
+  ),
   // how buildx and `docker build` with BuildKit speak to an engine
   ...["/session", "/grpc"].map((path) =>
     refuse("POST", path, () => notImplemented("this engine has no BuildKit yet: build with DOCKER_BUILDKIT=0 docker build, or with berth build")),
