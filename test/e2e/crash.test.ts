@@ -9,7 +9,7 @@ async function heldBy(engine: Engine): Promise<string[]> {
   const mounts = readFileSync("/proc/self/mountinfo", "utf8")
     .split("\n")
     .map((line) => line.split(" ")[4] ?? "")
-    .filter((path) => path.startsWith(join(engine.root, "run", "bundles")) || path.startsWith(join(engine.root, "run", "netns")));
+    .filter((path) => path.startsWith(join(engine.root, "run", "bundles/")) || path.startsWith(join(engine.root, "run", "netns/")));
   const monitors = readdirSync("/proc")
     .filter((pid) => /^\d+$/.test(pid))
     .map((pid) => {
