@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import dockerFlags from "../../test/fixtures/docker-flags.json" with { type: "json" };
 import { captured } from "../../test/terminal.ts";
 import { commands, pathsOf } from "./commands.ts";
 import { runCli } from "./main.ts";
@@ -89,17 +90,30 @@ describe("the command line", () => {
 
   test("has every flag of Docker's that the API takes", async () => {
     const missing: string[] = [];
-    const known = new Set(["disable-content-trust", "use-api-socket", "checkpoint", "checkpoint-dir", "tree", "cluster", "help"]);
-    const reference = "/work/shared/reference/docker-cli-commands.json";
-    if (!(await Bun.file(reference).exists())) return;
-    const docker = (await Bun.file(reference).json()) as Record<string, { flags: { name: string; short?: string }[] }>;
+    // Checkpoints, cluster volumes and image trees aren't there yet; the rest concerns Docker's own set-up.
+    const leftOut = new Set(["disable-content-trust", "use-api-socket", "checkpoint", "checkpoint-dir", "tree", "cluster", "help"]);
+    const leftOutOf: Record<string, readonly string[]> = {
+      "image rm": ["platform"],
+      "volume create": [
+        "availability",
+        "group",
+        "limit-bytes",
+        "required-bytes",
+        "scope",
+        "secret",
+        "sharing",
+        "topology-preferred",
+        "topology-required",
+        "type",
+      ],
+    };
     for (const entry of commands) {
-      const theirs = docker[`docker ${entry.name}`];
-      if (entry.load === undefined || theirs === undefined) continue;
+      if (entry.load === undefined) continue;
       const { flags } = await entry.load();
-      for (const { name, short } of theirs.flags) {
-        if (known.has(name) || (entry.name === "volume create" && !(name in flags)) || (entry.name === "image rm" && name === "platform")) continue;
-        if (!(name in flags) || flags[name]?.short !== short) missing.push(`${entry.name} --${name}${short === undefined ? "" : ` -${short}`}`);
+      for (const wanted of ((dockerFlags as Record<string, string>)[entry.name] ?? "").split(" ").filter(Boolean)) {
+        const [name = "", short] = wanted.split("/");
+        if (leftOut.has(name) || leftOutOf[entry.name]?.includes(name)) continue;
+        if (flags[name]?.short !== short || !(name in flags)) missing.push(`${entry.name} --${wanted}`);
       }
     }
     expect(missing).toEqual([]);
