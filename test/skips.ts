@@ -1,4 +1,5 @@
 import { existsSync, readFileSync } from "node:fs";
+import { guestTools } from "./guest/tools.ts";
 
 /** Why a group of tests can't run here, or undefined where it can. The only skips allowed; the summary counts them apart. */
 export interface Skip {
@@ -10,7 +11,7 @@ export interface Skip {
 export const skips = {
   root: { reason: "needs root", missing: () => process.getuid?.() !== 0 },
   overlay: { reason: "needs overlayfs in the kernel", missing: () => !readable("/proc/filesystems").includes("overlay") },
-  guest: { reason: "needs qemu and a guest kernel (packages that apt could not give)", missing: () => !existsSync("/usr/bin/apt-get") },
+  guest: { reason: "needs qemu and a guest kernel (packages that apt could not give)", missing: () => guestTools() === undefined },
   docker: { reason: "needs the docker command line on PATH", missing: () => Bun.which("docker") === null },
   skopeo: { reason: "needs skopeo on PATH", missing: () => Bun.which("skopeo") === null },
 } satisfies Record<string, Skip>;

@@ -39,7 +39,8 @@ export async function openArchive(source: ReadableStream<Uint8Array>): Promise<R
 }
 
 function through({ name, command }: { name: string; command: string[] }, source: ReadableStream<Uint8Array>): ReadableStream<Uint8Array> {
-  if (Bun.which(command[0] as string) === null) throw unavailable(`the archive is ${name} compressed, and the program ${command[0]} isn't installed on this host`);
+  if (Bun.which(command[0] as string) === null)
+    throw unavailable(`the archive is ${name} compressed, and the program ${command[0]} isn't installed on this host`);
   const child = Bun.spawn(command, { stdin: source, stdout: "pipe", stderr: "ignore", env: { PATH: process.env["PATH"] ?? "", LC_ALL: "C" } });
   const reader = (child.stdout as ReadableStream<Uint8Array>).getReader();
   return new ReadableStream<Uint8Array>(

@@ -125,7 +125,7 @@ async function removeLeftovers(services: BuildServices): Promise<void> {
   const roots = names.map((name) => `${paths.tmp}/${name}`);
   if (roots.length > 0) {
     const mounts = (await readFile("/proc/self/mountinfo", "utf8")).split("\n").map((line) => unescape(line.split(" ")[4] ?? ""));
-    for (const target of mounts.reverse()) if (roots.some((root) => target.startsWith(`${root}/`))) unmount(target, { lazy: true });
+    for (const target of mounts.toReversed()) if (roots.some((root) => target.startsWith(`${root}/`))) unmount(target, { lazy: true });
     for (const root of roots) await rm(root, { recursive: true, force: true });
   }
   const snapshots = store.db.query<{ snapshot: SnapshotId }, []>("SELECT snapshot FROM build_snapshots").all();

@@ -8,7 +8,11 @@ export function isUrl(text: string): boolean {
 }
 
 /** Fetches a file for ADD into a directory of its own. Mode 0600 and the server's time, as Docker. @throws EngineError */
-export async function download(session: BuildSession, url: string, options: { destination: string; checksum?: string }): Promise<{ root: string; name: string }> {
+export async function download(
+  session: BuildSession,
+  url: string,
+  options: { destination: string; checksum?: string },
+): Promise<{ root: string; name: string }> {
   const { output } = session;
   const response = await get(url, session.options.signal);
   const name = fileName(url, response);
@@ -27,7 +31,8 @@ export async function download(session: BuildSession, url: string, options: { de
       current += chunk.length;
       output.message({ status: "Downloading", progressDetail: { current, total: total === 0 ? undefined : total } });
     }
-    if (total > current && response.headers.get("content-encoding") === null) throw unavailable(`fetching ${url}: the server sent ${current} of ${total} bytes`);
+    if (total > current && response.headers.get("content-encoding") === null)
+      throw unavailable(`fetching ${url}: the server sent ${current} of ${total} bytes`);
   } finally {
     await file.close();
   }

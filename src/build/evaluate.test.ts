@@ -21,7 +21,7 @@ describe("configuration", () => {
     ["ENV a=hello\nENV a=bye b=$a c='$a' d=\"$a x\"", { Env: [defaultPath, "a=bye", "b=hello", "c=$a", "d=hello x"] }],
     ["ARG v=3\nENV a=$v", { Env: [defaultPath, "a=3"] }],
     ["ENV a=$v", { Env: [defaultPath, "a="] }],
-    ["LABEL a=1 b=\"x y\"\nLABEL a=2", { Labels: { a: "2", b: "x y" } }],
+    ['LABEL a=1 b="x y"\nLABEL a=2', { Labels: { a: "2", b: "x y" } }],
     ["EXPOSE 80 53/udp 8000-8002", { ExposedPorts: { "80/tcp": {}, "53/udp": {}, "8000/tcp": {}, "8001/tcp": {}, "8002/tcp": {} } }],
     ['ENV p="80 443"\nEXPOSE $p', { ExposedPorts: { "80/tcp": {}, "443/tcp": {} } }],
     ["VOLUME /a /b", { Volumes: { "/a": {}, "/b": {} } }],

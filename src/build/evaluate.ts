@@ -57,7 +57,10 @@ export function beginStage(base: ImageRunConfig | undefined, args: BuildArgs): {
   const { OnBuild: triggers, ...rest } = structuredClone(base ?? {});
   const env = rest.Env ?? [];
   const hasPath = env.some((entry) => entry.startsWith("PATH="));
-  return { state: { config: { ...rest, Env: hasPath ? env : [...env, defaultPath] }, author: "", cmdSet: false, args: args.forStage() }, triggers: triggers ?? [] };
+  return {
+    state: { config: { ...rest, Env: hasPath ? env : [...env, defaultPath] }, author: "", cmdSet: false, args: args.forStage() },
+    triggers: triggers ?? [],
+  };
 }
 
 /** One instruction on a state: the state after it and what is to be done. Pure. @throws Error with Docker's text */

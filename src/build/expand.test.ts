@@ -30,7 +30,7 @@ const table: [string, string][] = [
   ['"\\$foo"', "$foo"],
   ['"a\\b"', "a\\b"],
   ['"a\\"b"', 'a"b'],
-  ["\"it's\"", "it's"],
+  ['"it\'s"', "it's"],
   ["it\\'s", "it's"],
   ["a\\", "a"],
   ["${foo:-d}", "bar"],

@@ -243,7 +243,8 @@ function patternSource(pattern: string, greedy: boolean): string {
     else if (character === "\\") {
       const escaped = characters[++i];
       // `}` and `/` are escaped only to get them past the expansion's own syntax.
-      if (escaped === undefined || !"}/*?\\".includes(escaped)) throw new Error(`invalid pattern (${pattern}) in substitution: invalid escape '\\${escaped ?? ""}'`);
+      if (escaped === undefined || !"}/*?\\".includes(escaped))
+        throw new Error(`invalid pattern (${pattern}) in substitution: invalid escape '\\${escaped ?? ""}'`);
       source += RegExp.escape(escaped);
     } else source += RegExp.escape(character);
   }

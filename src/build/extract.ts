@@ -77,7 +77,7 @@ class Target implements Disposable {
 
   finish(): void {
     // Children before parents, so that a parent's time stands.
-    for (const [path, header] of [...this.#directories].reverse()) {
+    for (const [path, header] of [...this.#directories].toReversed()) {
       const fd = this.#root.open(this.#at(path), O.PATH | O.DIRECTORY);
       if (fd === undefined) continue; // replaced by a later entry
       try {
@@ -122,9 +122,11 @@ class Target implements Disposable {
   #hardLink(parent: number, name: string, header: TarHeader): void {
     const parts = cleanParts(header.linkName);
     const target = parts?.pop();
-    if (parts === undefined || target === undefined) throw invalidArgument(`the archive's link ${JSON.stringify(textOf(header.linkName))} is outside of its root`);
+    if (parts === undefined || target === undefined)
+      throw invalidArgument(`the archive's link ${JSON.stringify(textOf(header.linkName))} is outside of its root`);
     const directory = this.#root.open(this.#at(parts.join("/")), O.PATH | O.DIRECTORY);
-    const missing = (): Error => invalidArgument(`the archive's link ${JSON.stringify(textOf(header.name))} points to ${JSON.stringify(textOf(header.linkName))}, which isn't there`);
+    const missing = (): Error =>
+      invalidArgument(`the archive's link ${JSON.stringify(textOf(header.name))} points to ${JSON.stringify(textOf(header.linkName))}, which isn't there`);
     if (directory === undefined) throw missing();
     try {
       const from = statAt(directory, target);

@@ -17,12 +17,6 @@ export interface FilesResults {
 }
 
 /** `chunk` answers `pull`: the context's next bytes, undefined at its end. */
-export type ToWorker =
-  | { id: number; request: FilesRequest }
-  | { id: number; chunk: Uint8Array | undefined }
-  | { id: number; failed: string };
+export type ToWorker = { id: number; request: FilesRequest } | { id: number; chunk: Uint8Array | undefined } | { id: number; failed: string };
 
-export type FromWorker =
-  | { id: number; pull: true }
-  | { id: number; result: unknown }
-  | { id: number; error: { kind: ErrorKind; message: string } };
+export type FromWorker = { id: number; pull: true } | { id: number; result: unknown } | { id: number; error: { kind: ErrorKind; message: string } };

@@ -26,9 +26,38 @@ describe("instructions", () => {
     ["ENTRYPOINT /x", { kind: "entrypoint", command: { form: "shell", words: ["/x"] } }],
     ["ENV a b c", { kind: "env", pairs: [{ key: "a", value: "b c" }] }],
     ["ENV a=b", { kind: "env", pairs: [{ key: "a", value: "b" }] }],
-    ['ENV a="b c" d=e\\ f g=\'h i\'', { kind: "env", pairs: [{ key: "a", value: '"b c"' }, { key: "d", value: "e\\ f" }, { key: "g", value: "'h i'" }] }],
-    ["ENV a= b=2", { kind: "env", pairs: [{ key: "a", value: "" }, { key: "b", value: "2" }] }],
-    ["LABEL a.b=c \\\n  d=e", { kind: "label", literal: false, pairs: [{ key: "a.b", value: "c" }, { key: "d", value: "e" }] }],
+    [
+      "ENV a=\"b c\" d=e\\ f g='h i'",
+      {
+        kind: "env",
+        pairs: [
+          { key: "a", value: '"b c"' },
+          { key: "d", value: "e\\ f" },
+          { key: "g", value: "'h i'" },
+        ],
+      },
+    ],
+    [
+      "ENV a= b=2",
+      {
+        kind: "env",
+        pairs: [
+          { key: "a", value: "" },
+          { key: "b", value: "2" },
+        ],
+      },
+    ],
+    [
+      "LABEL a.b=c \\\n  d=e",
+      {
+        kind: "label",
+        literal: false,
+        pairs: [
+          { key: "a.b", value: "c" },
+          { key: "d", value: "e" },
+        ],
+      },
+    ],
     ["MAINTAINER Some One <x@example.org>", { kind: "maintainer", name: "Some One <x@example.org>" }],
     ["EXPOSE 80/tcp 53/udp", { kind: "expose", ports: ["53/udp", "80/tcp"] }],
     ['VOLUME ["/a b", "/c"]', { kind: "volume", paths: ["/a b", "/c"] }],

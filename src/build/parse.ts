@@ -223,7 +223,8 @@ function parseCopy(request: Request, kind: "copy" | "add"): Instruction {
   const flags = readFlags(request, kind === "copy" ? ["from", "chown", "chmod"] : ["chown", "chmod", "checksum"], ["link"]);
   const destination = words.pop() as string;
   const { heredocs } = request.line;
-  const isHeredoc = (word: string): boolean => heredocs.some((heredoc) => word.replace(/^\d*<<-?/, "").replace(/^(["'])(.*)\1$/, "$2") === heredoc.name && word.includes("<<"));
+  const isHeredoc = (word: string): boolean =>
+    heredocs.some((heredoc) => word.replace(/^\d*<<-?/, "").replace(/^(["'])(.*)\1$/, "$2") === heredoc.name && word.includes("<<"));
   if (isHeredoc(destination)) throw new Error(`${request.name} cannot accept a heredoc as a destination`);
   return {
     ...request.base,

@@ -92,14 +92,14 @@ async function solveStep(solving: Solving, position: Position, { instruction, fr
   if (evaluation.note !== undefined) session.output.text(evaluation.note);
   const { operation } = evaluation;
   if (operation.kind === "copy") return await copyStep(solving, position, { evaluation, operation, from });
-  return await cached(solving, position, { evaluation, description: evaluation.describe(), make: () => inContainer(solving, position, evaluation, instruction) });
+  return await cached(solving, position, {
+    evaluation,
+    description: evaluation.describe(),
+    make: () => inContainer(solving, position, evaluation, instruction),
+  });
 }
 
-async function copyStep(
-  solving: Solving,
-  position: Position,
-  step: { evaluation: Evaluation; operation: CopyOperation; from?: Source },
-): Promise<Position> {
+async function copyStep(solving: Solving, position: Position, step: { evaluation: Evaluation; operation: CopyOperation; from?: Source }): Promise<Position> {
   const { evaluation, operation, from } = step;
   const { session } = solving;
   const copy = async (root: string | undefined): Promise<Position> => {
@@ -134,7 +134,12 @@ async function cached(
 }
 
 /** Steps that Docker makes a container for, though only RUN starts one. Clients see their ids. */
-async function inContainer(solving: Solving, { image: parent }: Position, { operation, state }: Evaluation, instruction: Instruction): Promise<SnapshotId | undefined> {
+async function inContainer(
+  solving: Solving,
+  { image: parent }: Position,
+  { operation, state }: Evaluation,
+  instruction: Instruction,
+): Promise<SnapshotId | undefined> {
   const { session } = solving;
   const { rm, forceRm } = session.options;
   const id = newContainerId();

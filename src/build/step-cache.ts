@@ -69,7 +69,7 @@ export async function pruneSteps({ store, images }: { store: Store; images: Imag
   const before = images.layersSize();
   let left = [...new Set(rows.map((row) => row.image))];
   // Children first: an image that others stand on is refused, and tried again when they are gone.
-  for (let progress = true; progress; ) {
+  for (let progress = true; progress;) {
     const kept: Digest[] = [];
     for (const id of left) if (!(await removeUnused(images, id))) kept.push(id);
     progress = kept.length < left.length;

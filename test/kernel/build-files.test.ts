@@ -1,5 +1,18 @@
 import { afterAll, beforeEach, describe, expect, test } from "bun:test";
-import { existsSync, linkSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { isArchive } from "../../src/build/archive.ts";
@@ -202,7 +215,11 @@ describe.skipIf(skipped("root"))("sources and their hashes", () => {
   });
 
   test("names, wildcards and directories", () => {
-    expect(select("a.txt", "/b.txt", "./d").map(({ path, directory }) => [path, directory])).toEqual([["a.txt", false], ["b.txt", false], ["d", true]]);
+    expect(select("a.txt", "/b.txt", "./d").map(({ path, directory }) => [path, directory])).toEqual([
+      ["a.txt", false],
+      ["b.txt", false],
+      ["d", true],
+    ]);
     expect(select("*.txt").map(({ path }) => path)).toEqual(["a.txt", "b.txt"]);
     expect(select("*/*.txt").map(({ path }) => path)).toEqual(["d/e.txt"]);
     expect(select("?").map(({ path }) => path)).toEqual(["d"]);

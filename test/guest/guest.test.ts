@@ -1,0 +1,106 @@
+import { describe, expect, test } from "bun:test";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { tarOf } from "../../src/lib/tar-writer.ts";
+import { skipped } from "../skips.ts";
+import { Initramfs } from "./initramfs.ts";
+import { guestTools, modulesInOrder, type GuestTools } from "./tools.ts";
+
+/**
+ * What the host can't show: the engine on pure cgroup v2 and an older kernel, in an emulated machine (some 10 to 20 times slower: behaviour only). The
+ * checks are in scenario.ts, which runs inside; here the machine is put together, and the list of checks that must come out.
+ */
+const root = resolve(import.meta.dir, "../..");
+const limit = 8 * 60_000;
+
+const checks = [...readFileSync(join(import.meta.dir, "scenario.ts"), "utf8").matchAll(/^await check\("([^"]+)"/gm)].map((match) => match[1] as string);
+
+/** `docker save` of an image with a static busybox. */
+function imageArchive(): Uint8Array {
+  const body = new Uint8Array(readFileSync("/bin/busybox"));
+  const applets = Bun.spawnSync(["/bin/busybox", "--list"])
+    .stdout.toString()
+    .trim()
+    .split("\n")
+    .filter((name) => name !== "busybox");
+  const layer = tarOf([
+    ...["bin/", "etc/", "proc/", "sys/", "dev/", "tmp/"].map((name) => ({ name, type: "directory" as const, mode: 0o755 })),
+    { name: "bin/busybox", type: "file", mode: 0o755, body },
+    ...applets.map((name) => ({ name: `bin/${name}`, type: "symlink" as const, linkName: "busybox" })),
+    { name: "etc/passwd", type: "file", body: "root:x:0:0:root:/root:/bin/sh\n", mode: 0o644 },
+  ]);
+  const diffId = `sha256:${new Bun.CryptoHasher("sha256").update(layer).digest("hex")}`;
+  const config = { architecture: "amd64", os: "linux", config: { Env: ["PATH=/bin"], Cmd: ["sh"] }, rootfs: { type: "layers", diff_ids: [diffId] } };
+  return tarOf([
+    { name: "config.json", type: "file", body: JSON.stringify(config) },
+    { name: "layer.tar", type: "file", body: new Uint8Array(layer) },
+    { name: "manifest.json", type: "file", body: JSON.stringify([{ Config: "config.json", RepoTags: ["guest:latest"], Layers: ["layer.tar"] }]) },
+  ]);
+}
+
+function initramfs({ modules }: GuestTools): Uint8Array {
+  const image = new Initramfs();
+  for (const folder of ["/proc", "/sys", "/dev", "/tmp", "/run", "/var", "/root", "/etc", "/bin"]) image.folder(folder);
+  image.addHost("/bin/busybox");
+  image.addProgram(join(root, "dist/berth"), "/usr/bin/berth");
+  for (const program of ["crun", "conmon"]) image.addProgram(Bun.which(program) as string, `/usr/bin/${program}`);
+  const [nftables = ""] = /\/\S*libnftables\.so\.1\b/.exec(Bun.spawnSync(["/sbin/ldconfig", "-p"]).stdout.toString()) ?? [];
+  image.addProgram(nftables);
+  image.add("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\n");
+  image.add("/etc/group", "root:x:0:\n");
+  image.add("/etc/hosts", "127.0.0.1 localhost\n");
+  image.add("/etc/resolv.conf", "nameserver 192.0.2.1\n");
+  image.add("/init", readFileSync(join(import.meta.dir, "init.sh")), 0o755);
+  for (const name of ["start.sh", "scenario.ts"]) image.addHost(join(import.meta.dir, name), `/guest/${name}`);
+  image.add("/guest/image.tar", imageArchive());
+  image.add("/guest/context/Dockerfile", 'FROM guest\nRUN cat /sys/fs/cgroup/memory.max > /limit\nCMD ["cat", "/limit"]\n');
+  const needed = modulesInOrder(modules, /^(overlay|veth|bridge|nf_tables|nft_.*|nf_nat|nf_conntrack)$/);
+  for (const path of needed) image.addHost(path, `/guest/modules/${path.split("/").at(-1)}`);
+  image.add("/guest/modules/order", needed.map((path) => `${path.split("/").at(-1)}\n`).join(""));
+  return image.bytes();
+}
+
+/** Boots it and reads what it says until it is off. */
+async function boot(tools: GuestTools, archive: string): Promise<string> {
+  const child = Bun.spawn(
+    [
+      ...[tools.qemu, ...tools.firmware.flatMap((folder) => ["-L", folder]), "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "2560"],
+      ...["-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot", "-nic", "none"],
+      ...["-kernel", tools.kernel, "-initrd", archive, "-append", "console=ttyS0 quiet panic=-1"],
+    ],
+    { stdin: "ignore", stdout: "pipe", stderr: "pipe", env: { ...process.env, LD_LIBRARY_PATH: tools.libraries } },
+  );
+  const timer = setTimeout(() => child.kill("SIGKILL"), limit);
+  try {
+    const [out, err] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
+    await child.exited;
+    return out.replaceAll("\r", "") + err;
+  } finally {
+    clearTimeout(timer);
+    child.kill("SIGKILL");
+  }
+}
+
+describe.skipIf(skipped("root", "guest"))("a machine with pure cgroup v2", () => {
+  test(
+    "does everything there",
+    async () => {
+      const tools = guestTools() as GuestTools;
+      const folder = mkdtempSync(join(tmpdir(), "berth-guest-"));
+      try {
+        writeFileSync(join(folder, "initramfs"), initramfs(tools));
+        const said = await boot(tools, join(folder, "initramfs"));
+        const lines = said.split("\n").filter((line) => line.startsWith("GUEST "));
+        const wanted = checks.map((check) => `GUEST ok ${check}`);
+        const found = lines.filter((line) => /^GUEST (ok|FAIL) /.test(line));
+        if (found.join("\n") !== wanted.join("\n")) console.error(said.slice(-8000));
+        expect(found).toEqual(wanted);
+        expect(lines.at(-1)).toBe("GUEST end 0");
+      } finally {
+        rmSync(folder, { recursive: true, force: true });
+      }
+    },
+    limit + 60_000,
+  );
+});

@@ -1,0 +1,217 @@
+import { existsSync, openSync, readdirSync, readFileSync } from "node:fs";
+
+/**
+ * Runs inside the guest, by the compiled executable itself as Bun. Prints `GUEST ok <check>` or `GUEST FAIL <check>: <why>` a line; the outer test
+ * expects a fixed list of checks.
+ */
+const socket = "/run/berth.sock";
+let engine: Bun.Subprocess | undefined;
+
+async function startEngine(...flags: string[]): Promise<void> {
+  const log = openSync("/var/engine.log", "a");
+  const roots = ["--data-root", "/var/lib/berth", "--exec-root", "/run/berth", "--host", `unix://${socket}`];
+  const env = { PATH: "/usr/bin:/bin", HOME: "/root" }; // not BUN_BE_BUN
+  engine = Bun.spawn(["/usr/bin/berth", "daemon", "--config-file", "/dev/null", "--debug", ...roots, ...flags], { stdio: ["ignore", log, log], env });
+  for (let i = 0; i < 600; i++) {
+    if (engine.exitCode !== null) break;
+    const answer = await fetch("http://engine/_ping", { unix: socket }).catch(() => undefined);
+    if (answer?.ok === true) return;
+    await Bun.sleep(50);
+  }
+  throw new Error(`the engine doesn't answer:\n${readFileSync("/var/engine.log", "utf8").slice(-2000)}`);
+}
+
+async function stopEngine(signal: NodeJS.Signals): Promise<void> {
+  engine?.kill(signal);
+  await engine?.exited;
+}
+
+async function api<T>(path: string): Promise<T> {
+  return (await (await fetch(`http://engine${path}`, { unix: socket })).json()) as T;
+}
+
+async function run(...args: string[]): Promise<{ code: number; out: string; err: string }> {
+  const child = Bun.spawn(["/usr/bin/berth", ...args], {
+    stdout: "pipe",
+    stderr: "pipe",
+    stdin: "ignore",
+    env: { PATH: "/usr/bin:/bin", HOME: "/root", DOCKER_HOST: `unix://${socket}` },
+  });
+  const [out, err, code] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text(), child.exited]);
+  return { code, out: out.trim(), err: err.trim() };
+}
+
+/** Must succeed; its output. */
+async function ok(...args: string[]): Promise<string> {
+  const { code, out, err } = await run(...args);
+  if (code !== 0) throw new Error(`berth ${args.join(" ")}: exit code ${code}: ${err} ${out}`);
+  return out;
+}
+
+function equal(found: unknown, wanted: unknown): void {
+  if (JSON.stringify(found) !== JSON.stringify(wanted)) throw new Error(`found ${JSON.stringify(found)}, wanted ${JSON.stringify(wanted)}`);
+}
+
+async function until(what: string, condition: () => Promise<boolean>): Promise<void> {
+  for (let i = 0; i < 300; i++) {
+    if (await condition()) return;
+    await Bun.sleep(100);
+  }
+  throw new Error(`never: ${what}`);
+}
+
+async function check(name: string, work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
+    console.log(`GUEST ok ${name}`);
+  } catch (error) {
+    console.log(`GUEST FAIL ${name}: ${(error as Error).message.replaceAll("\n", " | ")}`);
+  }
+}
+
+interface State {
+  Status: string;
+  Pid: number;
+  ExitCode: number;
+  OOMKilled: boolean;
+}
+interface Stats {
+  memory_stats: { usage: number; limit: number };
+  pids_stats: { current: number };
+  cpu_stats: { cpu_usage: { total_usage: number } };
+}
+
+const state = async (name: string): Promise<State> => (await api<{ State: State }>(`/containers/${name}/json`)).State;
+const cgroupsLeft = (): string[] => (readdirSync("/sys/fs/cgroup", { recursive: true }) as string[]).filter((path) => /[0-9a-f]{64}/.test(path));
+
+await check("the engine starts on cgroup v2", async () => {
+  await startEngine();
+  const info = await api<{ CgroupVersion: string; CgroupDriver: string }>("/info");
+  equal([info.CgroupVersion, info.CgroupDriver], ["2", "cgroupfs"]);
+});
+if (engine?.exitCode !== null) process.exit(1);
+await check("an image is loaded", async () => {
+  equal((await ok("load", "-i", "/guest/image.tar")).includes("guest:latest"), true);
+});
+await check("limits of memory, cpu and pids", async () => {
+  const files = ["memory.max", "memory.swap.max", "cpu.max", "cpu.weight", "pids.max", "cpuset.cpus"].map((name) => `/sys/fs/cgroup/${name}`);
+  const limits = ["-m", "64m", "--memory-swap", "64m", "--cpus", "0.5", "--cpu-shares", "512", "--pids-limit", "50", "--cpuset-cpus", "0"];
+  const out = await ok("run", "--rm", ...limits, "guest", "sh", "-c", `for f in ${files.join(" ")}; do [ -e $f ] && cat $f || echo none; done`);
+  const [memory, swap, cpu, weight, pids, cpus] = out.split("\n");
+  equal([memory, cpu, pids, cpus], ["67108864", "50000 100000", "50", "0"]);
+  equal(swap === "0" || swap === "none", true);
+  equal(Number(weight) > 10 && Number(weight) < 60, true);
+});
+await check("a container sees its own cgroup as the root", async () => {
+  equal(await ok("run", "--rm", "guest", "cat", "/proc/self/cgroup"), "0::/");
+});
+await check("the pids limit holds", async () => {
+  const { code, err } = await run("run", "--rm", "--pids-limit", "5", "guest", "sh", "-c", "for i in 1 2 3 4 5 6 7 8; do sleep 5 & done");
+  equal([code !== 0, /fork|resource/i.test(err)], [true, true]);
+});
+await check("an OOM kill is told", async () => {
+  const { code } = await run("run", "--name", "oom", "-m", "16m", "--memory-swap", "16m", "guest", "tail", "/dev/zero");
+  const { OOMKilled, ExitCode } = await state("oom");
+  equal([code, OOMKilled, ExitCode], [137, true, 137]);
+});
+await check("exit codes", async () => {
+  equal((await run("run", "--rm", "guest", "sh", "-c", "exit 42")).code, 42);
+  equal((await run("run", "--rm", "guest", "/nope")).code, 127);
+});
+await check("exec", async () => {
+  await ok(
+    "run",
+    "-d",
+    "--name",
+    "main",
+    "-m",
+    "64m",
+    "guest",
+    "sh",
+    "-c",
+    "trap 'exit 9' TERM; i=0; while true; do i=$((i+1)); echo line $i; sleep 0.2; done",
+  );
+  const { code, out } = await run("exec", "main", "sh", "-c", "cat /proc/self/cgroup; exit 3");
+  equal([code, out], [3, "0::/"]);
+});
+await check("stats and top", async () => {
+  const stats = await api<Stats>("/containers/main/stats?stream=false&one-shot=true");
+  equal(
+    [stats.memory_stats.usage > 0, stats.memory_stats.limit, stats.pids_stats.current > 0, stats.cpu_stats.cpu_usage.total_usage > 0],
+    [true, 67108864, true, true],
+  );
+});
+await check("pause and unpause", async () => {
+  await ok("pause", "main");
+  equal((await state("main")).Status, "paused");
+  await ok("unpause", "main");
+  equal((await state("main")).Status, "running");
+});
+await check("limits are updated", async () => {
+  await ok("update", "-m", "96m", "--memory-swap", "96m", "main");
+  equal(await ok("exec", "main", "cat", "/sys/fs/cgroup/memory.max"), "100663296");
+});
+await check("a published port", async () => {
+  await ok("run", "-d", "--name", "web", "-p", "8080:80", "guest", "sh", "-c", "mkdir /www; echo hello > /www/x; exec httpd -f -p 80 -h /www");
+  const [address] = (Bun.spawnSync(["ip", "-4", "addr", "show", "berth0"])
+    .stdout.toString()
+    .match(/\d+\.\d+\.\d+\.\d+/) ?? []) as string[];
+  for (const host of ["127.0.0.1", address]) {
+    await until(
+      `an answer on ${host}`,
+      async () =>
+        (await fetch(`http://${host}:8080/x`).then(
+          (answer) => answer.text(),
+          () => "",
+        )) === "hello\n",
+    );
+  }
+});
+await check("volumes", async () => {
+  await ok("run", "--rm", "-v", "data:/d", "guest", "sh", "-c", "echo kept > /d/f");
+  equal(await ok("run", "--rm", "-v", "data:/d:ro", "guest", "cat", "/d/f"), "kept");
+  equal(await ok("run", "--rm", "-v", "/guest:/g:ro", "guest", "ls", "/g/image.tar"), "/g/image.tar");
+  await ok("volume", "rm", "data");
+});
+await check("a build", async () => {
+  await ok("build", "-q", "-t", "made", "-m", "64m", "/guest/context");
+  equal(await ok("run", "--rm", "made"), "67108864");
+});
+await check("a killed engine's containers live on and are adopted", async () => {
+  await ok("run", "-d", "--name", "ends", "guest", "sh", "-c", "sleep 4; echo done; exit 7");
+  const pid = (await state("main")).Pid;
+  await stopEngine("SIGKILL");
+  await Bun.sleep(6000);
+  await startEngine();
+  const main = await state("main");
+  equal([main.Status, main.Pid], ["running", pid]);
+  const ends = await state("ends");
+  equal([ends.Status, ends.ExitCode], ["exited", 7]);
+  equal((await ok("logs", "ends")).includes("done"), true);
+  const numbers = (await ok("logs", "main")).split("\n").map((line) => Number(line.slice(5)));
+  equal(numbers.every((number, index) => number === index + 1) && numbers.length > 20, true);
+  equal((await run("exec", "main", "true")).code, 0);
+  equal(await fetch("http://127.0.0.1:8080/x").then((answer) => answer.text()), "hello\n");
+});
+await check("stop", async () => {
+  await ok("stop", "main");
+  const { Status, ExitCode } = await state("main");
+  equal([Status, ExitCode], ["exited", 9]);
+});
+await check("nothing is left", async () => {
+  await ok("rm", "-f", "main", "web", "oom", "ends");
+  equal(await ok("ps", "-aq"), "");
+  await until("no cgroup of a container is left", async () => cgroupsLeft().length === 0);
+  await stopEngine("SIGTERM");
+  equal(engine?.exitCode, 0);
+  const mounts = readFileSync("/proc/self/mounts", "utf8")
+    .split("\n")
+    .filter((line) => /\/(run|var)\/\S*berth/.test(line.split(" ")[1] ?? ""));
+  equal(mounts, []);
+  const links = readdirSync("/sys/class/net").filter((name) => /^veth|^br/.test(name));
+  equal(
+    links.filter((name) => name !== "berth0"),
+    [],
+  );
+  equal(existsSync("/var/lib/berth/engine.db"), true);
+});
