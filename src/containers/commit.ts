@@ -3,7 +3,7 @@ import { conflict } from "../lib/errors.ts";
 import type { ImageRunConfig } from "../oci/image.ts";
 import { realtimeNano } from "../kernel/clock.ts";
 import { formatNano } from "../lib/time.ts";
-import { lookup, type Context } from "./context.ts";
+import { emitEvent, lookup, type Context } from "./context.ts";
 import { mergeConfig } from "./merge.ts";
 import { pause, unpause } from "./pause.ts";
 import type { CommitOptions } from "./types.ts";
@@ -33,7 +33,7 @@ export async function commit(ctx: Context, reference: string, options: CommitOpt
   const created = formatNano(realtimeNano());
   const { Hostname: _h, Domainname: _d, Image: _i, ...config } = mergeConfig(options.config, record.config);
   const { rootfs: _layers, ...base } = parent.config;
-  return await ctx.images.create({
+  const image = await ctx.images.create({
     parent,
     snapshot: layer.snapshot,
     config: {
@@ -50,4 +50,7 @@ export async function commit(ctx: Context, reference: string, options: CommitOpt
     },
     ...(options.reference === undefined ? {} : { reference: options.reference }),
   });
+  const attributes = { comment: options.comment, imageID: image.id, imageRef: options.reference ?? "" };
+  emitEvent(ctx, entry.record, { action: "commit", attributes });
+  return image;
 }

@@ -1,0 +1,55 @@
+import { join } from "node:path";
+import type { Events } from "../events/types.ts";
+import { notFound } from "../lib/errors.ts";
+import type { Logger } from "../lib/log.ts";
+import type { KeyedMutex } from "../lib/mutex.ts";
+import type { Store } from "../store/store.ts";
+import type { VolumeRecord } from "./types.ts";
+
+export interface VolumesDeps {
+  /** `<data-root>/volumes`. */
+  root: string;
+  store: Store;
+  events: Events;
+  log: Logger;
+}
+
+export interface Entry {
+  record: VolumeRecord;
+  /** Containers that run with it. */
+  active: Set<string>;
+  /** What its options say is mounted now. */
+  mounted: boolean;
+}
+
+/** What the verbs share. Each holds the volume's lock, except for what is done in one step within a transaction. */
+export interface Context extends VolumesDeps {
+  /** Ready volumes by name. */
+  entries: Map<string, Entry>;
+  mutex: KeyedMutex;
+}
+
+/** A row's life on disk. */
+export type Phase = "intent" | "ready" | "copying" | "deleting";
+
+export const directoryOf = (ctx: Context, name: string): string => join(ctx.root, name);
+export const dataOf = (ctx: Context, name: string): string => join(ctx.root, name, "_data");
+/** Where copyUp copies to before it moves things in. */
+export const stagingOf = (ctx: Context, name: string): string => join(ctx.root, name, "_copy");
+
+/** @throws EngineError notFound */
+export function find(ctx: Context, name: string): Entry {
+  const entry = ctx.entries.get(name);
+  if (entry === undefined) throw notFound(`get ${name}: no such volume`);
+  return entry;
+}
+
+export function setPhase(ctx: Context, name: string, phase: Phase): void {
+  ctx.store.db.query("UPDATE volumes SET phase = ? WHERE name = ?").run(phase, name);
+}
+
+/** Containers whose rows refer to it. */
+export function usersOf(ctx: Context, name: string): string[] {
+  const rows = ctx.store.db.query<{ container: string }, [string]>("SELECT container FROM container_volumes WHERE volume = ?").all(name);
+  return rows.map((row) => row.container);
+}

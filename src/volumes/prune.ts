@@ -1,0 +1,54 @@
+import { realtimeNano } from "../kernel/clock.ts";
+import { EngineError, invalidArgument } from "../lib/errors.ts";
+import { parseRfc3339, parseTimestamp } from "../lib/time.ts";
+import { usersOf, type Context } from "./context.ts";
+import { remove } from "./remove.ts";
+import type { VolumeRecord } from "./types.ts";
+import { treeSize } from "./usage.ts";
+
+/** Removes what no container refers to: anonymous volumes, with `all` named ones too. @throws EngineError invalidArgument for a bad filter */
+export async function prune(
+  ctx: Context,
+  { all, filters = {} }: { all?: boolean; filters?: Record<string, string[]> },
+): Promise<{ deleted: string[]; spaceReclaimed: number }> {
+  const wanted = pruneTest(filters, all === true);
+  const deleted: string[] = [];
+  let spaceReclaimed = 0;
+  for (const { record } of Array.from(ctx.entries.values())) {
+    if (!wanted(record) || usersOf(ctx, record.name).length > 0) continue;
+    const bytes = await treeSize(record.mountpoint);
+    try {
+      await remove(ctx, record.name);
+    } catch (error) {
+      // Taken into use, or removed by someone else, meanwhile.
+      if (error instanceof EngineError && (error.kind === "conflict" || error.kind === "notFound")) continue;
+      throw error;
+    }
+    deleted.push(record.name);
+    spaceReclaimed += bytes;
+  }
+  ctx.events.emit("volume", "prune", "", { reclaimed: String(spaceReclaimed) });
+  return { deleted, spaceReclaimed };
+}
+
+/** Filters `label`, `label!`, `until` and `all`; without `all` only anonymous volumes go (API 1.42). */
+function pruneTest(filters: Record<string, string[]>, all: boolean): (record: VolumeRecord) => boolean {
+  for (const name of Object.keys(filters)) if (!["label", "label!", "all", "until"].includes(name)) throw invalidArgument(`invalid filter '${name}'`);
+  const everything = all || (filters["all"] ?? []).some((value) => value === "true" || value === "1");
+  const until = filters["until"]?.[0];
+  const before = until === undefined ? undefined : parseTimestamp(until, realtimeNano());
+  const wanted = filters["label"] ?? [];
+  const unwanted = filters["label!"] ?? [];
+  return ({ anonymous, labels, created }) =>
+    (everything || anonymous) &&
+    (before === undefined || (parseRfc3339(created) ?? 0n) < before) &&
+    wanted.every((label) => hasLabel(labels, label)) &&
+    (unwanted.length === 0 || !unwanted.every((label) => hasLabel(labels, label)));
+}
+
+/** `key` or `key=value`. */
+function hasLabel(labels: Record<string, string>, wanted: string): boolean {
+  const at = wanted.indexOf("=");
+  const key = at < 0 ? wanted : wanted.slice(0, at);
+  return Object.hasOwn(labels, key) && (at < 0 || labels[key] === wanted.slice(at + 1));
+}
