@@ -25,6 +25,7 @@ import { createVolumes } from "../volumes/volumes.ts";
 import { listenOn } from "./listen.ts";
 import type { DaemonOptions } from "./options.ts";
 import { enginePaths, type Paths } from "./paths.ts";
+import { trimWhenIdle } from "./trim.ts";
 
 export interface Engine {
   /** Takes over what of reloaded settings can change while running. */
@@ -92,6 +93,7 @@ export async function startEngine(options: DaemonOptions, log: Logger): Promise<
   await containers.resume();
   log.info("ready", { version, hosts: options.hosts.join(" "), running: running.size });
 
+  stack.use(trimWhenIdle(log));
   const resources = stack.move();
   return {
     reloaded: () => events.emit("daemon", "reload", engineKey, {}),
