@@ -37,7 +37,11 @@ export const attachContainer = endpoint({
       });
     }
     const attached = new AttachedClient({ exchange, contentType: contentType(tty, api), tty, ...wanted, detachKeys: keys });
-    if (query.bool("logs")) await replay(call, attached, record.id, wanted);
+    if (query.bool("logs")) {
+      // what comes meanwhile has to wait for its turn
+      using _hold = session?.io.hold();
+      await replay(call, attached, record.id, wanted);
+    }
     client = attached;
     for (const [stream, chunk] of early) attached.output(stream, chunk);
     if (session === undefined) attached.end();

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import type { MountConfig, RestartPolicy } from "../../oci/container.ts";
 import { bool, int, list, map, object, set, text, textMap, texts, words } from "../schema.ts";
 
 /** Shapes of request bodies about containers; loose as Go's are (see ../schema.ts). */
@@ -41,7 +42,9 @@ export const configShape = {
 };
 
 const throttle = list(object({ Path: text, Rate: int }));
-const restartPolicy = object({ Name: z.enum(["", "no", "always", "unless-stopped", "on-failure"]).optional(), MaximumRetryCount: int.optional() });
+/** One of a few words; which they are is checked, and told, where they are used. */
+const word = <Word extends string>() => z.custom<Word>((value) => typeof value === "string", "expected string");
+const restartPolicy = object({ Name: word<NonNullable<RestartPolicy["Name"]>>().optional(), MaximumRetryCount: int.optional() });
 
 /** The part of a HostConfig that `POST /containers/{id}/update` may change. */
 export const resourcesShape = {
@@ -78,7 +81,7 @@ export const resourcesShape = {
 };
 
 const mount = object({
-  Type: z.enum(["bind", "volume", "tmpfs", "npipe", "cluster", "image"]),
+  Type: word<MountConfig["Type"]>(),
   Source: text.optional(),
   Target: text.default(""),
   ReadOnly: bool.optional(),
