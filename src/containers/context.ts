@@ -6,6 +6,7 @@ import type { Logger } from "../lib/log.ts";
 import type { KeyedMutex } from "../lib/mutex.ts";
 import type { Logs } from "../logs/types.ts";
 import type { Networks } from "../networks/types.ts";
+import type { Runtimes } from "../runtime/types.ts";
 import type { RunningExec, RunningSandbox, Sandboxes } from "../sandbox/types.ts";
 import type { Snapshots } from "../snapshots/types.ts";
 import type { Store } from "../store/store.ts";
@@ -24,6 +25,8 @@ export interface ContainersDeps {
   volumes: Volumes;
   logs: Logs;
   sandboxes: Sandboxes;
+  /** Judges at create what only the builder of the spec can: capabilities, seccomp profiles, runtimes. */
+  runtime: Pick<Runtimes, "get" | "validate" | "defaultName">;
   paths: Paths;
   log: Logger;
   options: CreateDefaults & {

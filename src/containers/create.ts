@@ -7,6 +7,7 @@ import { formatNano } from "../lib/time.ts";
 import type { ContainerConfig, HostConfig } from "../oci/container.ts";
 import { documents, emitEvent, lookup, type Context, type Entry } from "./context.ts";
 import { endpointsOf } from "./endpoints.ts";
+import { parseLink } from "./links.ts";
 import { mergeConfig } from "./merge.ts";
 import { newId, parseName, randomName, shortId } from "./names.ts";
 import { OutputHub } from "./output.ts";
@@ -33,7 +34,9 @@ export function newEntry(record: ContainerRecord): Entry {
  */
 export async function create(ctx: Context, options: CreateOptions): Promise<{ id: string; warnings: string[] }> {
   const asked = checkConfig(options.config);
-  const { host: checked, warnings } = checkHostConfig(asked, options.host, ctx.options);
+  const { host: checked, warnings } = checkHostConfig(asked, options.host, { ...ctx.options, runtime: ctx.runtime.defaultName });
+  ctx.runtime.get(checked.Runtime);
+  ctx.runtime.validate(asked, checked);
   if (!asked.Image) throw invalidArgument("no image was given to create a container from");
   const image = ctx.images.resolve(asked.Image, { platform: options.platform });
   using _lease = ctx.images.lease(image);
@@ -45,6 +48,7 @@ export async function create(ctx: Context, options: CreateOptions): Promise<{ id
       return reference;
     }
   });
+  for (const link of host.Links ?? []) lookup(ctx, parseLink(link).container);
   const endpoints = endpointsOf(ctx, host, config, options.networking);
   const plan = planVolumes(ctx, config, host);
 

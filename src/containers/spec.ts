@@ -2,7 +2,8 @@ import { conflict, notFound } from "../lib/errors.ts";
 import type { EndpointSettings } from "../oci/container.ts";
 import type { ConnectOptions } from "../networks/types.ts";
 import type { SandboxMount, SandboxNetwork, SandboxSpec } from "../sandbox/types.ts";
-import type { Context } from "./context.ts";
+import { lookup, type Context } from "./context.ts";
+import { parseLink } from "./links.ts";
 import { effectiveBindings } from "./ports.ts";
 import type { ContainerRecord } from "./types.ts";
 
@@ -25,7 +26,9 @@ export function environmentOf({ config }: ContainerRecord, more: { tty?: boolean
 
 /** All that the sandbox needs to know. @throws EngineError conflict, notFound where a namespace to be joined isn't there */
 export function sandboxSpec(ctx: Context, record: ContainerRecord, mounts: SandboxMount[]): SandboxSpec {
-  return { ...specBase(ctx, record), mounts, network: networkOf(ctx, record), joined: joinedOf(ctx, record) };
+  const base = specBase(ctx, record);
+  const host = { ...base.host, ExtraHosts: [...(base.host.ExtraHosts ?? []), ...linkedHosts(ctx, record)] };
+  return { ...base, host, mounts, network: networkOf(ctx, record), joined: joinedOf(ctx, record) };
 }
 
 /** The part that follows from the record alone: enough to adopt a container after a restart of the engine. */
@@ -59,6 +62,19 @@ function networkOf(ctx: Context, record: ContainerRecord): SandboxNetwork {
   const bindings = effectiveBindings(record.host, record.config.ExposedPorts);
   const connect = networks.map((network, index) => connectOptions(record, network, record.endpoints[network] ?? {}, index === 0 ? bindings : {}));
   return { kind: "networks", connect };
+}
+
+/** Links on the default bridge, which has no name service: entries of /etc/hosts. @throws EngineError conflict, notFound */
+function linkedHosts(ctx: Context, record: ContainerRecord): string[] {
+  if (!Object.hasOwn(record.endpoints, "bridge")) return [];
+  return (record.host.Links ?? []).flatMap((link) => {
+    const { container, alias } = parseLink(link);
+    const { id, name, config } = lookup(ctx, container).record;
+    const address = ctx.networks.endpointsOfContainer(id).find(({ networkName }) => networkName === "bridge")?.ipv4;
+    if (ctx.entries.get(id)?.sandbox === undefined || address === undefined)
+      throw conflict(`Cannot link to a non running container: /${name} AS /${record.name}/${alias}`);
+    return [...new Set([alias, config.Hostname ?? "", name])].filter((host) => host !== "").map((host) => `${host}:${address}`);
+  });
 }
 
 /** One attachment as networks/ wants it. */

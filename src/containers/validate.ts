@@ -4,6 +4,7 @@ import { conflict, invalidArgument, notFound } from "../lib/errors.ts";
 import { parseSignal } from "../lib/signals.ts";
 import type { ContainerConfig, HostConfig } from "../oci/container.ts";
 import { mountRequests, parseVolumesFrom } from "./binds.ts";
+import { parseLink } from "./links.ts";
 import { normalisePortBindings, parsePort } from "./ports.ts";
 
 /** Room for the runtime itself while it starts; the text is Docker's. */
@@ -171,6 +172,7 @@ export function checkHostConfig(config: ContainerConfig, host: HostConfig, defau
   if (adjust < -1000 || adjust > 1000) throw bad(`Invalid value ${adjust}, range for oom score adj is [-1000, 1000]`);
   mountRequests(host);
   (host.VolumesFrom ?? []).forEach(parseVolumesFrom);
+  (host.Links ?? []).forEach(parseLink);
   for (const entry of host.ExtraHosts ?? []) {
     if (!/^[^:=\s]+[:=].+$/.test(entry)) throw bad(`invalid IP address in add-host: ${JSON.stringify(entry)}`);
   }

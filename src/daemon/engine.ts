@@ -68,6 +68,7 @@ export async function startEngine(options: DaemonOptions, log: Logger): Promise<
     volumes,
     logs,
     sandboxes,
+    runtime,
     paths,
     log,
     options: { ...options, ulimits: Object.values(options.defaultUlimits), runtime: options.defaultRuntime },

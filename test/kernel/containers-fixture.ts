@@ -85,6 +85,7 @@ export async function createEngine(options: { at?: string } = {}): Promise<TestE
     volumes,
     logs: createLogs({ log }),
     sandboxes,
+    runtime,
     paths,
     log,
     options: { logDriver: "json-file", logOpts: {}, ulimits: [], init: false, shutdownTimeout: 10 },

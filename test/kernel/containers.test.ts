@@ -158,6 +158,10 @@ describe.skipIf(skipped("root", "overlay"))("containers", () => {
         'invalid mount config for type "bind": bind source path does not exist: /nope/nope',
       ],
       [["true"], { host: { VolumesFrom: ["nobody"] } }, "notFound", "No such container: nobody"],
+      [["true"], { host: { Links: ["nobody:x"] } }, "notFound", "No such container: nobody"],
+      [["true"], { host: { CapAdd: ["CAP_WAT"] } }, "invalidArgument", "CAP_WAT"],
+      [["true"], { host: { Runtime: "wat" } }, "invalidArgument", "unknown or invalid runtime name: wat"],
+      [["true"], { host: { SecurityOpt: ["wat=1"] } }, "invalidArgument", "invalid --security-opt 2"],
       [
         ["true"],
         { host: { Mounts: [{ Type: "volume", Source: "vol1", Target: "/x", VolumeOptions: { DriverConfig: { Name: "nope" } } }] } },
