@@ -61,7 +61,8 @@ export function createMounts(ctx: SnapshotContext): Mounts {
 }
 
 function optionsOf({ layers, upper, volatile }: MountOptions): string {
-  const lowers: string[] = layers.toReversed();
+  // An image may have a layer twice (two empty ones, say), which overlayfs answers with ELOOP: its uppermost place hides all that it says further down.
+  const lowers: string[] = [...new Set(layers.toReversed())];
   // Overlayfs wants a lower, and two of them where there is no upper.
   while (lowers.length < (upper === undefined ? 2 : 1)) lowers.push(EMPTY);
   if (lowers.length > MOST_LAYERS) throw invalidArgument(`${lowers.length} layers are more than overlayfs can mount (${MOST_LAYERS})`);

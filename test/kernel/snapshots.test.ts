@@ -71,6 +71,22 @@ describe.skipIf(skipped("root", "overlay"))("snapshots", () => {
     }, 60_000);
   }
 
+  test("a layer that an image has twice counts where it is uppermost", async () => {
+    using temporary = temporaryDirectory("snapshots");
+    await using storage = openStorage(temporary.path);
+    const { snapshots } = storage;
+    const twice = (await layer(storage, [file("x", "twice"), file("gone")])).snapshot;
+    const between = (await layer(storage, [file("x", "between"), file(".wh.gone", "")])).snapshot;
+    const view = join(temporary.path, "view");
+    mkdirSync(view);
+    snapshots.mount({ target: view, layers: [twice, between, twice] });
+    expect([readFileSync(join(view, "x"), "utf8"), readdirSync(view).sort()]).toEqual(["twice", ["gone", "x"]]);
+    await snapshots.unmount(view);
+    snapshots.mount({ target: view, layers: [twice, twice] });
+    expect(readdirSync(view).sort()).toEqual(["gone", "x"]);
+    await snapshots.unmount(view);
+  });
+
   test("501 layers are refused with a sentence", async () => {
     using temporary = temporaryDirectory("snapshots");
     await using storage = openStorage(temporary.path);
