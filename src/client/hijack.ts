@@ -90,13 +90,15 @@ export async function connectHijack(options: HijackOptions): Promise<HijackedCon
   const { host, signal } = options;
   let drained: () => void = () => {};
   let closed = false;
+  let failure: unknown;
   const inbox = new Inbox(
     () => socket.pause(),
     () => socket.resume(),
   );
   const shut = (error?: unknown): void => {
     closed = true;
-    inbox.end(error);
+    failure ??= error;
+    inbox.end(failure);
     drained();
   };
   signal?.throwIfAborted();
@@ -107,6 +109,9 @@ export async function connectHijack(options: HijackOptions): Promise<HijackedCon
     end: () => inbox.end(),
     close: (_: Socket, error?: Error) => shut(error),
     error: (_: Socket, error: Error) => shut(error),
+    handshake: (_: Socket, trusted: boolean, error: Error | null) => {
+      if (!trusted && error !== null) shut(error);
+    },
     connectError: (_: Socket, error: Error) => shut(error),
   };
   const socket: Socket =
@@ -128,7 +133,7 @@ export async function connectHijack(options: HijackOptions): Promise<HijackedCon
   const write = async (bytes: Uint8Array): Promise<void> => {
     for (let rest = bytes; rest.length > 0;) {
       const sent = closed ? -1 : socket.write(rest);
-      if (sent < 0) throw Object.assign(new Error("the connection to the engine was closed"), { code: "EPIPE" });
+      if (sent < 0) throw failure ?? Object.assign(new Error("the connection to the engine was closed"), { code: "EPIPE" });
       rest = rest.subarray(sent);
       if (rest.length > 0) await new Promise<void>((resolve) => (drained = resolve));
     }

@@ -173,6 +173,15 @@ function connectionError(host: Host, error: unknown): ConnectionError {
   ) {
     return new ConnectionError(host.text, code, `Cannot connect to the Berth engine at ${host.text}. Is berthd running?`, error);
   }
-  const text = error instanceof Error ? error.message : String(error);
+  const text = tlsProblem(host, code) ?? (error instanceof Error ? error.message.split(". For more information")[0] : String(error));
   return new ConnectionError(host.text, code, `error during connect to ${host.text}: ${text}`, error);
+}
+
+/** Says what a broken connection most likely means where one side speaks TLS and the other doesn't. */
+function tlsProblem(host: Host, code: string): string | undefined {
+  if (host.kind !== "tcp") return undefined;
+  if (host.tls && code === "EPROTO")
+    return "the TLS handshake failed: does the engine speak TLS there, and does it want a client certificate (--tlscert, --tlskey)?";
+  if (!host.tls && code === "ECONNRESET") return "the connection was closed: if the engine wants TLS, add --tlsverify";
+  return undefined;
 }

@@ -16,11 +16,12 @@ test("without a terminal changes of status are lines and bars are left out", asy
       { status: "Downloading", id: "aa", progressDetail: { current: 5, total: 10 } },
       { status: "Download complete", id: "aa", progressDetail: {} },
       { stream: "Step 1/1 : FROM x\n" },
+      { stream: "\x1b[91merr\n\x1b[0m" },
       { status: "Digest: sha256:x" },
     ),
     io.out,
   );
-  expect(io.stdout()).toBe("latest: Pulling from library/x\naa: Download complete\nStep 1/1 : FROM x\nDigest: sha256:x\n");
+  expect(io.stdout()).toBe("latest: Pulling from library/x\naa: Download complete\nStep 1/1 : FROM x\nerr\nDigest: sha256:x\n");
 });
 
 test("on a terminal each id keeps its line", async () => {

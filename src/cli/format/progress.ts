@@ -26,13 +26,18 @@ export async function showProgress(lines: AsyncIterable<ProgressLine>, sink: Sin
       if (line.aux !== undefined) options.onAux?.(line.aux);
       else if (line.stream !== undefined) {
         await screen?.finish();
-        await sink.write(line.stream);
+        await sink.write(sink.colours ? line.stream : withoutRed(line.stream));
       } else if (screen !== undefined) await screen.show(line);
       else if (line.status !== undefined && !hasProgress(line)) await sink.write(`${line.id ? `${line.id}: ` : ""}${line.status}\n`);
     }
   } finally {
     await screen?.finish();
   }
+}
+
+/** The classic builder writes what a command says on stderr in red, whoever reads it. */
+function withoutRed(text: string): string {
+  return text.replaceAll("\x1b[91m", "").replaceAll("\x1b[0m", "");
 }
 
 function hasProgress({ progressDetail, progress }: ProgressLine): boolean {
