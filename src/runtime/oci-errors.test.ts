@@ -24,7 +24,9 @@ describe("a runtime's complaints", () => {
   test("exec", () => {
     expect(execError("executable file `x` not found in $PATH: No such file or directory", ["x"]).exitCode).toBe(127);
     expect(execError("open executable: Permission denied", ["/x"]).exitCode).toBe(126);
-    expect(execError("chdir `/nope`: No such file or directory", ["x"]).message).toContain("chdir");
+    expect(execError("chdir `/nope`: No such file or directory", ["x"]).message).toContain(
+      'chdir to cwd ("/nope") set in config.json failed: no such file or directory',
+    );
     expect(execError("the container `abc` is not running", ["x"]).kind).toBe("conflict");
   });
 });

@@ -20,10 +20,14 @@ export function execError(text: string, args: readonly string[]): EngineError {
   const problem = programProblem(text, args[0] ?? "");
   const prefix = "OCI runtime exec failed: exec failed: unable to start container process: ";
   if (problem !== undefined) return new EngineError("invalidArgument", `${prefix}exec: ${problem.text}: unknown`, { exitCode: problem.exitCode });
-  const cwd = /chdir/i.test(text);
+  const cwd = /chdir `([^`]*)`/.exec(text)?.[1];
+  if (cwd !== undefined) {
+    const says = `chdir to cwd (${JSON.stringify(cwd)}) set in config.json failed: no such file or directory`;
+    return new EngineError("invalidArgument", `${prefix}${says}: unknown`, { exitCode: 127 });
+  }
   const isGone = /is not running|does not exist/.test(text);
   if (isGone) return new EngineError("conflict", `cannot exec in a stopped container: ${clean(text)}`, { exitCode: 126 });
-  return new EngineError("invalidArgument", `${prefix}${clean(text) || "the runtime gave no reason"}: unknown`, { exitCode: cwd ? 127 : 126 });
+  return new EngineError("invalidArgument", `${prefix}${clean(text) || "the runtime gave no reason"}: unknown`, { exitCode: 126 });
 }
 
 /** crun and runc in their own words; undefined where the program isn't what they complain of. */

@@ -1,6 +1,7 @@
 import { readdirSync, statSync } from "node:fs";
 import { invalidArgument } from "../lib/errors.ts";
 import type { HostConfig, ThrottleDevice } from "../oci/container.ts";
+import { NO_SWAP_LIMIT } from "./support.ts";
 import type { DeviceRule, DeviceSpec, ResourcesSpec, ThrottleSpec } from "../oci/runtime-spec.ts";
 
 const CPU_PERIOD = 100_000;
@@ -40,7 +41,8 @@ function section<K extends string, V extends object>(name: K, value: V): Partial
 function memoryOf(host: HostConfig): NonNullable<ResourcesSpec["memory"]> {
   const limit = host.Memory && host.Memory > 0 ? host.Memory : undefined;
   // Docker: without a swap limit, memory and swap together get twice the memory
-  const swap = host.MemorySwap ? host.MemorySwap : limit === undefined ? undefined : limit * 2;
+  const wanted = host.MemorySwap ? host.MemorySwap : limit === undefined ? undefined : limit * 2;
+  const swap = wanted === NO_SWAP_LIMIT ? undefined : wanted;
   const swappiness = host.MemorySwappiness;
   return {
     limit,

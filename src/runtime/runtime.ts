@@ -10,9 +10,11 @@ import { ownCapabilities, resolveCapabilities } from "./capabilities.ts";
 import { createCommandRuntime, type RuntimeProgram } from "./command-runtime.ts";
 import { createCrunRuntime } from "./crun.ts";
 import { mountRunDirectories, unmountRunDirectories } from "./run-directories.ts";
+import { buildResources } from "./resources.ts";
 import { createSeccompCache } from "./seccomp-cache.ts";
 import { compileSeccomp } from "./seccomp-compile.ts";
 import { buildExec, buildSpec, ordinarySeccomp, readSpecContext, validateSpec, type SpecContext } from "./spec.ts";
+import { supportedLimits } from "./support.ts";
 import type { Runtime, Runtimes } from "./types.ts";
 import { resolveUser } from "./user.ts";
 
@@ -83,6 +85,7 @@ export async function createRuntime({ paths, log, options }: { paths: Paths; log
     },
     buildSpec: (input) => buildSpec(input, context),
     buildExec: (input) => buildExec(input, context),
+    buildLimits: (limits) => buildResources(supportedLimits(limits, context.support).host, []),
     validate: (config, host) => validateSpec(config, host, context),
     resolveUser,
     close: () => {

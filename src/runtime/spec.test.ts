@@ -21,6 +21,7 @@ const contextOf = (version: 1 | 2): SpecContext => ({
   hasApparmor: false,
   kernel: "6.1.0",
   arch: "amd64",
+  support: { swap: true, swappiness: true, oomKillDisable: true, blkioWeight: true },
   profiles: new Map(),
 });
 const context = contextOf(1);

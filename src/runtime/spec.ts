@@ -9,6 +9,7 @@ import { capabilitySets, resolveCapabilities } from "./capabilities.ts";
 import { buildMounts } from "./mounts.ts";
 import { buildDevices, buildResources } from "./resources.ts";
 import { defaultSeccomp, parseSeccomp } from "./seccomp.ts";
+import { readSupport, supportedLimits, type LimitSupport } from "./support.ts";
 import type { ExecInput, SpecInput } from "./types.ts";
 import { resolveUser } from "./user.ts";
 
@@ -20,6 +21,7 @@ export interface SpecContext {
   hasApparmor: boolean;
   kernel: string;
   arch: string;
+  support: LimitSupport;
   /** Default profiles made so far, by capabilities. */
   profiles: Map<string, SeccompSpec>;
 }
@@ -28,7 +30,16 @@ const MOST_PROFILES = 64;
 
 export function readSpecContext(cgroups: CgroupHierarchy, cgroupParent: string, ownCapabilities: readonly string[]): SpecContext {
   const arch = process.arch === "x64" ? "amd64" : process.arch;
-  return { cgroups, cgroupParent, ownCapabilities, hasApparmor: readApparmor(), kernel: release(), arch, profiles: new Map() };
+  return {
+    cgroups,
+    cgroupParent,
+    ownCapabilities,
+    hasApparmor: readApparmor(),
+    kernel: release(),
+    arch,
+    support: readSupport(cgroups, cgroupParent),
+    profiles: new Map(),
+  };
 }
 
 function readApparmor(): boolean {
@@ -80,7 +91,7 @@ export function buildSpec(input: SpecInput, context: SpecContext): RuntimeSpec {
     namespaces,
     cgroupsPath: cgroupPathOf(input.id, host, context.cgroupParent),
     devices,
-    resources: buildResources(host, rules),
+    resources: buildResources(supportedLimits(host, context.support).host, rules),
     sysctl: sysctlsOf(input),
     ...(rootfsPropagation !== undefined && { rootfsPropagation }),
     ...(seccomp !== undefined && { seccomp }),
@@ -318,8 +329,11 @@ function initMount(): MountSpec {
   );
 }
 
-/** Fields of a container's configuration that only the spec builder can judge: the API calls it at create, so that bad ones are refused there. */
-export function validateSpec(config: ContainerConfig, host: HostConfig, context: SpecContext): void {
+/**
+ * Fields of a container's configuration that only the spec builder can judge: asked at create, so that bad ones are refused there.
+ * Gives warnings about limits that are dropped. @throws EngineError invalidArgument
+ */
+export function validateSpec(config: ContainerConfig, host: HostConfig, context: SpecContext): string[] {
   refuseUnsupported(host);
   const security = parseSecurity(host, context);
   const capabilities = resolveCapabilities(host, context.ownCapabilities);
@@ -330,4 +344,5 @@ export function validateSpec(config: ContainerConfig, host: HostConfig, context:
   if (config.WorkingDir && !config.WorkingDir.startsWith("/")) {
     throw invalidArgument(`the working directory '${config.WorkingDir}' is invalid, it needs to be an absolute path`);
   }
+  return supportedLimits(host, context.support).warnings;
 }

@@ -111,8 +111,10 @@ export interface Runtimes {
   buildSpec(input: SpecInput): RuntimeSpec;
   /** The whole OCI process of an exec. @throws EngineError */
   buildExec(input: ExecInput): ProcessSpec;
-  /** What only the spec builder can judge, asked at create. @throws EngineError invalidArgument */
-  validate(config: ContainerConfig, host: HostConfig): void;
+  /** What only the spec builder can judge, asked at create; gives warnings about limits that are dropped. @throws EngineError invalidArgument */
+  validate(config: ContainerConfig, host: HostConfig): string[];
+  /** Limits of a running container as its runtime takes them. @throws EngineError invalidArgument */
+  buildLimits(limits: Partial<HostConfig>): ResourcesSpec;
   resolveUser(rootfs: string, user: string, groupAdd?: readonly string[]): UserSpec;
   /** Crash-safe: removes what the constructor mounted (the runtime's read-only copy). Only when no container is left. */
   close(): void;

@@ -9,7 +9,6 @@ import { setWindowSizeOf } from "../kernel/pty.ts";
 import { conflict, internal } from "../lib/errors.ts";
 import type { Endpoint } from "../networks/types.ts";
 import type { MonitorHub } from "../runtime/attach.ts";
-import { buildResources } from "../runtime/resources.ts";
 import { readStats } from "../runtime/stats.ts";
 import type { Runtime } from "../runtime/types.ts";
 import type { SandboxContext } from "./context.ts";
@@ -65,7 +64,7 @@ export function runSandbox(ctx: SandboxContext, parts: RunningParts): RunningSan
     pause: () => freeze(true),
     resume: () => freeze(false),
     exec: (execSpec) => createExec(ctx, parts, rootfs, execSpec),
-    update: (limits) => parts.runtime.update(spec.id, buildResources(limits, [])),
+    update: (limits) => parts.runtime.update(spec.id, ctx.runtime.buildLimits(limits)),
     stats: () => readStats(cgroups, cgroupPath, pid),
     pids: async () => pidsIn(cgroups, cgroupPath),
     cleanup: () =>
