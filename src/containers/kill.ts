@@ -68,9 +68,16 @@ export async function killAndWait(ctx: Context, entry: Entry): Promise<void> {
   }
 }
 
-/** Resolves when the present run has ended and its end is recorded. */
-export function exitOf(entry: Entry): Promise<unknown> {
-  return new Promise((resolve) => void entry.exitWaiters.add(resolve));
+/** Resolves when the present run has ended and its end is recorded, or when `signal` says that nobody asks any more. */
+export function exitOf(entry: Entry, signal?: AbortSignal): Promise<unknown> {
+  const { promise, resolve } = Promise.withResolvers<unknown>();
+  entry.exitWaiters.add(resolve);
+  const leave = (): void => {
+    entry.exitWaiters.delete(resolve);
+    resolve(undefined);
+  };
+  signal?.addEventListener("abort", leave, { once: true });
+  return promise.finally(() => signal?.removeEventListener("abort", leave));
 }
 
 /** False where `ms` passed first. */

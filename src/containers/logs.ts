@@ -10,6 +10,6 @@ export function logs(ctx: Context, reference: string, options: ReadLogsOptions):
   const { record } = entry;
   if (record.host.LogConfig?.Type === "none") throw notImplemented("configured logging driver does not support reading");
   // When the exit is recorded the log is complete.
-  const ended = isRunning(record.state) ? exitOf(entry) : Promise.resolve();
+  const ended = options.follow && isRunning(record.state) ? exitOf(entry, options.signal) : Promise.resolve();
   return { tty: record.config.Tty === true, records: ctx.logs.read(logPathOf(ctx, record), options, ended) };
 }
