@@ -38,4 +38,3 @@ async function containerSizes(containers: Containers, record: ContainerRecord): 
     return { rw: 0, rootFs: 0, active };
   }
 }
-

@@ -32,7 +32,7 @@ describe.skipIf(skipped("root", "overlay", "docker"))("streams", () => {
     sockets.push(socket);
     const pieces: Buffer[] = [];
     const ended = Promise.withResolvers<void>();
-    socket.on("data", (chunk) => pieces.push(chunk));
+    socket.on("data", (chunk: Buffer) => void pieces.push(chunk));
     socket.on("end", () => ended.resolve());
     socket.on("close", () => ended.resolve());
     socket.on("error", () => {});
@@ -52,6 +52,12 @@ describe.skipIf(skipped("root", "overlay", "docker"))("streams", () => {
   }
 
   const bodyOf = (stream: Stream): Buffer => stream.received().subarray(stream.received().indexOf("\r\n\r\n") + 4);
+  /** What the frames carry. */
+  const payloadOf = (body: Buffer): string => {
+    const pieces: Buffer[] = [];
+    for (let at = 0; at < body.length; at += 8 + body.readUInt32BE(at + 4)) pieces.push(body.subarray(at + 8, at + 8 + body.readUInt32BE(at + 4)));
+    return Buffer.concat(pieces).toString("latin1");
+  };
   const upgrade = "Connection: Upgrade\r\nUpgrade: tcp\r\n";
 
   async function create(body: object): Promise<string> {
@@ -69,9 +75,7 @@ describe.skipIf(skipped("root", "overlay", "docker"))("streams", () => {
     await engine.api("POST", `/containers/${id}/start`);
     stream.socket.end("late\n");
     await stream.ended;
-    const body = bodyOf(stream).toString("latin1");
-    expect(body.replaceAll(/[\x00-\x09\x0b-\x1f]/g, "")).toContain("early\n");
-    expect(body).toContain("late\n");
+    expect(payloadOf(bodyOf(stream))).toBe("early\nlate\n");
     await remove(id);
   });
 
@@ -129,10 +133,7 @@ describe.skipIf(skipped("root", "overlay", "docker"))("streams", () => {
     expect(((await (await engine.api("GET", `/containers/${id}/json`)).json()) as { State: { Running: boolean } }).State.Running).toBe(true);
     stream.socket.resume();
     await stream.ended;
-    let payload = 0;
-    const body = bodyOf(stream);
-    for (let at = 0; at < body.length; at += 8 + body.readUInt32BE(at + 4)) payload += body.readUInt32BE(at + 4);
-    expect(payload).toBe(100 << 20);
+    expect(payloadOf(bodyOf(stream))).toHaveLength(100 << 20);
     await remove(id);
   });
 
