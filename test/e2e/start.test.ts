@@ -1,5 +1,7 @@
 import { describe, expect, test } from "bun:test";
-import { resolve } from "node:path";
+import { mkdtempSync, rmSync, symlinkSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
 import { skipped } from "../skips.ts";
 import { run } from "./harness.ts";
 
@@ -17,6 +19,21 @@ describe.skipIf(skipped("root", "overlay"))("npm start", () => {
     expect(shown.stderr).toContain("Downloaded newer image");
     expect(main?.trimEnd().split("\n").slice(-2)[0]).toBe("Hello from a container on Berth!");
     expect(next).toContain("What next");
+  });
+});
+
+describe.skipIf(skipped("root"))("a system without apt", () => {
+  test("is told which packages are missing, and nothing more happens", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "berth-path-"));
+    try {
+      for (const tool of ["sh", "dirname", "id", "npm", "uname", "grep"]) symlinkSync(Bun.which(tool) ?? "/bin/false", join(folder, tool));
+      const { code, stdout, stderr } = await run([join(folder, "sh"), "scripts/setup"], { cwd: root, env: { PATH: folder } });
+      expect(code).toBe(1);
+      expect(stdout).toBe("");
+      for (const missing of ["no apt-get here", "crun", "conmon", "libnftables", "busybox"]) expect(stderr).toContain(missing);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
   });
 });
 
