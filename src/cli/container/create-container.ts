@@ -34,7 +34,15 @@ export async function createContainer(context: CommandContext<typeof containerFl
 
 async function pull(context: CommandContext<typeof containerFlags>, client: Client, image: string): Promise<void> {
   const { pullImage } = await import("../image/pull.ts");
-  await pullImage({ client, config: context.config, image, platform: context.flags.platform, sink: context.io.err, quiet: context.flags.quiet });
+  await pullImage({
+    client,
+    config: context.config,
+    image,
+    platform: context.flags.platform,
+    sink: context.io.err,
+    quiet: context.flags.quiet,
+    rows: context.io.windowSize()?.rows,
+  });
 }
 
 async function withTag(image: string): Promise<string> {

@@ -83,6 +83,8 @@ async function runAttached(context: RunContext, client: Client, id: string, requ
     if (context.flags.rm) await Promise.race([waiter.result.catch(() => {}), Bun.sleep(10_000)]);
     throw startFailure(error);
   }
+  // With only the input attached nothing else would say which container it is.
+  if (!stdout && !stderr) await io.out.write(`${id}\n`);
   using _size = tty ? followWindowSize(io, (size) => client.containers.resize(id, size)) : undefined;
   if ((await session) === "detached") return 0;
   const { StatusCode: code, Error: failure } = await waiter.result;
