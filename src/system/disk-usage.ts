@@ -1,4 +1,5 @@
 import type { ContainerRecord, Containers } from "../containers/types.ts";
+import { kindOf } from "../lib/errors.ts";
 import type { ImageRecord, Images } from "../images/types.ts";
 import type { Volumes } from "../volumes/types.ts";
 import type { DiskUsage, DiskUsageKind } from "./types.ts";
@@ -34,7 +35,8 @@ async function containerSizes(containers: Containers, record: ContainerRecord): 
   const active = record.state.status === "running" || record.state.status === "paused" || record.state.status === "restarting";
   try {
     return { ...(await containers.sizes(record.id)), active };
-  } catch {
+  } catch (error) {
+    if (kindOf(error) !== "notFound") throw error;
     return { rw: 0, rootFs: 0, active };
   }
 }

@@ -178,10 +178,11 @@ export class Connection {
     return this.#socket.writableLength;
   }
 
-  /** After the answer under way the connection closes. */
+  /** The server stops: streams are told by their signal, and after the answer under way the connection closes. */
   closeSoon(): void {
     this.#closeAfterReply = true;
     if (this.#phase === "head") this.#socket.destroy();
+    else this.#exchange?.abort();
   }
 
   destroy(): void {

@@ -23,7 +23,7 @@ export interface TlsFiles {
 export interface HttpServer {
   /** Returns the port for TCP (asked for 0: the one given). */
   listen(address: ListenAddress): Promise<{ port?: number }>;
-  /** Stops listening, closes idle connections and waits for the rest; whatever is left after `graceMs` is cut off. */
+  /** Stops listening, closes idle connections and waits for the rest; whatever is left after `graceMs` (500) is cut off. */
   close(graceMs?: number): Promise<void>;
 }
 
@@ -49,7 +49,7 @@ export function createHttpServer(options: HttpOptions): HttpServer {
       const bound = server.address();
       return typeof bound === "object" && bound !== null ? { port: bound.port } : {};
     },
-    close: async (graceMs = 0) => {
+    close: async (graceMs = 500) => {
       // taken out as they go, so that a second call finds nothing to do
       for (const server of servers.splice(0)) server.close();
       for (const cleanup of cleanups.splice(0)) cleanup();
