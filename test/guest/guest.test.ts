@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { tarOf } from "../../src/lib/tar-writer.ts";
+import { busyboxArchive } from "../busybox-image.ts";
 import { skipped } from "../skips.ts";
 import { Initramfs } from "./initramfs.ts";
 import { guestTools, modulesInOrder, type GuestTools } from "./tools.ts";
@@ -15,29 +15,6 @@ const root = resolve(import.meta.dir, "../..");
 const limit = 8 * 60_000;
 
 const checks = [...readFileSync(join(import.meta.dir, "scenario.ts"), "utf8").matchAll(/^await check\("([^"]+)"/gm)].map((match) => match[1] as string);
-
-/** `docker save` of an image with a static busybox. */
-function imageArchive(): Uint8Array {
-  const body = new Uint8Array(readFileSync("/bin/busybox"));
-  const applets = Bun.spawnSync(["/bin/busybox", "--list"])
-    .stdout.toString()
-    .trim()
-    .split("\n")
-    .filter((name) => name !== "busybox");
-  const layer = tarOf([
-    ...["bin/", "etc/", "proc/", "sys/", "dev/", "tmp/"].map((name) => ({ name, type: "directory" as const, mode: 0o755 })),
-    { name: "bin/busybox", type: "file", mode: 0o755, body },
-    ...applets.map((name) => ({ name: `bin/${name}`, type: "symlink" as const, linkName: "busybox" })),
-    { name: "etc/passwd", type: "file", body: "root:x:0:0:root:/root:/bin/sh\n", mode: 0o644 },
-  ]);
-  const diffId = `sha256:${new Bun.CryptoHasher("sha256").update(layer).digest("hex")}`;
-  const config = { architecture: "amd64", os: "linux", config: { Env: ["PATH=/bin"], Cmd: ["sh"] }, rootfs: { type: "layers", diff_ids: [diffId] } };
-  return tarOf([
-    { name: "config.json", type: "file", body: JSON.stringify(config) },
-    { name: "layer.tar", type: "file", body: new Uint8Array(layer) },
-    { name: "manifest.json", type: "file", body: JSON.stringify([{ Config: "config.json", RepoTags: ["guest:latest"], Layers: ["layer.tar"] }]) },
-  ]);
-}
 
 function initramfs({ modules }: GuestTools): Uint8Array {
   const image = new Initramfs();
@@ -53,7 +30,7 @@ function initramfs({ modules }: GuestTools): Uint8Array {
   image.add("/etc/resolv.conf", "nameserver 192.0.2.1\n");
   image.add("/init", readFileSync(join(import.meta.dir, "init.sh")), 0o755);
   for (const name of ["start.sh", "scenario.ts"]) image.addHost(join(import.meta.dir, name), `/guest/${name}`);
-  image.add("/guest/image.tar", imageArchive());
+  image.add("/guest/image.tar", busyboxArchive("guest"));
   image.add("/guest/context/Dockerfile", 'FROM guest\nRUN cat /sys/fs/cgroup/memory.max > /limit\nCMD ["cat", "/limit"]\n');
   const needed = modulesInOrder(modules, /^(overlay|veth|bridge|nf_tables|nft_.*|nf_nat|nf_conntrack)$/);
   for (const path of needed) image.addHost(path, `/guest/modules/${path.split("/").at(-1)}`);
