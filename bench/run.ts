@@ -116,13 +116,16 @@ async function otherRows(targets: readonly Target[]): Promise<Row[]> {
     for (const [target, id] of sleepers) await removeAll(target, [id]);
   }
   rows.push(await measure(targets, { name: "start of the engine to its first answer", unit: "ms" }, async (target) => await target.startUp?.(), 3));
-  const idle = async (target: Target): Promise<number> => memoryOf(target.processes());
-  rows.push(await measure(targets, { name: "memory, no containers", unit: "MB" }, idle, 1));
-  const busy = new Map<Target, number>();
+  const memory = (target: Target): number | undefined => {
+    const pids = target.processes();
+    return pids.length === 0 ? undefined : memoryOf(pids);
+  };
+  rows.push(await measure(targets, { name: "memory, no containers", unit: "MB" }, async (target) => memory(target), 1));
+  const busy = new Map<Target, number | undefined>();
   const start50 = async (target: Target): Promise<number> => {
     let ids: string[] = [];
     const time = await timed(async () => void (ids = await inParallel(many, () => startSleeper(target))));
-    busy.set(target, memoryOf(target.processes()));
+    busy.set(target, memory(target));
     await removeAll(target, ids);
     return time;
   };
