@@ -120,15 +120,18 @@ export async function startBerth(docker: string | null): Promise<Target> {
   return target;
 }
 
-/** An engine that runs already, e.g. Docker's on its usual socket. undefined where nothing answers. */
-export async function runningEngine(name: string, socket: string, docker: string | null): Promise<Target | undefined> {
+/**
+ * An engine that runs already, e.g. Docker's on its usual socket. undefined where nothing answers. `isPart` knows its processes by name; without it
+ * nothing is said of memory.
+ */
+export async function runningEngine(name: string, socket: string, docker: string | null, isPart?: RegExp): Promise<Target | undefined> {
   if (!(await answers(socket))) return undefined;
   const { json } = await call(socket, "GET", "/version");
   return {
     name: `${name} ${(json as { Version: string }).Version}`,
     socket,
     clients: docker === null ? [] : [{ label: "docker", command: [docker, "-H", `unix://${socket}`] }],
-    processes: () => processesWhere((comm) => /^(dockerd|docker-proxy|containerd|containerd-shim.*)$/.test(comm)),
+    processes: () => (isPart === undefined ? [] : processesWhere((comm) => isPart.test(comm))),
     [Symbol.asyncDispose]: async () => {},
   };
 }

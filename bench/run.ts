@@ -150,7 +150,10 @@ async function main(): Promise<void> {
     if (target === undefined) throw new Error(`${name}: nothing answers on ${socket}`);
     targets.push(target);
   }
-  for (const peer of [await runningEngine("Docker", "/var/run/docker.sock", docker), await startPodman(docker)])
+  for (const peer of [
+    await runningEngine("Docker", "/var/run/docker.sock", docker, /^(dockerd|docker-proxy|containerd|containerd-shim.*)$/),
+    await startPodman(docker),
+  ])
     if (peer !== undefined) targets.push(stack.use(peer));
 
   const archive = busyboxArchive(image);
