@@ -11,8 +11,12 @@ const cache = resolve(import.meta.dir, "../../node_modules/.cache/berth-debs");
  * could start a service. undefined where apt can't give it.
  */
 export function debianProgram(name: string, path: string, packageName: string = name): string | undefined {
-  const installed = Bun.which(name);
-  if (installed !== null) return installed;
+  return Bun.which(name) ?? unpackedProgram(path, packageName);
+}
+
+/** As debianProgram, but always the package's own, whatever is on PATH. */
+export function unpackedProgram(path: string, packageName: string): string | undefined {
+  if (Bun.which("apt-get") === null) return undefined;
   const folder = join(cache, packageName);
   if (!existsSync(folder)) {
     mkdirSync(cache, { recursive: true });
@@ -29,6 +33,16 @@ export function debianProgram(name: string, path: string, packageName: string = 
   }
   const program = join(folder, path);
   return existsSync(program) ? program : undefined;
+}
+
+/** The docker commands to test with: the one on PATH, and Debian's (20.10 on bookworm, 26.1 on trixie). */
+export function dockerClients(): { version: string; program: string }[] {
+  const programs = new Set([Bun.which("docker") ?? undefined, unpackedProgram("usr/bin/docker", "docker.io"), unpackedProgram("usr/bin/docker", "docker-cli")]);
+  return [...programs].flatMap((program) => {
+    if (program === undefined) return [];
+    const version = /version ([\d.]+)/.exec(Bun.spawnSync([program, "--version"]).stdout.toString())?.[1];
+    return version === undefined ? [] : [{ version, program }];
+  });
 }
 
 /** Docker's registry, as Debian ships it, on a free port of loopback. */

@@ -2,15 +2,16 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { skipped } from "../skips.ts";
+import { dockerClients } from "./debian.ts";
 import { Engine, run, until } from "./harness.ts";
 
 /** The stock docker command against the compiled engine, as a person types it. */
-describe.skipIf(skipped("root", "overlay", "docker"))("docker", () => {
+describe.skipIf(skipped("root", "overlay", "docker")).each(dockerClients())("docker $version", ({ program }) => {
   let engine: Engine;
   const ok = (...args: string[]): Promise<string> => engine.ok(...args);
 
   beforeAll(async () => {
-    engine = await Engine.start();
+    engine = await Engine.start([], program);
     await engine.importBusybox();
   });
   afterAll(async () => {
@@ -19,7 +20,7 @@ describe.skipIf(skipped("root", "overlay", "docker"))("docker", () => {
 
   test("version and info name the engine", async () => {
     expect(await ok("version", "--format", "{{.Server.APIVersion}} {{.Server.Os}}")).toMatch(/^1\.\d\d linux$/);
-    const info = JSON.parse(await ok("info", "--format", "json"));
+    const info = JSON.parse(await ok("info", "--format", "{{json .}}"));
     expect(info).toMatchObject({ OSType: "linux", Driver: "overlay2", CgroupDriver: "cgroupfs" });
     expect(info.DockerRootDir).toBe(join(engine.root, "data"));
   });
@@ -51,7 +52,7 @@ describe.skipIf(skipped("root", "overlay", "docker"))("docker", () => {
     });
 
     test("gives a terminal with -it", async () => {
-      const { stdout, code } = await engine.inTerminal("docker run --rm -it busybox sh -c 'tty && stty size && read x && echo got:$x; exit 3'", {
+      const { stdout, code } = await engine.inTerminal(`${program} run --rm -it busybox sh -c 'tty && stty size && read x && echo got:$x; exit 3'`, {
         stdin: "hello\n",
       });
       expect(stdout).toContain("/dev/pts/0");
@@ -142,7 +143,7 @@ describe.skipIf(skipped("root", "overlay", "docker"))("docker", () => {
       expect((await engine.docker(["exec", id, "nope"])).code).toBe(127);
       expect((await engine.docker(["exec", "-i", id, "wc", "-c"], { stdin: "x".repeat(100_000) })).stdout).toBe("100000\n");
       expect(await ok("exec", "-u", "worker", "-w", "/tmp", "-e", "B=1", id, "sh", "-c", "id -u; pwd; echo $B")).toBe("1000\n/tmp\n1");
-      const terminal = await engine.inTerminal(`docker exec -it ${id} sh -c 'tty; read x; echo got:$x; exit 4'`, { stdin: "word\n" });
+      const terminal = await engine.inTerminal(`${program} exec -it ${id} sh -c 'tty; read x; echo got:$x; exit 4'`, { stdin: "word\n" });
       expect(terminal.stdout).toContain("got:word");
       expect(terminal.code).toBe(4);
       await ok("rm", "-f", id);

@@ -1,6 +1,7 @@
 import { closeSync, cpSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { dockerClients } from "./debian.ts";
 
 const berth = resolve(import.meta.dir, "../../dist/berth");
 
@@ -38,18 +39,21 @@ export class Engine implements AsyncDisposable {
   readonly root: string;
   readonly socket: string;
   readonly #flags: string[];
+  readonly #docker: string;
   #child: Bun.Subprocess | undefined;
   #holder: Bun.Subprocess | undefined;
 
-  constructor(flags: string[] = []) {
+  constructor(flags: string[] = [], docker = dockerClients()[0]?.program ?? "docker") {
+    this.#docker = docker;
     this.root = mkdtempSync(join(tmpdir(), "berth-e2e-"));
     this.socket = join(this.root, "berth.sock");
     this.#flags = flags;
     mkdirSync(join(this.root, "config"));
   }
 
-  static async start(flags: string[] = []): Promise<Engine> {
-    const engine = new Engine(flags);
+  /** `docker`: the program that stands for the stock command; the newest at hand unless told. */
+  static async start(flags: string[] = [], docker?: string): Promise<Engine> {
+    const engine = new Engine(flags, docker);
     try {
       await engine.start();
     } catch (error) {
@@ -141,7 +145,7 @@ export class Engine implements AsyncDisposable {
 
   /** The stock docker command against this engine. */
   async docker(args: string[], options: RunOptions = {}): Promise<Output> {
-    return await run(["docker", ...args], { ...options, env: this.#env(options) });
+    return await run([this.#docker, ...args], { ...options, env: this.#env(options) });
   }
 
   /** docker, which must succeed; its output without the last newline. */
@@ -154,6 +158,11 @@ export class Engine implements AsyncDisposable {
   /** Berth's own command against this engine. */
   async berth(args: string[], options: RunOptions = {}): Promise<Output> {
     return await run([berth, ...args], { ...options, env: this.#env(options) });
+  }
+
+  /** The docker command's path, for use inside a terminal. */
+  get dockerProgram(): string {
+    return this.#docker;
   }
 
   /** A terminal of its own round the command, as a person has; what was typed goes in through `stdin`. */
