@@ -2,6 +2,7 @@ import { availableParallelism } from "node:os";
 import { isAbsolute, normalize } from "node:path";
 import { conflict, invalidArgument, notFound } from "../lib/errors.ts";
 import { parseSignal } from "../lib/signals.ts";
+import { defaultMaskedPaths, defaultReadonlyPaths } from "../oci/default-paths.ts";
 import type { ContainerConfig, HostConfig } from "../oci/container.ts";
 import { mountRequests, parseVolumesFrom } from "./binds.ts";
 import { parseLink } from "./links.ts";
@@ -204,8 +205,8 @@ export function checkHostConfig(config: ContainerConfig, host: HostConfig, defau
       Runtime: host.Runtime || defaults.runtime || "crun",
       OomKillDisable: host.OomKillDisable ?? false,
       Ulimits: mergeUlimits(host.Ulimits, defaults.ulimits),
-      MaskedPaths: host.MaskedPaths ?? (host.Privileged === true || unconfinedPaths(host) ? [] : [...maskedPaths]),
-      ReadonlyPaths: host.ReadonlyPaths ?? (host.Privileged === true || unconfinedPaths(host) ? [] : [...readonlyPaths]),
+      MaskedPaths: host.MaskedPaths ?? (host.Privileged === true || unconfinedPaths(host) ? [] : [...defaultMaskedPaths]),
+      ReadonlyPaths: host.ReadonlyPaths ?? (host.Privileged === true || unconfinedPaths(host) ? [] : [...defaultReadonlyPaths]),
       SecurityOpt: withoutUnconfinedPaths(host),
     },
   };
@@ -225,23 +226,6 @@ function mergeUlimits(asked: HostConfig["Ulimits"], defaults: CreateDefaults["ul
   const named = new Set((asked ?? []).map((limit) => limit.Name));
   return [...(asked ?? []), ...defaults.filter((limit) => !named.has(limit.Name))];
 }
-
-/** Docker's lists (moby oci/defaults.go), shown by inspect. */
-const maskedPaths = [
-  "/proc/acpi",
-  "/proc/asound",
-  "/proc/interrupts",
-  "/proc/kcore",
-  "/proc/keys",
-  "/proc/latency_stats",
-  "/proc/sched_debug",
-  "/proc/scsi",
-  "/proc/timer_list",
-  "/proc/timer_stats",
-  "/sys/devices/virtual/powercap",
-  "/sys/firmware",
-];
-const readonlyPaths = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /** `container:name` becomes `container:<full id>`, so that a later rename doesn't matter. */
 export function pinNamespaces(host: HostConfig, idOf: (reference: string) => string): HostConfig {

@@ -1,5 +1,6 @@
 import { accessSync, constants, readFileSync } from "node:fs";
 import { release } from "node:os";
+import { defaultMaskedPaths, defaultReadonlyPaths } from "../oci/default-paths.ts";
 import type { CgroupHierarchy } from "../kernel/cgroup.ts";
 import { readLimit, rlimitNumbers } from "../kernel/process.ts";
 import { invalidArgument } from "../lib/errors.ts";
@@ -49,23 +50,6 @@ function readApparmor(): boolean {
     return false;
   }
 }
-
-/** Docker's lists; inspect shows them. Source: moby, oci/defaults.go. */
-export const defaultMaskedPaths: readonly string[] = [
-  "/proc/acpi",
-  "/proc/asound",
-  "/proc/interrupts",
-  "/proc/kcore",
-  "/proc/keys",
-  "/proc/latency_stats",
-  "/proc/sched_debug",
-  "/proc/scsi",
-  "/proc/timer_list",
-  "/proc/timer_stats",
-  "/sys/devices/virtual/powercap",
-  "/sys/firmware",
-];
-export const defaultReadonlyPaths: readonly string[] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /** Where the init of `--init` is seen inside the container, as in Docker. */
 const INIT_PATH = "/sbin/docker-init";

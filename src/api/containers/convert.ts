@@ -1,4 +1,5 @@
 import type { ContainerRecord, Containers, MountPoint } from "../../containers/types.ts";
+import { defaultMaskedPaths, defaultReadonlyPaths } from "../../oci/default-paths.ts";
 import type { ContainerConfig, EndpointSettings, HostConfig } from "../../oci/container.ts";
 import { formatNano } from "../../lib/time.ts";
 import { humanDuration, unixSeconds } from "../time.ts";
@@ -75,21 +76,8 @@ const hostDefaults: HostConfig = {
   CpuPercent: 0,
   IOMaximumIOps: 0,
   IOMaximumBandwidth: 0,
-  MaskedPaths: [
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/sys/devices/virtual/powercap",
-    "/sys/firmware",
-  ],
-  ReadonlyPaths: ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
+  MaskedPaths: [...defaultMaskedPaths],
+  ReadonlyPaths: [...defaultReadonlyPaths],
 };
 
 const configDefaults: ContainerConfig = {
