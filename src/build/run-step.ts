@@ -100,8 +100,12 @@ async function runSandbox(session: BuildSession, spec: SandboxSpec): Promise<num
   let running: RunningSandbox;
   const { promise: drained, resolve: end } = Promise.withResolvers<void>();
   const [stdout, stderr] = [new TextDecoder(), new TextDecoder()];
-  const show = (write: (text: string) => void, text: string): void => {
-    if (text !== "") write(text);
+  // A client that reads slowly slows the command down, as under Docker, instead of filling our memory.
+  const show = (write: (text: string) => Promise<void> | void, text: string): void => {
+    const slow = text === "" ? undefined : write(text);
+    if (slow === undefined) return;
+    const hold = created.io.hold();
+    void slow.then(() => hold[Symbol.dispose]());
   };
   using _subscription = created.io.subscribe({
     stdout: (chunk) => show(output.text, stdout.decode(chunk, { stream: true })),

@@ -38,8 +38,8 @@ export interface ProgressMessage {
   error?: string;
   errorDetail?: { code?: number; message: string };
 }
-/** Await it where back-pressure matters. */
-export type ProgressSink = (message: ProgressMessage) => void;
+/** Gives a promise where the client is slower than we are: await it where back-pressure matters. It never rejects. */
+export type ProgressSink = (message: ProgressMessage) => void | Promise<void>;
 
 export interface RegistryAuth {
   username?: string;

@@ -295,6 +295,26 @@ describe.skipIf(skipped("root", "overlay"))("builder", () => {
     await expectNothingLeft(snapshots);
   });
 
+  test("a client that reads slowly slows RUN down, and loses nothing", async () => {
+    const { promise: released, resolve: release } = Promise.withResolvers<void>();
+    let told = 0;
+    let whenHeld = 0;
+    const onProgress = ({ stream = "" }: ProgressMessage): Promise<void> | void => {
+      const zeros = stream.match(/\0/g)?.length ?? 0;
+      told += zeros;
+      if (zeros === 0) return;
+      setTimeout(() => {
+        whenHeld = told;
+        release();
+      }, 300);
+      return released;
+    };
+    const { error } = await build("FROM base\nRUN dd if=/dev/zero bs=1024 count=20000 2>/dev/null\n", [], { onProgress });
+    expect(error).toBeUndefined();
+    expect(whenHeld).toBeLessThan(2 << 20);
+    expect(told).toBe(20000 * 1024);
+  });
+
   test("quiet says the id alone; with a mistake it says everything", async () => {
     const good = await built("FROM base\nRUN echo hi\n", [], { quiet: true });
     expect(good.messages).toEqual([{ stream: `${good.id}\n` }]);

@@ -18,16 +18,17 @@ export class ProgressStream {
     this.#exchange = exchange;
   }
 
-  readonly send = (message: ProgressMessage): void => {
-    if (this.#exchange.signal.aborted) return;
-    if (this.#unread > maxUnread && message.progressDetail !== undefined) return;
+  readonly send = (message: ProgressMessage): Promise<void> | undefined => {
+    if (this.#exchange.signal.aborted) return undefined;
+    if (this.#unread > maxUnread && message.progressDetail !== undefined) return undefined;
     this.#stream ??= this.#exchange.stream(200, { "Content-Type": "application/json" });
     // CRLF, as dockerd's stream formatter writes it
     const line = JSON.stringify(message) + "\r\n";
     const waiting = this.#stream.write(line);
-    if (waiting === undefined) return;
+    if (waiting === undefined) return undefined;
     this.#unread += line.length;
-    void waiting.then(() => (this.#unread = 0));
+    const settle = (): void => void (this.#unread = 0);
+    return waiting.then(settle, settle); // a client that is gone reads no more, and that is told elsewhere
   };
 
   /** Runs `work`; its failure becomes the status code or, once something has been sent, the last message. */
