@@ -4,6 +4,7 @@ import type { Logger } from "../lib/log.ts";
 import type { Networks } from "../networks/types.ts";
 import type { Runtimes } from "../runtime/types.ts";
 import type { Snapshots } from "../snapshots/types.ts";
+import type { Reaper } from "./reaper.ts";
 import type { RunningSandbox } from "./types.ts";
 
 export interface SandboxesDeps {
@@ -16,6 +17,7 @@ export interface SandboxesDeps {
 
 export interface SandboxContext extends SandboxesDeps {
   readiness: Readiness;
+  reaper: Reaper;
   /** conmon's program. */
   monitorProgram: string;
   /** By id, until cleaned up. */

@@ -38,6 +38,9 @@ export async function createExec(ctx: SandboxContext, parts: RunningParts, rootf
   try {
     writeFileSync(files.process, JSON.stringify(process), { mode: 0o600 });
     return exec.tty ? await execTerminal(ctx, parts, exec, files) : await execPipes(parts, exec, files);
+  } catch (error) {
+    ctx.reaper.soon();
+    throw error;
   } finally {
     for (const file of [files.process, files.log, files.pid]) rmSync(file, { force: true });
   }

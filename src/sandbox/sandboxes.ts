@@ -2,11 +2,14 @@ import { createReadiness } from "../kernel/epoll.ts";
 import { adoptSandbox } from "./adopt.ts";
 import type { SandboxesDeps } from "./context.ts";
 import { createSandbox } from "./create.ts";
+import { startReaper } from "./reaper.ts";
 import { sweep } from "./sweep.ts";
-import type { Sandboxes } from "./types.ts";
+import type { RunningSandbox, Sandboxes } from "./types.ts";
 
 export function createSandboxes(deps: SandboxesDeps): Sandboxes {
-  const ctx = { ...deps, readiness: createReadiness(), monitorProgram: Bun.which("conmon") ?? "/usr/bin/conmon", running: new Map() };
+  const running = new Map<string, RunningSandbox>();
+  const reaper = startReaper((pid) => running.values().some((each) => each.pid === pid));
+  const ctx = { ...deps, readiness: createReadiness(), reaper, monitorProgram: Bun.which("conmon") ?? "/usr/bin/conmon", running };
   return {
     create: (spec, options = {}) => createSandbox(ctx, spec, options),
     adopt: (spec, startedAt) => adoptSandbox(ctx, spec, startedAt),

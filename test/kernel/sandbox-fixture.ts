@@ -23,7 +23,7 @@ export interface Fixture {
 
 const layer = "base" as SnapshotId;
 const initLayer = "init" as SnapshotId;
-const applets = "sh true false echo cat sleep ls stty id env pwd ps kill dd head mount touch mkdir hostname nproc trap wc grep unshare chroot".split(" ");
+const applets = "sh true false echo cat sleep ls stty id env pwd ps kill dd head mount touch mkdir hostname nproc trap wc grep unshare chroot seq".split(" ");
 
 /**
  * Sandboxes over overlays made by hand from a layer with a static busybox: the layers above and below have tests of their own.

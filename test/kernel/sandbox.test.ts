@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { isFrozen, pidsIn } from "../../src/kernel/cgroup.ts";
 import { signalProcess } from "../../src/kernel/pidfd.ts";
-import { argumentsOf, startTimeOf } from "../../src/kernel/process.ts";
+import { argumentsOf, startTimeOf, zombieExitCode } from "../../src/kernel/process.ts";
 import type { EngineError } from "../../src/lib/errors.ts";
 import type { ExecSpec, RunningSandbox, SandboxSpec } from "../../src/sandbox/types.ts";
 import { kernelState, leaks } from "../leaks.ts";
@@ -30,6 +30,15 @@ async function until(what: string, condition: () => boolean): Promise<void> {
     await Bun.sleep(5);
   }
   throw new Error(`never: ${what}`);
+}
+
+/** Ended processes that nobody has reaped, and that are ours to reap. */
+function zombies(): string[] {
+  return readdirSync("/proc").filter((name) => /^\d+$/.test(name) && zombieExitCode(Number(name)) !== undefined && parentOf(name) === process.pid);
+}
+
+function parentOf(pid: string): number {
+  return Number(/^PPid:\s*(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "latin1"))?.[1]);
 }
 
 // crun by its fast path, and any runtime by its commands alone
@@ -259,16 +268,16 @@ describe.skipIf(skipped("root", "overlay")).each(["crun", "runc"])("sandbox on %
   });
 
   test("the limit of processes holds", async () => {
-    const spec = fixture.spec(["sh", "-c", "for i in 1 2 3 4 5 6 7 8; do sleep 1000 & done; wait"], { host: { PidsLimit: 4 } });
+    const spec = fixture.spec(["sh", "-c", "for i in $(seq 40); do sleep 1000 & done; wait"], { host: { PidsLimit: 20 } });
     const { exitCode, text } = await run(spec);
     expect(exitCode).not.toBe(0);
     expect(text).toContain("can't fork");
   });
 
   test("limits change while it runs", async () => {
-    const running = await start(fixture.spec(["sleep", "1000"], { host: { PidsLimit: 3 } }));
+    const running = await start(fixture.spec(["sleep", "1000"], { host: { PidsLimit: 20 } }));
     await running.update({ PidsLimit: 50, Memory: 64 << 20, MemorySwap: 128 << 20 });
-    const many = await running.exec(exec(["sh", "-c", "for i in 1 2 3 4 5 6 7 8; do sleep 1000 >/dev/null 2>&1 & done; echo fine"]));
+    const many = await running.exec(exec(["sh", "-c", "for i in $(seq 40); do sleep 1000 >/dev/null 2>&1 & done; echo fine"]));
     const output = collect(many.io);
     await many.exited;
     expect(output.out()).toBe("fine\n");
@@ -368,6 +377,18 @@ describe.skipIf(skipped("root", "overlay")).each(["crun", "runc"])("sandbox on %
     // kernels before 6.15 don't tell: then 255 with an error
     if (status.error === undefined) expect(status.exitCode).toBe(23);
     else expect(status.exitCode).toBe(255);
+    await running.cleanup();
+  });
+
+  test("orphans don't stay: what a failed exec leaves behind would hold the container's end up", async () => {
+    const running = await start(fixture.spec(["sleep", "1000"]));
+    await failure(running.exec(exec(["nope"])));
+    const orphan = Bun.spawn(["sh", "-c", "sleep 0.05 & echo $!"], { stdio: ["ignore", "pipe", "ignore"] });
+    const pid = Number(await new Response(orphan.stdout).text());
+    await until("the orphan is reaped", () => !existsSync(`/proc/${pid}`));
+    running.signal(9);
+    expect((await running.exited).exitCode).toBe(137);
+    expect(zombies()).toEqual([]);
     await running.cleanup();
   });
 
