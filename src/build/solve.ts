@@ -2,6 +2,7 @@ import type { ImageRecord } from "../images/types.ts";
 import { realtimeNano } from "../kernel/clock.ts";
 import { EngineError, invalidArgument, messageOf } from "../lib/errors.ts";
 import { formatNano } from "../lib/time.ts";
+import type { HistoryEntry } from "../oci/image.ts";
 import { formatPlatform } from "../oci/platform.ts";
 import type { SnapshotId } from "../snapshots/types.ts";
 import { baseImage } from "./base.ts";
@@ -121,16 +122,33 @@ async function cached(
   const { session, plan, cache } = solving;
   const { state, operation } = step.evaluation;
   const key = cacheKey(parent?.id ?? `scratch:${formatPlatform(plan.target)}`, step.description, operation, state.config);
-  const hit = cache.find(key);
-  if (hit !== undefined) {
+  const past = cache.find(key) ?? (await fromHistory(solving, { parent, state, description: step.description }));
+  if (past !== undefined) {
     session.output.arrow("Using cache");
-    session.leases.use(session.services.images.lease(hit));
-    return { state, image: hit };
+    session.leases.use(session.services.images.lease(past));
+    cache.record(key, past);
+    return { state, image: past };
   }
   const snapshot = await step.make();
-  const image = await createImage(solving, { parent, state, description: step.description, snapshot });
-  cache.record(key, image);
-  return { state, image };
+  try {
+    const image = await createImage(solving, { parent, state, snapshot, entry: newEntry(state, step.description, snapshot) });
+    if (snapshot !== undefined) keepSnapshot(session.services, snapshot);
+    cache.record(key, image);
+    return { state, image };
+  } catch (error) {
+    if (snapshot !== undefined) await dropSnapshot(session.services, snapshot);
+    throw error;
+  }
+}
+
+/** A step that an image of --cache-from took before. */
+async function fromHistory(
+  solving: Solving,
+  { parent, state, description }: { parent: ImageRecord | undefined; state: StageState; description: string },
+): Promise<ImageRecord | undefined> {
+  const past = solving.cache.inHistory(parent, description);
+  if (past === undefined || past.image !== undefined) return past?.image;
+  return await createImage(solving, { parent, state, snapshot: past.layer, entry: past.entry });
 }
 
 /** Steps that Docker makes a container for, though only RUN starts one. Clients see their ids. */
@@ -161,34 +179,21 @@ async function inContainer(
   }
 }
 
+function newEntry(state: StageState, description: string, snapshot: SnapshotId | undefined): HistoryEntry {
+  const author = state.author === "" ? undefined : state.author;
+  return { created: formatNano(realtimeNano()), author, created_by: description, empty_layer: snapshot === undefined ? true : undefined };
+}
+
 async function createImage(
   { session, plan }: Solving,
-  made: { parent: ImageRecord | undefined; state: StageState; description: string; snapshot: SnapshotId | undefined },
+  made: { parent: ImageRecord | undefined; state: StageState; snapshot: SnapshotId | undefined; entry: HistoryEntry },
 ): Promise<ImageRecord> {
-  const { parent, state, description, snapshot } = made;
+  const { parent, state, snapshot, entry } = made;
   const { images } = session.services;
   const { os, architecture, variant } = parent?.config ?? plan.target;
-  const created = formatNano(realtimeNano());
-  const author = state.author === "" ? undefined : state.author;
-  try {
-    const image = await images.create({
-      parent,
-      snapshot,
-      config: {
-        architecture,
-        os,
-        variant,
-        created,
-        author,
-        config: state.config,
-        history: [...(parent?.config.history ?? []), { created, author, created_by: description, empty_layer: snapshot === undefined ? true : undefined }],
-      },
-    });
-    session.leases.use(images.lease(image));
-    if (snapshot !== undefined) keepSnapshot(session.services, snapshot);
-    return image;
-  } catch (error) {
-    if (snapshot !== undefined) await dropSnapshot(session.services, snapshot);
-    throw error;
-  }
+  const { created, author } = entry;
+  const history = [...(parent?.config.history ?? []), entry];
+  const image = await images.create({ parent, snapshot, config: { architecture, os, variant, created, author, config: state.config, history } });
+  session.leases.use(images.lease(image));
+  return image;
 }

@@ -1,12 +1,25 @@
+import { isDeepStrictEqual } from "node:util";
 import type { ImageRecord, Images } from "../images/types.ts";
 import { EngineError } from "../lib/errors.ts";
 import type { Digest } from "../oci/digest.ts";
+import type { HistoryEntry } from "../oci/image.ts";
+import type { SnapshotId } from "../snapshots/types.ts";
 import type { Store } from "../store/store.ts";
 
 /** Which images a step gave: cache keys to images, in table build_cache. The one used last is taken; one that is gone is no hit. */
 export interface StepCache {
   find(key: string): ImageRecord | undefined;
+  /** A step that --cache-from's images took, known by their history: they were pulled, so that the images of their steps aren't here. */
+  inHistory(parent: ImageRecord | undefined, description: string): PastStep | undefined;
   record(key: string, image: ImageRecord): void;
+}
+
+export interface PastStep {
+  entry: HistoryEntry;
+  /** The layer it made; shared with the image it was found in. */
+  layer?: SnapshotId;
+  /** Where it was the image's last step: the image itself. */
+  image?: ImageRecord;
 }
 
 export interface StepCacheOptions {
@@ -16,7 +29,8 @@ export interface StepCacheOptions {
 }
 
 export function createStepCache({ store, images }: { store: Store; images: Images }, options: StepCacheOptions): StepCache {
-  const allowed = options.cacheFrom.length === 0 ? undefined : ancestors(images, options.cacheFrom);
+  const sources = options.cacheFrom.map((reference) => resolveHere(images, reference)).filter((image) => image !== undefined);
+  const allowed = options.cacheFrom.length === 0 ? undefined : ancestors(images, sources);
   const record = (key: string, image: ImageRecord): void => {
     store.db
       .query("INSERT INTO build_cache (key, image, used_at) VALUES (?, ?, ?) ON CONFLICT (key, image) DO UPDATE SET used_at = excluded.used_at")
@@ -38,8 +52,30 @@ export function createStepCache({ store, images }: { store: Store; images: Image
       }
       return undefined;
     },
+    inHistory: (parent, description) => {
+      if (options.noCache) return undefined;
+      for (const source of sources) {
+        const step = stepAfter(source, parent, description);
+        if (step !== undefined) return step;
+      }
+      return undefined;
+    },
     record,
   };
+}
+
+/** The step of `source` that follows `parent`, where `source` began as `parent` did and went on with `description`. */
+function stepAfter(source: ImageRecord, parent: ImageRecord | undefined, description: string): PastStep | undefined {
+  const past = parent?.config.history ?? [];
+  const history = source.config.history ?? [];
+  const entry = history[past.length];
+  if (entry === undefined || entry.created_by !== description) return undefined;
+  const layers = parent?.config.rootfs.diff_ids ?? [];
+  const same = past.every((each, index) => isDeepStrictEqual(each, history[index])) && layers.every((id, index) => id === source.config.rootfs.diff_ids[index]);
+  if (!same) return undefined;
+  const layer = entry.empty_layer === true ? undefined : source.layers[layers.length];
+  if (entry.empty_layer !== true && layer === undefined) return undefined;
+  return { entry, layer, image: history.length === past.length + 1 ? source : undefined };
 }
 
 function resolveHere(images: Images, reference: string): ImageRecord | undefined {
@@ -51,10 +87,10 @@ function resolveHere(images: Images, reference: string): ImageRecord | undefined
   }
 }
 
-function ancestors(images: Images, references: readonly string[]): Set<Digest> {
+function ancestors(images: Images, sources: readonly ImageRecord[]): Set<Digest> {
   const found = new Set<Digest>();
-  for (const reference of references) {
-    let image = resolveHere(images, reference);
+  for (const source of sources) {
+    let image: ImageRecord | undefined = source;
     while (image !== undefined && !found.has(image.id)) {
       found.add(image.id);
       image = image.parent === undefined ? undefined : resolveHere(images, image.parent);

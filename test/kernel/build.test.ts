@@ -183,6 +183,22 @@ describe.skipIf(skipped("root", "overlay"))("builder", () => {
     expect((await built(dockerfile, files, { cacheFrom: [none.id as string] })).id).toBe(none.id);
   });
 
+  test("an image from elsewhere is a cache by its history", async () => {
+    const dockerfile = 'FROM base\nENV v=1\nCOPY a /a\nRUN echo here > /b\nCMD ["x"]\n';
+    const { id } = await built(dockerfile, [file("a", "a")], { tags: ["remote"] });
+    const saved = await new Response(engine.images.save(["remote"])).bytes();
+    for (const image of engine.images.list({ all: true })) if (image.repoTags.includes("remote:latest")) await engine.images.remove("remote");
+    expect(() => engine.images.resolve(id as string)).toThrow("No such image");
+    await engine.images.load(streamOf(saved), { onProgress: () => {} });
+    expect(engine.images.resolve("remote").parent).toBeUndefined();
+    const again = await built(dockerfile, [file("a", "a")], { cacheFrom: ["remote"] });
+    expect(again.text.match(/ ---> Using cache\n/g)?.length).toBe(4);
+    expect(again.id).toBe(id);
+    const changed = await built(dockerfile.replace("here", "there"), [file("a", "a")], { cacheFrom: ["remote"] });
+    expect(changed.text.match(/ ---> Using cache\n/g)?.length).toBe(2);
+    expect(contents(changed.image)).toMatchObject({ a: 'file 644 0:0 "a"', b: 'file 644 0:0 "there\\n"' });
+  });
+
   test("stages: copies keep owners, names and targets, images as sources", async () => {
     const dockerfile = [
       "FROM base AS builder",
