@@ -1,4 +1,5 @@
 import { EngineError, kindOf, messageOf, type ErrorKind } from "../lib/errors.ts";
+import { isDiskFull } from "../lib/disk-full.ts";
 import { BadRequest } from "./http/head.ts";
 
 /** The one place where kinds become HTTP codes. */
@@ -24,7 +25,17 @@ export interface ErrorAnswer {
 
 export function errorAnswer(error: unknown): ErrorAnswer {
   if (error instanceof BadRequest) return { status: error.status, message: error.message, unexpected: false };
+  // the user's to mend, whatever the engine was doing; Docker's code
+  if (isDiskFull(error)) return { status: 500, message: diskFullText(error), unexpected: false };
   const kind = kindOf(error);
   // a throw that is no EngineError is our bug, and the log must show it
   return { status: codes[kind], message: messageOf(error), unexpected: kind === "internal" || !(error instanceof EngineError || kind === "cancelled") };
+}
+
+/** The sentence that was made for it, else Docker's form: `mkdir /path: no space left on device`. */
+function diskFullText(error: unknown): string {
+  if (error instanceof EngineError) return error.message;
+  const { syscall, path, code } = error as { syscall?: string; path?: string; code?: string };
+  if (code === "SQLITE_FULL") return "writing the engine's records: no space left on device";
+  return syscall === undefined ? messageOf(error) : `${syscall}${path === undefined ? "" : ` ${path}`}: no space left on device`;
 }

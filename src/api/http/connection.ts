@@ -320,7 +320,8 @@ export class Connection {
 
   #finish(exchange: ServerExchange): void {
     this.#exchange = undefined;
-    if (this.closed) return;
+    // a hijacked connection that was ended still has bytes to send
+    if (this.closed || this.#phase === "lingering") return;
     if (this.#phase === "hijacked") return this.#linger();
     if (!exchange.complete) {
       // an answer that broke off must not look whole

@@ -66,6 +66,11 @@ const handlers: Record<string, (exchange: Exchange) => void | Promise<void>> = {
     for (let chunk = await raw.read(); chunk !== undefined; chunk = await raw.read()) await raw.write(chunk);
     raw.end();
   },
+  "/hijack-burst": async (x) => {
+    const raw = x.hijack("HTTP/1.1 101 UPGRADED");
+    for (let i = 0; i < 64; i++) void raw.write(Buffer.alloc(64 * 1024, 97));
+    raw.end();
+  },
   "/flood": async (x) => {
     const stream = x.stream(200, {});
     const chunk = Buffer.alloc(64 * 1024);
@@ -416,6 +421,19 @@ describe("hijack", () => {
       "POST /hijack-after-body HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\nearly",
     );
     expect(bodyOf(answer)).toBe("body:{};early");
+  });
+
+  test("what is still unsent when the handler is done reaches a slow client", async () => {
+    for (const halfClosed of [true, false]) {
+      const client = await open();
+      client.socket.pause();
+      client.send("POST /hijack-burst HTTP/1.1\r\nHost: x\r\n\r\n");
+      if (halfClosed) client.socket.end();
+      await Bun.sleep(30);
+      client.socket.resume();
+      expect(bodyOf(await client.closed)).toHaveLength(4 << 20);
+      client.socket.destroy();
+    }
   });
 
   test("a chunked stdin that nobody read before is decoded", async () => {
