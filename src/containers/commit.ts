@@ -19,7 +19,7 @@ export async function commit(ctx: Context, reference: string, options: CommitOpt
   const parent = ctx.images.resolve(record.imageId);
   using _lease = ctx.images.lease(parent);
   const freeze = options.pause && record.state.status === "running";
-  if (freeze) await pause(ctx, record.id);
+  if (freeze) await pause(ctx, record.id, { forCommit: true });
   let layer;
   try {
     layer = await ctx.snapshots.unpack({

@@ -1,9 +1,12 @@
+import { isDiskFull } from "../lib/disk-full.ts";
 import { messageOf } from "../lib/errors.ts";
 import type { ExitStatus, RunningSandbox } from "../sandbox/types.ts";
 import { nextRestart } from "./backoff.ts";
 import { baseOf, changeState, resultOf, settle, type Context, type Entry, type EventDetail } from "./context.ts";
 import { endExecs } from "./exec.ts";
 import { releaseVolumes } from "./mounts.ts";
+
+const retryMs = 1000;
 
 /**
  * A run has ended and its output is complete. Record and `die` commit together; then whoever waits is told, and the cleaning goes on behind
@@ -22,7 +25,19 @@ export function onExit(ctx: Context, entry: Entry, sandbox: RunningSandbox, gene
   endExecs(ctx, entry);
   releaseScarce(ctx, sandbox);
   entry.cleaning = clean(ctx, entry, sandbox);
-  recordExit(ctx, entry, status);
+  recordWhenPossible(ctx, entry, generation, status);
+}
+
+/** A full disk must not lose an exit: it is written as soon as there is room. Until then the container counts as running. */
+function recordWhenPossible(ctx: Context, entry: Entry, generation: number, status: ExitStatus, isRetry = false): void {
+  if (entry.generation !== generation || ctx.phase === "detached") return;
+  try {
+    recordExit(ctx, entry, status);
+  } catch (error) {
+    if (!isDiskFull(error)) throw error;
+    if (!isRetry) ctx.log.error("a container has ended, and the disk is too full to write it down", { container: entry.record.id, error: messageOf(error) });
+    setTimeout(recordWhenPossible, retryMs, ctx, entry, generation, status, true).unref();
+  }
 }
 
 /** Whoever is told of the exit may want the same port or address for the next container: those can't wait for the cleaning. */

@@ -2,7 +2,7 @@ import { conflict } from "../lib/errors.ts";
 import { changeState, lookup, type Context } from "./context.ts";
 
 /** @throws EngineError conflict */
-export async function pause(ctx: Context, reference: string): Promise<void> {
+export async function pause(ctx: Context, reference: string, options: { forCommit?: true } = {}): Promise<void> {
   const entry = lookup(ctx, reference);
   using _lock = await ctx.mutex.lock(entry.record.id);
   const { record, sandbox, generation } = entry;
@@ -12,7 +12,12 @@ export async function pause(ctx: Context, reference: string): Promise<void> {
   const { state } = entry.record;
   // It may have ended meanwhile.
   if (entry.generation !== generation || state.status !== "running") return;
-  changeState(ctx, entry, { state: { ...state, status: "paused" } }, { action: "pause" });
+  try {
+    changeState(ctx, entry, { state: { ...state, status: "paused", ...options } }, { action: "pause" });
+  } catch (error) {
+    await sandbox.resume();
+    throw error;
+  }
 }
 
 /** @throws EngineError conflict */
@@ -23,5 +28,7 @@ export async function unpause(ctx: Context, reference: string): Promise<void> {
   if (sandbox === undefined || record.state.status !== "paused") throw conflict(`container ${record.id} is not paused`);
   await sandbox.resume();
   const { state } = entry.record;
-  if (state.status === "paused") changeState(ctx, entry, { state: { ...state, status: "running" } }, { action: "unpause" });
+  if (state.status !== "paused") return;
+  const { forCommit: _over, ...rest } = state;
+  changeState(ctx, entry, { state: { ...rest, status: "running" } }, { action: "unpause" });
 }

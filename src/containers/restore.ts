@@ -74,7 +74,11 @@ async function adopt(ctx: Context, entry: Entry, restored: Restored): Promise<bo
     if ("running" in found) {
       for (const { type, source } of record.mountSources) if (type === "volume") ctx.volumes.adopt(source, record.id);
       entry.output.connect(found.running.io);
-      setRunning(ctx, entry, found.running, entry.generation, { adopted: true, paused: state.status === "paused" });
+      const paused = state.status === "paused" && state.forCommit !== true;
+      // Frozen for a commit, or by a pause that the engine before didn't live to write down.
+      if (!paused)
+        await found.running.resume().catch((error: unknown) => ctx.log.warn("thawing a container", { container: record.id, error: messageOf(error) }));
+      setRunning(ctx, entry, found.running, entry.generation, { adopted: true, paused });
       return true;
     }
     if ("exited" in found) {

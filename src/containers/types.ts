@@ -62,7 +62,8 @@ export type ContainerState =
   | ({ status: "created" } & StateBase)
   | ({ status: "starting"; generation: number } & StateBase)
   | ({ status: "running"; generation: number; pid: number } & StateBase)
-  | ({ status: "paused"; generation: number; pid: number } & StateBase)
+  /** `forCommit`: only while an image is made of it; the next engine lets it go on. */
+  | ({ status: "paused"; generation: number; pid: number; forCommit?: true } & StateBase)
   | ({ status: "restarting"; generation: number } & StateBase)
   | ({ status: "exited"; generation: number } & StateBase)
   | ({ status: "removing" } & StateBase)

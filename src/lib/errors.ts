@@ -55,6 +55,8 @@ export function kindOf(error: unknown): ErrorKind {
 
 /** One line of text for any thrown value, never empty. */
 export function messageOf(error: unknown): string {
+  // thrown where undoing a failure failed as well: the first one is what happened
+  if (error instanceof SuppressedError) return `${messageOf(error.suppressed)} (and undoing it: ${messageOf(error.error)})`;
   if (error instanceof Error) return error.message || error.name;
   return String(error);
 }

@@ -99,7 +99,13 @@ export function createBridgeDriver(options: BridgeDriverOptions): NetworkDriver 
 
   /** Silent at once, gone a little later. */
   const discard = (name: string, index: number): void => {
-    host.request(silenceBridgePort(index));
+    try {
+      host.request(silenceBridgePort(index));
+    } catch (error) {
+      // the kernel has just removed it: the namespace of its other end went, as it does some time after a killed engine
+      if ((error as { code?: string }).code === "ENODEV") return;
+      throw error;
+    }
     chores.deleteLink(name).catch((error: unknown) => log.warn("could not delete a stale link", { link: name, error: messageOf(error) }));
   };
 

@@ -11,6 +11,8 @@ export function startCheckpoints(store: Store, log: Logger): Disposable {
   let worker: WorkerHandle<string, string> | undefined;
   let busy = false;
   let seen = 0;
+  /** The last answer: a disk that stays full is told of once. */
+  let reported = "";
   const timer = setInterval(() => {
     const modified = statSync(`${store.path}-wal`, { throwIfNoEntry: false })?.mtimeMs ?? 0;
     if (busy || modified === seen) return;
@@ -18,10 +20,10 @@ export function startCheckpoints(store: Store, log: Logger): Disposable {
     busy = true;
     if (worker === undefined) {
       worker = startWorker<string, string>("store/checkpoint.worker.ts");
-      worker.onMessage(() => (busy = false));
-      worker.onError((error) => {
+      worker.onMessage((failure) => {
         busy = false;
-        log.error("checkpoint of the records failed; they stay in the write-ahead log", { error });
+        if (failure !== reported && failure !== "") log.error("checkpoint of the records failed; they stay in the write-ahead log", { error: failure });
+        reported = failure;
       });
     }
     worker.post(store.path);

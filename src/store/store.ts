@@ -1,4 +1,7 @@
 import { Database } from "bun:sqlite";
+import { isDiskFull } from "../lib/disk-full.ts";
+import { unavailable } from "../lib/errors.ts";
+import { reserveSpace } from "./reserve.ts";
 
 /** A step of the schema, applied once, in order, never edited after it has landed. */
 export interface Migration {
@@ -31,6 +34,7 @@ export function openStore(path: string, migrations: readonly Migration[]): Store
   db.run("PRAGMA foreign_keys = ON");
   db.run("PRAGMA busy_timeout = 5000");
   migrate(db, migrations);
+  reserveSpace(path);
 
   let depth = 0;
   let pending: (() => void)[] = [];
@@ -45,6 +49,7 @@ export function openStore(path: string, migrations: readonly Migration[]): Store
     } catch (error) {
       pending = [];
       if (db.inTransaction) db.run("ROLLBACK");
+      if ((error as { code?: unknown }).code === "SQLITE_FULL") throw unavailable(`no space left on device: the records in ${path} can't be written`, error);
       throw error;
     } finally {
       depth--;
@@ -63,8 +68,14 @@ export function openStore(path: string, migrations: readonly Migration[]): Store
       else callback();
     },
     [Symbol.dispose]: () => {
-      db.run("PRAGMA wal_checkpoint(TRUNCATE)");
-      db.close();
+      try {
+        db.run("PRAGMA wal_checkpoint(TRUNCATE)");
+      } catch (error) {
+        // then they stay in the log, which the next start reads
+        if (!isDiskFull(error)) throw error;
+      } finally {
+        db.close();
+      }
     },
   };
 }

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { skipped } from "../skips.ts";
 import { Engine, run, until } from "./harness.ts";
@@ -82,6 +82,24 @@ describe.skipIf(skipped("root", "overlay", "docker"))("an engine that is killed"
       if (left.length > 0) await engine.ok("rm", "-f", ...left);
     }
     await until("nothing is left", async () => (await heldBy(engine)).length === 0);
+  });
+
+  test("lets go on what it had frozen for a moment, and leaves paused what was paused", async () => {
+    await using engine = await Engine.start();
+    await engine.importBusybox();
+    const frozen = await engine.ok("run", "-d", "busybox", "sleep", "1000");
+    const paused = await engine.ok("run", "-d", "busybox", "sleep", "1000");
+    await engine.ok("pause", paused);
+    const pid = await engine.ok("inspect", "-f", "{{.State.Pid}}", frozen);
+    // as a killed engine leaves it between freezing and writing that down
+    const freezer = readFileSync(`/proc/${pid}/cgroup`, "utf8").match(/^\d+:freezer:(.*)$/m)?.[1];
+    if (freezer !== undefined) writeFileSync(`/sys/fs/cgroup/freezer${freezer}/freezer.state`, "FROZEN");
+    else writeFileSync(`/sys/fs/cgroup${readFileSync(`/proc/${pid}/cgroup`, "utf8").match(/^0::(.*)$/m)?.[1]}/cgroup.freeze`, "1");
+    await engine.kill9();
+    await engine.start();
+    expect(await engine.ok("inspect", "-f", "{{.State.Status}}", frozen, paused)).toBe("running\npaused");
+    await engine.ok("stop", "-t", "0", frozen);
+    await engine.ok("rm", "-f", frozen, paused);
   });
 
   test("SIGTERM leaves containers running, and the next start adopts them; --live-restore=false stops them", async () => {
