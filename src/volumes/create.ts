@@ -11,7 +11,7 @@ const namePattern = /^[a-zA-Z0-9][a-zA-Z0-9_.-]+$/;
 /** See Volumes.create. */
 export async function create(ctx: Context, asked: Parameters<Volumes["create"]>[0]): Promise<VolumeRecord> {
   const driver = asked.driver || "local";
-  if (driver !== "local") throw notFound(`error looking up volume plugin ${driver}: plugin "${driver}" not found`);
+  if (driver !== "local") throw notFound(`${asked.name ? `create ${asked.name}: ` : ""}error looking up volume plugin ${driver}: plugin "${driver}" not found`);
   const name = asked.name || Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString("hex");
   checkName(name);
   const options = asked.options ?? {};

@@ -6,7 +6,7 @@ import { remove } from "./remove.ts";
 import type { VolumeRecord } from "./types.ts";
 import { treeSize } from "./usage.ts";
 
-/** Removes what no container refers to: anonymous volumes, with `all` named ones too. @throws EngineError invalidArgument for a bad filter */
+/** Removes what no container refers to and was made without options: anonymous volumes, with `all` named ones too. @throws EngineError invalidArgument for a bad filter */
 export async function prune(
   ctx: Context,
   { all, filters = {} }: { all?: boolean; filters?: Record<string, string[]> },
@@ -39,8 +39,10 @@ function pruneTest(filters: Record<string, string[]>, all: boolean): (record: Vo
   const before = until === undefined ? undefined : parseTimestamp(until, realtimeNano());
   const wanted = filters["label"] ?? [];
   const unwanted = filters["label!"] ?? [];
-  return ({ anonymous, labels, created }) =>
+  // what was made with options may stand for data elsewhere (NFS, a device): only its owner removes it, as Docker does
+  return ({ anonymous, labels, created, options }) =>
     (everything || anonymous) &&
+    Object.keys(options).length === 0 &&
     (before === undefined || (parseRfc3339(created) ?? 0n) < before) &&
     wanted.every((label) => hasLabel(labels, label)) &&
     (unwanted.length === 0 || !unwanted.every((label) => hasLabel(labels, label)));

@@ -57,7 +57,7 @@ describe("volumes", () => {
     for (const name of ["..", "a", "../x", "a/b", "-x", "x y", "x\0y", "y".repeat(256)]) {
       expect(volumes.create({ name })).rejects.toThrow("includes invalid characters for a local volume name");
     }
-    expect(volumes.create({ name: "ok", driver: "flocker" })).rejects.toThrow('plugin "flocker" not found');
+    expect(volumes.create({ name: "ok", driver: "flocker" })).rejects.toThrow('create ok: error looking up volume plugin flocker: plugin "flocker" not found');
   });
 
   test("anonymous ones have 64 hex digits", async () => {
@@ -103,6 +103,12 @@ describe("volumes", () => {
     expect((await volumes.prune({ all: true, filters: { "label!": ["keep"] } })).deleted).toEqual(["named"]);
     expect((await volumes.prune({ filters: { all: ["true"], label: ["keep=yes"] } })).deleted).toEqual(["keep"]);
     expect(volumes.prune({ filters: { wat: ["1"] } })).rejects.toThrow("invalid filter 'wat'");
+  });
+
+  test("prune leaves what was made with options: it may be data elsewhere", async () => {
+    await volumes.create({ name: "ram", options: { type: "tmpfs", device: "tmpfs" } });
+    expect((await volumes.prune({ all: true })).deleted).toEqual([]);
+    expect(volumes.get("ram").options).toEqual({ type: "tmpfs", device: "tmpfs" });
   });
 
   test("copyUp fills an empty one only, and follows no link on its way", async () => {
