@@ -4,8 +4,8 @@ root=$(CDPATH= cd -- "$(dirname -- "$0")/.." && pwd)
 cd "$root"
 
 case $(uname -m) in
-  x86_64) bun="$root/node_modules/@oven/bun-linux-x64/bin/bun" ;;
-  aarch64) bun="$root/node_modules/@oven/bun-linux-aarch64/bin/bun" ;;
+  x86_64) bun="$root/node_modules/@oven/bun-linux-x64/bin/bun" biome="$root/node_modules/@biomejs/cli-linux-x64/biome" ;;
+  aarch64) bun="$root/node_modules/@oven/bun-linux-aarch64/bin/bun" biome="$root/node_modules/@biomejs/cli-linux-arm64/biome" ;;
   *) echo "berth: no Bun for $(uname -m): x86_64 and aarch64 are supported" >&2; exit 1 ;;
 esac
 

@@ -1,3 +1,4 @@
+import { RegistryError } from "../distribution/errors.ts";
 import { EngineError, kindOf, messageOf, type ErrorKind } from "../lib/errors.ts";
 import { isDiskFull } from "../lib/disk-full.ts";
 import { BadRequest } from "./http/head.ts";
@@ -28,6 +29,8 @@ export function errorAnswer(error: unknown): ErrorAnswer {
   // the user's to mend, whatever the engine was doing; Docker's code
   if (isDiskFull(error)) return { status: 500, message: diskFullText(error), unexpected: false };
   const kind = kindOf(error);
+  // a registry that can't be reached or fails: dockerd's code, though the fault is neither ours nor the client's
+  if (error instanceof RegistryError && kind === "unavailable") return { status: 500, message: messageOf(error), unexpected: false };
   // a throw that is no EngineError is our bug, and the log must show it
   return { status: codes[kind], message: messageOf(error), unexpected: kind === "internal" || !(error instanceof EngineError || kind === "cancelled") };
 }

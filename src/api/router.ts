@@ -35,7 +35,8 @@ export function createRouter(endpoints: readonly Endpoint[]): Router {
   }
 
   const find = (method: string, path: string): { endpoint: Endpoint; params: Record<string, string> } | undefined => {
-    const exact = fixed.get(`${method} ${path}`);
+    // `OPTIONS *` stands for every path, as in dockerd
+    const exact = fixed.get(method === "OPTIONS" ? "OPTIONS *" : `${method} ${path}`);
     if (exact !== undefined) return { endpoint: exact, params: noParams };
     for (const { endpoint, expression, names } of patterns.get(`${method} ${firstSegment(path)}`) ?? []) {
       const found = expression.exec(path);

@@ -73,9 +73,7 @@ function sendError(exchange: Exchange, path: string, error: unknown, log: Logger
     if (!unexpected && status !== 499) log.debug(`${exchange.head.method} ${path} broke off`, { error: messageOf(error) });
     return;
   }
-  // clients below 1.24 print errors as they come
-  if (/^\/v1\.(\d|1\d|2[0-3])\//.test(path)) exchange.reply(status, { "Content-Type": "text/plain; charset=utf-8" }, message + "\n");
-  else exchange.reply(status, { "Content-Type": "application/json" }, JSON.stringify({ message }) + "\n");
+  exchange.reply(status, { "Content-Type": "application/json" }, JSON.stringify({ message }) + "\n");
 }
 
 /** The request's JSON, with dockerd's checks and texts. @throws EngineError invalidArgument */

@@ -2,7 +2,7 @@ import { closeFd, isDirectory, O, openAt, readFd, readlinkAt, S, statAt, type St
 import { invalidArgument } from "../lib/errors.ts";
 import { bytesOf, cleanParts, textOf } from "../lib/tar.ts";
 import { globExpression, hasWildcards } from "./glob.ts";
-import { isSymlink, namesIn, Root, xattrsOf } from "./root.ts";
+import { isSymlink, namesIn, type Root, xattrsOf } from "./root.ts";
 
 /** One thing that COPY or ADD takes. */
 export interface CopySource {

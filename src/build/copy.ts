@@ -5,7 +5,7 @@ import { textOf } from "../lib/tar.ts";
 import { isArchive, openArchive } from "./archive.ts";
 import type { CopySource } from "./checksum.ts";
 import { extractTar } from "./extract.ts";
-import { clear, enterDirectory, isSymlink, makeSymlink, namesIn, Root, setAttributes, xattrsOf, type Owner } from "./root.ts";
+import { clear, enterDirectory, isSymlink, makeSymlink, namesIn, type Root, setAttributes, xattrsOf, type Owner } from "./root.ts";
 
 export interface CopyOptions {
   /** Absolute; a slash at the end, or a directory that is there, means "into it". Bytes as latin1. */

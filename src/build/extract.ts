@@ -2,7 +2,7 @@ import { chmodAt, closeFd, linkAt, mkdirAt, mknodAt, O, openAt, S, statAt, isDir
 import { invalidArgument } from "../lib/errors.ts";
 import { TarParser } from "../lib/tar-reader.ts";
 import { cleanParts, textOf, type TarHeader } from "../lib/tar.ts";
-import { clear, isCarriedXattr, isSymlink, makeSymlink, Root, setAttributes, type Owner } from "./root.ts";
+import { clear, isCarriedXattr, isSymlink, makeSymlink, type Root, setAttributes, type Owner } from "./root.ts";
 
 export interface ExtractOptions {
   /** Under the root; "" for the root itself. Made where missing. */

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Socket } from "bun";
 import { createClient } from "./client.ts";
-import { ApiError, ConnectionError } from "./errors.ts";
+import { type ApiError, ConnectionError } from "./errors.ts";
 import { parseHost } from "./host.ts";
 import { encodeQuery } from "./transport.ts";
 

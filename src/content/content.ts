@@ -2,7 +2,7 @@ import { mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { open, readdir, rename, rm, type FileHandle } from "node:fs/promises";
 import { join } from "node:path";
 import { algorithmOf, hexOf, isDigest, type Digest } from "../oci/digest.ts";
-import { EngineError, internal, invalidArgument, notFound, unavailable } from "../lib/errors.ts";
+import { type EngineError, internal, invalidArgument, notFound, unavailable } from "../lib/errors.ts";
 import { isDiskFull } from "../lib/disk-full.ts";
 import type { Logger } from "../lib/log.ts";
 import { KeyedMutex } from "../lib/mutex.ts";

@@ -190,7 +190,7 @@ export function createRepository(deps: RepositoryDeps): RemoteRepository {
       const request: Call = { method: "PUT", path: `manifests/${version}`, headers: { "content-type": mediaType }, body: () => bytes, accept: [200, 201, 202] };
       using exchange = await call(endpoint, { ...request, ...(signal && { signal }) });
       const said = exchange.headers.get("docker-content-digest");
-      if (said !== null && said.startsWith("sha256:") && said !== digest) {
+      if (said?.startsWith("sha256:") && said !== digest) {
         throw misbehaviour(`the registry stored the manifest of ${formatReference(reference)} as ${said.slice(0, 80)}, but its digest is ${digest}`);
       }
     });

@@ -1,6 +1,6 @@
 import { misbehaviour, pullError } from "../distribution/errors.ts";
 import type { RemoteManifest, RemoteRepository } from "../distribution/types.ts";
-import { EngineError, invalidArgument, kindOf, notFound } from "../lib/errors.ts";
+import { type EngineError, invalidArgument, kindOf, notFound } from "../lib/errors.ts";
 import { isDigest, type Digest } from "../oci/digest.ts";
 import { mediaTypes, type Descriptor, type ImageConfig, type Manifest, type Platform } from "../oci/image.ts";
 import { formatPlatform, hostPlatform, parsePlatform, platformRank, selectPlatform } from "../oci/platform.ts";

@@ -38,14 +38,15 @@ export function createPush(context: ImageContext): Images["push"] {
   const push: Images["push"] = async (text, options) => {
     const reference = parseReference(text);
     if (reference.digest !== undefined) throw invalidArgument("cannot push a digest reference");
-    const references = reference.tag === undefined ? context.tagsOf(reference) : [reference];
-    if (references.length === 0) throw notFound(`An image does not exist locally with the tag: ${familiarName(reference)}`);
-    const found = references.map((tagged) => {
+    // Docker says this before it looks for the image, so that a missing one is told in the stream: clients rely on the 200.
+    options.onProgress({ status: `The push refers to repository [${repositoryOf(reference)}]` });
+    const tags = context.tagsOf(reference);
+    if (tags.length === 0) throw notFound(`An image does not exist locally with the tag: ${familiarName(reference)}`);
+    const found = (reference.tag === undefined ? tags : [reference]).map((tagged) => {
       const image = context.byReference(tagged);
-      if (image === undefined) throw notFound(`An image does not exist locally with the tag: ${familiarReference(tagged)}`);
+      if (image === undefined) throw notFound(`tag does not exist: ${familiarReference(tagged)}`);
       return { tagged, image };
     });
-    options.onProgress({ status: `The push refers to repository [${repositoryOf(reference)}]` });
     const remote = registry.repository(reference, { push: true, ...(options.auth && { credentials: options.auth }) });
     for (const { tagged, image } of found) await pushOne(tagged, image, remote, options);
   };

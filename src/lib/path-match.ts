@@ -77,7 +77,7 @@ function matchPart(tokens: readonly Token[], chars: readonly string[]): boolean 
     if (token === "star") {
       star = t++;
       from = c;
-    } else if (token !== undefined && token(chars[c]!)) {
+    } else if (token?.(chars[c]!)) {
       t++;
       c++;
     } else if (star >= 0) {

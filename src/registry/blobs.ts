@@ -27,7 +27,7 @@ export function getBlob({ content, records }: Deps, name: string, digest: Digest
     etag,
   };
   const { "if-none-match": known, "if-range": condition, range: asked } = call.headers;
-  if (known !== undefined && known.split(",").some((tag) => tag.trim() === etag || tag.trim() === "*")) return { status: 304, headers };
+  if (known?.split(",").some((tag) => tag.trim() === etag || tag.trim() === "*")) return { status: 304, headers };
   const range = condition === undefined || condition === etag ? parseRange(asked, size) : undefined;
   if (range === "unsatisfiable") throw new Fault("RANGE_INVALID", "invalid content range", { headers: { "content-range": `bytes */${size}` } });
   if (range === undefined) return { status: 200, headers, body: { stream: () => content.open(digest), size } };

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import type { ContentStore, Ingest } from "../content/types.ts";
-import { KeyedMutex } from "../lib/mutex.ts";
+import type { KeyedMutex } from "../lib/mutex.ts";
 import type { Digest } from "../oci/digest.ts";
 import { Fault } from "./faults.ts";
 import type { Answer, Call } from "./http.ts";

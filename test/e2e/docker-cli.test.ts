@@ -255,7 +255,7 @@ describe.skipIf(skipped("root", "overlay", "docker")).each(dockerClients())("doc
       writeFileSync(join(context, ".dockerignore"), "secret\n");
       writeFileSync(join(context, "secret"), "hidden");
       const built = await engine.docker(["build", "-t", "greet", "--build-arg", "WHO=there", context]);
-      expect(built.stderr.replace(/DEPRECATED[^]*?\n\n/, "")).not.toContain("rror");
+      expect(built.stderr.replace(/DEPRECATED[\s\S]*?\n\n/, "")).not.toContain("rror");
       expect(built.stdout).toContain("Step 7/7 : CMD cat greeting");
       expect(built.stdout).toMatch(/Successfully built [0-9a-f]{12}\nSuccessfully tagged greet:latest\n$/);
       expect(await ok("run", "--rm", "greet")).toBe("hello there");

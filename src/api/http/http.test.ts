@@ -118,7 +118,7 @@ function open(): Promise<Client> {
   const { promise, resolve } = Promise.withResolvers<Client>();
   const socket = connect({ path, allowHalfOpen: true });
   let received = "";
-  let waiters: (() => void)[] = [];
+  const waiters: (() => void)[] = [];
   let ended = false;
   const wake = (): void => {
     for (const waiter of waiters.splice(0)) waiter();

@@ -1,6 +1,6 @@
 import { invalidArgument } from "../../lib/errors.ts";
 import { isDigest } from "../../oci/digest.ts";
-import { familiarReference, formatReference, isTag, parseReference, withDefaultTag } from "../../oci/reference.ts";
+import { formatReference, isTag, parseReference, withDefaultTag, type Reference } from "../../oci/reference.ts";
 
 /** `repo` and `tag` parameters as one reference with a tag; undefined without a repository. @throws EngineError invalidArgument */
 export function repoTag(repo: string, tag: string): string | undefined {
@@ -12,13 +12,16 @@ export function repoTag(repo: string, tag: string): string | undefined {
   return formatReference({ ...reference, tag });
 }
 
-/** What is to be pulled: the tag parameter, which may be a digest, wins over the name's own. @throws EngineError invalidArgument */
-export function pullReference(image: string, tag: string): string {
+/**
+ * What is to be pulled: the tag parameter, which may be a digest, wins over the name's own. Without either all tags of the repository are,
+ * as the API says (`docker pull -a`). @throws EngineError invalidArgument
+ */
+export function pullReference(image: string, tag: string): { reference: Reference; allTags: boolean } {
   // `docker pull -a` of old clients sends a name that ends in a colon
   const reference = parseReference(image.replace(/:$/, ""));
   const { domain, path } = reference;
-  if (tag === "") return familiarReference(withDefaultTag(reference));
-  if (isDigest(tag)) return familiarReference({ domain, path, digest: tag });
+  if (tag === "") return { reference, allTags: reference.tag === undefined && reference.digest === undefined };
+  if (isDigest(tag)) return { reference: { domain, path, digest: tag }, allTags: false };
   if (!isTag(tag)) throw invalidArgument("invalid tag format");
-  return familiarReference({ domain, path, tag });
+  return { reference: { domain, path, tag }, allTags: false };
 }

@@ -2,7 +2,7 @@ import { applyChanges } from "../changes.ts";
 import { registryAuth } from "../auth.ts";
 import { endpoint, type Call } from "../endpoint.ts";
 import { invalidArgument, messageOf, permissionDenied } from "../../lib/errors.ts";
-import { familiarName, parseReference } from "../../oci/reference.ts";
+import { familiarName, familiarReference } from "../../oci/reference.ts";
 import { sendBytes } from "../streams/bytes.ts";
 import { ProgressStream } from "../streams/progress.ts";
 import { pullReference, repoTag } from "./names.ts";
@@ -15,15 +15,16 @@ export const createImage = endpoint({
 });
 
 async function pullImage({ services, query, api, exchange, signal }: Call): Promise<void> {
-  const reference = pullReference(query.text("fromImage"), query.text("tag"));
-  if (familiarName(parseReference(reference)) === "scratch") throw permissionDenied("'scratch' is a reserved name");
+  const { reference, allTags } = pullReference(query.text("fromImage"), query.text("tag"));
+  if (familiarName(reference) === "scratch") throw permissionDenied("'scratch' is a reserved name");
   const platform = api >= 32 ? query.optional("platform") : undefined;
   const auth = registryAuth(exchange.head.headers);
   const progress = new ProgressStream(exchange);
   await progress.run(async () => {
-    await services.images.pull(reference, {
+    await services.images.pull(familiarReference(reference), {
       onProgress: progress.send,
       signal,
+      allTags,
       ...(auth === undefined ? {} : { auth }),
       ...(platform === undefined ? {} : { platform }),
     });

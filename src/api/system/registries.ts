@@ -1,3 +1,5 @@
+import { pullError } from "../../distribution/errors.ts";
+import { inspectRemote } from "../../distribution/inspect.ts";
 import { notFound } from "../../lib/errors.ts";
 import { parseReference, withDefaultTag } from "../../oci/reference.ts";
 import { registryAuth } from "../auth.ts";
@@ -38,11 +40,10 @@ export const inspectDistribution = endpoint({
     const repository = services.registry.repository(reference, credentials === undefined ? {} : { credentials });
     const version = reference.digest ?? reference.tag;
     if (version === undefined) throw notFound(`${params.name} names no tag and no digest`);
-    const { descriptor, document } = await repository.manifest(version, { signal });
-    const { mediaType, digest, size } = descriptor;
-    return json({
-      Descriptor: { mediaType, digest, size },
-      Platforms: document.kind === "index" ? document.index.manifests.flatMap(({ platform }) => platform ?? []) : [],
+    const { descriptor, platforms } = await inspectRemote(repository, version, { signal }).catch((error: unknown) => {
+      throw pullError(error, reference);
     });
+    const { mediaType, digest, size } = descriptor;
+    return json({ Descriptor: { mediaType, digest, size }, Platforms: platforms });
   },
 });

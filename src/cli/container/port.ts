@@ -22,6 +22,6 @@ export const port = defineCommand({
       return;
     }
     const lines = Object.entries(ports).flatMap(([key, bindings]) => (bindings ?? []).map((binding) => `${key} -> ${address(binding)}\n`));
-    await io.out.write(lines.sort((a, b) => Number.parseInt(a) - Number.parseInt(b) || (a < b ? -1 : 1)).join(""));
+    await io.out.write(lines.sort((a, b) => Number.parseInt(a, 10) - Number.parseInt(b, 10) || (a < b ? -1 : 1)).join(""));
   },
 });

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import type { ProgressLine } from "../../client/types.ts";
 import { captured } from "../../../test/terminal.ts";
-import { CliError } from "../errors.ts";
+import type { CliError } from "../errors.ts";
 import { lineText, showProgress } from "./progress.ts";
 
 async function* lines(...items: ProgressLine[]): AsyncGenerator<ProgressLine> {

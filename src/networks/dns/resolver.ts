@@ -119,7 +119,8 @@ function serveTcp(socket: Socket, answer: (message: Buffer) => Promise<Uint8Arra
 
   socket.on("data", (chunk: Buffer) => {
     received = Buffer.concat([received, chunk]);
-    if (busy) socket.pause(); // one question at a time: at most one read is held
+    if (busy)
+      socket.pause(); // one question at a time: at most one read is held
     else next().catch(() => socket.destroy());
   });
 }
