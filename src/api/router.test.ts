@@ -61,6 +61,11 @@ describe("routing", () => {
   });
 });
 
+test("OPTIONS is answered on every path", () => {
+  const router = createRouter([endpoint({ method: "OPTIONS", path: "*", handler: () => {} })]);
+  for (const path of ["*", "/info", "/v1.45/containers/json"]) expect(router("OPTIONS", path).endpoint.path).toBe("*");
+});
+
 describe("versions", () => {
   test("unversioned is the newest", () => expect(route("GET", "/info").api).toBe(55));
   test("a version is its minor number", () => expect(route("GET", "/v1.24/info").api).toBe(24));

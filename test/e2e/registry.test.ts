@@ -143,9 +143,9 @@ for (const [name, start] of kinds) {
       expect(told).toMatch(/^manifest for .*\/nothing:here not found: manifest unknown: manifest unknown$/);
       expect(await failure(lab.push(`${registry.host}/nothing:here`))).toEqual({
         kind: "notFound",
-        text: `An image does not exist locally with the tag: ${registry.host}/nothing:here`,
+        text: `An image does not exist locally with the tag: ${registry.host}/nothing`,
       });
-      expect(lab.messages).toEqual([]);
+      expect(lab.messages).toEqual([{ status: `The push refers to repository [${registry.host}/nothing]` }]);
       expect(lab.rest()).toEqual({ blobs: 0, snapshots: 0, ingests: 0 });
     });
   });
