@@ -1,9 +1,12 @@
 import { FFIType } from "bun:ffi";
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { check, errno, int, libc, stable, SysError } from "./ffi.ts";
 
 const c = libc({
-  prctl: { args: [FFIType.i32, FFIType.u64_fast, FFIType.u64_fast, FFIType.u64_fast, FFIType.u64_fast], returns: FFIType.i32 },
+  prctl: {
+    args: [FFIType.i32, FFIType.u64_fast, FFIType.u64_fast, FFIType.u64_fast, FFIType.u64_fast],
+    returns: FFIType.i32,
+  },
   waitid: { args: [FFIType.i32, FFIType.i32, FFIType.ptr, FFIType.i32], returns: FFIType.i32 },
 });
 
@@ -22,9 +25,25 @@ export function becomeSubreaper(): void {
   check(c.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl PR_SET_CHILD_SUBREAPER");
 }
 
-/** Some child that has ended and waits to be reaped; it is left so. */
-export function endedChild(): number | undefined {
-  return wait(P_ALL, 0, WEXITED | WNOHANG | WNOWAIT);
+/** Children that have ended and wait to be reaped; they are left so. One system call where there are none. */
+export function endedChildren(): number[] {
+  if (wait(P_ALL, 0, WEXITED | WNOHANG | WNOWAIT) === undefined) return [];
+  return children().filter((pid) => wait(P_PID, pid, WEXITED | WNOHANG | WNOWAIT) !== undefined);
+}
+
+/** Of all our threads: each has the children that it started, orphans go to one of them. */
+function children(): number[] {
+  return readdirSync("/proc/self/task").flatMap((thread) => {
+    try {
+      return readFileSync(`/proc/self/task/${thread}/children`, "latin1")
+        .split(" ")
+        .filter(Boolean)
+        .map(Number);
+    } catch (error) {
+      if (isGone(error)) return [];
+      throw error;
+    }
+  });
 }
 
 /** Reaps that child. Never one that Bun started: its `exited` would never settle. */
@@ -53,7 +72,11 @@ export function isInNestedNamespace(pid: number): boolean {
         .split(/\s+/).length ?? 1) > 1
     );
   } catch (error) {
-    if (["ENOENT", "ESRCH"].includes((error as { code?: string }).code ?? "")) return false;
+    if (isGone(error)) return false;
     throw error;
   }
+}
+
+function isGone(error: unknown): boolean {
+  return ["ENOENT", "ESRCH"].includes((error as { code?: string }).code ?? "");
 }

@@ -1,4 +1,9 @@
-import { becomeSubreaper, endedChild, isInNestedNamespace, reapChild } from "../kernel/reaper.ts";
+import {
+  becomeSubreaper,
+  endedChildren,
+  isInNestedNamespace,
+  reapChild,
+} from "../kernel/reaper.ts";
 
 const INTERVAL_MS = 1000;
 const SOON_MS = 20;
@@ -19,21 +24,19 @@ export interface Reaper {
  */
 export function startReaper(isAwaited: (pid: number) => boolean): Reaper {
   becomeSubreaper();
-  let suspect = { pid: 0, looks: 0 };
+  /** Looks at which each was found. */
+  let suspects = new Map<number, number>();
 
-  /** The next ended child that isn't in a container, if any. */
-  const reapContained = (): number | undefined => {
-    for (;;) {
-      const pid = endedChild();
-      if (pid === undefined || isAwaited(pid) || !isInNestedNamespace(pid)) return pid;
-      reapChild(pid);
-    }
+  /** Gives the ended children that aren't in a container. */
+  const reapContained = (): number[] => {
+    const ended = endedChildren().filter((pid) => !isAwaited(pid));
+    const contained = ended.filter(isInNestedNamespace);
+    for (const pid of contained) reapChild(pid);
+    return ended.filter((pid) => !contained.includes(pid));
   };
   const look = (): void => {
-    const pid = reapContained();
-    if (pid === undefined || isAwaited(pid)) return;
-    suspect = { pid, looks: pid === suspect.pid ? suspect.looks + 1 : 1 };
-    if (suspect.looks >= PATIENCE) reapChild(pid);
+    suspects = new Map(reapContained().map((pid) => [pid, (suspects.get(pid) ?? 0) + 1]));
+    for (const [pid, looks] of suspects) if (looks >= PATIENCE) reapChild(pid);
   };
   setInterval(look, INTERVAL_MS).unref();
   return { soon: () => void setTimeout(reapContained, SOON_MS) };
