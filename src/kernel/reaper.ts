@@ -35,10 +35,7 @@ export function endedChildren(): number[] {
 function children(): number[] {
   return readdirSync("/proc/self/task").flatMap((thread) => {
     try {
-      return readFileSync(`/proc/self/task/${thread}/children`, "latin1")
-        .split(" ")
-        .filter(Boolean)
-        .map(Number);
+      return readFileSync(`/proc/self/task/${thread}/children`, "latin1").split(" ").filter(Boolean).map(Number);
     } catch (error) {
       if (isGone(error)) return [];
       throw error;

@@ -34,7 +34,7 @@ describe("user of a container", () => {
 
   test("unknown names and ids out of range are refused in Docker's words", () => {
     expect(() => findUser("bob", [], passwd, group)).toThrow("unable to find user bob: no matching entries in passwd file");
-    expect(() => findUser("anna:nope", [], passwd, group)).toThrow("unable to find group nope: no matching entries in group file");
+    expect(() => findUser("anna:nope", [], passwd, group)).toThrow("Unable to find group nope: no matching entries in group file");
     expect(() => findUser("4294967295", [], passwd, group)).toThrow("uids and gids must be in range 0-2147483647");
   });
 

@@ -48,7 +48,7 @@ export function findUser(user: string, groupAdd: readonly string[], passwdLines:
 
 function groupId(group: string, groups: readonly GroupEntry[]): number {
   const gid = groups.find((each) => each.name === group)?.gid ?? idOf(group);
-  if (gid === undefined) throw invalidArgument(`unable to find group ${group}: no matching entries in group file`);
+  if (gid === undefined) throw invalidArgument(`Unable to find group ${group}: no matching entries in group file`);
   if (gid > HIGHEST_ID) throw invalidArgument(`uids and gids must be in range 0-${HIGHEST_ID}`);
   return gid;
 }

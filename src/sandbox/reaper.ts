@@ -1,9 +1,4 @@
-import {
-  becomeSubreaper,
-  endedChildren,
-  isInNestedNamespace,
-  reapChild,
-} from "../kernel/reaper.ts";
+import { becomeSubreaper, endedChildren, isInNestedNamespace, reapChild } from "../kernel/reaper.ts";
 
 const INTERVAL_MS = 1000;
 const SOON_MS = 20;
