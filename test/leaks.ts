@@ -1,13 +1,16 @@
 import { readdirSync, readFileSync } from "node:fs";
 
-/** What the kernel holds that a test could leave behind, as lines of text that can be compared. */
-export function kernelState(): Set<string> {
+/**
+ * What the kernel holds that a test could leave behind, as lines of text that can be compared. Mounts and processes count where they
+ * have to do with `folder`, the one that tests make their own in: other engines may be at work on this host.
+ */
+export function kernelState(folder = "/"): Set<string> {
   const state = new Set<string>();
   for (const line of readFileSync("/proc/self/mountinfo", "utf8").split("\n")) {
     const fields = line.split(" ");
     const type = fields[fields.indexOf("-") + 1];
     // Controllers that the engine mounted for crun are the one thing it may leave.
-    if (fields[4] !== undefined && type !== "cgroup") state.add(`mount ${fields[4]}`);
+    if (fields[4]?.startsWith(folder) && type !== "cgroup") state.add(`mount ${fields[4]}`);
   }
   for (const name of readdirSync("/sys/class/net")) state.add(`link ${name}`);
   for (const path of cgroupsOfBerth("/sys/fs/cgroup", 4)) state.add(`cgroup ${path}`);
@@ -16,14 +19,14 @@ export function kernelState(): Set<string> {
   for (const pid of readdirSync("/proc")) {
     if (!/^\d+$/.test(pid)) continue;
     const command = commandOf(pid);
-    if (/(^|\/)(conmon|crun)$/.test(command) || command.endsWith("/dist/berth")) state.add(`process ${pid} ${command}`);
+    if (/^\S*(conmon|crun|runc|berth) /.test(command) && command.includes(folder)) state.add(`process ${pid} ${command}`);
   }
   return state;
 }
 
 function commandOf(pid: string): string {
   try {
-    return readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0")[0] ?? "";
+    return readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ");
   } catch {
     return ""; // ended meanwhile
   }

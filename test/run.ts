@@ -2,7 +2,7 @@
  * Runs what `npm test` runs: checks, unit tests, then each file that touches the kernel in a process of its own, with a look at what it left
  * behind. The last line is `N passed, N failed[, N skipped]`; the exit code is 0 only where nothing failed.
  */
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Glob } from "bun";
@@ -10,6 +10,9 @@ import { kernelState, leaks } from "./leaks.ts";
 
 const bun = process.execPath;
 const scratch = mkdtempSync(join(tmpdir(), "berth-test-"));
+/** Where tests make what they need: what is in it after a file's tests was left behind. */
+const folder = join(scratch, "t");
+mkdirSync(folder);
 const totals = { passed: 0, failed: 0, skipped: 0 };
 const failures: string[] = [];
 const fileLimitMs = 12 * 60_000;
@@ -23,7 +26,7 @@ function record(name: string, ok: boolean): void {
 }
 
 async function run(command: string[], limitMs: number): Promise<{ code: number; timedOut: boolean }> {
-  const child = Bun.spawn(command, { stdio: ["ignore", "inherit", "inherit"], env: { ...process.env, NO_COLOR: "1" } });
+  const child = Bun.spawn(command, { stdio: ["ignore", "inherit", "inherit"], env: { ...process.env, NO_COLOR: "1", TMPDIR: folder } });
   let timedOut = false;
   const timer = setTimeout(() => {
     timedOut = true;
@@ -59,7 +62,7 @@ async function runFiles(label: string, files: string[]): Promise<void> {
 async function settled(before: Set<string>): Promise<string[]> {
   // The kernel takes links and namespaces down in the background: give it up to 5 s.
   for (let i = 0; ; i++) {
-    const left = leaks(before, kernelState());
+    const left = [...leaks(before, kernelState(folder)), ...readdirSync(folder).map((name) => `file ${name}`)];
     if (left.length === 0 || i === 50) return left;
     await Bun.sleep(100);
   }
@@ -74,12 +77,13 @@ if (given.length === 0) {
 }
 const wanted = given.length > 0 ? given : [...files("test/kernel/*.test.ts"), ...files("test/e2e/*.test.ts"), ...files("test/guest/*.test.ts")];
 for (const file of wanted) {
-  const before = kernelState();
+  const before = kernelState(folder);
   await runFiles(file, [file]);
   const left = await settled(before);
   if (left.length > 0) {
     console.error(`${file} left behind:\n  ${left.join("\n  ")}`);
     record(`${file}: left something behind`, false);
+    for (const name of readdirSync(folder)) rmSync(join(folder, name), { recursive: true, force: true });
   }
 }
 

@@ -10,8 +10,10 @@ import { check } from "./schema.ts";
 import type { Services } from "./services.ts";
 import { maxApiText } from "./versions.ts";
 
-/** Largest JSON body. dockerd has no limit; a create request with a long environment is some 100 KB. */
-const maxJsonBody = 16 << 20;
+/** Largest JSON body. dockerd has no limit; a create request with a long environment is some 100 KB. Parsed, hostile ones take 20 times their size. */
+const maxJsonBody = 4 << 20;
+/** Go's limit. */
+const maxJsonDepth = 10_000;
 
 export interface ApiServerOptions {
   services: Services;
@@ -85,7 +87,10 @@ async function readJson(exchange: Exchange, required: boolean): Promise<unknown>
     return {};
   }
   if (body.present) checkJsonType(type);
-  const text = (await body.bytes(maxJsonBody)).toString("utf8").trim();
+  const bytes = await body.bytes(maxJsonBody);
+  // parsing is recursive and each level costs; a short body can't have that many
+  if (bytes.length > maxJsonDepth && isTooDeep(bytes)) throw invalidArgument("invalid JSON: exceeded max depth");
+  const text = bytes.toString("utf8").trim();
   if (text === "") {
     // an empty chunked body
     throw invalidArgument("invalid JSON: got EOF while reading request body");
@@ -101,6 +106,23 @@ function checkJsonType(header: string): void {
   const type = header.split(";", 1)[0]!.trim().toLowerCase();
   if (type === "") throw invalidArgument("malformed Content-Type header (): mime: no media type");
   if (type !== "application/json") throw invalidArgument(`unsupported Content-Type header (${header}): must be 'application/json'`);
+}
+
+/** Are more than `maxJsonDepth` arrays and objects open anywhere? */
+function isTooDeep(bytes: Buffer): boolean {
+  let depth = 0;
+  let quoted = false;
+  for (let at = 0; at < bytes.length; at++) {
+    const byte = bytes[at];
+    if (quoted) {
+      if (byte === 0x5c) at++;
+      else if (byte === 0x22) quoted = false;
+    } else if (byte === 0x22) quoted = true;
+    else if (byte === 0x7b || byte === 0x5b) {
+      if (++depth > maxJsonDepth) return true;
+    } else if (byte === 0x7d || byte === 0x5d) depth--;
+  }
+  return false;
 }
 
 /** Is there a whole JSON object, and then something else? */

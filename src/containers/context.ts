@@ -1,7 +1,7 @@
 import type { Paths } from "../daemon/paths.ts";
 import type { Events } from "../events/types.ts";
 import type { Images } from "../images/types.ts";
-import { conflict, invalidArgument } from "../lib/errors.ts";
+import { conflict, EngineError, invalidArgument } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
 import type { KeyedMutex } from "../lib/mutex.ts";
 import type { Logs } from "../logs/types.ts";
@@ -112,6 +112,28 @@ export function lookup(ctx: Context, reference: string): Entry {
   }
   if (found === undefined) throw noSuchContainer(reference);
   return found;
+}
+
+export function tryLookup(ctx: Context, reference: string): Entry | undefined {
+  try {
+    return lookup(ctx, reference);
+  } catch (error) {
+    if (error instanceof EngineError) return undefined;
+    throw error;
+  }
+}
+
+/**
+ * As `lookup`, for a container that another one's settings name. A missing one is a 400, as in Docker: the docker command takes a 404 at create
+ * for a missing image, and would pull it. @throws EngineError invalidArgument
+ */
+export function lookupPartner(ctx: Context, reference: string, prefix = ""): Entry {
+  try {
+    return lookup(ctx, reference);
+  } catch (error) {
+    if (error instanceof EngineError && error.kind === "notFound") throw invalidArgument(prefix + error.message, error);
+    throw error;
+  }
 }
 
 /** As `lookup`, for containers whose init lives. @throws EngineError conflict `container x is not running` */

@@ -5,7 +5,7 @@ import { SysError } from "../kernel/ffi.ts";
 import { invalidArgument } from "../lib/errors.ts";
 import type { ContainerConfig, HostConfig } from "../oci/container.ts";
 import { mountRequests, parseMount, parseVolumesFrom, type MountRequest } from "./binds.ts";
-import { lookup, type Context } from "./context.ts";
+import { lookupPartner, type Context } from "./context.ts";
 import { newId } from "./names.ts";
 import type { ContainerMount, ContainerRecord, MountPoint } from "./types.ts";
 
@@ -35,7 +35,7 @@ export function planVolumes(ctx: Context, config: ContainerConfig, host: HostCon
   const inherited: Inherited[] = [];
   for (const text of host.VolumesFrom ?? []) {
     const { container, readOnly, mode } = parseVolumesFrom(text);
-    const other = lookup(ctx, container).record;
+    const other = lookupPartner(ctx, container).record;
     for (const point of other.mounts) {
       const source = other.mountSources.find((mount) => mount.destination === point.Destination);
       if (source === undefined || taken.has(point.Destination)) continue;

@@ -49,8 +49,8 @@ describe("merging with the image", () => {
     expect(mergeConfig({ Entrypoint: [""], Cmd: ["ls"] }, image).Entrypoint).toBeNull();
   });
   test("no command at all", () => {
-    expect(() => mergeConfig({}, {})).toThrow("No command specified");
-    expect(() => mergeConfig({ Entrypoint: [""] }, image)).toThrow("No command specified");
+    expect(() => mergeConfig({}, {})).toThrow("no command specified");
+    expect(() => mergeConfig({ Entrypoint: [""] }, image)).toThrow("no command specified");
   });
   test("health checks field by field", () => {
     const merged = mergeConfig({ Cmd: ["x"], Healthcheck: { Interval: 5e9 } }, { Healthcheck: { Test: ["CMD", "true"], Interval: 1e9, Retries: 2 } });

@@ -5,7 +5,7 @@ import { realtimeNano } from "../kernel/clock.ts";
 import { invalidArgument, messageOf } from "../lib/errors.ts";
 import { formatNano } from "../lib/time.ts";
 import type { ContainerConfig, HostConfig } from "../oci/container.ts";
-import { documents, emitEvent, lookup, type Context, type Entry } from "./context.ts";
+import { documents, emitEvent, lookupPartner, tryLookup, type Context, type Entry } from "./context.ts";
 import { endpointsOf } from "./endpoints.ts";
 import { parseLink } from "./links.ts";
 import { mergeConfig } from "./merge.ts";
@@ -41,14 +41,15 @@ export async function create(ctx: Context, options: CreateOptions): Promise<{ id
   const image = ctx.images.resolve(asked.Image, { platform: options.platform });
   using _lease = ctx.images.lease(image);
   const config = checkConfig(mergeConfig(asked, image.config.config));
-  const host = pinNamespaces(checked, (reference) => {
-    try {
-      return lookup(ctx, reference).record.id;
-    } catch {
-      return reference;
-    }
+  const host = pinNamespaces(checked, {
+    // that of the network may come later: it is asked for at start
+    network: (reference) => tryLookup(ctx, reference)?.record.id ?? reference,
+    other: (reference) => lookupPartner(ctx, reference).record.id,
   });
-  for (const link of host.Links ?? []) lookup(ctx, parseLink(link).container);
+  for (const link of host.Links ?? []) {
+    const { container } = parseLink(link);
+    lookupPartner(ctx, container, `could not get container for ${container}: `);
+  }
   const endpoints = endpointsOf(ctx, host, config, options.networking);
   const plan = planVolumes(ctx, config, host);
 

@@ -42,7 +42,7 @@ export function checkEndpoint(network: string, settings: EndpointSettings): void
   const { IPv4Address, IPv6Address } = settings.IPAMConfig ?? {};
   if ((IPv4Address || IPv6Address) && network === "bridge") throw fail("user specified IP address is supported on user defined networks only");
   if ((settings.Aliases ?? []).length > 0 && ["bridge", "host", "none"].includes(network))
-    throw fail("network-scoped aliases are only supported for user-defined networks");
+    throw fail("network-scoped alias is supported only for containers in user defined networks");
   if (IPv4Address && !/^\d{1,3}(\.\d{1,3}){3}$/.test(IPv4Address)) throw fail(`invalid IPv4 address: ${IPv4Address}`);
   if (IPv6Address && !IPv6Address.includes(":")) throw fail(`invalid IPv6 address: ${IPv6Address}`);
   if (settings.MacAddress && !/^[0-9a-f]{2}([:-][0-9a-f]{2}){5}$/i.test(settings.MacAddress)) throw fail(`invalid MAC address: ${settings.MacAddress}`);

@@ -13,8 +13,7 @@ const killPatienceMs = 10_000;
 
 /** Signal, then return; after SIGKILL wait for the end, as Docker does. @throws EngineError conflict, invalidArgument */
 export async function kill(ctx: Context, reference: string, text = "KILL"): Promise<void> {
-  const signal = text === "" ? SIGKILL : parseSignal(text);
-  const entry = lookup(ctx, reference);
+  const { entry, signal } = target(ctx, reference, text);
   if (entry.starting !== undefined) {
     if (signal === SIGKILL) entry.starting.abort.abort();
     await entry.starting.settled;
@@ -27,6 +26,16 @@ export async function kill(ctx: Context, reference: string, text = "KILL"): Prom
   const ends = signal === stopSignalOf(entry) || [SIGTERM, SIGINT, SIGQUIT].includes(signal);
   if (ends) changeState(ctx, entry, { manuallyStopped: true });
   await send(ctx, entry, signal, ends);
+}
+
+/** Whom to send what. Docker's errors name the verb too. @throws EngineError notFound, invalidArgument */
+function target(ctx: Context, reference: string, text: string): { entry: Entry; signal: number } {
+  try {
+    return { entry: lookup(ctx, reference), signal: text === "" ? SIGKILL : parseSignal(text) };
+  } catch (error) {
+    if (!(error instanceof EngineError)) throw error;
+    throw new EngineError(error.kind, `cannot kill container: ${reference}: ${error.message}`, { cause: error });
+  }
 }
 
 /** The signal that asks this container to end. */

@@ -33,7 +33,7 @@ export function mergeConfig(user: ContainerConfig, image: ImageRunConfig | undef
     if (image.Healthcheck !== undefined && image.Healthcheck !== null) merged.Healthcheck = mergeHealth(user.Healthcheck, image.Healthcheck);
   }
   if (merged.Entrypoint?.length === 1 && merged.Entrypoint[0] === "") merged.Entrypoint = null;
-  if (empty(merged.Entrypoint) && empty(merged.Cmd)) throw invalidArgument("No command specified");
+  if (empty(merged.Entrypoint) && empty(merged.Cmd)) throw invalidArgument("no command specified");
   merged.Labels ??= {};
   return merged;
 }

@@ -8,7 +8,7 @@ export function networkSettings(ctx: Context, record: ContainerRecord): ReturnTy
   const live = alive ? ctx.networks.endpointsOfContainer(record.id) : [];
   const networks: Record<string, EndpointSettings> = {};
   for (const [name, asked] of Object.entries(record.endpoints)) {
-    networks[name] = { IPAMConfig: null, Links: null, Aliases: null, DriverOpts: null, GwPriority: 0, ...asked, ...identity(ctx, name, alive) };
+    networks[name] = { IPAMConfig: null, Links: null, Aliases: null, DriverOpts: null, GwPriority: 0, ...asked, ...identity(ctx, record, name, alive) };
   }
   const ports: Record<string, { HostIp: string; HostPort: string }[] | null> = {};
   if (alive && live.length > 0) for (const port of Object.keys(record.config.ExposedPorts ?? {})) ports[port] = null;
@@ -41,7 +41,7 @@ export function networkSettings(ctx: Context, record: ContainerRecord): ReturnTy
 }
 
 /** Settings of an attachment without an endpoint: at rest, or on `host` and `none`, which have none of ours. */
-function identity(ctx: Context, network: string, alive: boolean): EndpointSettings {
+function identity(ctx: Context, record: ContainerRecord, network: string, alive: boolean): EndpointSettings {
   const empty = {
     NetworkID: "",
     EndpointID: "",
@@ -53,7 +53,8 @@ function identity(ctx: Context, network: string, alive: boolean): EndpointSettin
     GlobalIPv6PrefixLen: 0,
     DNSNames: null,
   };
-  if (!alive) return empty;
-  const record = ctx.networks.list().find(({ name }) => name === network);
-  return record === undefined ? empty : { ...empty, NetworkID: record.id };
+  // who has run keeps the id: Compose tells by it whether a container at rest is still on the network that it should be on
+  if (!alive && record.state.startedAt === "0") return empty;
+  const found = ctx.networks.list().find(({ name }) => name === network);
+  return found === undefined ? empty : { ...empty, NetworkID: found.id };
 }

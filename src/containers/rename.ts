@@ -1,18 +1,29 @@
-import { conflict, invalidArgument } from "../lib/errors.ts";
+import { conflict, invalidArgument, messageOf } from "../lib/errors.ts";
 import { changeRecord, lookup, type Context } from "./context.ts";
 import { parseName } from "./names.ts";
 import { nameConflict } from "./validate.ts";
+
+/** Docker's words, which clients print. */
+const prefix = "Error when allocating new name: ";
+
+function allocatable(newName: string): string {
+  try {
+    return parseName(newName);
+  } catch (error) {
+    throw invalidArgument(prefix + messageOf(error), error);
+  }
+}
 
 /** @throws EngineError invalidArgument, conflict */
 export function rename(ctx: Context, reference: string, newName: string): void {
   const entry = lookup(ctx, reference);
   const { id, name: oldName } = entry.record;
   if (newName === "" || newName === "/") throw invalidArgument("Neither old nor new names may be empty");
-  const name = parseName(newName);
+  const name = allocatable(newName);
   if (entry.removing !== undefined) throw conflict(`container ${id} is marked for removal and cannot be renamed`);
   if (name === oldName) throw invalidArgument("Renaming a container with the same name as its current name");
   const owner = ctx.names.get(name);
-  if (owner !== undefined) throw nameConflict(name, owner);
+  if (owner !== undefined) throw conflict(prefix + nameConflict(name, owner).message);
   changeRecord(ctx, entry, { name }, { action: "rename", attributes: { oldName: `/${oldName}` } });
   ctx.names.delete(oldName);
   ctx.names.set(name, id);

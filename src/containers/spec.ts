@@ -1,4 +1,4 @@
-import { conflict, notFound } from "../lib/errors.ts";
+import { conflict, invalidArgument, notFound } from "../lib/errors.ts";
 import type { EndpointSettings } from "../oci/container.ts";
 import type { ConnectOptions } from "../networks/types.ts";
 import type { SandboxMount, SandboxNetwork, SandboxSpec } from "../sandbox/types.ts";
@@ -98,9 +98,17 @@ function partnerPid(ctx: Context, mode: string, what: string): number {
   return partner.sandbox.pid;
 }
 
+/** Only a container that says so lends its IPC namespace, since /dev/shm comes with it. @throws EngineError invalidArgument in Docker's words */
+function checkShareable(ctx: Context, mode: string): void {
+  const donor = ctx.entries.get(mode.replace(/^container:/, ""))?.record;
+  if (donor === undefined || /^(shareable|host|container:.*)$/.test(donor.host.IpcMode ?? "")) return;
+  throw invalidArgument(`failed to join IPC namespace: container ${donor.id}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)`);
+}
+
 /** Processes whose pid or ipc namespace the container joins (PidMode, IpcMode `container:<id>`). */
 function joinedOf(ctx: Context, record: ContainerRecord): SandboxSpec["joined"] {
   const { PidMode = "", IpcMode = "" } = record.host;
   const pidOf = (mode: string, what: string): number | undefined => (mode.startsWith("container:") ? partnerPid(ctx, mode, what) : undefined);
+  checkShareable(ctx, IpcMode);
   return { pid: pidOf(PidMode, "PID"), ipc: pidOf(IpcMode, "IPC") };
 }

@@ -228,12 +228,12 @@ function mergeUlimits(asked: HostConfig["Ulimits"], defaults: CreateDefaults["ul
 }
 
 /** `container:name` becomes `container:<full id>`, so that a later rename doesn't matter. */
-export function pinNamespaces(host: HostConfig, idOf: (reference: string) => string): HostConfig {
-  const pin = (mode: string | undefined): string | undefined => {
+export function pinNamespaces(host: HostConfig, idOf: Record<"network" | "other", (reference: string) => string>): HostConfig {
+  const pin = (mode: string | undefined, which: "network" | "other"): string | undefined => {
     if (mode === undefined || !mode.startsWith("container:")) return mode;
-    return `container:${idOf(mode.slice("container:".length))}`;
+    return `container:${idOf[which](mode.slice("container:".length))}`;
   };
-  return { ...host, NetworkMode: pin(host.NetworkMode), IpcMode: pin(host.IpcMode), PidMode: pin(host.PidMode) };
+  return { ...host, NetworkMode: pin(host.NetworkMode, "network"), IpcMode: pin(host.IpcMode, "other"), PidMode: pin(host.PidMode, "other") };
 }
 
 export const nameConflict = (name: string, id: string): Error =>

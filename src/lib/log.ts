@@ -1,3 +1,5 @@
+import { messageOf } from "./errors.ts";
+
 export type LogLevel = "debug" | "info" | "warn" | "error";
 export type LogFields = Record<string, unknown>;
 
@@ -15,8 +17,8 @@ const order: Record<LogLevel, number> = { debug: 0, info: 1, warn: 2, error: 3 }
 
 function format(value: unknown): string {
   if (value instanceof Error) {
-    const cause = value.cause === undefined ? "" : `: ${value.cause instanceof Error ? value.cause.message : String(value.cause)}`;
-    return JSON.stringify(value.message + cause);
+    const cause = value.cause === undefined ? "" : `: ${messageOf(value.cause)}`;
+    return JSON.stringify(messageOf(value) + cause);
   }
   if (typeof value === "string") return /^[\w./:@-]+$/.test(value) ? value : JSON.stringify(value);
   return typeof value === "object" ? JSON.stringify(value) : String(value);

@@ -52,7 +52,7 @@ function checkSettings(network: StoredNetwork, { settings }: ConnectOptions): vo
   if (hasStaticAddress(settings.IPAMConfig))
     throw invalidArgument("invalid endpoint settings:\nuser-specified IP address is supported on user-defined networks only");
   if ((settings.Aliases ?? []).length > 0) {
-    throw invalidArgument("invalid endpoint settings:\nnetwork-scoped aliases are only supported for user-defined networks");
+    throw invalidArgument("invalid endpoint settings:\nnetwork-scoped alias is supported only for containers in user defined networks");
   }
 }
 
@@ -101,6 +101,8 @@ function build(ctx: NetworkContext, network: StoredNetwork, id: string, options:
     order: ctx.records.nextOrder(),
     defaultRoute: !network.internal && !others.some((other) => other.defaultRoute),
   };
+  const links = isPredefined(network.name) ? {} : linksOf(options);
+  if (Object.keys(links).length > 0) endpoint.links = links;
   if (options.dns !== undefined && options.dns.length > 0) endpoint.dnsServers = [...options.dns];
   if (ipv4 !== undefined) Object.assign(endpoint, { ipv4: formatAddress(ipv4.address), ipv4PrefixLength: ipv4.prefixLength });
   if (ipv6 !== undefined) Object.assign(endpoint, { ipv6: formatAddress(ipv6.address), ipv6PrefixLength: ipv6.prefixLength });
@@ -115,6 +117,16 @@ function freeInterface(network: StoredNetwork, others: readonly StoredEndpoint[]
   let number = 0;
   while (used.has(`${prefix}${number}`)) number++;
   return `${prefix}${number}`;
+}
+
+/** `container[:alias]` of EndpointSettings.Links (`docker run --link`, `links` of Compose). */
+function linksOf({ settings }: ConnectOptions): Record<string, string> {
+  return Object.fromEntries(
+    (settings.Links ?? []).map((link) => {
+      const [container = "", alias = container] = link.replace(/^\//, "").split(":");
+      return [alias.toLowerCase(), container.toLowerCase()];
+    }),
+  );
 }
 
 /** In Docker's order: the first gives the PTR record. */

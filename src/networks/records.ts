@@ -14,6 +14,8 @@ export interface StoredEndpoint extends Endpoint {
   /** Grows with each endpoint made. */
   order: number;
   defaultRoute: boolean;
+  /** Names that only this container knows: alias (lower case) to name or id of a container on the same network. */
+  links?: Record<string, string>;
   /** DNS servers that the container asked for; they stand in for the host's. */
   dnsServers?: string[];
 }

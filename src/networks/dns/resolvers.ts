@@ -96,8 +96,10 @@ function zoneOf(ctx: ResolverContext, containerId: string): Zone {
 
   return {
     addressesOf(asked) {
-      const name = asked.toLowerCase();
+      const lower = asked.toLowerCase();
       const found = own().flatMap((endpoint) => {
+        const links = endpoint.links ?? {};
+        const name = Object.hasOwn(links, lower) ? links[lower]! : lower;
         const plain = named(endpoint.networkId, name);
         const suffix = `.${endpoint.networkName.toLowerCase()}`;
         // `container.network` works as well
