@@ -48,7 +48,8 @@ export async function create(ctx: Context, options: CreateOptions): Promise<{ id
   });
   for (const link of host.Links ?? []) {
     const { container } = parseLink(link);
-    lookupPartner(ctx, container, `could not get container for ${container}: `);
+    // on other networks a link is but a name, looked up when it is asked for
+    if (host.NetworkMode === "bridge") lookupPartner(ctx, container, `could not get container for ${container}: `);
   }
   const endpoints = endpointsOf(ctx, host, config, options.networking);
   const plan = planVolumes(ctx, config, host);

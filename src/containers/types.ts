@@ -190,7 +190,8 @@ export interface Containers {
   /** Subscribes at once, also to a container that isn't started yet: then from its first byte on. */
   attach(ref: string, listener: OutputListener): AttachSession;
   resize(ref: string, rows: number, cols: number): Promise<void>;
-  logs(ref: string, options: ReadLogsOptions): { tty: boolean; records: AsyncIterable<LogRecord[]> };
+  /** `details` stands before each line for those who ask for details. */
+  logs(ref: string, options: ReadLogsOptions): { tty: boolean; details: string; records: AsyncIterable<LogRecord[]> };
   top(ref: string, psArgs: string): Promise<{ titles: string[]; processes: string[][] }>;
   /** What it uses now; undefined while it doesn't run. */
   stats(ref: string): StatsSample | undefined;

@@ -206,6 +206,15 @@ function toEndpoints(networks: Record<string, EndpointSettings>): Record<string,
   return Object.fromEntries(Object.entries(networks).map(([name, settings]) => [name, withDefaults(endpointDefaults, settings)]));
 }
 
+/** Links of the default bridge, in the form that inspect shows; those of other networks stand with their endpoints. */
+function legacyLinks({ name, host }: ContainerRecord): string[] | null {
+  if ((host.NetworkMode ?? "bridge") !== "bridge" || (host.Links ?? []).length === 0) return null;
+  return (host.Links ?? []).map((link) => {
+    const [target = "", alias = target] = link.split(":");
+    return `/${target.replace(/^\//, "")}:/${name}/${alias.slice(alias.lastIndexOf("/") + 1)}`;
+  });
+}
+
 /** Until 1.51 the default bridge's endpoint stands at the top level too. */
 function legacyNetwork(networks: Record<string, EndpointSettings>): Record<string, unknown> {
   const bridge = networks.bridge ?? {};
@@ -242,7 +251,7 @@ export function toInspect(
   const { paths } = context;
   const directory = paths.container(record.id);
   const networks = toEndpoints(network.networks);
-  const host = withDefaults(hostDefaults, record.host);
+  const host = { ...withDefaults(hostDefaults, record.host), Links: legacyLinks(record) };
   if (host.Privileged) Object.assign(host, { MaskedPaths: record.host.MaskedPaths ?? null, ReadonlyPaths: record.host.ReadonlyPaths ?? null });
   const inspect: ContainerInspect = {
     Id: record.id,

@@ -14,7 +14,7 @@ export const containerLogs = endpoint({
     const [stdout, stderr] = [query.bool("stdout"), query.bool("stderr")];
     if (!stdout && !stderr) throw invalidArgument("Bad parameters: you must choose at least one stream");
     const tail = tailOf(query);
-    const { tty, records } = services.containers.logs(params.id!, {
+    const { tty, details, records } = services.containers.logs(params.id!, {
       stdout,
       stderr,
       follow: query.bool("follow"),
@@ -24,7 +24,7 @@ export const containerLogs = endpoint({
       ...(tail === undefined ? {} : { tail }),
     });
     const stream = exchange.stream(200, { "Content-Type": contentType(tty, api) });
-    const prefix = linePrefix(query);
+    const prefix = linePrefix(query, details);
     try {
       for await (const batch of records) await stream.write(encode(batch, tty, prefix));
     } catch (error) {
@@ -48,10 +48,10 @@ function timeOf<Name extends "since" | "until">(query: Query, name: Name): { [ke
   return { [name]: parseTimestamp(text, realtimeNano()) } as { [key in Name]?: bigint };
 }
 
-function linePrefix(query: Query): ((record: LogRecord) => string) | undefined {
-  const [times, details] = [query.bool("timestamps"), query.bool("details")];
-  if (!times && !details) return undefined;
-  return ({ time }) => (times ? `${formatLogTime(time)} ` : "") + (details ? " " : "");
+function linePrefix(query: Query, details: string): ((record: LogRecord) => string) | undefined {
+  const [times, detailed] = [query.bool("timestamps"), query.bool("details")];
+  if (!times && !detailed) return undefined;
+  return ({ time }) => (times ? `${formatLogTime(time)} ` : "") + (detailed ? `${details} ` : "");
 }
 
 /** One frame a record, all records of a batch in one piece. */

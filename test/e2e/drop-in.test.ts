@@ -1,0 +1,124 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { join } from "node:path";
+import { skipped } from "../skips.ts";
+import { Engine } from "./harness.ts";
+
+/** Small things that the docker command, Compose and libraries were seen to rely on, as dockerd 26.1 and 28 answer them. */
+describe.skipIf(skipped("root", "overlay", "docker"))("a drop-in", () => {
+  let engine: Engine;
+  const ok = (...args: string[]): Promise<string> => engine.ok(...args);
+  const refused = async (...args: string[]): Promise<string> => {
+    const { code, stderr } = await engine.docker(args);
+    expect(code).not.toBe(0);
+    return stderr;
+  };
+  const answer = async (method: string, path: string, body?: unknown): Promise<{ status: number; message?: string }> => {
+    const response = await engine.api(method, path, body);
+    return { status: response.status, ...((await response.json()) as { message?: string }) };
+  };
+
+  beforeAll(async () => {
+    engine = await Engine.start();
+    await engine.importBusybox();
+  });
+  afterAll(async () => {
+    await engine?.[Symbol.asyncDispose]();
+  });
+
+  test("a partner that isn't there is a 400 at create: on a 404 the docker command would pull the image", async () => {
+    const partners = [{ VolumesFrom: ["nope"] }, { PidMode: "container:nope" }, { IpcMode: "container:nope" }];
+    for (const HostConfig of partners) {
+      expect(await answer("POST", "/v1.45/containers/create", { Image: "busybox", HostConfig })).toEqual({ status: 400, message: "No such container: nope" });
+    }
+    expect(await answer("POST", "/v1.45/containers/create", { Image: "busybox", HostConfig: { Links: ["nope:x"] } })).toEqual({
+      status: 400,
+      message: "could not get container for nope: No such container: nope",
+    });
+    expect(await refused("run", "--rm", "--volumes-from", "nope", "busybox", "true")).not.toContain("Unable to find image");
+  });
+
+  test("links: an entry in /etc/hosts on the default bridge, a name of one's own on others", async () => {
+    await ok("run", "-d", "--name", "db", "busybox", "sleep", "1000");
+    const address = await ok("inspect", "db", "--format", "{{.NetworkSettings.Networks.bridge.IPAddress}}");
+    expect(await ok("run", "--rm", "--link", "db:store", "busybox", "cat", "/etc/hosts")).toContain(`${address}\tstore`);
+    await ok("create", "--name", "web", "--link", "db:store", "busybox", "true");
+    expect(await ok("inspect", "web", "--format", "{{json .HostConfig.Links}}")).toBe('["/db:/web/store"]');
+
+    await ok("network", "create", "back");
+    await ok("network", "connect", "back", "db");
+    const inner = await ok("inspect", "db", "--format", "{{.NetworkSettings.Networks.back.IPAddress}}");
+    expect(await ok("run", "--rm", "--network", "back", "--link", "db:store", "busybox", "nslookup", "store")).toContain(`Address: ${inner}`);
+    expect((await engine.docker(["run", "--rm", "--network", "back", "busybox", "nslookup", "store"])).code).not.toBe(0);
+    await ok("run", "--rm", "--network", "back", "--link", "not-yet:x", "busybox", "true");
+    await ok("rm", "-f", "db", "web");
+    await ok("network", "rm", "back");
+  });
+
+  test("a container at rest says which network it was on", async () => {
+    const network = await ok("network", "create", "rest");
+    await ok("run", "--name", "resting", "--network", "rest", "busybox", "true");
+    expect(await ok("inspect", "resting", "--format", "{{.NetworkSettings.Networks.rest.NetworkID}}")).toBe(network);
+    await ok("rm", "resting");
+    await ok("network", "rm", "rest");
+  });
+
+  test("only a shareable IPC namespace is lent", async () => {
+    await ok("run", "-d", "--name", "own", "busybox", "sleep", "1000");
+    expect(await refused("run", "--rm", "--ipc", "container:own", "busybox", "true")).toContain("non-shareable IPC (hint: use IpcMode:shareable");
+    await ok("run", "-d", "--name", "lent", "--ipc", "shareable", "busybox", "sh", "-c", "touch /dev/shm/here; sleep 1000");
+    expect(await ok("run", "--rm", "--ipc", "container:lent", "busybox", "sh", "-c", "until ls /dev/shm/here; do sleep 0.1; done")).toContain("/dev/shm/here");
+    await ok("rm", "-f", "own", "lent");
+  });
+
+  test("errors name the verb as Docker's do", async () => {
+    await ok("create", "--name", "one", "busybox", "true");
+    await ok("create", "--name", "two", "busybox", "true");
+    expect(await refused("kill", "nope")).toContain("cannot kill container: nope: No such container: nope");
+    expect(await refused("kill", "-s", "BOGUS", "one")).toContain("cannot kill container: one: invalid signal: BOGUS");
+    expect(await refused("rename", "one", "two")).toContain('Error when allocating new name: Conflict. The container name "/two" is already in use');
+    await ok("rm", "one", "two");
+  });
+
+  test("logs --details shows what the log options name", async () => {
+    await ok("run", "--name", "told", "--log-opt", "labels=a", "--log-opt", "env=B", "-l", "a=1", "-e", "B=2", "busybox", "echo", "hi");
+    expect(await ok("logs", "--details", "told")).toBe("B=2,a=1 hi");
+    await ok("rm", "told");
+  });
+
+  test("every path takes OPTIONS, and a version that is too old is told in JSON", async () => {
+    expect((await engine.api("OPTIONS", "/v1.45/containers/json")).status).toBe(200);
+    expect(await answer("GET", "/v1.23/info")).toEqual({
+      status: 400,
+      message: "client version 1.23 is too old. Minimum supported API version is 1.24, please upgrade your client to a newer version",
+    });
+  });
+
+  test("a registry that isn't there: 500; an image to push that isn't there: told in the stream", async () => {
+    expect(await answer("POST", "/v1.45/images/create?fromImage=127.0.0.1:9/x&tag=1")).toMatchObject({ status: 500 });
+    expect(await answer("GET", "/v1.45/distribution/127.0.0.1:9/x/json")).toMatchObject({ status: 500 });
+    const push = await engine.api("POST", "/v1.45/images/127.0.0.1:9/nope/push");
+    expect(push.status).toBe(200);
+    expect(await push.text()).toContain('"error":"An image does not exist locally with the tag: 127.0.0.1:9/nope"');
+  });
+
+  test("pull -a takes all tags, and the digest of an image is known without a pull", async () => {
+    await using _registry = await engine.registry();
+    for (const tag of ["a", "b"]) {
+      await ok("tag", "busybox", `127.0.0.1:5000/all:${tag}`);
+      await ok("push", "-q", `127.0.0.1:5000/all:${tag}`);
+      await ok("rmi", `127.0.0.1:5000/all:${tag}`);
+    }
+    await ok("pull", "-q", "-a", "127.0.0.1:5000/all");
+    expect((await ok("images", "127.0.0.1:5000/all", "--format", "{{.Tag}}")).split("\n").sort()).toEqual(["a", "b"]);
+    const platforms = ((await (await engine.api("GET", "/v1.45/distribution/127.0.0.1:5000/all:a/json")).json()) as { Platforms: unknown }).Platforms;
+    expect(platforms).toEqual([{ architecture: process.arch === "arm64" ? "arm64" : "amd64", os: "linux" }]);
+    expect(await answer("GET", "/v1.45/distribution/127.0.0.1:5000/all:c/json")).toMatchObject({ status: 404 });
+  });
+
+  test("prune --all leaves volumes that were made with options", async () => {
+    await ok("volume", "create", "-o", "type=none", "-o", `device=${join(engine.root, "config")}`, "-o", "o=bind", "elsewhere");
+    await ok("volume", "prune", "-af");
+    expect(await ok("volume", "ls", "-q")).toBe("elsewhere");
+    await ok("volume", "rm", "elsewhere");
+  });
+});
