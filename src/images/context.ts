@@ -2,7 +2,6 @@ import { readFileSync } from "node:fs";
 import type { ContentStore } from "../content/types.ts";
 import type { RegistryClient } from "../distribution/types.ts";
 import type { Events } from "../events/types.ts";
-import { invalidArgument } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Descriptor, ImageConfig, Manifest } from "../oci/image.ts";
@@ -10,10 +9,8 @@ import { familiarReference, formatReference, parseReference, repositoryOf, type 
 import type { SnapshotId, Snapshots } from "../snapshots/types.ts";
 import type { Store } from "../store/store.ts";
 import { checkedConfig } from "./shapes.ts";
+import { checkMountable } from "./layers.ts";
 import type { ImageContext, ImageRecord, Lease } from "./types.ts";
-
-/** Overlayfs mounts 500 layers, of which a container's init layer is one. */
-const MOST_LAYERS = 499;
 
 interface ImageRow {
   id: Digest;
@@ -83,7 +80,7 @@ export function createImageContext(deps: {
   const register: ImageContext["register"] = (image, references = []) => {
     const { id, layers, manifest, parent, layerBlobs = [] } = image;
     const config = checkedConfig(image.config, `image ${id}`);
-    if (layers.length > MOST_LAYERS) throw invalidArgument(`image ${id} has ${layers.length} layers: more than the ${MOST_LAYERS} that can be mounted`);
+    checkMountable(`image ${id}`, layers.length);
     const diffIds = config.rootfs.diff_ids;
     const held = new Set<Digest>([id, ...layerBlobs.map((blob) => blob.digest)]);
     const blobs = [...layerBlobs];

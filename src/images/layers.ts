@@ -3,6 +3,9 @@ import type { Digest } from "../oci/digest.ts";
 import type { SnapshotId } from "../snapshots/types.ts";
 import type { ImageContext, Lease } from "./types.ts";
 
+/** Overlayfs mounts 500 layers, of which a container's init layer is one. */
+const MOST_LAYERS = 499;
+
 export interface LayerSource {
   diffId: Digest;
   /** Where the layer is unpacked already. */
@@ -23,10 +26,9 @@ export async function unpackLayers(ctx: ImageContext, lease: Lease, layers: read
   const any = signal === undefined ? stop.signal : AbortSignal.any([signal, stop.signal]);
   const diffIds = layers.map((layer) => layer.diffId);
   const unpacked: Promise<SnapshotId>[] = [];
+  let parents: Promise<SnapshotId[]> = Promise.resolve([]);
   for (const [i, { diffId, snapshot: present, blob, onProgress, onDone }] of layers.entries()) {
-    const below = Promise.all(unpacked.slice(0, i));
-    // Whoever needs it awaits it; nobody might.
-    below.catch(() => {});
+    const below = parents;
     const one = async (): Promise<SnapshotId> => {
       if (present !== undefined) return present;
       const source = ctx.content.path(await blob!);
@@ -42,12 +44,14 @@ export async function unpackLayers(ctx: ImageContext, lease: Lease, layers: read
       onDone?.();
       return snapshot;
     };
-    unpacked.push(
-      one().catch((error: unknown) => {
-        stop.abort();
-        throw error;
-      }),
-    );
+    const layer = one().catch((error: unknown) => {
+      stop.abort();
+      throw error;
+    });
+    unpacked.push(layer);
+    parents = Promise.all([below, layer]).then(([ids, id]) => [...ids, id]);
+    // Whoever needs it awaits it; nobody might.
+    parents.catch(() => {});
   }
   const results = await Promise.allSettled(unpacked);
   // The failure that came first, not the cancellations it caused.
@@ -55,6 +59,11 @@ export async function unpackLayers(ctx: ImageContext, lease: Lease, layers: read
   const cause = failures.find((error) => error.kind !== "cancelled") ?? failures[0];
   if (cause !== undefined) throw cause;
   return results.map((result) => (result as PromiseFulfilledResult<SnapshotId>).value);
+}
+
+/** Before anything of it is unpacked. @throws EngineError invalidArgument */
+export function checkMountable(name: string, layers: number): void {
+  if (layers > MOST_LAYERS) throw invalidArgument(`${name} has ${layers} layers: more than the ${MOST_LAYERS} that overlayfs can mount`);
 }
 
 /** @throws EngineError invalidArgument in Docker's words */

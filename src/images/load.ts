@@ -7,10 +7,11 @@ import { mediaTypes, type Descriptor, type Manifest } from "../oci/image.ts";
 import { hostPlatform, selectPlatform } from "../oci/platform.ts";
 import { familiarReference, parseReference, withDefaultTag, type Reference } from "../oci/reference.ts";
 import { blobPath, nameAnnotation, refNameAnnotation, type ArchiveImage } from "./archive.ts";
-import { checkLayerCount, unpackLayers } from "./layers.ts";
+import { checkLayerCount, checkMountable, unpackLayers } from "./layers.ts";
 import { layerProgress } from "./progress.ts";
 import { shortId } from "./resolve.ts";
 import { checkedConfig, checkedManifest } from "./shapes.ts";
+import { Touched } from "./touched.ts";
 import type { ImageContext, ImageRecord, Images, Lease, NewImage } from "./types.ts";
 
 /** Entries and bytes of JSON that an archive may have before it is no image archive any more. */
@@ -40,7 +41,8 @@ interface FoundImage {
  * description may be the last entry. What no image needs is removed again.
  */
 export async function loadImages(ctx: ImageContext, source: ReadableStream<Uint8Array>, options: LoadOptions): Promise<void> {
-  using lease = ctx.lease();
+  const touched = new Touched();
+  using lease = touched.watch(ctx.lease());
   const blobs = new Map<string, Digest>();
   try {
     const archive = await readArchive(ctx, lease, source, blobs, options.signal);
@@ -49,6 +51,7 @@ export async function loadImages(ctx: ImageContext, source: ReadableStream<Uint8
     for (const image of found) await loadOne(ctx, lease, image, options);
   } finally {
     lease[Symbol.dispose]();
+    await ctx.collectLayers(touched.snapshots);
     await ctx.collectBlobs(blobs.values());
   }
 }
@@ -213,6 +216,7 @@ async function loadOne(ctx: ImageContext, lease: Lease, found: FoundImage, { onP
   const config = checkedConfig(await ctx.content.json(found.config), `image ${shortId(found.config)}`);
   const diffIds = config.rootfs.diff_ids;
   checkLayerCount(diffIds, found.layers.length);
+  checkMountable(`image ${shortId(found.config)}`, diffIds.length);
   const sources = found.layers.map((blob, i) => {
     const diffId = diffIds[i]!;
     const total = ctx.content.info(blob)!.size;

@@ -7,15 +7,14 @@ import { formatPlatform, hostPlatform, parsePlatform, platformRank, selectPlatfo
 import { familiarName, familiarReference, parseReference, repositoryOf, withDefaultTag, type Reference } from "../oci/reference.ts";
 import type { SnapshotId } from "../snapshots/types.ts";
 import { recordBlobSource } from "./blob-sources.ts";
-import { unpackLayers, type LayerSource } from "./layers.ts";
+import { checkMountable, unpackLayers, type LayerSource } from "./layers.ts";
 import { layerProgress, type LayerProgress } from "./progress.ts";
+import { Touched } from "./touched.ts";
 import { createLimiter, createTransfers, type TransferWatcher } from "./transfers.ts";
 import type { ImageContext, ImageRecord, Images, Lease, NewImage, ProgressSink } from "./types.ts";
 
 /** Downloads at once, over all pulls: Docker's max-concurrent-downloads. */
 const parallelDownloads = 3;
-/** overlayfs takes 500 lower directories; one of them is our init layer. */
-const maxLayers = 499;
 const maxConfigSize = 4 * 1024 * 1024;
 /** An index may name an index, but not for ever. */
 const maxIndexDepth = 3;
@@ -256,23 +255,6 @@ export function createPull(context: ImageContext): Images["pull"] {
   return pull;
 }
 
-/** What one pull laid its hands on, for the tidying-up after a failure. */
-class Touched {
-  readonly snapshots = new Set<SnapshotId>();
-  readonly blobs = new Set<Digest>();
-
-  watch(lease: Lease): Lease {
-    return {
-      add: (resource) => {
-        if (isDigest(resource)) this.blobs.add(resource);
-        else this.snapshots.add(resource);
-        lease.add(resource);
-      },
-      [Symbol.dispose]: () => lease[Symbol.dispose](),
-    };
-  }
-}
-
 function signalOf({ signal }: { signal?: AbortSignal }): { signal?: AbortSignal } {
   return signal === undefined ? {} : { signal };
 }
@@ -286,7 +268,7 @@ function mismatch(reference: Reference, actual: Platform, wanted: Platform): str
 }
 
 function checkLayers({ layers }: Manifest, name: string): void {
-  if (layers.length > maxLayers) throw invalidArgument(`${name} has ${layers.length} layers; overlayfs takes ${maxLayers} at most`);
+  checkMountable(name, layers.length);
   for (const { mediaType, digest } of layers) {
     if (!layerTypes.includes(mediaType))
       throw invalidArgument(`${name}: layer ${digest} has the unsupported media type ${JSON.stringify(mediaType.slice(0, 100))}`);

@@ -21,12 +21,18 @@ export function createLayers(ctx: SnapshotContext): Layers {
     "SELECT snapshot FROM layer_keys JOIN snapshots ON snapshots.id = layer_keys.snapshot WHERE key = ? AND state = 'ready'",
   );
   const selectDiffId = db.query<{ diff_id: Digest }, [string]>("SELECT diff_id FROM layer_keys WHERE snapshot = ? LIMIT 1");
+  const selectAny = db.query("SELECT 1 FROM layer_keys WHERE diff_id = ? LIMIT 1");
   const selectTar = db.query<{ size: number }, [string]>("SELECT size FROM layer_tars WHERE diff_id = ?");
   const insertKey = db.query("INSERT INTO layer_keys (key, snapshot, diff_id) VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE SET snapshot = excluded.snapshot");
   const insertTar = db.query("INSERT INTO layer_tars (diff_id, size) VALUES (?, ?) ON CONFLICT DO NOTHING");
   const makeReady = db.query("UPDATE snapshots SET state = 'ready', size = ?, lists_root = ? WHERE id = ?");
 
-  const find: Snapshots["find"] = (parents, diffId) => (byKey.get(diffId) ?? byKey.get(`chain:${chainId([...parents, diffId])}`))?.snapshot;
+  /** A chain id is as many hashes as there are layers below: not worked out where the layer isn't here on top of anything. */
+  const find: Snapshots["find"] = (parents, diffId) => {
+    const alone = byKey.get(diffId);
+    if (alone !== null || selectAny.get(diffId) === null) return alone?.snapshot;
+    return byKey.get(`chain:${chainId([...parents, diffId])}`)?.snapshot;
+  };
 
   /** Makes the layer findable. The same one may have come first: then that one is returned, and this one goes. */
   const publish = (id: SnapshotId, key: string, diffId: Digest, found: { size: number; tarSize: number; listsRoot: boolean }): SnapshotId => {

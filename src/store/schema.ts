@@ -21,6 +21,7 @@ CREATE TABLE snapshots (id TEXT PRIMARY KEY, kind TEXT NOT NULL, state TEXT NOT 
 -- key is a diff id (self-contained layer) or chain:<chain id> (a layer that leans on its parents)
 CREATE TABLE layer_keys (key TEXT PRIMARY KEY, snapshot TEXT NOT NULL REFERENCES snapshots(id), diff_id TEXT NOT NULL) WITHOUT ROWID;
 CREATE INDEX layer_keys_snapshot ON layer_keys(snapshot);
+CREATE INDEX layer_keys_diff_id ON layer_keys(diff_id);
 -- the init layer that suits a kind of root (keyed by the modes and owners it repeats)
 CREATE TABLE init_layers (key TEXT PRIMARY KEY, snapshot TEXT NOT NULL REFERENCES snapshots(id)) WITHOUT ROWID;
 -- which blob (compressed or not) holds which diff id

@@ -303,7 +303,7 @@ describe.skipIf(skipped("root"))("registries that lie", () => {
       "unavailable",
       /the config of .* has 1000000000000 bytes/,
     ],
-    ["more layers than can be mounted", { layers: 500 }, "invalidArgument", /has 500 layers; overlayfs takes 499 at most/],
+    ["more layers than can be mounted", { layers: 500 }, "invalidArgument", /has 500 layers: more than the 499 that overlayfs can mount/],
     ["schema 1", { manifest: { schemaVersion: 1 } }, "invalidArgument", /schema 1, which is no longer supported/],
     [
       "silence",
