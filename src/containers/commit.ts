@@ -1,5 +1,6 @@
 import type { ImageRecord } from "../images/types.ts";
 import { conflict } from "../lib/errors.ts";
+import { familiarReference, parseReference } from "../oci/reference.ts";
 import type { ImageRunConfig } from "../oci/image.ts";
 import { realtimeNano } from "../kernel/clock.ts";
 import { formatNano } from "../lib/time.ts";
@@ -50,7 +51,7 @@ export async function commit(ctx: Context, reference: string, options: CommitOpt
     },
     ...(options.reference === undefined ? {} : { reference: options.reference }),
   });
-  const attributes = { comment: options.comment, imageID: image.id, imageRef: options.reference ?? "" };
+  const attributes = { comment: options.comment, imageID: image.id, imageRef: options.reference === undefined ? "" : familiarReference(parseReference(options.reference)) };
   emitEvent(ctx, entry.record, { action: "commit", attributes });
   return image;
 }

@@ -25,7 +25,7 @@ export async function prune(ctx: Context, filters: Record<string, string[]>): Pr
       if (!(error instanceof EngineError) || (error.kind !== "conflict" && error.kind !== "notFound")) throw error;
     }
   }
-  if (deleted.length > 0) ctx.events.emit("container", "prune", "", { reclaimed: String(spaceReclaimed) });
+  ctx.events.emit("container", "prune", "", { reclaimed: String(spaceReclaimed) });
   return { deleted, spaceReclaimed };
 }
 

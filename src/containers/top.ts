@@ -1,6 +1,6 @@
 import { readFile, readdir, stat } from "node:fs/promises";
 import { conflict, internal, invalidArgument } from "../lib/errors.ts";
-import { lookupRunning, type Context } from "./context.ts";
+import { emitEvent, lookupRunning, type Context } from "./context.ts";
 
 interface Table {
   titles: string[];
@@ -13,7 +13,9 @@ export async function top(ctx: Context, reference: string, psArgs: string): Prom
   if (record.state.status === "restarting") throw conflict(`container ${record.id} is restarting, wait until the container is running`);
   const pids = await sandbox.pids();
   const args = psArgs.trim();
-  return args === "" || args === "-ef" ? await fromProc(pids) : await fromPs(args, new Set(pids));
+  const table = args === "" || args === "-ef" ? await fromProc(pids) : await fromPs(args, new Set(pids));
+  emitEvent(ctx, record, { action: "top" });
+  return table;
 }
 
 /** Kernel clock ticks in a second: 100 on every Linux that is built for these machines. */

@@ -43,7 +43,8 @@ export async function importImage(ctx: ImageContext, source: ReadableStream<Uint
     const layerBlobs = [{ diffId, digest: blob.digest, mediaType: await mediaTypeOf(ctx, blob.digest) }];
     const image = ctx.store.tx(() => {
       const record = ctx.register({ id: digest, config, layers: [snapshot], layerBlobs }, reference === undefined ? [] : [reference]);
-      ctx.emit("import", record, reference === undefined ? record.id : familiarReference(reference));
+      if (reference !== undefined) ctx.emit("tag", record, familiarReference(reference));
+      ctx.emit("import", record, record.id);
       return record;
     });
     options.onProgress({ status: image.id });

@@ -41,6 +41,7 @@ export function saveImages(ctx: ImageContext, texts: readonly string[], options:
         try {
           const step = await parts.next();
           if (step.done !== true) return controller.enqueue(step.value);
+          for (const { image } of images) ctx.emit("save", image, image.id);
           lease[Symbol.dispose]();
           controller.close();
         } catch (error) {

@@ -182,5 +182,6 @@ export async function pruneNetworks(ctx: NetworkContext, keep: (network: Network
       ctx.log.warn("a network was not pruned", { network: network.name, error: error.message });
     }
   }
+  ctx.events.emit("network", "prune", "", { reclaimed: "0" });
   return deleted;
 }

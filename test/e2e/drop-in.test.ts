@@ -85,6 +85,31 @@ describe.skipIf(skipped("root", "overlay", "docker"))("a drop-in", () => {
     await ok("rm", "told");
   });
 
+  test("--init: a small init that hands signals on", async () => {
+    expect(await ok("run", "--rm", "--init", "busybox", "ps", "-o", "pid,args")).toMatch(/1 \/sbin\/docker-init -- ps/);
+    await ok("run", "-d", "--name", "tended", "--init", "busybox", "sleep", "1000");
+    await ok("stop", "tended");
+    expect(await ok("inspect", "tended", "--format", "{{.State.ExitCode}}")).toBe("143");
+    await ok("rm", "tended");
+  });
+
+  test("events tell of verbs that change nothing too", async () => {
+    const before = Math.floor(Date.now() / 1000);
+    await ok("run", "-d", "--name", "watched", "busybox", "sleep", "1000");
+    await ok("top", "watched");
+    await ok("commit", "watched", "kept:1");
+    await ok("rm", "-f", "watched");
+    await ok("save", "-o", join(engine.root, "kept.tar"), "kept:1");
+    await ok("rmi", "kept:1");
+    await ok("container", "prune", "-f");
+    await ok("network", "prune", "-f");
+    const lines = (await (await engine.api("GET", `/v1.45/events?since=${before}&until=${Math.ceil(Date.now() / 1000)}`)).text()).trim().split("\n");
+    const events = lines.map((line) => JSON.parse(line) as { Type: string; Action: string; Actor: { Attributes: Record<string, string> } });
+    const told = events.map(({ Type, Action }) => `${Type} ${Action}`);
+    for (const event of ["container top", "container commit", "image save", "container prune", "network prune"]) expect(told).toContain(event);
+    expect(events.find(({ Action }) => Action === "commit")?.Actor.Attributes["imageRef"]).toBe("kept:1");
+  });
+
   test("every path takes OPTIONS, and a version that is too old is told in JSON", async () => {
     expect((await engine.api("OPTIONS", "/v1.45/containers/json")).status).toBe(200);
     expect(await answer("GET", "/v1.23/info")).toEqual({
