@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import type { HttpServer, ListenAddress, TlsFiles } from "../api/http/listen.ts";
 import { invalidArgument, messageOf } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
@@ -46,7 +46,8 @@ export function listenAddresses(host: string, options: DaemonOptions): ListenAdd
 }
 
 function socketGroup(given: string): string | undefined {
-  const groups = readFileSync("/etc/group", "utf8");
+  // a minimal system has none
+  const groups = existsSync("/etc/group") ? readFileSync("/etc/group", "utf8") : "";
   const exists = (name: string): boolean => /^\d+$/.test(name) || groups.split("\n").some((line) => line.startsWith(`${name}:`));
   if (given === "") return ["berth", "docker"].find(exists);
   if (!exists(given)) throw invalidArgument(`--group ${given}: there is no such group. Make it with: groupadd ${given}`);
