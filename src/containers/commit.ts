@@ -51,7 +51,11 @@ export async function commit(ctx: Context, reference: string, options: CommitOpt
     },
     ...(options.reference === undefined ? {} : { reference: options.reference }),
   });
-  const attributes = { comment: options.comment, imageID: image.id, imageRef: options.reference === undefined ? "" : familiarReference(parseReference(options.reference)) };
+  const attributes = {
+    comment: options.comment,
+    imageID: image.id,
+    imageRef: options.reference === undefined ? "" : familiarReference(parseReference(options.reference)),
+  };
   emitEvent(ctx, entry.record, { action: "commit", attributes });
   return image;
 }
