@@ -7,6 +7,10 @@ const table: [text: string, program: string, exitCode: number, says: string][] =
   ["executable file '/x' not found in $PATH: No such file or directory", "/x", 127, 'exec: "/x": stat /x: no such file or directory'],
   ["open executable: Permission denied", "/x", 126, 'exec: "/x": permission denied'],
   ["open executable: Operation not permitted", "/etc", 126, 'exec: "/etc": permission denied'],
+  // crun 1.21
+  ["executable file `/x` not found: No such file or directory", "/x", 127, 'exec: "/x": stat /x: no such file or directory'],
+  ["the path `/etc/passwd` exists but it is not executable: Operation not permitted", "/etc/passwd", 126, 'exec: "/etc/passwd": permission denied'],
+  ["the path `/etc` is not a regular file: Operation not permitted", "/etc", 126, 'exec: "/etc": is a directory: permission denied'],
   ['time="2026" level=error msg="exec: \\"x\\": executable file not found in $PATH"', "x", 127, "executable file not found in $PATH"],
   ['runc create failed: unable to start container process: exec: "/x": permission denied', "/x", 126, "permission denied"],
   ["mount `/a` to `/b`: Invalid argument", "x", 128, "mount `/a` to `/b`: Invalid argument"],
@@ -22,6 +26,7 @@ describe("a runtime's complaints", () => {
   });
 
   test("exec", () => {
+    expect(execError("chdir to `/nope`: No such file or directory", ["x"]).message).toContain("chdir to cwd");
     expect(execError("executable file `x` not found in $PATH: No such file or directory", ["x"]).exitCode).toBe(127);
     expect(execError("open executable: Permission denied", ["/x"]).exitCode).toBe(126);
     expect(execError("chdir `/nope`: No such file or directory", ["x"]).message).toContain(

@@ -20,7 +20,7 @@ export function execError(text: string, args: readonly string[]): EngineError {
   const problem = programProblem(text, args[0] ?? "");
   const prefix = "OCI runtime exec failed: exec failed: unable to start container process: ";
   if (problem !== undefined) return new EngineError("invalidArgument", `${prefix}exec: ${problem.text}: unknown`, { exitCode: problem.exitCode });
-  const cwd = /chdir `([^`]*)`/.exec(text)?.[1];
+  const cwd = /chdir (?:to )?`([^`]*)`/.exec(text)?.[1];
   if (cwd !== undefined) {
     const says = `chdir to cwd (${JSON.stringify(cwd)}) set in config.json failed: no such file or directory`;
     return new EngineError("invalidArgument", `${prefix}${says}: unknown`, { exitCode: 127 });
@@ -33,11 +33,14 @@ export function execError(text: string, args: readonly string[]): EngineError {
 /** crun and runc in their own words; undefined where the program isn't what they complain of. */
 function programProblem(text: string, program: string): { text: string; exitCode: number } | undefined {
   const quoted = JSON.stringify(program);
-  if (/executable file (.* )?not found in \$PATH/.test(text)) {
-    // crun says so for absolute paths as well, where Docker has looked at the file itself
+  // crun up to 1.8 says "in $PATH" for absolute paths as well; later ones leave it away there
+  if (/executable file (.* )?not found( in \$PATH|:)/.test(text)) {
+    // Docker has looked at the file itself
     if (program.includes("/")) return { text: `${quoted}: stat ${program}: no such file or directory`, exitCode: 127 };
     return { text: `${quoted}: executable file not found in $PATH`, exitCode: 127 };
   }
+  if (/the path `[^`]*` exists but it is not executable/.test(text)) return { text: `${quoted}: permission denied`, exitCode: 126 };
+  if (/the path `[^`]*` is not a regular file/.test(text)) return { text: `${quoted}: is a directory: permission denied`, exitCode: 126 };
   if (/open executable: |exec: |stat [^:]+: |cannot find|exec container process/.test(text)) {
     if (/no such file or directory/i.test(text)) return { text: `${quoted}: stat ${program}: no such file or directory`, exitCode: 127 };
     if (/is a directory/i.test(text)) return { text: `${quoted}: is a directory: permission denied`, exitCode: 126 };

@@ -21,14 +21,16 @@ export function guestTools(): GuestTools | undefined {
   const tree = join(cache, "tree");
   if (!existsSync(tree) && !fetchPackages(tree)) return undefined;
   const kernel = readdirSync(join(tree, "boot")).find((name) => name.startsWith("vmlinuz-"));
-  const [release] = readdirSync(join(tree, "lib/modules"));
-  if (kernel === undefined || release === undefined) return undefined;
+  // Debian 13's packages lie below /usr
+  const modules = ["lib/modules", "usr/lib/modules"].map((name) => join(tree, name)).find((path) => existsSync(path));
+  const [release] = modules === undefined ? [] : readdirSync(modules);
+  if (kernel === undefined || modules === undefined || release === undefined) return undefined;
   return {
     qemu: join(tree, "usr/bin/qemu-system-x86_64"),
     libraries: ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"].map((name) => join(tree, name)).join(":"),
     firmware: ["usr/share/qemu", "usr/share/seabios"].map((name) => join(tree, name)),
     kernel: join(tree, "boot", kernel),
-    modules: join(tree, "lib/modules", release),
+    modules: join(modules, release),
   };
 }
 
