@@ -75,13 +75,13 @@ function fetchPackages(tree: string): boolean {
 
 /** Paths of kernel modules matching `wanted` and all they need, each after what it depends on. */
 export function modulesInOrder(modules: string, wanted: RegExp): string[] {
-  const nameOf = (path: string): string => path.replace(/^.*\//, "").replace(/\.ko$/, "").replaceAll("-", "_");
-  const paths = (readdirSync(modules, { recursive: true }) as string[]).filter((path) => path.endsWith(".ko"));
+  const nameOf = (path: string): string => path.replace(/^.*\//, "").replace(/\.ko(\.xz)?$/, "").replaceAll("-", "_");
+  const paths = (readdirSync(modules, { recursive: true }) as string[]).filter((path) => /\.ko(\.xz)?$/.test(path));
   const byName = new Map(paths.map((path) => [nameOf(path), path]));
   const ordered: string[] = [];
   const add = (path: string): void => {
     if (ordered.includes(path)) return;
-    const depends = /\0depends=([^\0]*)\0/.exec(readFileSync(join(modules, path), "latin1"))?.[1] ?? "";
+    const depends = /\0depends=([^\0]*)\0/.exec(readFileSync(plainModule(join(modules, path)), "latin1"))?.[1] ?? "";
     for (const name of depends.split(",")) {
       const needed = byName.get(name.replaceAll("-", "_"));
       if (needed !== undefined) add(needed);
@@ -89,5 +89,13 @@ export function modulesInOrder(modules: string, wanted: RegExp): string[] {
     if (!ordered.includes(path)) ordered.push(path);
   };
   for (const path of paths.sort()) if (wanted.test(nameOf(path))) add(path);
-  return ordered.map((path) => join(modules, path));
+  return ordered.map((path) => plainModule(join(modules, path)));
+}
+
+/** Debian 13's modules are compressed; insmod of the guest's busybox wants them plain. */
+function plainModule(path: string): string {
+  if (!path.endsWith(".xz")) return path;
+  const plain = path.slice(0, -3);
+  if (!existsSync(plain) && Bun.spawnSync(["xz", "--decompress", "--keep", path]).exitCode !== 0) throw new Error(`xz could not decompress ${path}`);
+  return plain;
 }
