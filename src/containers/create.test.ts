@@ -129,7 +129,7 @@ describe("ports", () => {
   test("normal form", () => {
     expect(parsePort("80")).toBe("80/tcp");
     expect(parsePort("53/UDP")).toBe("53/udp");
-    expect(normalisePortBindings({ "80": [{ HostPort: "8000-8010" }], "80/tcp": null })).toEqual({ "80/tcp": [{ HostPort: "8000-8010" }] });
+    expect(normalisePortBindings({ "80": [{ HostPort: "8000-8010" }], "80/tcp": null })).toEqual({ "80/tcp": [{ HostIp: "", HostPort: "8000-8010" }] });
   });
   test("-P publishes what is exposed and not bound", () => {
     expect(effectiveBindings({ PublishAllPorts: true, PortBindings: { "80/tcp": [{ HostPort: "8080" }] } }, { "80/tcp": {}, "81/tcp": {} })).toEqual({

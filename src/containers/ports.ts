@@ -41,7 +41,8 @@ export function normalisePortBindings(bindings: NonNullable<HostConfig["PortBind
         throw invalidArgument(`invalid port specification: ${JSON.stringify(key)}: invalid host address ${JSON.stringify(binding.HostIp)}`);
       }
     }
-    result[port] = [...(result[port] ?? []), ...(list ?? [])];
+    const filled = (list ?? []).map(({ HostIp = "", HostPort = "" }) => ({ HostIp, HostPort }));
+    result[port] = [...(result[port] ?? []), ...filled];
   }
   return result;
 }

@@ -83,7 +83,7 @@ export const pruneVolumes = endpoint({
     const { all, ...filters } = query.filters(["all", "label", "label!"]);
     // until 1.41 named volumes went too
     const { deleted, spaceReclaimed } = await services.volumes.prune({ all: api < 42 || (all ?? []).some(isTrue), filters });
-    return json({ VolumesDeleted: deleted.length === 0 ? null : deleted, SpaceReclaimed: spaceReclaimed });
+    return json({ VolumesDeleted: deleted, SpaceReclaimed: spaceReclaimed });
   },
 });
 
