@@ -89,7 +89,8 @@ export function modulesInOrder(modules: string, wanted: RegExp): string[] {
     if (!ordered.includes(path)) ordered.push(path);
   };
   for (const path of paths.sort()) if (wanted.test(nameOf(path))) add(path);
-  return ordered.map((path) => plainModule(join(modules, path)));
+  // once decompressed, a module lies there in both forms
+  return [...new Set(ordered.map((path) => plainModule(join(modules, path))))];
 }
 
 /** Debian 13's modules are compressed; insmod of the guest's busybox wants them plain. */
