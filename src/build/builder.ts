@@ -51,7 +51,9 @@ async function buildImage(services: BuildServices, files: BuildFiles, options: B
   const { dockerfile, context } = await readSource(files, options, directory);
   const plan = asPlan(() => planBuild(parseDockerfile(dockerfile), { ...options, platform, host: hostPlatform() }));
   const session: BuildSession = { services, files, options, output, directory, context, leases };
-  const image = await solve(session, plan, createStepCache(services, options));
+  const cache = createStepCache(services, options);
+  const image = await solve(session, plan, cache);
+  cache.result(image);
 
   output.text(`Successfully built ${shortId(image.id)}\n`);
   for (const tag of tags) {

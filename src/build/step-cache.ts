@@ -12,7 +12,12 @@ export interface StepCache {
   /** A step that --cache-from's images took, known by their history: they were pulled, so that the images of their steps aren't here. */
   inHistory(parent: ImageRecord | undefined, description: string): PastStep | undefined;
   record(key: string, image: ImageRecord): void;
+  /** `image` is what a build gave its user: pruning the cache leaves it, named or not. */
+  result(image: ImageRecord): void;
 }
+
+/** Stands in the key's place for images that are results; keys of steps are digests. */
+const resultKey = "result";
 
 export interface PastStep {
   entry: HistoryEntry;
@@ -61,6 +66,7 @@ export function createStepCache({ store, images }: { store: Store; images: Image
       return undefined;
     },
     record,
+    result: (image) => record(resultKey, image),
   };
 }
 
@@ -99,11 +105,13 @@ function ancestors(images: Images, sources: readonly ImageRecord[]): Set<Digest>
   return found;
 }
 
-/** Forgets all steps and removes the images only the cache kept. */
+/** Forgets all steps and removes the images only the cache kept. A build's result is its user's, for `image prune` to remove, as in Docker. */
 export async function pruneSteps({ store, images }: { store: Store; images: Images }): Promise<{ deleted: string[]; spaceReclaimed: number }> {
   const rows = store.db.query<{ key: string; image: Digest }, []>("SELECT key, image FROM build_cache ORDER BY used_at DESC").all();
   const before = images.layersSize();
-  let left = [...new Set(rows.map((row) => row.image))];
+  const steps = rows.filter(({ key }) => key !== resultKey);
+  const results = new Set(rows.filter(({ key }) => key === resultKey).map(({ image }) => image));
+  let left = [...new Set(steps.map((row) => row.image))].filter((image) => !results.has(image));
   // Children first: an image that others stand on is refused, and tried again when they are gone.
   for (let progress = true; progress;) {
     const kept: Digest[] = [];
@@ -111,8 +119,9 @@ export async function pruneSteps({ store, images }: { store: Store; images: Imag
     progress = kept.length < left.length;
     left = kept;
   }
-  store.db.query("DELETE FROM build_cache").run();
-  return { deleted: [...new Set(rows.map((row) => row.key))], spaceReclaimed: Math.max(0, before - images.layersSize()) };
+  store.db.query("DELETE FROM build_cache WHERE key <> ?").run(resultKey);
+  for (const image of results) if (resolveHere(images, image) === undefined) store.db.query("DELETE FROM build_cache WHERE image = ?").run(image);
+  return { deleted: [...new Set(steps.map((row) => row.key))], spaceReclaimed: Math.max(0, before - images.layersSize()) };
 }
 
 /** True where it is gone. A tagged image, or one that containers or others use, stays. */

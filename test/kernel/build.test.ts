@@ -390,9 +390,17 @@ describe.skipIf(skipped("root", "overlay"))("builder", () => {
     await built("FROM base\nRUN echo pruned > /p\n", [], { tags: ["kept"] });
     await built("FROM base\nRUN dd if=/dev/zero of=/big bs=1024 count=100\n", [], { tags: ["gone"] });
     await engine.images.remove("gone", { noPrune: true }).catch(() => {});
+    const { image: nameless } = await built("FROM base\nRUN echo step > /a\nRUN echo nameless > /n\n");
+    const failing = built("FROM base\nRUN echo step of a failure > /f\nRUN false\n");
+    expect(failing).rejects.toThrow("returned a non-zero code");
+    await failing.catch(() => {});
+    const before = engine.images.list({ all: true }).length;
     const { deleted } = await builder.pruneCache();
     expect(deleted.length).toBeGreaterThan(1);
     expect(engine.images.resolve("kept").repoTags).toEqual(["kept:latest"]);
+    // a result is its user's, with or without a name; what a failed build left is the cache's
+    expect(engine.images.resolve(nameless.id).id).toBe(nameless.id);
+    expect(engine.images.list({ all: true }).length).toBeLessThan(before);
     expect((await built("FROM base\nRUN echo pruned > /p\n")).text).not.toContain("Using cache");
   });
 });
