@@ -3,9 +3,12 @@ import { constants } from "node:fs";
 import { messageOf } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
 
-const tickMs = 1000;
-/** A log that doesn't grow is looked at less and less often, down to once in so many ticks. */
-const longestPause = 8;
+/** The first look at a new log: one that is flooded has some ten megabytes by then. */
+const firstMs = 100;
+/** Between two looks: a flood of 250 MB/s is rotated at about one and a half times its limit; one that doesn't grow costs next to nothing. */
+const shortestMs = 25;
+const growingMs = 1000;
+const silentMs = 8000;
 
 interface Watched {
   logPath: string;
@@ -13,8 +16,9 @@ interface Watched {
   maxSize: number;
   maxFiles: number;
   lastSize: number;
-  pause: number;
-  wait: number;
+  /** By the clock of `performance.now()`. */
+  lookedAt: number;
+  delay: number;
   isGone: boolean;
 }
 
@@ -25,50 +29,79 @@ export interface Rotator {
 /** Looks at the size of all running logs, by one timer that runs only while there are any. */
 export function createRotator({ log }: { log: Logger }): Rotator {
   const all = new Set<Watched>();
-  let timer: ReturnType<typeof setInterval> | undefined;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let armedFor = Infinity;
   let isBusy = false;
 
+  const dueOf = ({ lookedAt, delay }: Watched): number => lookedAt + delay;
+  const arm = (): void => {
+    clearTimeout(timer);
+    armedFor = Infinity;
+    for (const watched of all) armedFor = Math.min(armedFor, dueOf(watched));
+    if (armedFor === Infinity) return;
+    timer = setTimeout(() => void tick(), Math.max(0, armedFor - performance.now()));
+    timer.unref();
+  };
   const tick = async (): Promise<void> => {
-    if (isBusy) return;
     isBusy = true;
     try {
-      for (const watched of all) await look(watched, log);
+      const now = performance.now();
+      for (const watched of all) if (dueOf(watched) <= now) await look(watched, log);
     } finally {
       isBusy = false;
+      arm();
     }
   };
   return {
     add(logPath, ctlPath, { maxSize, maxFiles }) {
-      const watched: Watched = { logPath, ctlPath, maxSize, maxFiles: Math.max(1, maxFiles), lastSize: -1, pause: 1, wait: 1, isGone: false };
+      const watched: Watched = {
+        logPath,
+        ctlPath,
+        maxSize,
+        maxFiles: Math.max(1, maxFiles),
+        lastSize: 0,
+        lookedAt: performance.now(),
+        delay: firstMs,
+        isGone: false,
+      };
       all.add(watched);
-      timer ??= setInterval(() => void tick(), tickMs);
-      timer.unref();
+      if (!isBusy && dueOf(watched) < armedFor) arm();
       return {
         [Symbol.dispose]: () => {
           watched.isGone = true;
           all.delete(watched);
-          if (all.size > 0) return;
-          clearInterval(timer);
-          timer = undefined;
+          if (all.size === 0 && !isBusy) arm();
         },
       };
     },
   };
 }
 
+/**
+ * Milliseconds until the next look at a log that grew by `grown` bytes in `elapsed` ms: until it has grown by half its limit at that speed; one
+ * that didn't grow is looked at less and less often.
+ */
+export function nextLook({ grown, elapsed, maxSize, delay }: { grown: number; elapsed: number; maxSize: number; delay: number }): number {
+  if (grown <= 0) return Math.min(delay * 2, silentMs);
+  return Math.min(Math.max((maxSize / 2 / grown) * elapsed, shortestMs), growingMs);
+}
+
 async function look(watched: Watched, log: Logger): Promise<void> {
-  if (--watched.wait > 0) return;
+  const { logPath, ctlPath, maxSize, maxFiles, lastSize, lookedAt, delay } = watched;
+  watched.lookedAt = performance.now();
   try {
-    const size = await sizeOf(watched.logPath);
-    watched.pause = size === watched.lastSize ? Math.min(watched.pause * 2, longestPause) : 1;
-    watched.wait = watched.pause;
-    watched.lastSize = size ?? -1;
+    const size = await sizeOf(logPath);
     if (watched.isGone) return;
+    const elapsed = Math.max(1, watched.lookedAt - lookedAt);
+    watched.delay = nextLook({ grown: (size ?? 0) - lastSize, elapsed, maxSize, delay });
+    watched.lastSize = size ?? 0;
     // Renamed and not yet made anew: the monitor didn't get the word (the engine died in between).
-    if (size === undefined) await reopen(watched.ctlPath);
-    else if (size > watched.maxSize) await rotateOnce(watched.logPath, watched.ctlPath, watched.maxFiles);
+    if (size === undefined) return await reopen(ctlPath);
+    if (size <= maxSize) return;
+    await rotateOnce(logPath, ctlPath, maxFiles);
+    watched.lastSize = 0;
   } catch (error) {
-    log.warn("rotating a log", { log: watched.logPath, error: messageOf(error) });
+    log.warn("rotating a log", { log: logPath, error: messageOf(error) });
   }
 }
 
