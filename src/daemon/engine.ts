@@ -1,4 +1,5 @@
 import { closeSync, mkdirSync, openSync, realpathSync } from "node:fs";
+import { dirname } from "node:path";
 import { createApiServer } from "../api/server.ts";
 import { endpoints } from "../api/endpoints.ts";
 import { createBuilder } from "../build/builder.ts";
@@ -35,12 +36,12 @@ export interface Engine {
 
 /**
  * The composition root: builds every service in order of the layers, brings back what a former engine left, then listens.
- * @throws EngineError conflict where another engine holds the data root
+ * @throws EngineError conflict where another engine holds one of the roots
  */
 export async function startEngine(options: DaemonOptions, log: Logger): Promise<Engine> {
   await using stack = new AsyncDisposableStack();
   const paths = makeRoots(options);
-  stack.use(lockDataRoot(paths));
+  for (const lock of paths.locks) stack.use(takeLock(lock));
   const engineKey = new Bun.CryptoHasher("sha256").update(realpathSync(paths.dataRoot)).digest("hex").slice(0, 6);
 
   const store = stack.use(openStore(paths.database, migrations));
@@ -117,11 +118,11 @@ function makeRoots(options: DaemonOptions): Paths {
   return paths;
 }
 
-function lockDataRoot(paths: Paths): Disposable {
-  const fd = openSync(paths.lock, "a", 0o600);
+function takeLock(path: string): Disposable {
+  const fd = openSync(path, "a", 0o600);
   if (!tryLock(fd)) {
     closeSync(fd);
-    throw conflict(`another engine already uses the data root ${paths.dataRoot}: stop it, or start this one with another --data-root and --exec-root`);
+    throw conflict(`another engine already uses ${dirname(path)}: stop it, or start this one with another --data-root and --exec-root`);
   }
   return { [Symbol.dispose]: () => closeSync(fd) };
 }

@@ -13,6 +13,7 @@ import { join } from "node:path";
  *       cache/                     compiled seccomp filters
  *       tmp/
  *     <exec-root>/                 (default /run/berth; may vanish at boot)
+ *       lock                       flock: one engine a run root
  *       berth.sock  berth.pid
  *       bin/crun                   read-only bind mount of the runtime
  *       bundles/<id>/              config.json, rootfs/ (overlay), pid, ctl, attach (conmon)
@@ -24,7 +25,8 @@ export interface Paths {
   readonly dataRoot: string;
   readonly execRoot: string;
   readonly database: string;
-  readonly lock: string;
+  /** One in each root. */
+  readonly locks: readonly string[];
   readonly content: string;
   readonly snapshots: string;
   readonly volumes: string;
@@ -45,7 +47,7 @@ export function enginePaths(dataRoot: string, execRoot: string): Paths {
     dataRoot,
     execRoot,
     database: join(dataRoot, "engine.db"),
-    lock: join(dataRoot, "lock"),
+    locks: [join(dataRoot, "lock"), join(execRoot, "lock")],
     content: join(dataRoot, "content"),
     snapshots: join(dataRoot, "snapshots"),
     volumes: join(dataRoot, "volumes"),
