@@ -28,7 +28,7 @@ export const containerLogs = endpoint({
     try {
       for await (const batch of records) await stream.write(encode(batch, tty, prefix));
     } catch (error) {
-      if (signal.aborted) return;
+      if (signal.aborted || kindOf(error) === "cancelled") return;
       services.log.error("reading a container's log failed", { container: params.id, error });
       stream.write(frame("systemerr", Buffer.from(`Error grabbing logs: ${messageOf(error)}\n`)));
     }
