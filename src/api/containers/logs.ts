@@ -1,5 +1,5 @@
 import { realtimeNano } from "../../kernel/clock.ts";
-import { invalidArgument, messageOf } from "../../lib/errors.ts";
+import { invalidArgument, kindOf, messageOf } from "../../lib/errors.ts";
 import { parseTimestamp } from "../../lib/time.ts";
 import type { LogRecord } from "../../logs/types.ts";
 import { endpoint } from "../endpoint.ts";
