@@ -30,12 +30,17 @@ const build = (host: HostConfig = {}, config: ContainerConfig = {}, more: Partia
 const namespaces = (spec: RuntimeSpec): string[] => spec.linux.namespaces.map(({ type, path }) => (path === undefined ? type : `${type}=${path}`)).toSorted();
 
 describe("spec of a container", () => {
+  test("HOME is set for all, unless it is given", () => {
+    expect(build({}, {}, { env: ["HOME=/x"] }).process.env).toEqual(["HOME=/x"]);
+    expect(build({}, {}, { env: ["HOME=", "A=b"] }).process.env).toEqual(["A=b", "HOME=/"]);
+  });
+
   test("an ordinary one", () => {
     const spec = build();
     expect(namespaces(spec)).toEqual(["ipc", "mount", "network", "pid", "uts"]);
     expect(spec.hostname).toBe("f".repeat(12));
     expect(spec.linux.cgroupsPath).toBe(`/berth-abc/${"f".repeat(64)}`);
-    expect(spec.process).toMatchObject({ args: ["a"], env: ["E=1"], cwd: "/", noNewPrivileges: false, terminal: false });
+    expect(spec.process).toMatchObject({ args: ["a"], env: ["E=1", "HOME=/"], cwd: "/", noNewPrivileges: false, terminal: false });
     expect(spec.process.capabilities?.ambient).toBeUndefined();
     expect(spec.linux.maskedPaths).toContain("/proc/kcore");
     expect(spec.linux.readonlyPaths).toContain("/proc/sys");

@@ -12,7 +12,7 @@ import { buildDevices, buildResources } from "./resources.ts";
 import { defaultSeccomp, parseSeccomp } from "./seccomp.ts";
 import { readSupport, supportedLimits, type LimitSupport } from "./support.ts";
 import type { ExecInput, SpecInput } from "./types.ts";
-import { resolveUser } from "./user.ts";
+import { resolveAccount } from "./user.ts";
 
 /** What the host is like, read once. */
 export interface SpecContext {
@@ -82,15 +82,16 @@ export function buildSpec(input: SpecInput, context: SpecContext): RuntimeSpec {
     maskedPaths: pathsOf(host, host.MaskedPaths, defaultMaskedPaths, security.systemPathsUnconfined),
     readonlyPaths: pathsOf(host, host.ReadonlyPaths, defaultReadonlyPaths, security.systemPathsUnconfined),
   };
+  const { user, home } = resolveAccount(input.rootfs, config.User ?? "", host.GroupAdd ?? []);
   const hasUts = namespaces.some((each) => each.type === "uts");
   return {
     ociVersion: "1.0.2",
     process: {
       terminal: config.Tty === true,
       ...consoleSizeOf(host.ConsoleSize),
-      user: resolveUser(input.rootfs, config.User ?? "", host.GroupAdd ?? []),
+      user,
       args: init === undefined ? input.args : [INIT_PATH, "--", ...input.args],
-      env: input.env,
+      env: withHome(input.env, home),
       cwd: config.WorkingDir || "/",
       capabilities: capabilitySets(capabilities),
       rlimits: rlimitsOf(host),
@@ -111,12 +112,13 @@ export function buildExec(input: ExecInput, context: SpecContext): ProcessSpec {
   const { config, host } = input;
   const security = parseSecurity(host, context);
   const capabilities = resolveCapabilities(input.privileged ? { Privileged: true } : host, context.ownCapabilities);
+  const { user, home } = resolveAccount(input.rootfs, input.user || config.User || "", host.GroupAdd ?? []);
   return {
     terminal: input.tty,
     ...(input.consoleSize !== undefined && consoleSizeOf([input.consoleSize.rows, input.consoleSize.cols])),
-    user: resolveUser(input.rootfs, input.user || config.User || "", host.GroupAdd ?? []),
+    user,
     args: input.args,
-    env: input.env,
+    env: withHome(input.env, home),
     cwd: input.cwd || config.WorkingDir || "/",
     capabilities: capabilitySets(capabilities),
     rlimits: rlimitsOf(host),
@@ -124,6 +126,12 @@ export function buildExec(input: ExecInput, context: SpecContext): ProcessSpec {
     ...(security.apparmor !== undefined && { apparmorProfile: input.privileged ? "unconfined" : security.apparmor }),
     ...(host.OomScoreAdj ? { oomScoreAdj: host.OomScoreAdj } : {}),
   };
+}
+
+/** runc gives everyone a HOME, also who has no account and who has an empty one; crun leaves those without. */
+function withHome(env: readonly string[], home: string): string[] {
+  if (env.some((variable) => /^HOME=./s.test(variable))) return [...env];
+  return [...env.filter((variable) => variable !== "HOME="), `HOME=${home}`];
 }
 
 function consoleSizeOf(size: readonly [number, number] | undefined): Pick<ProcessSpec, "consoleSize"> {

@@ -1,12 +1,24 @@
 import { afterAll, describe, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { findUser, resolveUser } from "./user.ts";
+import { findAccount, resolveUser } from "./user.ts";
 
 const passwd = ["root:x:0:0:root:/root:/bin/sh", "anna:x:1000:1001::/:/bin/sh", "42:x:1042:1043::/:/bin/sh", "broken", "no:x:nan:0:::"];
 const group = ["root:x:0:", "wheel:x:10:anna,root", "video:x:44:anna", "anna:x:1001:", "77:x:1077:"];
 
+const findUser = (...args: Parameters<typeof findAccount>): ReturnType<typeof findAccount>["user"] => findAccount(...args).user;
+
 describe("user of a container", () => {
+  test.each([
+    ["", "/root"],
+    ["anna", "/"],
+    ["1000:5", "/"],
+    ["homeless", "/"],
+    ["5000", "/"],
+  ])("home of %p", (user, home) => {
+    expect(findAccount(user, [], [...passwd, "homeless:x:9:9:::"], group).home).toBe(home);
+  });
+
   test.each([
     ["", 0, 0, [0, 10]],
     ["root", 0, 0, [0, 10]],
@@ -34,7 +46,8 @@ describe("user of a container", () => {
 
   test("unknown names and ids out of range are refused in Docker's words", () => {
     expect(() => findUser("bob", [], passwd, group)).toThrow("unable to find user bob: no matching entries in passwd file");
-    expect(() => findUser("anna:nope", [], passwd, group)).toThrow("Unable to find group nope: no matching entries in group file");
+    expect(() => findUser("anna:nope", [], passwd, group)).toThrow("unable to find group nope: no matching entries in group file");
+    expect(() => findUser("anna", ["nope"], passwd, group)).toThrow("Unable to find group nope: no matching entries in group file");
     expect(() => findUser("4294967295", [], passwd, group)).toThrow("uids and gids must be in range 0-2147483647");
   });
 

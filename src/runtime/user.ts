@@ -10,6 +10,7 @@ interface PasswdEntry {
   name: string;
   uid: number;
   gid: number;
+  home: string;
 }
 
 interface GroupEntry {
@@ -23,11 +24,21 @@ interface GroupEntry {
  * Empty means root. @throws EngineError invalidArgument in Docker's words
  */
 export function resolveUser(root: string, user: string, groupAdd: readonly string[] = []): UserSpec {
-  return findUser(user, groupAdd, readEntries(root, "/etc/passwd"), readEntries(root, "/etc/group"));
+  return resolveAccount(root, user, groupAdd).user;
 }
 
-/** The pure part of `resolveUser`: the two files as lines. */
-export function findUser(user: string, groupAdd: readonly string[], passwdLines: readonly string[], groupLines: readonly string[]): UserSpec {
+/** As `resolveUser`, with the home directory: `/` for who has none. */
+export function resolveAccount(root: string, user: string, groupAdd: readonly string[] = []): { user: UserSpec; home: string } {
+  return findAccount(user, groupAdd, readEntries(root, "/etc/passwd"), readEntries(root, "/etc/group"));
+}
+
+/** The pure part of `resolveAccount`: the two files as lines. */
+export function findAccount(
+  user: string,
+  groupAdd: readonly string[],
+  passwdLines: readonly string[],
+  groupLines: readonly string[],
+): { user: UserSpec; home: string } {
   const passwd = passwdLines.flatMap(passwdEntry);
   const groups = groupLines.flatMap(groupEntry);
   const [userPart = "", groupPart = ""] = user.split(":", 2);
@@ -42,13 +53,14 @@ export function findUser(user: string, groupAdd: readonly string[], passwdLines:
   // a group given by hand replaces the user's own groups
   const supplementary = groupPart === "" && found !== undefined ? groups.filter((each) => each.members.includes(found.name)).map((each) => each.gid) : [];
   const gid = groupPart === "" ? (found?.gid ?? 0) : groupId(groupPart, groups);
-  const added = groupAdd.map((each) => groupId(each, groups));
-  return { uid, gid, additionalGids: [...new Set([gid, ...supplementary, ...added])] };
+  const added = groupAdd.map((each) => groupId(each, groups, "Unable"));
+  return { user: { uid, gid, additionalGids: [...new Set([gid, ...supplementary, ...added])] }, home: found?.home || "/" };
 }
 
-function groupId(group: string, groups: readonly GroupEntry[]): number {
+/** Docker writes its sentence about --group-add with a capital, the one about `user:group` without. */
+function groupId(group: string, groups: readonly GroupEntry[], unable: "Unable" | "unable" = "unable"): number {
   const gid = groups.find((each) => each.name === group)?.gid ?? idOf(group);
-  if (gid === undefined) throw invalidArgument(`Unable to find group ${group}: no matching entries in group file`);
+  if (gid === undefined) throw invalidArgument(`${unable} to find group ${group}: no matching entries in group file`);
   if (gid > HIGHEST_ID) throw invalidArgument(`uids and gids must be in range 0-${HIGHEST_ID}`);
   return gid;
 }
@@ -58,9 +70,9 @@ function idOf(text: string | undefined): number | undefined {
 }
 
 function passwdEntry(line: string): PasswdEntry[] {
-  const [name, , uid, gid] = line.split(":");
+  const [name, , uid, gid, , home = ""] = line.split(":");
   const [uidNumber, gidNumber] = [idOf(uid), idOf(gid)];
-  return name === undefined || uidNumber === undefined || gidNumber === undefined ? [] : [{ name, uid: uidNumber, gid: gidNumber }];
+  return name === undefined || uidNumber === undefined || gidNumber === undefined ? [] : [{ name, uid: uidNumber, gid: gidNumber, home }];
 }
 
 function groupEntry(line: string): GroupEntry[] {

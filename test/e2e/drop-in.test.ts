@@ -93,6 +93,15 @@ describe.skipIf(skipped("root", "overlay", "docker"))("a drop-in", () => {
     await ok("rm", "tended");
   });
 
+  test("everyone has a HOME, who has no account too", async () => {
+    expect(await ok("run", "--rm", "-u", "5000", "busybox", "sh", "-c", "echo $HOME")).toBe("/");
+    expect(await ok("run", "--rm", "-u", "worker", "-e", "HOME=", "busybox", "sh", "-c", "echo $HOME")).toBe("/home/worker");
+    await ok("run", "-d", "--name", "lodger", "-u", "5000", "busybox", "sleep", "1000");
+    expect(await ok("exec", "lodger", "sh", "-c", "echo $HOME")).toBe("/");
+    expect(await ok("exec", "-u", "root", "lodger", "sh", "-c", "echo $HOME")).toBe("/root");
+    await ok("rm", "-f", "lodger");
+  });
+
   test("events tell of verbs that change nothing too", async () => {
     const before = Math.floor(Date.now() / 1000);
     await ok("run", "-d", "--name", "watched", "busybox", "sleep", "1000");
