@@ -157,8 +157,8 @@ describe.skipIf(skipped("root", "overlay"))("containers", () => {
         "invalidArgument",
         'invalid mount config for type "bind": bind source path does not exist: /nope/nope',
       ],
-      [["true"], { host: { VolumesFrom: ["nobody"] } }, "notFound", "No such container: nobody"],
-      [["true"], { host: { Links: ["nobody:x"] } }, "notFound", "No such container: nobody"],
+      [["true"], { host: { VolumesFrom: ["nobody"] } }, "invalidArgument", "No such container: nobody"],
+      [["true"], { host: { Links: ["nobody:x"] } }, "invalidArgument", "could not get container for nobody: No such container: nobody"],
       [["true"], { host: { CapAdd: ["CAP_WAT"] } }, "invalidArgument", "CAP_WAT"],
       [["true"], { host: { Runtime: "wat" } }, "invalidArgument", "unknown or invalid runtime name: wat"],
       [["true"], { host: { SecurityOpt: ["wat=1"] } }, "invalidArgument", "invalid --security-opt 2"],
@@ -245,7 +245,7 @@ describe.skipIf(skipped("root", "overlay"))("containers", () => {
 
   test("kill by name and number; conflict at rest", async () => {
     const id = await startReady("victim");
-    expect((await failure(engine.containers.kill(id, "SIGWAT"))).message).toBe("invalid signal: SIGWAT");
+    expect((await failure(engine.containers.kill(id, "SIGWAT"))).message).toBe(`cannot kill container: ${id}: invalid signal: SIGWAT`);
     const { result } = engine.containers.wait(id, "not-running");
     await engine.containers.kill(id, "15");
     expect((await result).exitCode).toBe(7);
