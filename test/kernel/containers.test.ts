@@ -158,7 +158,7 @@ describe.skipIf(skipped("root", "overlay"))("containers", () => {
         'invalid mount config for type "bind": bind source path does not exist: /nope/nope',
       ],
       [["true"], { host: { VolumesFrom: ["nobody"] } }, "invalidArgument", "No such container: nobody"],
-      [["true"], { host: { Links: ["nobody:x"] } }, "invalidArgument", "could not get container for nobody: No such container: nobody"],
+      [["true"], { host: { NetworkMode: "bridge", Links: ["nobody:x"] } }, "invalidArgument", "could not get container for nobody: No such container: nobody"],
       [["true"], { host: { CapAdd: ["CAP_WAT"] } }, "invalidArgument", "CAP_WAT"],
       [["true"], { host: { Runtime: "wat" } }, "invalidArgument", "unknown or invalid runtime name: wat"],
       [["true"], { host: { SecurityOpt: ["wat=1"] } }, "invalidArgument", "invalid --security-opt 2"],
