@@ -1,5 +1,6 @@
 import { messageOf, invalidArgument } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
+import { createTurns, type Turns } from "../lib/turns.ts";
 import type { Call, Endpoint, Reply } from "./endpoint.ts";
 import { errorAnswer } from "./errors.ts";
 import type { Exchange } from "./http/connection.ts";
@@ -26,19 +27,22 @@ export interface ApiServerOptions {
 /** The Engine API on any number of listeners. */
 export function createApiServer(options: ApiServerOptions): HttpServer {
   const router = createRouter(options.endpoints);
+  const turns = createTurns();
   return createHttpServer({
     log: options.log,
     commonHeaders: `Api-Version: ${maxApiText}\r\nDocker-Experimental: false\r\nOstype: linux\r\nServer: Berth/${options.version} (linux)\r\n`,
-    handler: (exchange) => serve(exchange, router, options),
+    handler: (exchange) => serve(exchange, router, turns, options),
   });
 }
 
-async function serve(exchange: Exchange, router: Router, options: ApiServerOptions): Promise<void> {
+async function serve(exchange: Exchange, router: Router, turns: Turns, options: ApiServerOptions): Promise<void> {
   const { method, target } = exchange.head;
   const mark = target.indexOf("?");
   const path = mark < 0 ? target : target.slice(0, mark);
   try {
     const { endpoint, params, api } = router(method, path);
+    // a client that removes hundreds of containers at once must not stop everyone's streams
+    if (method !== "GET" && method !== "HEAD") await turns();
     const body = endpoint.body === undefined ? undefined : check(endpoint.body, await readJson(exchange, endpoint.bodyRequired ?? false));
     const call: Call<unknown> = {
       services: options.services,

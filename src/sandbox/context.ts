@@ -1,6 +1,7 @@
 import type { Paths } from "../daemon/paths.ts";
 import type { Readiness } from "../kernel/epoll.ts";
 import type { Logger } from "../lib/log.ts";
+import type { Turns } from "../lib/turns.ts";
 import type { Networks } from "../networks/types.ts";
 import type { Runtimes } from "../runtime/types.ts";
 import type { Snapshots } from "../snapshots/types.ts";
@@ -18,6 +19,8 @@ export interface SandboxesDeps {
 export interface SandboxContext extends SandboxesDeps {
   readiness: Readiness;
   reaper: Reaper;
+  /** Before work that blocks for a millisecond or more: starts, cleanings, execs. */
+  turns: Turns;
   /** conmon's program. */
   monitorProgram: string;
   /** By id, until cleaned up. */

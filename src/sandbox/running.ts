@@ -69,6 +69,7 @@ export function runSandbox(ctx: SandboxContext, parts: RunningParts): RunningSan
     pids: async () => pidsIn(cgroups, cgroupPath),
     cleanup: () =>
       (cleaning ??= exited.then(async () => {
+        await ctx.turns();
         isClosed = true;
         closeFd(pidfd);
         ctx.running.delete(spec.id);

@@ -1,4 +1,5 @@
 import { createReadiness } from "../kernel/epoll.ts";
+import { createTurns } from "../lib/turns.ts";
 import { adoptSandbox } from "./adopt.ts";
 import type { SandboxesDeps } from "./context.ts";
 import { createSandbox } from "./create.ts";
@@ -9,7 +10,8 @@ import type { RunningSandbox, Sandboxes } from "./types.ts";
 export function createSandboxes(deps: SandboxesDeps): Sandboxes {
   const running = new Map<string, RunningSandbox>();
   const reaper = startReaper((pid) => running.values().some((each) => each.pid === pid));
-  const ctx = { ...deps, readiness: createReadiness(), reaper, monitorProgram: Bun.which("conmon") ?? "/usr/bin/conmon", running };
+  const monitorProgram = Bun.which("conmon") ?? "/usr/bin/conmon";
+  const ctx = { ...deps, readiness: createReadiness(), reaper, turns: createTurns(), monitorProgram, running };
   return {
     create: (spec, options = {}) => createSandbox(ctx, spec, options),
     adopt: (spec, startedAt) => adoptSandbox(ctx, spec, startedAt),

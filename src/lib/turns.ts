@@ -1,0 +1,26 @@
+/** Waits for a turn of one's own; at once where nobody else had one in this round of the event loop. */
+export type Turns = () => Promise<void>;
+
+/**
+ * Gives out turns, one a round of the event loop, in order of asking: hundreds of jobs that become ready together (all containers of a host end
+ * at once) then run one after another with everything else in between, and stop it for as long as one takes.
+ */
+export function createTurns(): Turns {
+  const waiting: (() => void)[] = [];
+  let isFree = true;
+  const next = (): void => {
+    const take = waiting.shift();
+    if (take === undefined) {
+      isFree = true;
+      return;
+    }
+    take();
+    setImmediate(next);
+  };
+  return () => {
+    if (!isFree) return new Promise((resolve) => void waiting.push(resolve));
+    isFree = false;
+    setImmediate(next);
+    return Promise.resolve();
+  };
+}
