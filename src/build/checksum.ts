@@ -1,7 +1,8 @@
 import { closeFd, isDirectory, O, openAt, readFd, readlinkAt, S, statAt, type Stat } from "../kernel/fs.ts";
 import { invalidArgument } from "../lib/errors.ts";
+import { pathMatcher } from "../lib/path-match.ts";
 import { bytesOf, cleanParts, textOf } from "../lib/tar.ts";
-import { globExpression, hasWildcards } from "./glob.ts";
+import { hasWildcards } from "./glob.ts";
 import { isSymlink, namesIn, type Root, xattrsOf } from "./root.ts";
 
 /** One thing that COPY or ADD takes. */
@@ -54,12 +55,12 @@ function single(root: Root, word: string, { command, keepOwners, context }: Sele
 }
 
 function matching(root: Root, word: string, options: SelectOptions): CopySource[] {
-  const expression = globExpression(word.replace(/^(?:\.?\/+)+/, ""));
+  const matches = pathMatcher(word.replace(/^(?:\.?\/+)+/, ""));
   const found: CopySource[] = [];
   const walk = (directory: number, above: string, depth: number): void => {
     for (const name of namesIn(directory)) {
       const path = above === "" ? name : `${above}/${name}`;
-      const source = expression.test(textOf(path)) ? hashed(root, path, options.keepOwners) : undefined;
+      const source = matches(textOf(path)) ? hashed(root, path, options.keepOwners) : undefined;
       if (source !== undefined) found.push(source);
       const stat = statAt(directory, name);
       if (stat === undefined || !isDirectory(stat) || depth >= word.split("/").length) continue;

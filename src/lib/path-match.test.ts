@@ -25,6 +25,8 @@ test("as Go's path.Match", () => {
     ["a.c", "abc", false],
     ["(a|b)+", "(a|b)+", true],
     ["foo*", "foo:1", true],
+    ["*.txt", "d/a.txt", false],
+    ["d/*", "d/a/b", false],
   ];
   for (const [pattern, text, want] of cases) expect([pattern, text, matchPath(pattern, text)]).toEqual([pattern, text, want]);
 });

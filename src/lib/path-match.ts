@@ -9,9 +9,16 @@ type Token = "star" | ((char: string) => boolean);
  * @throws EngineError invalidArgument for a malformed pattern
  */
 export function matchPath(pattern: string, text: string): boolean {
+  return pathMatcher(pattern)(text);
+}
+
+/** The same for many texts. @throws EngineError invalidArgument for a malformed pattern */
+export function pathMatcher(pattern: string): (text: string) => boolean {
   const patterns = tokensOf(pattern);
-  const parts = text.split("/").map((part) => [...part]);
-  return patterns.length === parts.length && patterns.every((tokens, i) => matchPart(tokens, parts[i]!));
+  return (text) => {
+    const parts = text.split("/").map((part) => [...part]);
+    return patterns.length === parts.length && patterns.every((tokens, i) => matchPart(tokens, parts[i]!));
+  };
 }
 
 /** Tokens of each part between slashes. */
