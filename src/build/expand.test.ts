@@ -109,3 +109,22 @@ describe("words", () => {
   ];
   for (const [word, wanted] of cases) test(word, () => expect(expand(word, variables).words).toEqual(wanted));
 });
+
+describe("hostile words", () => {
+  const stars = "*a".repeat(60);
+  test.each([`\${x//${stars}b/}`, `\${x/${stars}b/}`, `\${x##${stars}b}`, `\${x%${stars}b}`])("%s takes no longer than its length", (word) => {
+    const value = "a".repeat(3000);
+    expect(expandText(word, new Map([["x", value]]))).toBe(value);
+  });
+
+  test("variables that double at each line are stopped", () => {
+    let value = "x";
+    expect(() => {
+      for (let line = 0; line < 60; line++) value = expandText("$x$x", new Map([["x", value]]));
+    }).toThrow("longer than 1048576 characters");
+  });
+
+  test("a pattern of megabytes on a value of megabytes is refused", () => {
+    expect(() => expandText(`\${x//${"a".repeat(100_000)}/}`, new Map([["x", "a".repeat(1_000_000)]]))).toThrow("too long");
+  });
+});

@@ -1,3 +1,5 @@
+import { matchEnd, matchEnds, type Step } from "../lib/wildcards.ts";
+
 /**
  * Variable expansion and quoting in a Dockerfile's words, by the rules of its reference
  * (docs.docker.com/reference/dockerfile/#environment-replacement): `$x`, `${x}`, `${x:-d}`, `${x-d}`, `${x:+d}`, `${x+d}`, `${x:?e}`, `${x?e}`,
@@ -33,6 +35,15 @@ export function expandText(word: string, variables: ReadonlyMap<string, string>,
   return expand(word, variables, options).text;
 }
 
+/** Longest result of an expansion: variables that double at each line would fill the memory. The kernel takes 128 KiB a variable. */
+const longest = 1 << 20;
+/** Steps of a pattern times characters of a value. */
+const mostEffort = 20_000_000;
+
+function checkLength(length: number): void {
+  if (length > longest) throw new Error(`the result is longer than ${longest} characters`);
+}
+
 const digit = /\p{Nd}/u;
 const nameCharacter = /[\p{L}\p{Nd}_]/u;
 const blank = /\s/u;
@@ -53,6 +64,7 @@ class Words {
   }
 
   addRaw(text: string): void {
+    checkLength(this.#word.length + text.length);
     this.#word += text;
     this.#inWord = true;
   }
@@ -207,7 +219,7 @@ class Expander {
     if (all) this.#at++;
     const pattern = this.#until("/", true).text;
     const replacement = this.#until("}", true).text;
-    return (this.#variables.get(name) ?? "").replace(new RegExp(patternSource(pattern, true), all ? "gsu" : "su"), () => replacement);
+    return substitute(this.#variables.get(name) ?? "", pattern, replacement, all);
   }
 
   #take(): string {
@@ -232,33 +244,73 @@ class Expander {
   }
 }
 
-/** A shell pattern (`*`, `?`, escapes) as the source of a regular expression. */
-function patternSource(pattern: string, greedy: boolean): string {
-  let source = "";
+/** A shell pattern: `*`, `?`, escapes. */
+function stepsOf(pattern: string): Step[] {
+  const steps: Step[] = [];
   const characters = [...pattern];
   for (let i = 0; i < characters.length; i++) {
-    const character = characters[i] as string;
-    if (character === "*") source += greedy ? ".*" : ".*?";
-    else if (character === "?") source += ".";
-    else if (character === "\\") {
-      const escaped = characters[++i];
-      // `}` and `/` are escaped only to get them past the expansion's own syntax.
-      if (escaped === undefined || !"}/*?\\".includes(escaped))
-        throw new Error(`invalid pattern (${pattern}) in substitution: invalid escape '\\${escaped ?? ""}'`);
-      source += RegExp.escape(escaped);
-    } else source += RegExp.escape(character);
+    let character = characters[i] as string;
+    if (character === "*") steps.push({ many: () => true });
+    else if (character === "?") steps.push({ one: () => true });
+    else {
+      if (character === "\\") {
+        const escaped = characters[++i];
+        // `}` and `/` are escaped only to get them past the expansion's own syntax.
+        if (escaped === undefined || !"}/*?\\".includes(escaped))
+          throw new Error(`invalid pattern (${pattern}) in substitution: invalid escape '\\${escaped ?? ""}'`);
+        character = escaped;
+      }
+      const literal = character;
+      steps.push({ one: (other) => other === literal });
+    }
   }
-  return source;
+  return steps;
+}
+
+function checkEffort(steps: readonly Step[], characters: readonly string[]): void {
+  if (steps.length * characters.length > mostEffort) throw new Error("pattern and value of the substitution are too long");
 }
 
 /** `#` and `##` cut the shortest and longest match at the start, `%` and `%%` at the end. */
 function trim(value: string, modifier: string, word: string): string {
-  const greedy = word.startsWith(modifier);
-  const source = patternSource(greedy ? word.slice(1) : word, greedy);
-  if (modifier === "#") return value.replace(new RegExp(`^${source}`, "su"), "");
-  if (greedy) return value.replace(new RegExp(`${source}$`, "su"), "");
-  // The shortest suffix: a regular expression finds the leftmost match, so that each start is tried from the right.
-  const whole = new RegExp(`^(?:${source})$`, "su");
-  for (let start = value.length; start >= 0; start--) if (whole.test(value.slice(start))) return value.slice(0, start);
-  return value;
+  const isLongest = word.startsWith(modifier);
+  const steps = stepsOf(isLongest ? word.slice(1) : word);
+  const characters = [...value];
+  checkEffort(steps, characters);
+  const prefer = isLongest ? "longest" : "shortest";
+  if (modifier === "#") return characters.slice(matchEnd(steps, characters, { prefer }) ?? 0).join("");
+  // from the end: the pattern backwards on the value backwards
+  const cut = matchEnd(steps.toReversed(), characters.toReversed(), { prefer }) ?? 0;
+  return characters.slice(0, characters.length - cut).join("");
+}
+
+/** The leftmost match, each as long as it can be; all of them, one after another, with `all`. */
+function substitute(value: string, pattern: string, replacement: string, all: boolean): string {
+  const steps = stepsOf(pattern);
+  const characters = [...value];
+  checkEffort(steps, characters);
+  const starts = matchStarts(steps, characters);
+  let text = "";
+  let at = 0;
+  for (let start = 0; start <= characters.length; start++) {
+    if (start < at || !starts.has(start)) continue;
+    const end = matchEnd(steps, characters, { from: start, prefer: "longest" }) as number;
+    text += characters.slice(at, start).join("") + replacement;
+    checkLength(text.length);
+    // an empty match stands between two characters
+    at = end;
+    if (end === start) {
+      text += characters[start] ?? "";
+      at = start + 1;
+    }
+    if (!all) break;
+  }
+  return text + characters.slice(at).join("");
+}
+
+/** Positions at which a match begins: the pattern backwards, begun anew at each character, so that no position is tried by itself. */
+function matchStarts(steps: readonly Step[], characters: readonly string[]): Set<number> {
+  const backwards: Step[] = [{ many: () => true }, ...steps.toReversed()];
+  const ends = matchEnds(backwards, characters.toReversed());
+  return new Set(ends.map((end) => characters.length - end));
 }

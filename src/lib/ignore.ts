@@ -1,3 +1,5 @@
+import { matchesWhole, type Step } from "./wildcards.ts";
+
 /**
  * .dockerignore as moby's patternmatcher reads it: `#` comments, `!` exceptions, `**` for any number of directories; the last pattern that matches
  * a path or one of its parents decides.
@@ -17,14 +19,14 @@ export function parseIgnore(text: string): IgnoreRules {
     .map((line) => {
       const exception = line.startsWith("!");
       const pattern = clean(exception ? line.slice(1).trim() : line);
-      return { exception, expression: expressionOf(pattern) };
+      return { exception, steps: stepsOf(pattern) };
     });
   return {
     ignores: (path) => {
       const parts = path.split("/");
       const candidates = parts.map((_, index) => parts.slice(0, index + 1).join("/"));
       let ignored = false;
-      for (const { exception, expression } of rules) if (candidates.some((candidate) => expression.test(candidate))) ignored = !exception;
+      for (const { exception, steps } of rules) if (candidates.some((candidate) => matchesWhole(steps, candidate))) ignored = !exception;
       return ignored;
     },
   };
@@ -41,24 +43,36 @@ function clean(pattern: string): string {
   return parts.length === 0 ? "." : parts.join("/");
 }
 
-function expressionOf(pattern: string): RegExp {
-  let source = "";
-  for (let i = 0; i < pattern.length; i++) {
-    const character = pattern[i] as string;
-    if (pattern.startsWith("**", i)) {
+const any = (): boolean => true;
+const inPart = (char: string): boolean => char !== "/";
+
+/** @throws Error for a class without an end */
+function stepsOf(pattern: string): Step[] {
+  const steps: Step[] = [];
+  const literal = (text: string): void => void steps.push({ one: (char) => char === text });
+  const characters = [...pattern];
+  for (let i = 0; i < characters.length; i++) {
+    const character = characters[i]!;
+    if (character === "*" && characters[i + 1] === "*") {
       i++;
       // `**/` also stands for no directory at all.
-      if (pattern[i + 1] === "/") i++;
-      source += i + 1 === pattern.length ? ".*" : "(?:.*/)?";
-    } else if (character === "*") source += "[^/]*";
-    else if (character === "?") source += "[^/]";
+      if (characters[i + 1] === "/") i++;
+      if (i + 1 === characters.length) steps.push({ many: any });
+      else steps.push({ skip: 2 }, { many: any }, { one: (char) => char === "/" });
+    } else if (character === "*") steps.push({ many: inPart });
+    else if (character === "?") steps.push({ one: inPart });
     else if (character === "[") {
-      const end = pattern.indexOf("]", i + 2);
+      const end = characters.indexOf("]", i + 2);
       if (end === -1) throw new Error(`syntax error in .dockerignore pattern ${JSON.stringify(pattern)}`);
-      source += `[${pattern.slice(i + 1, end).replace(/[[\\]/g, "\\$&")}]`;
+      const body = characters
+        .slice(i + 1, end)
+        .join("")
+        .replace(/[[\\]/g, "\\$&");
+      const members = new RegExp(`^[${body}]$`, "su");
+      steps.push({ one: (char) => members.test(char) });
       i = end;
-    } else if (character === "\\" && i + 1 < pattern.length) source += RegExp.escape(pattern[++i] as string);
-    else source += RegExp.escape(character);
+    } else if (character === "\\" && i + 1 < characters.length) literal(characters[++i]!);
+    else literal(character);
   }
-  return new RegExp(`^${source}$`, "su");
+  return steps;
 }
