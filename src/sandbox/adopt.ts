@@ -6,7 +6,7 @@ import { createMonitorHub } from "../runtime/attach.ts";
 import { cgroupPathOf } from "../runtime/spec.ts";
 import type { SandboxContext } from "./context.ts";
 import { cleanUp, readExit, runSandbox } from "./running.ts";
-import { readState, type SandboxState } from "./state.ts";
+import { readState, removeState, type SandboxState } from "./state.ts";
 import type { ExitStatus, RunningSandbox, SandboxSpec } from "./types.ts";
 
 const SIGKILL = 9;
@@ -27,6 +27,8 @@ export async function adoptSandbox(ctx: SandboxContext, spec: SandboxSpec, start
     return { running: runSandbox(ctx, { spec, runtime, cgroupPath, pid: state.pid, pidfd, monitorExited, hub, endpoints, startedAt }) };
   }
   if (pidfd !== undefined && state !== undefined) {
+    // first: an engine killed right here must not leave the next one an exit code of a container that never ran
+    removeState(ctx.paths.bundle(spec.id));
     signalProcess(state.pid, SIGKILL);
     closeFd(pidfd);
   }
@@ -34,10 +36,9 @@ export async function adoptSandbox(ctx: SandboxContext, spec: SandboxSpec, start
   const told = readExit(`${ctx.paths.exits}/${spec.id}`) ?? readExit(`${spec.directory}/exit`);
   const oomKilled = existsSync(`${spec.directory}/oom`) || existsSync(`${ctx.paths.bundle(spec.id)}/oom`);
   await cleanUp(ctx, spec.id, runtime, cgroupPath);
-  if (pidfd !== undefined) return { neverStarted: true };
+  // without its state it had never been about to start; an exit code is that of an earlier run, or of the killing above
+  if (pidfd !== undefined || (state === undefined && startedAt === 0n)) return { neverStarted: true };
   if (told !== undefined) return { exited: { ...told, oomKilled } };
-  // no bundle: it had never been about to start, or the host was rebooted under it
-  if (state === undefined && startedAt === 0n) return { neverStarted: true };
   const error = "the exit code is unknown: the container ended while neither its monitor nor the engine ran";
   return { exited: { exitCode: 255, oomKilled, finishedAt: BigInt(Date.now()) * 1_000_000n, error } };
 }

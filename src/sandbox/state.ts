@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { startTimeOf } from "../kernel/process.ts";
 
 /** What the next engine needs to find a container's processes again. Start times make the pids unmistakable. */
@@ -24,4 +24,8 @@ export function readState(bundle: string): SandboxState | undefined {
     if (error instanceof SyntaxError || (error as { code?: string }).code === "ENOENT") return undefined;
     throw error;
   }
+}
+
+export function removeState(bundle: string): void {
+  rmSync(`${bundle}/state.json`, { force: true });
 }

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { isFrozen, pidsIn } from "../../src/kernel/cgroup.ts";
 import { signalProcess } from "../../src/kernel/pidfd.ts";
 import { argumentsOf, startTimeOf, zombieExitCode } from "../../src/kernel/process.ts";
@@ -448,6 +448,14 @@ describe.skipIf(skipped("root", "overlay")).each(["crun", "runc"])("sandbox on %
       const { spec, pid } = await killedEngine("create", "sleep", "1000");
       expect(await fixture.sandboxes.adopt(spec, 0n)).toEqual({ neverStarted: true });
       expect(startTimeOf(pid)).toBeUndefined();
+    });
+
+    test("nor has one a code whose deletion was cut short by the engine's second death", async () => {
+      const { spec, pid } = await killedEngine("create", "sleep", "1000");
+      rmSync(`${fixture.paths.bundle(spec.id)}/state.json`);
+      process.kill(pid, "SIGKILL");
+      await until("the monitor writes an exit code", () => existsSync(`${fixture.paths.exits}/${spec.id}`));
+      expect(await fixture.sandboxes.adopt(spec, 0n)).toEqual({ neverStarted: true });
     });
 
     test("what nobody knows is swept away", async () => {
