@@ -63,6 +63,19 @@ async function serve(options: DaemonOptions, argv: readonly string[]): Promise<n
     if (!(error instanceof EngineError) && error instanceof Error) log.debug("start failed", { stack: error.stack });
     return 1;
   }
+  // without a handler this signal would kill the engine; dockerd dumps its goroutines
+  process.on(
+    "SIGUSR1",
+    () =>
+      void import("bun:jsc").then(({ heapStats }) =>
+        log.info("state", {
+          memory: process.memoryUsage(),
+          heap: largest(heapStats().objectTypeCounts),
+          heapSize: heapStats().heapSize,
+          heapCapacity: heapStats().heapCapacity,
+        }),
+      ),
+  );
   process.on("SIGHUP", () => {
     try {
       const reloaded = parseDaemonOptions(argv);
@@ -84,4 +97,13 @@ async function serve(options: DaemonOptions, argv: readonly string[]): Promise<n
   }
   log.info("stopped");
   return 0;
+}
+
+/** The ten commonest kinds. */
+function largest(counts: Record<string, number>): Record<string, number> {
+  return Object.fromEntries(
+    Object.entries(counts)
+      .sort((a, b) => b[1] - a[1])
+      .slice(0, 10),
+  );
 }

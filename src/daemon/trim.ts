@@ -3,15 +3,17 @@ import { messageOf } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
 
 /** How often the engine looks whether it is idle, in milliseconds. */
-const interval = 2000;
+const interval = 400;
+/** Intervals at rest before memory is given back. */
+const restsWanted = 2;
 /** Processor time within one interval under which it counts as idle, in microseconds. */
-const idleBelow = 40_000;
+const idleBelow = 10_000;
 /** Work since the last trim, below which another one gives nothing, in microseconds. */
 const worthwhileAbove = 50_000;
 
 /**
- * Gives memory back whenever the engine has come to rest after work: code pages go (kernel/memory.ts). With a hundred containers asleep an engine should cost next to nothing;
- * the first request afterwards pays under a millisecond.
+ * Gives memory back whenever the engine has come to rest after work: garbage (a collection of some 10 ms, which nobody waits for then), and code pages
+ * (kernel/memory.ts). With a hundred containers asleep an engine should cost next to nothing; the first request afterwards pays under a millisecond.
  */
 export function trimWhenIdle(log: Logger): Disposable {
   const used = (): number => {
@@ -20,18 +22,20 @@ export function trimWhenIdle(log: Logger): Disposable {
   };
   let last = used();
   let trimmed = 0;
+  let rests = 0;
   const timer = setInterval(() => {
     const now = used();
-    const isIdle = now - last < idleBelow;
+    rests = now - last < idleBelow ? rests + 1 : 0;
     last = now;
-    if (!isIdle || now - trimmed < worthwhileAbove) return;
+    if (rests < restsWanted || now - trimmed < worthwhileAbove) return;
     try {
+      Bun.gc(true);
       dropCodePages();
     } catch (error) {
       log.warn("code pages stay in memory", { error: messageOf(error) });
       clearInterval(timer);
     }
-    trimmed = used();
+    trimmed = last = used();
   }, interval);
   timer.unref();
   return { [Symbol.dispose]: () => clearInterval(timer) };

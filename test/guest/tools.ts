@@ -75,7 +75,11 @@ function fetchPackages(tree: string): boolean {
 
 /** Paths of kernel modules matching `wanted` and all they need, each after what it depends on. */
 export function modulesInOrder(modules: string, wanted: RegExp): string[] {
-  const nameOf = (path: string): string => path.replace(/^.*\//, "").replace(/\.ko(\.xz)?$/, "").replaceAll("-", "_");
+  const nameOf = (path: string): string =>
+    path
+      .replace(/^.*\//, "")
+      .replace(/\.ko(\.xz)?$/, "")
+      .replaceAll("-", "_");
   const paths = (readdirSync(modules, { recursive: true }) as string[]).filter((path) => /\.ko(\.xz)?$/.test(path));
   const byName = new Map(paths.map((path) => [nameOf(path), path]));
   const ordered: string[] = [];
