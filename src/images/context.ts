@@ -12,6 +12,9 @@ import { checkedConfig } from "./shapes.ts";
 import { checkMountable } from "./layers.ts";
 import type { ImageContext, ImageRecord, Lease } from "./types.ts";
 
+/** Records kept in memory; a Dockerfile of thousands of lines makes as many images. */
+const MOST_CACHED = 512;
+
 interface ImageRow {
   id: Digest;
   config: string;
@@ -70,6 +73,7 @@ export function createImageContext(deps: {
     if (row.manifest !== null) record.manifest = JSON.parse(row.manifest) as Descriptor;
     if (row.parent !== null) record.parent = row.parent;
     if (row.last_tagged !== null) record.lastTagged = BigInt(row.last_tagged);
+    if (cache.size >= MOST_CACHED) cache.delete(cache.keys().next().value!);
     cache.set(id, record);
     return record;
   };
