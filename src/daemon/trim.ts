@@ -8,8 +8,9 @@ const interval = 400;
 const restsWanted = 2;
 /** Processor time within one interval under which it counts as idle, in microseconds. */
 const idleBelow = 10_000;
-/** Work since the last trim, below which another one gives nothing, in microseconds. */
-const worthwhileAbove = 50_000;
+/** Work since the last trim, below which dropping code or collecting garbage gives nothing, in microseconds. */
+const codeAbove = 10_000;
+const garbageAbove = 100_000;
 
 /**
  * Gives memory back whenever the engine has come to rest after work: garbage (a collection of some 10 ms, which nobody waits for then), and code pages
@@ -27,9 +28,9 @@ export function trimWhenIdle(log: Logger): Disposable {
     const now = used();
     rests = now - last < idleBelow ? rests + 1 : 0;
     last = now;
-    if (rests < restsWanted || now - trimmed < worthwhileAbove) return;
+    if (rests < restsWanted || now - trimmed < codeAbove) return;
     try {
-      Bun.gc(true);
+      if (now - trimmed > garbageAbove) Bun.gc(true);
       dropCodePages();
     } catch (error) {
       log.warn("code pages stay in memory", { error: messageOf(error) });
