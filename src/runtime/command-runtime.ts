@@ -68,7 +68,8 @@ export function createCommandRuntime(program: RuntimeProgram, globals: readonly 
 /** The start fifo is still there, and init still runs the runtime itself (of which runc shows a copy, known by its thread's name only). */
 export function isWaiting(fifo: string, pid: number): boolean {
   if (!existsSync(fifo)) return false;
-  if (nameOf(pid)?.startsWith("runc:[")) return true;
+  // the name holds where the path doesn't: init's program may lie on a mount that is gone, then its path is "/"
+  if (/^(runc:\[|crun$|runc$)/.test(nameOf(pid) ?? "")) return true;
   const found = programOf(pid);
   return found === undefined || found.path.startsWith("/memfd:") || /(^|\/)(crun|runc)[^/]*$/.test(found.path.replace(/ \(deleted\)$/, ""));
 }

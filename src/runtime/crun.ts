@@ -53,12 +53,15 @@ export function createCrunRuntime(options: {
   };
 }
 
-/** As `crun start`: open, unlink, one zero byte. Whatever happens after the open, init goes on: an end of file lets it go as well. @throws SysError ENXIO where init is dead */
+/**
+ * As `crun start`, but the fifo goes after the byte: an engine killed between the two must leave it, as the sign that init may still wait. (On an end
+ * of file without a byte, init of crun 1.8 spins for ever.) @throws SysError ENXIO where init is dead
+ */
 function writeStartByte(fifo: string): void {
   const fd = openFd(fifo, O.WRONLY | O.NONBLOCK);
   try {
-    unlinkSync(fifo);
     writeFd(fd, Buffer.of(0));
+    unlinkSync(fifo);
   } finally {
     closeFd(fd);
   }
