@@ -12,7 +12,7 @@ import { createCrunRuntime } from "./crun.ts";
 import { mountRunDirectories, unmountRunDirectories } from "./run-directories.ts";
 import { buildResources } from "./resources.ts";
 import { createSeccompCache } from "./seccomp-cache.ts";
-import { compileSeccomp } from "./seccomp-compile.ts";
+import { compileSeccomp, endFormerCompile } from "./seccomp-compile.ts";
 import { buildExec, buildSpec, ordinarySeccomp, readSpecContext, validateSpec, type SpecContext } from "./spec.ts";
 import { supportedLimits } from "./support.ts";
 import type { Runtime, Runtimes } from "./types.ts";
@@ -132,12 +132,14 @@ async function describeRuntime(options: { program: RuntimeProgram; context: Spec
   const path = isReadOnly ? paths.runtimeBinary : program.path;
   const runtime = createCrunRuntime({ program: { ...program, path }, isReadOnly, cgroups: context.cgroups, seccomp, log });
   const profile = ordinarySeccomp(resolveCapabilities({}, context.ownCapabilities), context);
+  const scratch = `${paths.execRoot}/seccomp`;
+  await endFormerCompile(scratch);
   if (seccomp.get(profile) === undefined) {
     // in the background: whoever comes earlier compiles it himself
     compileSeccomp({
       program: path,
       environment: runtime.environment,
-      scratch: `${paths.execRoot}/seccomp`,
+      scratch,
       profile,
       use: (compiled) => seccomp.learn(profile, compiled),
     }).catch((error: unknown) => log.warn("the default seccomp profile is not compiled ahead", { error }));

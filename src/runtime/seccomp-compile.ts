@@ -1,6 +1,7 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { readFile, rm } from "node:fs/promises";
 import { signalProcess } from "../kernel/pidfd.ts";
+import { argumentsOf } from "../kernel/process.ts";
 import { internal } from "../lib/errors.ts";
 import type { RuntimeSpec, SeccompSpec } from "../oci/runtime-spec.ts";
 import { runVerb } from "./command-runtime.ts";
@@ -41,6 +42,14 @@ export async function compileSeccomp(options: {
     await runVerb([...command, "delete", "--force", id], environment);
     await rm(scratch, { recursive: true, force: true });
   }
+}
+
+/** Ends a compile that an engine before didn't live to end: its init would wait for ever. */
+export async function endFormerCompile(scratch: string): Promise<void> {
+  const pid = Number(await readFile(`${scratch}/pid`, "utf8").catch(() => "0"));
+  // the pid may be another's by now
+  if (pid > 1 && argumentsOf(pid).some((each) => each.startsWith(`${scratch}/`))) signalProcess(pid, SIGKILL);
+  await rm(scratch, { recursive: true, force: true });
 }
 
 /** The least that crun takes: its own program stands in for the container's, which it looks for at create. */
