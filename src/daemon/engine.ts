@@ -1,4 +1,4 @@
-import { closeSync, mkdirSync, openSync, realpathSync } from "node:fs";
+import { chmodSync, closeSync, mkdirSync, openSync, realpathSync } from "node:fs";
 import { dirname } from "node:path";
 import { createApiServer } from "../api/server.ts";
 import { endpoints } from "../api/endpoints.ts";
@@ -110,11 +110,14 @@ export async function startEngine(options: DaemonOptions, log: Logger): Promise<
 
 function makeRoots(options: DaemonOptions): Paths {
   const paths = enginePaths(options.dataRoot, options.execRoot);
-  // Others may pass through the roots (bind mounts, sockets) and list nothing.
+  // Others may pass through the roots (to the API's socket) and list nothing.
   for (const root of [paths.dataRoot, paths.execRoot]) mkdirSync(root, { recursive: true, mode: 0o711 });
-  for (const folder of [paths.content, paths.snapshots, paths.volumes, paths.containers, paths.bundles, paths.namespaces])
-    mkdirSync(folder, { recursive: true, mode: 0o711 });
-  for (const folder of [paths.cache, paths.tmp, paths.exits, paths.runtimeRoot]) mkdirSync(folder, { recursive: true, mode: 0o700 });
+  // What containers and images hold is theirs: mountinfo tells everyone the paths, and setuid programs of an image would be a way to root (CVE-2021-41091).
+  const { content, snapshots, volumes, containers, cache, tmp, bundles, exits, runtimeRoot, namespaces } = paths;
+  for (const folder of [content, snapshots, volumes, containers, cache, tmp, bundles, exits, runtimeRoot, namespaces]) {
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    chmodSync(folder, 0o700);
+  }
   return paths;
 }
 

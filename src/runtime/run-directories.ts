@@ -32,7 +32,7 @@ export function unmountRunDirectories(paths: Paths): void {
 }
 
 const directories = (paths: Paths): [directory: string, mode: string][] => [
-  [paths.bundles, "711"],
+  [paths.bundles, "700"],
   [paths.runtimeRoot, "700"],
   [paths.exits, "700"],
 ];

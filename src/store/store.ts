@@ -1,3 +1,4 @@
+import { chmodSync, closeSync, openSync } from "node:fs";
 import { Database } from "bun:sqlite";
 import { isDiskFull } from "../lib/disk-full.ts";
 import { unavailable } from "../lib/errors.ts";
@@ -25,8 +26,13 @@ export interface Store extends Disposable {
   afterCommit(callback: () => void): void;
 }
 
-/** Opens or makes the database at `path` and applies `migrations`. @throws when the file is of a newer Berth. */
+/**
+ * Opens or makes the database at `path` and applies `migrations`. Only its owner reads it, since containers' variables stand in it; SQLite gives
+ * the files beside it the same mode. @throws when the file is of a newer Berth.
+ */
 export function openStore(path: string, migrations: readonly Migration[]): Store {
+  closeSync(openSync(path, "a", 0o600));
+  chmodSync(path, 0o600);
   const db = new Database(path, { create: true, strict: true });
   db.run("PRAGMA journal_mode = WAL");
   db.run("PRAGMA synchronous = NORMAL");
