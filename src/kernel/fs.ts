@@ -40,6 +40,7 @@ export const O = {
   RDWR: 2,
   CREAT: 0o100,
   EXCL: 0o200,
+  NOCTTY: 0o400,
   NONBLOCK: 0o4000,
   DIRECTORY: arm ? 0o40000 : 0o200000,
   NOFOLLOW: arm ? 0o100000 : 0o400000,
@@ -94,12 +95,22 @@ export function openAt(dir: number, name: string, flags: number, mode = 0): numb
   return check(c.openat(int(dir), nameBytes(name), int(flags | O.CLOEXEC), int(mode)), "openat", shown(name));
 }
 
+const EAGAIN = 11;
+/** A rename or mount anywhere on the host during a walk with `..` in it makes the kernel give up: more in a row than this is no chance. */
+const MOST_ATTEMPTS = 128;
+
 /** openat2(2): `resolve` from RESOLVE. Glibc has no wrapper before 2.42, so this is the bare system call. */
 export function openAt2(dir: number, name: string, flags: number, resolve: number): number {
   const how = Buffer.alloc(24);
   how.writeBigUInt64LE(BigInt(flags | O.CLOEXEC), 0);
   how.writeBigUInt64LE(BigInt(resolve), 16);
-  return check(c.syscall(SYS_OPENAT2, int(dir), nameBytes(name), how, how.length), "openat2", shown(name));
+  const path = nameBytes(name);
+  for (let attempt = 1; ; attempt++) {
+    const fd = Number(c.syscall(SYS_OPENAT2, int(dir), path, how, how.length));
+    if (fd >= 0) return fd;
+    const code = errno();
+    if (code !== EAGAIN || attempt === MOST_ATTEMPTS) throw new SysError("openat2", code, shown(name));
+  }
 }
 
 export function closeFd(fd: number): void {

@@ -1,19 +1,20 @@
-import { FFIType } from "bun:ffi";
-import { closeSync } from "node:fs";
-import { check, cstr, int, libc } from "./ffi.ts";
+import { AT_FDCWD, closeFd, O, openAt, openAt2, RESOLVE } from "./fs.ts";
 
-const c = libc({
-  open: { args: [FFIType.ptr, FFIType.i32], returns: FFIType.i32 },
-  syscall: { args: [FFIType.i64_fast, FFIType.i32, FFIType.ptr, FFIType.ptr, FFIType.u64_fast], returns: FFIType.i64_fast },
-});
+/** Paths as text to names as fs.ts has them. */
+const nameOf = (path: string): string => Buffer.from(path, "utf8").toString("latin1");
 
-/** The same number on x86-64 and arm64. */
-const SYS_openat2 = 437;
-const O_PATH = 0o10000000;
-const O_DIRECTORY = 0o200000;
-const O_CLOEXEC = 0o2000000;
-const RESOLVE_NO_MAGICLINKS = 0x02;
-const RESOLVE_IN_ROOT = 0x10;
+/**
+ * Opens `path` as it is seen from inside `root`: no symlink leads out of it (openat2 RESOLVE_IN_ROOT).
+ * `flags` as for open(2). @throws SysError ENOENT, ELOOP, …
+ */
+export function openInRoot(root: string, path: string, flags: number): number {
+  const rootFd = openAt(AT_FDCWD, nameOf(root), O.PATH | O.DIRECTORY);
+  try {
+    return openAt2(rootFd, nameOf(path), flags, RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS);
+  } finally {
+    closeFd(rootFd);
+  }
+}
 
 /** A path held open, whatever becomes of its name. */
 export interface HeldPath extends Disposable {
@@ -24,14 +25,6 @@ export interface HeldPath extends Disposable {
 
 /** A directory within `root`, symbolic links taken as if `root` were `/`, so that none leads out of it. @throws SysError, e.g. ENOENT, ENOTDIR */
 export function holdDirectoryInRoot(root: string, path: string): HeldPath {
-  const rootFd = check(c.open(cstr(root), int(O_PATH | O_DIRECTORY | O_CLOEXEC)), "open", root);
-  try {
-    const how = Buffer.alloc(24);
-    how.writeBigUInt64LE(BigInt(O_PATH | O_DIRECTORY | O_CLOEXEC), 0);
-    how.writeBigUInt64LE(BigInt(RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS), 16);
-    const fd = check(c.syscall(SYS_openat2, rootFd, cstr(path), how, how.length), "openat2", path);
-    return { fd, path: `/proc/${process.pid}/fd/${fd}`, [Symbol.dispose]: () => closeSync(fd) };
-  } finally {
-    closeSync(rootFd);
-  }
+  const fd = openInRoot(root, path, O.PATH | O.DIRECTORY);
+  return { fd, path: `/proc/${process.pid}/fd/${fd}`, [Symbol.dispose]: () => closeFd(fd) };
 }

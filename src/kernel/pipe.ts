@@ -1,5 +1,6 @@
 import { FFIType } from "bun:ffi";
 import { addressOf, check, cstr, errno, int, libc, stable, SysError } from "./ffi.ts";
+import { O } from "./fs.ts";
 
 const c = libc({
   open: { args: [FFIType.ptr, FFIType.i32, FFIType.i32], returns: FFIType.i32 },
@@ -32,20 +33,7 @@ const F_SETFL = 4;
 const EINTR = 4;
 const EAGAIN = 11;
 
-/** Flags of open(2); all files are opened close-on-exec. */
-export const O = {
-  RDONLY: 0,
-  WRONLY: 1,
-  RDWR: 2,
-  NOCTTY: 0o400,
-  NONBLOCK: 0o4000,
-  DIRECTORY: 0o200000,
-  NOFOLLOW: 0o400000,
-  CLOEXEC: 0o2000000,
-  PATH: 0o10000000,
-} as const;
-
-/** open(2) of something that exists. @throws SysError */
+/** open(2) of something that exists, close-on-exec. @throws SysError */
 export function openFd(path: string, flags: number): number {
   return check(c.open(cstr(path), int(flags | O.CLOEXEC), 0), "open", path);
 }

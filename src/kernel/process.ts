@@ -1,17 +1,11 @@
 import { FFIType } from "bun:ffi";
 import { readFileSync, readlinkSync, statSync } from "node:fs";
-import { check, cstr, errno, int, libc, stable, SysError } from "./ffi.ts";
+import { check, int, libc, stable } from "./ffi.ts";
 
 const c = libc({
   prlimit: { args: [FFIType.i32, FFIType.i32, FFIType.ptr, FFIType.ptr], returns: FFIType.i32 },
-  syscall: { args: [FFIType.i64_fast, FFIType.i32, FFIType.ptr, FFIType.ptr, FFIType.u64_fast], returns: FFIType.i64_fast },
 });
 
-const SYS_openat2 = 437;
-const AT_FDCWD = -100;
-const RESOLVE_NO_MAGICLINKS = 0x02;
-const RESOLVE_IN_ROOT = 0x10;
-const EAGAIN = 11;
 const RLIM_INFINITY = 0xffffffffffffffffn;
 
 /** Resource numbers of getrlimit(2) by the name that Docker and the runtime spec use, without `RLIMIT_`. */
@@ -114,35 +108,4 @@ export function programOf(pid: number): { path: string; dev: number; ino: number
 function isGone(error: unknown): boolean {
   const code = (error as { code?: string }).code;
   return code === "ENOENT" || code === "ESRCH";
-}
-
-/**
- * Opens `path` as it is seen from inside `root`: no symlink leads out of it (openat2 RESOLVE_IN_ROOT).
- * `flags` as for open(2). @throws SysError ENOENT, ELOOP, …
- */
-export function openInRoot(root: string, path: string, flags: number): number {
-  const rootFd = open(AT_FDCWD, root, 0o12200000, 0); // O_PATH | O_DIRECTORY | O_CLOEXEC
-  try {
-    return open(rootFd, path, flags | 0o2000000, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
-  } finally {
-    closeQuietly(rootFd);
-  }
-}
-
-function open(directory: number, path: string, flags: number, resolve: number): number {
-  const how = stable(24);
-  how.writeBigUInt64LE(BigInt(flags), 0);
-  how.writeBigUInt64LE(BigInt(resolve), 16);
-  for (let attempt = 0; ; attempt++) {
-    const fd = Number(c.syscall(SYS_openat2, directory, cstr(path), how, 24));
-    if (fd >= 0) return fd;
-    const code = errno();
-    // a rename elsewhere in the tree makes the kernel give up once; it says so with EAGAIN
-    if (code !== EAGAIN || attempt > 32) throw new SysError("openat2", code, path);
-  }
-}
-
-const closer = libc({ close: { args: [FFIType.i32], returns: FFIType.i32 } });
-function closeQuietly(fd: number): void {
-  check(closer.close(int(fd)), "close");
 }

@@ -20,7 +20,13 @@ test("the start byte is in the fifo before the fifo goes: its absence says that 
   const reader = openSync(fifo, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
     const program = { name: "crun", path: "/usr/bin/crun", root };
-    const runtime = createCrunRuntime({ program: program as never, isReadOnly: false, cgroups: {} as CgroupHierarchy, seccomp: {} as SeccompCache, log: silent });
+    const runtime = createCrunRuntime({
+      program: program as never,
+      isReadOnly: false,
+      cgroups: {} as CgroupHierarchy,
+      seccomp: {} as SeccompCache,
+      log: silent,
+    });
     await runtime.start("one");
     expect(existsSync(fifo)).toBe(false);
     const byte = Buffer.alloc(2, 7);

@@ -1,6 +1,6 @@
 import { closeSync, fstatSync, readFileSync } from "node:fs";
-import { O } from "../kernel/pipe.ts";
-import { openInRoot } from "../kernel/process.ts";
+import { O } from "../kernel/fs.ts";
+import { openInRoot } from "../kernel/inroot.ts";
 import { invalidArgument } from "../lib/errors.ts";
 
 /**

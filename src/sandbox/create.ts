@@ -33,7 +33,11 @@ export async function createSandbox(ctx: SandboxContext, spec: SandboxSpec, opti
   };
 
   makeBundle(ctx, spec);
-  undo.defer(() => rm(bundle, { recursive: true, force: true }));
+  let isMounted = false;
+  // never into a root that is still mounted: it would empty the container's own layer
+  undo.defer(async () => {
+    if (!isMounted) await rm(bundle, { recursive: true, force: true });
+  });
   const cgroupPath = cgroupPathOf(spec.id, spec.host, runtimes.cgroupParent);
   const monitor = startMonitor(ctx, spec, runtime, bundle);
   let hasProceeded = false;
@@ -44,7 +48,11 @@ export async function createSandbox(ctx: SandboxContext, spec: SandboxSpec, opti
   });
 
   await mountRoot(ctx, spec, bundle);
-  undo.defer(() => ctx.snapshots.unmount(`${bundle}/rootfs`));
+  isMounted = true;
+  undo.defer(async () => {
+    await ctx.snapshots.unmount(`${bundle}/rootfs`);
+    isMounted = false;
+  });
   const shm = mountShm(ctx, spec, bundle);
   if (shm?.isOwn) undo.defer(() => void unmount(shm.path, { lazy: true }));
   const network = allocateNetwork(ctx, spec);
@@ -117,7 +125,7 @@ export function nowNanos(): bigint {
 /** A fresh bundle directory; exit codes and OOM marks of the last run go. */
 function makeBundle(ctx: SandboxContext, spec: SandboxSpec): void {
   const bundle = ctx.paths.bundle(spec.id);
-  mkdirSync(`${bundle}/rootfs`, { recursive: true, mode: 0o711 });
+  mkdirSync(`${bundle}/rootfs`, { recursive: true, mode: 0o700 });
   for (const path of [`${ctx.paths.exits}/${spec.id}`, `${spec.directory}/exit`, `${spec.directory}/oom`, `${bundle}/oom`, `${bundle}/state.json`])
     rmSync(path, { force: true });
 }

@@ -1,5 +1,6 @@
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { acceptSocket, closeFd, listenStream, makePipe, O, receiveFd, setNonBlocking } from "../kernel/pipe.ts";
+import { O } from "../kernel/fs.ts";
+import { acceptSocket, closeFd, listenStream, makePipe, receiveFd, setNonBlocking } from "../kernel/pipe.ts";
 import { openTerminal, setWindowSize } from "../kernel/pty.ts";
 import { internal } from "../lib/errors.ts";
 import { execError } from "../runtime/oci-errors.ts";

@@ -1,4 +1,5 @@
-import { closeFd, setNonBlocking, O, writeFd } from "../kernel/pipe.ts";
+import { O } from "../kernel/fs.ts";
+import { closeFd, setNonBlocking, writeFd } from "../kernel/pipe.ts";
 import { conflict } from "../lib/errors.ts";
 import type { AttachHub, OutputListener } from "../runtime/types.ts";
 

@@ -311,9 +311,9 @@ export class Connection {
       );
   }
 
-  /** A handler must answer its own errors: this is the last resort. */
+  /** A handler must answer its own errors: this is the last resort. The query stays out of the log: build arguments stand there. */
   #fail(exchange: ServerExchange, error: unknown): void {
-    if (!this.closed) this.#set.options.log.error("request handler failed", { target: exchange.head.target, error });
+    if (!this.closed) this.#set.options.log.error("request handler failed", { path: exchange.head.target.split("?", 1)[0], error });
     if (!exchange.responded) exchange.reply(500, { "Content-Type": "application/json" }, '{"message":"internal error"}\n');
     this.#finish(exchange);
   }
