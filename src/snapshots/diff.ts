@@ -1,4 +1,5 @@
-import { closeFd, isDirectory, isWhiteout, O, openAt, readDirectory, statAt } from "../kernel/fs.ts";
+import type { SysError } from "../kernel/ffi.ts";
+import { closeFd, isDirectory, isWhiteout, O, openAt2, readDirectory, RESOLVE, statAt } from "../kernel/fs.ts";
 import { textOf } from "../lib/tar.ts";
 import { isOpaque, type MergedView } from "./merged.ts";
 import type { Change } from "./types.ts";
@@ -13,8 +14,8 @@ export function* changesOf(root: number, below: MergedView): Generator<void, Cha
   const changes: Change[] = [];
   const waiting: string[][] = [[]];
   for (let parts = waiting.pop(); parts !== undefined; parts = waiting.pop()) {
-    const at = parts.length === 0 ? "." : parts.join("/");
-    const fd = openAt(root, at, O.RDONLY | O.DIRECTORY | O.NOFOLLOW);
+    const fd = enter(root, parts.length === 0 ? "." : parts.join("/"));
+    if (fd === undefined) continue;
     try {
       const present = new Set<string>();
       for (const name of readDirectory(fd)) {
@@ -41,20 +42,24 @@ export function* changesOf(root: number, below: MergedView): Generator<void, Cha
   return changes.sort((a, b) => (a.path < b.path ? -1 : a.path > b.path ? 1 : 0));
 }
 
+/** A directory under `root`; undefined where a running container has taken it away meanwhile, or put a symlink (out of its root, even) on the way. */
+function enter(root: number, path: string): number | undefined {
+  try {
+    return openAt2(root, path, O.RDONLY | O.DIRECTORY, RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS);
+  } catch (error) {
+    if (["ENOENT", "ENOTDIR", "ELOOP"].includes((error as SysError).code)) return undefined;
+    throw error;
+  }
+}
+
 /** Bytes of the files in a tree, a hard-linked one once (moby: pkg/directory, Size). */
 export function* sizeOf(root: number): Generator<void, number, undefined> {
   let size = 0;
   const seen = new Set<bigint>();
   const waiting: string[] = ["."];
   for (let path = waiting.pop(); path !== undefined; path = waiting.pop()) {
-    let fd: number;
-    try {
-      fd = openAt(root, path, O.RDONLY | O.DIRECTORY | O.NOFOLLOW);
-    } catch (error) {
-      // A running container may take it away meanwhile.
-      if ((error as { code?: string }).code === "ENOENT") continue;
-      throw error;
-    }
+    const fd = enter(root, path);
+    if (fd === undefined) continue;
     try {
       for (const name of readDirectory(fd)) {
         const stat = statAt(fd, name);

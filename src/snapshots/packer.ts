@@ -1,9 +1,11 @@
 import { cancelled } from "../lib/errors.ts";
 import { endOfArchive, encodeHeader, padding } from "../lib/tar-writer.ts";
 import type { TarEntryType } from "../lib/tar.ts";
-import { closeFd, isDirectory, isWhiteout, O, openAt, readDirectory, readFd, readlinkAt, S, statAt, type Stat } from "../kernel/fs.ts";
+import type { SysError } from "../kernel/ffi.ts";
+import { AT_FDCWD, closeFd, isDirectory, isWhiteout, O, openAt, readDirectory, readFd, readlinkAt, S, statAt, type Stat } from "../kernel/fs.ts";
 import { getXattrAt, listXattrAt } from "../kernel/xattr.ts";
 import { isOpaque } from "./merged.ts";
+import { xattrsOf as carriedXattrsOf } from "./root.ts";
 
 const CHUNK = 1 << 18;
 
@@ -12,6 +14,11 @@ export interface PackOptions {
   root: number;
   /** Write an entry for the root directory itself. */
   listRoot: boolean;
+  /**
+   * Instead of the whole root: `base` in the directory `dir`, whatever it is, named `name` in the archive, and what is below it. Not as a layer: marks of
+   * overlayfs mean nothing, and attributes are carried as Docker's copies do.
+   */
+  from?: { dir: number; base: string; name: string };
   /** Takes the chunk over; awaited, which is the back-pressure. */
   emit: (chunk: Uint8Array) => void | Promise<void>;
   cancelled: () => boolean;
@@ -34,10 +41,11 @@ const typeOf: Record<number, TarEntryType | undefined> = {
 export async function packTree(options: PackOptions): Promise<number> {
   const output = new ChunkedOutput(options.emit);
   const links = new Map<string, string>();
+  const { from } = options;
   let size = 0;
 
-  const file = async (dir: number, base: string, stat: Stat): Promise<void> => {
-    const fd = openAt(dir, base, O.RDONLY | O.NOFOLLOW | O.NONBLOCK);
+  const file = async (found: number, stat: Stat): Promise<void> => {
+    const fd = openAt(AT_FDCWD, `/proc/self/fd/${found}`, O.RDONLY | O.NONBLOCK);
     try {
       let left = stat.size;
       while (left > 0) {
@@ -56,7 +64,24 @@ export async function packTree(options: PackOptions): Promise<number> {
     }
   };
 
-  const entry = async (dir: number, base: string, path: string, stat: Stat): Promise<void> => {
+  /** A running container may put a device or a symlink in a file's place at any time: what is opened is what was looked at. */
+  const held = async (dir: number, base: string, work: (found: number, stat: Stat) => Promise<void>): Promise<void> => {
+    let found: number;
+    try {
+      found = openAt(dir, base, O.PATH | O.NOFOLLOW);
+    } catch (error) {
+      if ((error as SysError).code === "ENOENT") return;
+      throw error;
+    }
+    try {
+      const stat = statAt(found, "")!;
+      if ((stat.mode & S.IFMT) === S.IFREG) await work(found, stat);
+    } finally {
+      closeFd(found);
+    }
+  };
+
+  const entry = async (dir: number, base: string, path: string, stat: Stat, found?: number): Promise<void> => {
     const type = typeOf[stat.mode & S.IFMT];
     if (type === undefined) return;
     const header = {
@@ -65,7 +90,7 @@ export async function packTree(options: PackOptions): Promise<number> {
       uid: stat.uid,
       gid: stat.gid,
       mtime: { seconds: stat.mtimeSeconds, nanoseconds: 0 },
-      xattrs: xattrsOf(dir, base),
+      xattrs: from === undefined ? xattrsOf(dir, base) : carriedXattrsOf(dir, base),
     };
     if (type !== "directory" && stat.nlink > 1) {
       const key = `${stat.devMajor}:${stat.devMinor}:${stat.ino}`;
@@ -75,7 +100,7 @@ export async function packTree(options: PackOptions): Promise<number> {
     }
     const linkName = type === "symlink" ? readlinkAt(dir, base) : "";
     await output.write(encodeHeader({ ...header, type, linkName, size: stat.size, major: stat.rdevMajor, minor: stat.rdevMinor }));
-    if (type === "file") await file(dir, base, stat);
+    if (found !== undefined) await file(found, stat);
   };
 
   const whiteout = (name: string): Promise<void> => output.write(encodeHeader({ name, type: "file", mode: 0 }));
@@ -86,7 +111,8 @@ export async function packTree(options: PackOptions): Promise<number> {
     levels.push({ fd, path, names: [...readDirectory(fd)].sort((a, b) => byteOrder(b, a)) });
   };
   try {
-    enter(openAt(options.root, ".", O.RDONLY | O.DIRECTORY), "");
+    if (from !== undefined) await begin(from);
+    else enter(openAt(options.root, ".", O.RDONLY | O.DIRECTORY), "");
     if (options.listRoot) await entry(options.root, ".", "./", statAt(options.root, "")!);
     for (let level = levels.at(-1); level !== undefined; level = levels.at(-1)) {
       if (options.cancelled()) throw cancelled("packing a layer was cancelled");
@@ -99,13 +125,17 @@ export async function packTree(options: PackOptions): Promise<number> {
       const stat = statAt(level.fd, name);
       if (stat === undefined) continue;
       const path = level.path + name;
-      if (isWhiteout(stat)) {
+      if (from === undefined && isWhiteout(stat)) {
         await whiteout(`${level.path}.wh.${name}`);
+        continue;
+      }
+      if ((stat.mode & S.IFMT) === S.IFREG) {
+        await held(level.fd, name, (found, now) => entry(level.fd, name, path, now, found));
         continue;
       }
       await entry(level.fd, name, path, stat);
       if (!isDirectory(stat)) continue;
-      if (isOpaque(level.fd, name)) await whiteout(`${path}/.wh..wh..opq`);
+      if (from === undefined && isOpaque(level.fd, name)) await whiteout(`${path}/.wh..wh..opq`);
       enter(openAt(level.fd, name, O.RDONLY | O.DIRECTORY | O.NOFOLLOW), `${path}/`);
     }
     await output.write(endOfArchive);
