@@ -10,6 +10,7 @@ import { sandboxSpec } from "./spec.ts";
 
 /** Exit code of a container that the engine could not start, and that says nothing better; Docker's. */
 const exitNotStarted = 128;
+const SIGKILL = 9;
 
 /** @throws EngineError notModified (runs already), conflict, and whatever kept it from starting, with `exitCode` 126 or 127 for its program */
 export async function start(ctx: Context, reference: string): Promise<void> {
@@ -34,7 +35,12 @@ export async function run(ctx: Context, entry: Entry, change: { restartCount?: n
   try {
     changeState(ctx, entry, { ...change, state: { ...baseOf(before), status: "starting", generation, error: "", oomKilled: false } });
     const sandbox = await startSandbox(ctx, entry, abort.signal);
-    setRunning(ctx, entry, sandbox, generation);
+    try {
+      setRunning(ctx, entry, sandbox, generation);
+    } catch (error) {
+      await takeBack(entry, sandbox);
+      throw error;
+    }
   } catch (error) {
     await startFailed(ctx, entry, error);
     throw error;
@@ -60,6 +66,21 @@ async function startSandbox(ctx: Context, entry: Entry, signal: AbortSignal): Pr
     await created[Symbol.asyncDispose]();
     throw error;
   }
+}
+
+/** What can't be written down must not run. */
+async function takeBack(entry: Entry, sandbox: RunningSandbox): Promise<void> {
+  entry.rotation?.[Symbol.dispose]();
+  entry.rotation = undefined;
+  entry.sandbox = undefined;
+  entry.output.disconnect();
+  try {
+    sandbox.signal(SIGKILL);
+  } catch (error) {
+    if (!(error instanceof EngineError && error.kind === "conflict")) throw error; // it is gone already
+  }
+  await sandbox.exited;
+  await sandbox.cleanup();
 }
 
 /** A sandbox just started, or adopted from the engine before. */
