@@ -2,7 +2,8 @@ import { availableParallelism } from "node:os";
 import { isAbsolute, normalize } from "node:path";
 import { conflict, invalidArgument, notFound } from "../lib/errors.ts";
 import { parseSignal } from "../lib/signals.ts";
-import { defaultMaskedPaths, defaultReadonlyPaths } from "../oci/default-paths.ts";
+import { defaultReadonlyPaths } from "../oci/default-paths.ts";
+import { maskedPathsOfHost } from "../runtime/masked-paths.ts";
 import type { ContainerConfig, HostConfig } from "../oci/container.ts";
 import { mountRequests, parseVolumesFrom } from "./binds.ts";
 import { parseLink } from "./links.ts";
@@ -205,7 +206,7 @@ export function checkHostConfig(config: ContainerConfig, host: HostConfig, defau
       Runtime: host.Runtime || defaults.runtime || "crun",
       OomKillDisable: host.OomKillDisable ?? false,
       Ulimits: mergeUlimits(host.Ulimits, defaults.ulimits),
-      MaskedPaths: host.MaskedPaths ?? (host.Privileged === true || unconfinedPaths(host) ? [] : [...defaultMaskedPaths]),
+      MaskedPaths: host.MaskedPaths ?? (host.Privileged === true || unconfinedPaths(host) ? [] : maskedPathsOfHost()),
       ReadonlyPaths: host.ReadonlyPaths ?? (host.Privileged === true || unconfinedPaths(host) ? [] : [...defaultReadonlyPaths]),
       SecurityOpt: withoutUnconfinedPaths(host),
     },

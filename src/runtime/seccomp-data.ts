@@ -9,7 +9,7 @@ export interface SeccompGroup {
   /** Answer this error number instead of allowing. */
   errno?: number;
   args?: { index: number; value: number; valueTwo?: number; op: string }[];
-  /** Any of these capabilities is held. */
+  /** All of these capabilities are held. */
   caps?: string[];
   /** Not with any of these capabilities. */
   withoutCaps?: string[];

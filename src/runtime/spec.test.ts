@@ -22,6 +22,7 @@ const contextOf = (version: 1 | 2): SpecContext => ({
   kernel: "6.1.0",
   arch: "amd64",
   support: { swap: true, swappiness: true, oomKillDisable: true, blkioWeight: true },
+  maskedPaths: ["/proc/kcore"],
   profiles: new Map(),
 });
 const context = contextOf(1);

@@ -1,12 +1,13 @@
 import { accessSync, constants, readFileSync } from "node:fs";
 import { release } from "node:os";
-import { defaultMaskedPaths, defaultReadonlyPaths } from "../oci/default-paths.ts";
+import { defaultReadonlyPaths } from "../oci/default-paths.ts";
 import type { CgroupHierarchy } from "../kernel/cgroup.ts";
 import { readLimit, rlimitNumbers } from "../kernel/process.ts";
 import { invalidArgument } from "../lib/errors.ts";
 import type { ContainerConfig, HostConfig } from "../oci/container.ts";
 import type { LinuxSpec, MountSpec, NamespaceType, ProcessSpec, RlimitSpec, RuntimeSpec, SeccompSpec } from "../oci/runtime-spec.ts";
 import { capabilitySets, resolveCapabilities } from "./capabilities.ts";
+import { maskedPathsOfHost } from "./masked-paths.ts";
 import { buildMounts } from "./mounts.ts";
 import { buildDevices, buildResources } from "./resources.ts";
 import { defaultSeccomp, parseSeccomp } from "./seccomp.ts";
@@ -23,6 +24,7 @@ export interface SpecContext {
   kernel: string;
   arch: string;
   support: LimitSupport;
+  maskedPaths: readonly string[];
   /** Default profiles made so far, by capabilities. */
   profiles: Map<string, SeccompSpec>;
 }
@@ -39,6 +41,7 @@ export function readSpecContext(cgroups: CgroupHierarchy, cgroupParent: string, 
     kernel: release(),
     arch,
     support: readSupport(cgroups, cgroupParent),
+    maskedPaths: maskedPathsOfHost(),
     profiles: new Map(),
   };
 }
@@ -79,7 +82,7 @@ export function buildSpec(input: SpecInput, context: SpecContext): RuntimeSpec {
     sysctl: sysctlsOf(input),
     ...(rootfsPropagation !== undefined && { rootfsPropagation }),
     ...(seccomp !== undefined && { seccomp }),
-    maskedPaths: pathsOf(host, host.MaskedPaths, defaultMaskedPaths, security.systemPathsUnconfined),
+    maskedPaths: pathsOf(host, host.MaskedPaths, context.maskedPaths, security.systemPathsUnconfined),
     readonlyPaths: pathsOf(host, host.ReadonlyPaths, defaultReadonlyPaths, security.systemPathsUnconfined),
   };
   const { user, home } = resolveAccount(input.rootfs, config.User ?? "", host.GroupAdd ?? []);
