@@ -91,7 +91,7 @@ export interface Networks {
   attach(endpoint: Endpoint, namespacePath: string): Promise<void>;
   /** Frees everything the container has: rules at once, addresses and ports, links with the namespace. */
   release(containerId: string): void;
-  /** The text of /etc/resolv.conf and of /etc/hosts for a container. */
+  /** The text of /etc/resolv.conf for a container. */
   resolvConf(options: { networkMode: string; dns: string[]; search: string[]; options: string[] }): string;
   /** Default bridge set up, rules loaded, endpoints of `running` containers kept, all else removed. */
   restore(running: ReadonlySet<string>): Promise<void>;

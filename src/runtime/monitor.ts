@@ -1,5 +1,5 @@
 import { closeFd, makePipe, makeSocketPair, writeFd } from "../kernel/pipe.ts";
-import { EngineError, internal } from "../lib/errors.ts";
+import { internal } from "../lib/errors.ts";
 import { startError } from "./oci-errors.ts";
 import type { Runtime } from "./types.ts";
 
@@ -135,9 +135,4 @@ async function readFirstLine(socket: number): Promise<string> {
   } finally {
     connection.terminate();
   }
-}
-
-/** True for an error that says the program itself can't be run. */
-export function isProgramError(error: unknown): boolean {
-  return error instanceof EngineError && (error.exitCode === 126 || error.exitCode === 127);
 }

@@ -40,7 +40,7 @@ export interface Snapshots {
     onProgress?: (bytes: number) => void;
     signal?: AbortSignal;
   }): Promise<UnpackResult & { snapshot: SnapshotId }>;
-  /** A new writable snapshot (empty `fs` and `work`). Its row is in state `intent` until `ready`. Call inside the creator's transaction. */
+  /** A new writable snapshot. Its row is in state `intent` until `ready`. Call inside the creator's transaction. */
   createActive(): SnapshotId;
   /** Makes the directories of an active snapshot, with the mode and owner that `/` has in `layers`. */
   prepareActive(id: SnapshotId, layers: readonly SnapshotId[]): Promise<void>;

@@ -12,8 +12,6 @@ CREATE TABLE events (seq INTEGER PRIMARY KEY AUTOINCREMENT, time_nano TEXT NOT N
 
 -- content: a blob is ready once its row is; ingest files without a row are rubbish at start
 CREATE TABLE blobs (digest TEXT PRIMARY KEY, size INTEGER NOT NULL, used_at INTEGER NOT NULL) WITHOUT ROWID;
--- a lease keeps content and snapshots from collection while a pull, build or create works on them; all are void at start
-CREATE TABLE leases (id TEXT NOT NULL, resource TEXT NOT NULL, PRIMARY KEY (id, resource)) WITHOUT ROWID;
 
 -- snapshots: short ids (at most 6 characters), kind layer | active | init; state intent | ready | deleting
 -- layers: of an active one, the JSON array of what it stands on, which keeps those; lists_root: the layer's tar names its root directory, whose mode then counts

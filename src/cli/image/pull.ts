@@ -1,5 +1,5 @@
 import type { Client } from "../../client/client.ts";
-import { familiarReference, formatReference, parseReference, repositoryOf, withDefaultTag } from "../../oci/reference.ts";
+import { formatReference, parseReference, repositoryOf, withDefaultTag } from "../../oci/reference.ts";
 import { defineCommand } from "../command.ts";
 import type { CliConfig } from "../config.ts";
 import { readCredentials, serverOf } from "../credentials.ts";
@@ -57,8 +57,3 @@ export async function pullImage({ client, config, image, platform, sink, quiet, 
 
 /** Takes progress and shows none; errors are still thrown. */
 const silence: Sink = { write: async () => {}, isTty: false, columns: () => 0, colours: false };
-
-/** As shown to users: `x:latest`. */
-export function shownReference(image: string): string {
-  return familiarReference(withDefaultTag(parseReference(image)));
-}
