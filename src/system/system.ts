@@ -9,6 +9,7 @@ import type { Store } from "../store/store.ts";
 import type { Volumes } from "../volumes/types.ts";
 import { diskUsage } from "./disk-usage.ts";
 import { engineId, hostFacts, readMemTotal } from "./host.ts";
+import { maskCredentials } from "./mask.ts";
 import type { System, SystemInfo, VersionInfo } from "./types.ts";
 
 export interface SystemDeps {
@@ -75,9 +76,9 @@ export function createSystem(deps: SystemDeps): System {
       MemTotal: readMemTotal(),
       GenericResources: null,
       DockerRootDir: deps.paths.dataRoot,
-      HttpProxy: process.env.HTTP_PROXY ?? "",
-      HttpsProxy: process.env.HTTPS_PROXY ?? "",
-      NoProxy: process.env.NO_PROXY ?? "",
+      HttpProxy: maskCredentials(process.env["HTTP_PROXY"] || process.env["http_proxy"] || ""),
+      HttpsProxy: maskCredentials(process.env["HTTPS_PROXY"] || process.env["https_proxy"] || ""),
+      NoProxy: process.env["NO_PROXY"] ?? "",
       Name: facts.hostname,
       Labels: deps.options.labels,
       ExperimentalBuild: false,
