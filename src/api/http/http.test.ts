@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdtempSync, rmSync, statSync, writeFileSync, existsSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync, existsSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { connect as tlsConnect } from "node:tls";
 import { silent } from "../../lib/log.ts";
 import type { Exchange } from "./connection.ts";
 import { createHttpServer, groupId, type HttpServer } from "./listen.ts";
@@ -457,6 +458,31 @@ describe("listening", () => {
     await second.close();
     expect(existsSync(stale)).toBe(false);
     expect(existsSync(join(directory, "file"))).toBe(true);
+  });
+
+  test("with --tlsverify only who shows a certificate of the CA is answered", async () => {
+    const [cert, key] = ["cert.pem", "key.pem"].map((name) => readFileSync(join(import.meta.dir, "../../../test/fixtures/tls", name), "utf8")) as [
+      string,
+      string,
+    ];
+    const second = createHttpServer({ log: silent, commonHeaders: "", handler: (x) => x.reply(200, {}, "let in") });
+    const { port } = await second.listen({ kind: "tcp", host: "127.0.0.1", port: 0, tls: { ca: cert, cert, key, verify: true } });
+    const answer = (credentials: { cert?: string; key?: string }): Promise<string> =>
+      new Promise((resolve) => {
+        let text = "";
+        const socket = tlsConnect({ host: "127.0.0.1", port: port!, rejectUnauthorized: false, ...credentials }, () =>
+          socket.write("GET / HTTP/1.1\r\nHost: x\r\n\r\n"),
+        );
+        socket.on("data", (chunk: Buffer) => {
+          text += chunk.toString("latin1");
+          if (text.endsWith("let in")) socket.destroy();
+        });
+        socket.on("error", () => {});
+        socket.on("close", () => resolve(text));
+      });
+    expect(await answer({})).toBe("");
+    expect(await answer({ cert, key })).toEndWith("let in");
+    await second.close();
   });
 
   test("a path longer than sun_path", async () => {
