@@ -90,6 +90,7 @@ export async function execStart(
     record.running = false;
     record.exitCode = (error instanceof EngineError ? error.exitCode : undefined) ?? 126;
     exec.finished = Date.now();
+    entry.execs.delete(id);
     tell(ctx, entry, record, "exec_die", { exitCode: String(record.exitCode) });
     throw error;
   }

@@ -2,7 +2,8 @@ import { invalidArgument } from "../lib/errors.ts";
 import { isRunning, lookup, type Context } from "./context.ts";
 import type { ContainerRecord, ListOptions } from "./types.ts";
 
-const known = new Set([
+/** What lists can be filtered by. */
+export const listFilters: ReadonlySet<string> = new Set([
   "ancestor",
   "before",
   "exited",
@@ -49,7 +50,7 @@ export function statusOf({ state }: ContainerRecord): string {
 }
 
 function testOf(ctx: Context, name: string, values: string[]): Test {
-  if (!known.has(name)) throw invalidArgument(`invalid filter '${name}'`);
+  if (!listFilters.has(name)) throw invalidArgument(`invalid filter '${name}'`);
   switch (name) {
     case "id":
       return (record) => values.some((value) => record.id.startsWith(value));

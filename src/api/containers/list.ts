@@ -1,32 +1,15 @@
+import { listFilters } from "../../containers/list.ts";
 import type { ContainerRecord } from "../../containers/types.ts";
 import { kindOf } from "../../lib/errors.ts";
 import { endpoint, json } from "../endpoint.ts";
 import type { Services } from "../services.ts";
 import { toSummary } from "./convert.ts";
 
-const filterNames = [
-  "ancestor",
-  "before",
-  "expose",
-  "exited",
-  "health",
-  "id",
-  "isolation",
-  "is-task",
-  "label",
-  "name",
-  "network",
-  "publish",
-  "since",
-  "status",
-  "volume",
-];
-
 export const listContainers = endpoint({
   method: "GET",
   path: "/containers/json",
   handler: async ({ services, query, api }) => {
-    const filters = query.filters(filterNames);
+    const filters = query.filters([...listFilters]);
     for (const name of ["before", "since"]) {
       const reference = query.optional(name);
       if (reference !== undefined) filters[name] ??= [reference];
