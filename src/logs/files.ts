@@ -1,7 +1,7 @@
 import { open, readdir, stat, type FileHandle } from "node:fs/promises";
 import { basename, dirname } from "node:path";
 
-/** One file of a log, held open: a rotation renames it, and it stays the same. */
+/** One file of a log, held open: a rotation renames it, and it stays the same. Disposing it again is no error. */
 export interface OpenFile extends AsyncDisposable {
   readonly handle: FileHandle;
   readonly inode: number;
@@ -16,7 +16,8 @@ async function openFile(path: string): Promise<OpenFile | undefined> {
     throw error;
   }
   const { ino } = await handle.stat();
-  return { handle, inode: ino, [Symbol.asyncDispose]: () => handle.close() };
+  let closed: Promise<void> | undefined;
+  return { handle, inode: ino, [Symbol.asyncDispose]: () => (closed ??= handle.close()) };
 }
 
 /** Numbers of the rotated files that are there, oldest (highest) first. */
@@ -49,8 +50,8 @@ export async function openAll(logPath: string): Promise<OpenFile[]> {
   }
 }
 
-/** The file written after the one with `inode`, if there is one yet. Where that one has been dropped already: the oldest there is. */
-export async function openNext(logPath: string, inode: number): Promise<OpenFile | undefined> {
+/** The file written after the one with `inode`, if there is one yet. Where that one has been dropped already, or none was read: the oldest there is. */
+export async function openNext(logPath: string, inode: number | undefined): Promise<OpenFile | undefined> {
   const current = await stat(logPath).catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT") return undefined;
     throw error;

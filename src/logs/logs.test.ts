@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { appendFileSync, existsSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { appendFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { silent } from "../lib/log.ts";
@@ -50,6 +50,31 @@ describe("read", () => {
     expect(await read({ tail: 2, stderr: false })).toBe("line 2\nline 4\n");
     expect(await read({ tail: 4, stderr: false })).toBe("line 0\nline 1\nline 2\nline 4\n");
     expect(await read({ tail: 100 })).toBe([0, 1, 2, 3, 4, 5, 6].map((i) => `line ${i}\n`).join(""));
+  });
+
+  test("a follower holds no file that was rotated away", async () => {
+    const held = (): string[] =>
+      readdirSync("/proc/self/fd").flatMap((fd) => {
+        try {
+          const target = readlinkSync(`/proc/self/fd/${fd}`, "utf8");
+          return target.startsWith(`${root}/`) ? [target] : [];
+        } catch {
+          return []; // the directory's own descriptor is closed by now
+        }
+      });
+    const { promise: ended, resolve: end } = Promise.withResolvers<void>();
+    const reader = createLogs({ log: silent }).read(path, { ...both, follow: true }, ended);
+    const follower = reader[Symbol.asyncIterator]();
+    for (let i = 0; i < 4; i++) {
+      if (i > 0) renameSync(path, `${path}.1`);
+      writeFileSync(path, line(i));
+      const { value } = await follower.next();
+      expect(Buffer.from(value![0]!.bytes).toString()).toBe(`line ${i}\n`);
+      expect(held()).toEqual([path]);
+    }
+    end();
+    expect((await follower.next()).done).toBe(true);
+    expect(held()).toEqual([]);
   });
 
   test("tail takes the pieces of a long line together", async () => {

@@ -49,7 +49,7 @@ export async function* readLog(logPath: string, options: ReadLogsOptions, ended:
     const done = wake.isDone;
     wake.clear();
     // A successor that exists before this file's end is seen means that nothing more comes into this file.
-    const successor = last === undefined ? (await openAll(logPath))[0] : await openNext(logPath, last.inode);
+    const successor = await openNext(logPath, last?.inode);
     if (last !== undefined) {
       for await (const { records, next } of chunks(last, offset, parser)) {
         if (signal?.aborted === true) return;
@@ -61,6 +61,8 @@ export async function* readLog(logPath: string, options: ReadLogsOptions, ended:
     }
     if (successor !== undefined) {
       stack.use(successor);
+      // an open file that has been deleted still takes its room on the disk: a follower of a flood would fill it
+      await last?.[Symbol.asyncDispose]();
       last = successor;
       offset = 0;
       parser = new CriParser();
