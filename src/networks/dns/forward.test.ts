@@ -49,6 +49,17 @@ test("after a failure or silence the next is asked; a name that isn't there is a
   expect(codeOf(reply as Uint8Array)).toBe(3);
 });
 
+test("once there is an answer nobody else is asked, though an earlier server was still waited for", async () => {
+  const silent = await server("127.0.0.2", 0, () => {});
+  await server("127.0.0.3", silent.port, answering(0));
+  const third = await server("127.0.0.4", silent.port, answering(0));
+  const forwarder = createForwarder(silent.port);
+  expect(codeOf((await forwarder.ask(question, query, "udp", ["127.0.0.2", "127.0.0.3", "127.0.0.4"])) as Uint8Array)).toBe(0);
+  // what had been sent to it before would come in before this
+  await forwarder.ask(question, query, "udp", ["127.0.0.4"]);
+  expect(third.asked()).toBe(1);
+});
+
 test("when all fail the failure is passed on; a server that refuses connections doesn't hold things up", async () => {
   const failing = await server("127.0.0.2", 0, answering(5));
   const forwarder = createForwarder(failing.port);

@@ -55,10 +55,13 @@ async function race(servers: readonly string[], start: (server: string) => Attem
   const done = Promise.withResolvers<Uint8Array | undefined>();
   let pending = 0;
   let next = 0;
+  let isOver = false;
   let stagger: ReturnType<typeof setTimeout> | undefined;
 
   const startNext = (): void => {
     clearTimeout(stagger);
+    // an attempt that is cancelled ends too: none may follow it, since nobody would cancel that one
+    if (isOver) return;
     const server = servers[next++];
     if (server === undefined) {
       if (pending === 0) done.resolve(bad);
@@ -79,6 +82,7 @@ async function race(servers: readonly string[], start: (server: string) => Attem
   startNext();
   const deadline = setTimeout(() => done.resolve(bad), DEADLINE_MS);
   const result = await done.promise;
+  isOver = true;
   clearTimeout(deadline);
   clearTimeout(stagger);
   for (const attempt of attempts) attempt.cancel();
