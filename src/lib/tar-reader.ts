@@ -10,7 +10,7 @@ export interface TarHandler {
   end(): void;
 }
 
-/** Go's archive/tar allows 1 MiB for PAX records and GNU long names; no real one comes near. */
+/** Go's archive/tar allows 1 MiB for PAX records and GNU long names; all of one entry together come nowhere near. */
 const META_LIMIT = 1 << 20;
 
 const types: Record<string, TarEntryType> = {
@@ -29,6 +29,8 @@ type Meta = "pax" | "global" | "longname" | "longlink";
 const metas: Record<string, Meta> = { x: "pax", X: "pax", g: "global", L: "longname", K: "longlink" };
 
 interface Pending {
+  /** Of the records so far. */
+  bytes: number;
   pax: Map<string, string>;
   longname?: string;
   longlink?: string;
@@ -120,7 +122,7 @@ function xattrsOf(pax: Map<string, string>): ReadonlyMap<string, Uint8Array> {
 }
 
 /**
- * Streaming tar parser: push bytes in any split, get entries. Holds one block and one PAX or long-name record (at most 1 MiB) and nothing else.
+ * Streaming tar parser: push bytes in any split, get entries. Holds one block and one entry's PAX and long-name records (at most 1 MiB) and nothing else.
  * Whatever comes after the end marker is ignored.
  * @throws EngineError invalidArgument from `push` and `finish`
  */
@@ -134,7 +136,7 @@ export class TarParser {
   #sawZero = false;
   #meta: Meta = "pax";
   #metaParts: Buffer[] = [];
-  #pending: Pending = { pax: new Map() };
+  #pending: Pending = { bytes: 0, pax: new Map() };
 
   constructor(handler: TarHandler) {
     this.#handler = handler;
@@ -205,13 +207,16 @@ export class TarParser {
     if (meta !== undefined) {
       const size = numeric(block, 124, 12, "size");
       if (size < 0 || size > META_LIMIT) throw bad(`a ${meta} record of ${size} bytes (at most ${META_LIMIT} are allowed)`);
+      // records without an entry after them would pile up; global ones are not kept
+      if (meta !== "global") this.#pending.bytes += size;
+      if (this.#pending.bytes > META_LIMIT) throw bad(`more than ${META_LIMIT} bytes of records before one entry`);
       this.#meta = meta;
       this.#metaParts = [];
       this.#begin("meta", size);
       return;
     }
     const header = this.#entryHeader(flag);
-    this.#pending = { pax: new Map() };
+    this.#pending = { bytes: 0, pax: new Map() };
     this.#handler.entry(header);
     this.#begin("body", header.size);
   }

@@ -153,6 +153,12 @@ describe("hostile archives", () => {
   })) {
     cases[key] = Buffer.concat([patched({ name: "p", type: "file", size: body.length }, 156, "x"), Buffer.from(body), padding(body.length), file]);
   }
+  const heavy = (key: string): Buffer[] => {
+    const value = `=${"v".repeat(700_000)}\n`;
+    const body = `${(7 + key.length + value.length).toString()} ${key}${value}`;
+    return [patched({ name: "p", type: "file", size: body.length }, 156, "x"), Buffer.from(body), padding(body.length)];
+  };
+  cases["PAX records that pile up"] = Buffer.concat([...heavy("a"), ...heavy("b"), file]);
   for (const [name, archive] of Object.entries(cases)) {
     test(name, () => {
       let error: unknown;
