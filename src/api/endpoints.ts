@@ -1,4 +1,5 @@
 import { build, cancelBuild, pruneBuild } from "./build/build.ts";
+import { getArchive, putArchive, statArchive } from "./containers/archive.ts";
 import { attachContainer } from "./containers/attach.ts";
 import { createContainer } from "./containers/create.ts";
 import { commitContainer, exportContainer } from "./containers/image.ts";
@@ -72,6 +73,9 @@ export const endpoints: readonly Endpoint[] = [
   containerLogs,
   containerStats,
   exportContainer,
+  statArchive,
+  getArchive,
+  putArchive,
   commitContainer,
   topContainer,
   containerChanges,

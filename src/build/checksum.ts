@@ -3,7 +3,7 @@ import { invalidArgument } from "../lib/errors.ts";
 import { pathMatcher } from "../lib/path-match.ts";
 import { bytesOf, cleanParts, textOf } from "../lib/tar.ts";
 import { hasWildcards } from "./glob.ts";
-import { isSymlink, namesIn, type Root, xattrsOf } from "./root.ts";
+import { isSymlink, namesIn, type Root, xattrsOf } from "../snapshots/root.ts";
 
 /** One thing that COPY or ADD takes. */
 export interface CopySource {

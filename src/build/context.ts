@@ -1,10 +1,10 @@
 import { closeFd, O, readFd, statAt, S } from "../kernel/fs.ts";
 import { invalidArgument } from "../lib/errors.ts";
 import { bytesOf, cleanParts } from "../lib/tar.ts";
-import { openArchive } from "./archive.ts";
-import { extractTar, removeAt } from "./extract.ts";
+import { openArchive } from "../snapshots/archive.ts";
+import { extractTar, removeAt } from "../snapshots/extract.ts";
 import { parseIgnore } from "../lib/ignore.ts";
-import { Root } from "./root.ts";
+import { Root } from "../snapshots/root.ts";
 
 /** Longer ones aren't Dockerfiles. */
 const longestDockerfile = 16 << 20;

@@ -7,7 +7,7 @@ import type { SnapshotId } from "../snapshots/types.ts";
 import { combinedHash, type CopySource } from "./checksum.ts";
 import { download, isUrl } from "./download.ts";
 import type { CopyOperation } from "./evaluate.ts";
-import type { Owner } from "./root.ts";
+import type { Owner } from "../snapshots/root.ts";
 import { scratchDirectory, withSnapshot, withWritableRoot, type BuildSession } from "./session.ts";
 
 /** Files to be copied, all under one root. */

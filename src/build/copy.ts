@@ -2,10 +2,10 @@ import { closeFd, isDirectory, linkAt, mknodAt, O, openAt, readFd, readlinkAt, S
 import { SysError } from "../kernel/ffi.ts";
 import { invalidArgument } from "../lib/errors.ts";
 import { textOf } from "../lib/tar.ts";
-import { isArchive, openArchive } from "./archive.ts";
+import { isArchive, openArchive } from "../snapshots/archive.ts";
 import type { CopySource } from "./checksum.ts";
-import { extractTar } from "./extract.ts";
-import { clear, enterDirectory, isSymlink, makeSymlink, namesIn, type Root, setAttributes, xattrsOf, type Owner } from "./root.ts";
+import { extractTar } from "../snapshots/extract.ts";
+import { clear, enterDirectory, isSymlink, makeSymlink, namesIn, type Root, setAttributes, xattrsOf, type Owner } from "../snapshots/root.ts";
 
 export interface CopyOptions {
   /** Absolute; a slash at the end, or a directory that is there, means "into it". Bytes as latin1. */

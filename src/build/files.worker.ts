@@ -5,7 +5,7 @@ import { selectSources } from "./checksum.ts";
 import { unpackContext } from "./context.ts";
 import { copySources, makeDirectory } from "./copy.ts";
 import type { FilesRequest, FromWorker, ToWorker } from "./files-protocol.ts";
-import { Root } from "./root.ts";
+import { Root } from "../snapshots/root.ts";
 
 /** The builder's Worker: contexts are unpacked, sources hashed and copied here, away from the event loop. */
 declare const self: {

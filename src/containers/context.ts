@@ -69,6 +69,8 @@ export interface Entry {
   rotation?: Disposable;
   health?: HealthMonitor;
   execs: Set<string>;
+  /** Copies of files that stand on the present or the last run's root. */
+  copies: Set<{ abort: AbortController; ended: Promise<void> }>;
   /** The root of a container at rest, mounted for those who read it. */
   view?: { path: string; users: number; ready: Promise<void>; released: Promise<void>; release: () => void };
 }

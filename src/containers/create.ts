@@ -25,6 +25,7 @@ export function newEntry(record: ContainerRecord): Entry {
     removeWaiters: new Set(),
     restartDelay: 0,
     execs: new Set(),
+    copies: new Set(),
   };
 }
 

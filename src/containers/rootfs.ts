@@ -24,7 +24,13 @@ export async function withRootfs<T>(ctx: Context, reference: string, work: (root
 function openView(ctx: Context, entry: Entry): NonNullable<Entry["view"]> {
   const path = viewPath(ctx, entry.record.id);
   const { promise: released, resolve: release } = Promise.withResolvers<void>();
-  const ready = mkdir(path, { recursive: true }).then(() => ctx.snapshots.mount({ target: path, layers: entry.record.layers, upper: entry.record.snapshot }));
+  const mount = async (): Promise<void> => {
+    const { layers, snapshot } = entry.record;
+    const init = await ctx.snapshots.initLayer(layers);
+    await mkdir(path, { recursive: true });
+    ctx.snapshots.mount({ target: path, layers: layers.includes(init) ? layers : [...layers, init], upper: snapshot });
+  };
+  const ready = mount();
   return { path, users: 0, ready, released, release };
 }
 

@@ -4,6 +4,7 @@ import type { RunningSandbox } from "../sandbox/types.ts";
 import { baseOf, changeState, lookup, type Context, type Entry } from "./context.ts";
 import { onExit } from "./exit.ts";
 import { startHealth } from "./health.ts";
+import { endCopies } from "./file-tree.ts";
 import { releaseVolumes, sandboxMounts } from "./mounts.ts";
 import { rotationOf } from "./rotation.ts";
 import { sandboxSpec } from "./spec.ts";
@@ -54,6 +55,7 @@ export async function run(ctx: Context, entry: Entry, change: { restartCount?: n
 async function startSandbox(ctx: Context, entry: Entry, signal: AbortSignal): Promise<RunningSandbox> {
   await entry.cleaning;
   await entry.view?.released;
+  await endCopies(entry);
   // Directories within volumes, held until the container has them.
   using held = new DisposableStack();
   const spec = sandboxSpec(ctx, entry.record, await sandboxMounts(ctx, entry.record, held));

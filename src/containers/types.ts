@@ -5,7 +5,7 @@ import type { LogRecord, ReadLogsOptions } from "../logs/types.ts";
 import type { AttachHub, OutputListener } from "../sandbox/types.ts";
 import type { StatsSample } from "../runtime/stats.ts";
 import type { SnapshotId } from "../snapshots/types.ts";
-import type { Change } from "../snapshots/types.ts";
+import type { Change, PathStat } from "../snapshots/types.ts";
 
 /** What inspect shows under Mounts. */
 export interface MountPoint {
@@ -164,6 +164,14 @@ export interface CommitOptions {
   config: ContainerConfig;
 }
 
+export interface CopyToOptions {
+  /** All belongs to the container's user, instead of the owners in the archive. */
+  toUser: boolean;
+  /** A directory doesn't take the place of anything else, nor the other way round. */
+  keepKinds: boolean;
+  signal: AbortSignal;
+}
+
 export interface ListOptions {
   all?: boolean;
   limit?: number;
@@ -211,6 +219,15 @@ export interface Containers {
   /** An image of the container as it is. */
   commit(ref: string, options: CommitOptions): Promise<ImageRecord>;
   sizes(ref: string): Promise<{ rw: number; rootFs: number }>;
+  /** What stands at a path in the container, running or not; mounts included, symlinks resolved within it. @throws EngineError notFound, invalidArgument */
+  statPath(ref: string, path: string): Promise<PathStat>;
+  /** Gives `work` a tar of what stands at a path; its first entry is named as the path's last part. The files are at hand until `work` is done. */
+  copyFrom<T>(ref: string, path: string, options: { signal: AbortSignal }, work: (stat: PathStat, tar: ReadableStream<Uint8Array>) => Promise<T>): Promise<T>;
+  /**
+   * Unpacks an archive into a directory of the container. @throws EngineError notFound, invalidArgument, permissionDenied where the root or the volume is
+   * read-only
+   */
+  copyTo(ref: string, path: string, archive: ReadableStream<Uint8Array>, options: CopyToOptions): Promise<void>;
   /** The container's root as the host can read it: the running overlay, or a mount made for the time of `work`. */
   withRootfs<T>(ref: string, work: (rootfs: string) => Promise<T>): Promise<T>;
 

@@ -22,6 +22,7 @@ const c = libc({
   utimensat: { args: [FFIType.i32, FFIType.ptr, FFIType.ptr, FFIType.i32], returns: FFIType.i32 },
   statx: { args: [FFIType.i32, FFIType.ptr, FFIType.i32, FFIType.u32, FFIType.ptr], returns: FFIType.i32 },
   readlinkat: { args: [FFIType.i32, FFIType.ptr, FFIType.ptr, FFIType.u64_fast], returns: FFIType.i64_fast },
+  fstatfs: { args: [FFIType.i32, FFIType.ptr], returns: FFIType.i32 },
   getdents64: { args: [FFIType.i32, FFIType.ptr, FFIType.u64_fast], returns: FFIType.i64_fast },
 });
 
@@ -172,6 +173,19 @@ export function chmodAt(dir: number, name: string, mode: number): void {
   check(c.fchmodat(int(dir), nameBytes(name), int(mode), 0), "fchmodat", shown(name));
 }
 
+/**
+ * Of the name itself, for trees that somebody else may change at any time: a symlink put in its place isn't followed (EOPNOTSUPP, or its own mode
+ * changes, which means nothing). There is no such call before Linux 6.6 (fchmodat2), so what the name is goes through a descriptor.
+ */
+export function chmodItselfAt(dir: number, name: string, mode: number): void {
+  const fd = openAt(dir, name, O.PATH | O.NOFOLLOW);
+  try {
+    check(c.fchmodat(AT_FDCWD, nameBytes(`/proc/self/fd/${fd}`), int(mode), 0), "fchmodat", shown(name));
+  } finally {
+    closeFd(fd);
+  }
+}
+
 const UTIME_OMIT = 0x3ffffffen;
 
 /** Sets the mtime, and the atime alike, of the name itself. */
@@ -223,6 +237,29 @@ export function statAt(dir: number, name: string): Stat | undefined {
   const code = errno();
   if (code === ENOENT || code === ENOTDIR) return undefined;
   throw new SysError("statx", code, shown(name));
+}
+
+/** Magic numbers (statfs(2), linux/magic.h) of file systems that hold no files but show the kernel's state. */
+const kernelsOwn: ReadonlySet<number> = new Set([
+  0x9fa0, // proc
+  0x62656572, // sysfs
+  0x27e0eb, // cgroup
+  0x63677270, // cgroup2
+  0x1cd1, // devpts
+  0x19800202, // mqueue
+  0x64626720, // debugfs
+  0x74726163, // tracefs
+  0x73636673, // securityfs
+  0xcafe4a11, // bpf
+  0x6165676c, // pstore
+  0x42494e4d, // binfmt_misc
+]);
+
+/** Whether what `fd` refers to lies on proc, sysfs or another file system that the kernel makes up. */
+export function isKernelsOwn(fd: number): boolean {
+  const buffer = Buffer.alloc(256);
+  check(c.fstatfs(int(fd), buffer), "fstatfs");
+  return kernelsOwn.has(Number(buffer.readBigInt64LE(0)));
 }
 
 export function readlinkAt(dir: number, name: string): string {

@@ -1,13 +1,16 @@
-import { cancelled } from "../lib/errors.ts";
+import { cancelled, notFound } from "../lib/errors.ts";
 import { endOfArchive, encodeHeader, padding } from "../lib/tar-writer.ts";
-import type { TarEntryType } from "../lib/tar.ts";
-import type { SysError } from "../kernel/ffi.ts";
-import { AT_FDCWD, closeFd, isDirectory, isWhiteout, O, openAt, readDirectory, readFd, readlinkAt, S, statAt, type Stat } from "../kernel/fs.ts";
+import { textOf, type TarEntryType } from "../lib/tar.ts";
+import { SysError } from "../kernel/ffi.ts";
+import { AT_FDCWD, closeFd, isDirectory, isKernelsOwn, isWhiteout, O, openAt, readDirectory, readFd, readlinkAt, S, statAt, type Stat } from "../kernel/fs.ts";
 import { getXattrAt, listXattrAt } from "../kernel/xattr.ts";
 import { isOpaque } from "./merged.ts";
+import { fileSystemOf, type PackStart } from "./path.ts";
 import { xattrsOf as carriedXattrsOf } from "./root.ts";
 
 const CHUNK = 1 << 18;
+/** PATH_MAX of linux/limits.h. */
+const LONGEST_PATH = 4096;
 
 export interface PackOptions {
   /** Descriptor of the tree's root. */
@@ -15,10 +18,10 @@ export interface PackOptions {
   /** Write an entry for the root directory itself. */
   listRoot: boolean;
   /**
-   * Instead of the whole root: `base` in the directory `dir`, whatever it is, named `name` in the archive, and what is below it. Not as a layer: marks of
-   * overlayfs mean nothing, and attributes are carried as Docker's copies do.
+   * Instead of the whole root: what is there, and what is below it, also on other file systems. Not as a layer: marks of overlayfs mean nothing, and
+   * attributes are carried as Docker's copies do. What others take away meanwhile is left out.
    */
-  from?: { dir: number; base: string; name: string };
+  from?: PackStart;
   /** Takes the chunk over; awaited, which is the back-pressure. */
   emit: (chunk: Uint8Array) => void | Promise<void>;
   cancelled: () => boolean;
@@ -45,6 +48,7 @@ export async function packTree(options: PackOptions): Promise<number> {
   let size = 0;
 
   const file = async (found: number, stat: Stat): Promise<void> => {
+    if (stat.size === 0) return;
     const fd = openAt(AT_FDCWD, `/proc/self/fd/${found}`, O.RDONLY | O.NONBLOCK);
     try {
       let left = stat.size;
@@ -110,9 +114,23 @@ export async function packTree(options: PackOptions): Promise<number> {
   const enter = (fd: number, path: string): void => {
     levels.push({ fd, path, names: [...readDirectory(fd)].sort((a, b) => byteOrder(b, a)) });
   };
+  const visit = async (dir: number, base: string, path: string, stat: Stat): Promise<void> => {
+    // Docker's copies end there too (it walks by whole paths); a container may make them deeper without end.
+    if (from !== undefined && path.length > LONGEST_PATH) return;
+    if ((stat.mode & S.IFMT) === S.IFREG) return await held(dir, base, (found, now) => entry(dir, base, path, now, found));
+    await entry(dir, base, path, stat);
+    if (!isDirectory(stat)) return;
+    if (from === undefined && isOpaque(dir, base)) await whiteout(`${path}/.wh..wh..opq`);
+    const fd = openAt(dir, base, O.RDONLY | O.DIRECTORY | O.NOFOLLOW);
+    if (from !== undefined && isRuntimes(from, dir, fd)) closeFd(fd);
+    else enter(fd, path === "/" ? path : `${path}/`);
+  };
   try {
-    if (from !== undefined) await begin(from);
-    else enter(openAt(options.root, ".", O.RDONLY | O.DIRECTORY), "");
+    if (from !== undefined) {
+      const stat = statAt(from.dir, from.base);
+      if (stat === undefined) throw notFound(`${textOf(from.name)}: no such file or directory`);
+      await visit(from.dir, from.base, from.name, stat);
+    } else enter(openAt(options.root, ".", O.RDONLY | O.DIRECTORY), "");
     if (options.listRoot) await entry(options.root, ".", "./", statAt(options.root, "")!);
     for (let level = levels.at(-1); level !== undefined; level = levels.at(-1)) {
       if (options.cancelled()) throw cancelled("packing a layer was cancelled");
@@ -129,14 +147,11 @@ export async function packTree(options: PackOptions): Promise<number> {
         await whiteout(`${level.path}.wh.${name}`);
         continue;
       }
-      if ((stat.mode & S.IFMT) === S.IFREG) {
-        await held(level.fd, name, (found, now) => entry(level.fd, name, path, now, found));
-        continue;
+      try {
+        await visit(level.fd, name, path, stat);
+      } catch (error) {
+        if (from === undefined || !(error instanceof SysError) || !["ENOENT", "ENOTDIR", "ELOOP"].includes(error.code)) throw error;
       }
-      await entry(level.fd, name, path, stat);
-      if (!isDirectory(stat)) continue;
-      if (from === undefined && isOpaque(level.fd, name)) await whiteout(`${path}/.wh..wh..opq`);
-      enter(openAt(level.fd, name, O.RDONLY | O.DIRECTORY | O.NOFOLLOW), `${path}/`);
     }
     await output.write(endOfArchive);
     await output.flush();
@@ -144,6 +159,13 @@ export async function packTree(options: PackOptions): Promise<number> {
   } finally {
     for (const { fd } of levels) closeFd(fd);
   }
+}
+
+/** Whether the directory `fd` in `dir` is a mount of the runtime's own: /dev, and what the kernel makes up. Docker's copies don't show those either. */
+function isRuntimes({ devices }: PackStart, dir: number, fd: number): boolean {
+  const here = fileSystemOf(statAt(fd, "")!);
+  if (here === fileSystemOf(statAt(dir, "")!)) return false;
+  return here === devices || isKernelsOwn(fd);
 }
 
 /** Names hold one character a byte, so this is the order of bytes. */

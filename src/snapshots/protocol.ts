@@ -1,4 +1,6 @@
 import type { ErrorKind } from "../lib/errors.ts";
+import type { PathStat } from "./path.ts";
+import type { Owner } from "./root.ts";
 import type { Change } from "./types.ts";
 
 /** What snapshots.ts asks of its Workers. All paths are absolute. */
@@ -14,6 +16,14 @@ export type Job =
     }
   /** Tar of a tree: hashed, and sent as `chunk` replies where `emit`. `sync` writes the tree to the disk first. */
   | { op: "pack"; tree: string; listRoot: boolean; emit: boolean; sync: boolean }
+  /** What stands at a path within `root`, which is hostile and may change meanwhile. */
+  | { op: "stat"; root: string; path: string }
+  /** The directory that a path within `root` leads to, without symlinks. */
+  | { op: "resolve"; root: string; path: string }
+  /** Tar of what stands at a path within `root`, sent as `chunk` replies. */
+  | { op: "copyOut"; root: string; path: string }
+  /** Unpacks the archive that comes as `chunk` messages into the directory at a path within `root`. */
+  | { op: "copyIn"; root: string; path: string; owner?: Owner; keepKinds: boolean }
   | { op: "changes"; tree: string; parents: string[] }
   | { op: "size"; tree: string }
   | { op: "remove"; directory: string; name: string }
@@ -22,6 +32,10 @@ export type Job =
 export interface Results {
   unpack: { diffId: string; tarSize: number; size: number; leans: boolean; listsRoot: boolean };
   pack: { diffId: string; tarSize: number; size: number };
+  stat: PathStat;
+  resolve: string;
+  copyOut: undefined;
+  copyIn: undefined;
   changes: Change[];
   size: number;
   remove: undefined;

@@ -1,6 +1,7 @@
 import type { Logger } from "../lib/log.ts";
 import type { Store } from "../store/store.ts";
 import { createActives } from "./active.ts";
+import { createCopies } from "./copies.ts";
 import { createSnapshotContext } from "./context.ts";
 import { createLayers } from "./layers.ts";
 import { createMounts } from "./mounts.ts";
@@ -21,6 +22,7 @@ export function createSnapshots(deps: { root: string; store: Store; log: Logger 
     ...layers,
     ...createActives(ctx),
     ...createMounts(ctx),
+    ...createCopies(ctx),
     changes: async (id, below) => await workers.run({ op: "changes", tree: path(ctx.row(id).id), parents: below.map(path) }),
     size: (id) => ctx.peek(id)?.size ?? 0,
     usage: async (id) => {

@@ -1,15 +1,21 @@
-import { cancelled, EngineError, internal, kindOf, messageOf, unavailable } from "../lib/errors.ts";
+import { isDiskFull } from "../lib/disk-full.ts";
+import { cancelled, EngineError, internal, invalidArgument, kindOf, messageOf, permissionDenied, unavailable } from "../lib/errors.ts";
 import { decompressed, decompressionError } from "../lib/compression.ts";
+import { bytesOf } from "../lib/tar.ts";
 import { TarParser } from "../lib/tar-reader.ts";
 import { SysError } from "../kernel/ffi.ts";
 import { AT_FDCWD, closeFd, O, openAt, readFd } from "../kernel/fs.ts";
 import { unmount } from "../kernel/mount.ts";
 import { syncFileSystem } from "../kernel/sync.ts";
+import { openArchive } from "./archive.ts";
 import { changesOf, sizeOf } from "./diff.ts";
+import { extractTar } from "./extract.ts";
 import { LeansOnParents } from "./leans.ts";
 import { MergedView } from "./merged.ts";
 import { packTree } from "./packer.ts";
+import { openStart, realDirectory, statPath } from "./path.ts";
 import { CREDITS, type Job, type Request, type Response, type Results } from "./protocol.ts";
+import { Root } from "./root.ts";
 import { unmountError } from "./unmount-error.ts";
 import { removeTree } from "./tree.ts";
 import { Unpacker } from "./unpacker.ts";
@@ -61,6 +67,15 @@ async function perform(id: number, job: Job, state: Running): Promise<Results[Jo
       return await unpack(id, job, state);
     case "pack":
       return await pack(id, job, state);
+    case "stat":
+    case "resolve": {
+      using root = new Root(job.root);
+      return job.op === "stat" ? statPath(root, job.path) : realDirectory(root, job.path);
+    }
+    case "copyOut":
+      return await copyOut(id, job, state);
+    case "copyIn":
+      return await copyIn(id, job, state);
     case "changes": {
       using below = new MergedView(job.parents);
       return await withDirectory(job.tree, (fd) => inSlices(changesOf(fd, below), state));
@@ -207,6 +222,16 @@ function fromMessages(id: number, state: Running, count: (bytes: number) => void
   );
 }
 
+/** Sends a chunk once the receiver has room for it. */
+async function send(id: number, chunk: Uint8Array, state: Running): Promise<void> {
+  while (state.credits === 0) {
+    if (state.cancelled) throw cancelled("making an archive was cancelled");
+    await waiting(state);
+  }
+  state.credits--;
+  self.postMessage({ id, type: "chunk", bytes: chunk });
+}
+
 async function pack(id: number, job: Job & { op: "pack" }, state: Running): Promise<Results["pack"]> {
   const hasher = new Bun.CryptoHasher("sha256");
   const breathe = breather(state);
@@ -222,14 +247,68 @@ async function pack(id: number, job: Job & { op: "pack" }, state: Running): Prom
         tarSize += chunk.length;
         await breathe();
         if (!job.emit) return;
-        while (state.credits === 0) {
-          if (state.cancelled) throw cancelled("packing a layer was cancelled");
-          await waiting(state);
-        }
-        state.credits--;
-        self.postMessage({ id, type: "chunk", bytes: chunk });
+        await send(id, chunk, state);
       },
     });
     return { diffId: `sha256:${hasher.digest("hex")}`, tarSize, size };
   });
+}
+
+async function copyOut(id: number, job: Job & { op: "copyOut" }, state: Running): Promise<undefined> {
+  const breathe = breather(state);
+  using root = new Root(job.root);
+  const start = openStart(root, job.path);
+  try {
+    await packTree({
+      root: root.fd,
+      listRoot: false,
+      from: start,
+      cancelled: () => state.cancelled,
+      emit: async (chunk) => {
+        await breathe();
+        await send(id, chunk, state);
+      },
+    });
+  } finally {
+    closeFd(start.dir);
+  }
+}
+
+async function copyIn(id: number, job: Job & { op: "copyIn" }, state: Running): Promise<undefined> {
+  using root = new Root(job.root);
+  try {
+    const archive = await openArchive(fromMessages(id, state, () => {}));
+    await extractTar(root, archive, {
+      destination: bytesOf(job.path),
+      replaceLinks: true,
+      keepKinds: job.keepKinds,
+      ...(job.owner !== undefined && { owner: job.owner }),
+    });
+  } catch (error) {
+    throw copyError(decompressionError(error));
+  }
+}
+
+/** What an archive may ask for that can't be done. */
+const mistakes = new Set([
+  "ENOTDIR",
+  "EISDIR",
+  "ELOOP",
+  "ENAMETOOLONG",
+  "EEXIST",
+  "ENOENT",
+  "EINVAL",
+  "EMLINK",
+  "EXDEV",
+  "ENOTEMPTY",
+  "EBUSY",
+  "EPERM",
+  "EACCES",
+]);
+
+function copyError(error: unknown): unknown {
+  if (!(error instanceof SysError)) return error;
+  if (isDiskFull(error)) return unavailable(`copying into the container: ${error.message}`, error);
+  if (error.code === "EROFS") return permissionDenied(`copying into the container: ${error.message}`, error);
+  return mistakes.has(error.code) ? invalidArgument(error.message, error) : error;
 }

@@ -1,4 +1,7 @@
 import type { Digest } from "../oci/digest.ts";
+import type { PathStat } from "./path.ts";
+
+export type { PathStat } from "./path.ts";
 
 /** At most 6 characters of [0-9a-z]: mount options end at one page, so that lowers are named relative to the snapshots folder, into which `mount` changes. */
 export type SnapshotId = string & { readonly __snapshot: true };
@@ -65,6 +68,27 @@ export interface Snapshots {
   diffTar(id: SnapshotId, options?: { signal?: AbortSignal }): ReadableStream<Uint8Array>;
   /** Tar of a directory as the host sees it, e.g. of a mounted overlay; made in a Worker. */
   treeTar(directory: string, options?: { signal?: AbortSignal }): ReadableStream<Uint8Array>;
+  /**
+   * What stands at `path` in a directory as the host can open it, e.g. a container's root: nothing there leads out of it, whatever somebody changes
+   * meanwhile. A symlink is looked at itself unless the path ends in `/` or `/.`. Relative paths count from the root.
+   * @throws EngineError notFound, invalidArgument
+   */
+  statPath(root: string, path: string): Promise<PathStat>;
+  /** The directory that `path` leads to within `root`, symlinks followed, as an absolute path without any. @throws EngineError notFound, invalidArgument */
+  realDirectory(root: string, path: string): Promise<string>;
+  /** Tar of what stands at `path` within `root`, as Docker copies it: the first entry has the path's last part as its name. */
+  pathTar(root: string, path: string, options?: { signal?: AbortSignal }): ReadableStream<Uint8Array>;
+  /**
+   * Unpacks an archive (plain or compressed) into the directory `path` within `root`, both as above. `owner`: of everything, instead of the archive's.
+   * `keepKinds`: a directory must not take the place of anything else, nor the other way round. @throws EngineError invalidArgument, permissionDenied
+   * where it is read-only, unavailable where the disk is full
+   */
+  extractInto(
+    root: string,
+    path: string,
+    archive: ReadableStream<Uint8Array>,
+    options: { owner?: { uid: number; gid: number }; keepKinds: boolean; signal?: AbortSignal },
+  ): Promise<void>;
   /** Changes of an active snapshot as `docker diff` shows them; the init layer's paths are left out. */
   changes(id: SnapshotId, layers: readonly SnapshotId[]): Promise<Change[]>;
   /** Recorded bytes of a layer's files; 0 for active ones. */

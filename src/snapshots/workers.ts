@@ -6,10 +6,13 @@ import type { Job, Request, Response, Results } from "./protocol.ts";
 /** Two unpack at once at most: more gained nothing on the machines measured (reference: bun.md, section 5). */
 const UNPACKERS = 2;
 
+/** Jobs that go on for as long as their other end likes; all but these and `unpack` are short. */
+const streaming: ReadonlySet<Job["op"]> = new Set<Job["op"]>(["pack", "copyOut", "copyIn"]);
+
 export interface JobOptions {
   signal?: AbortSignal;
   onProgress?: (bytes: number) => void;
-  /** Bytes for an unpack without a file. */
+  /** Bytes for an unpack without a file, and for a copyIn. */
   input?: ReadableStream<Uint8Array>;
   /** Takes the chunks of a pack; call `credit` once each has been consumed. */
   onChunk?: (bytes: Uint8Array, credit: () => void) => void;
@@ -106,7 +109,7 @@ export function createSnapshotWorkers(): SnapshotWorkers {
   return {
     run: async (job, options = {}) => {
       if (options.signal?.aborted === true) throw cancelled(`${job.op} was cancelled`);
-      if (job.op !== "unpack") return await dispatch(job.op === "pack" ? large() : small(), job, options);
+      if (job.op !== "unpack") return await dispatch(streaming.has(job.op) ? large() : small(), job, options);
       if (unpacking >= UNPACKERS) await new Promise<void>((resolve) => queue.push(resolve));
       else unpacking++;
       try {

@@ -15,13 +15,13 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { isArchive } from "../../src/build/archive.ts";
+import { isArchive } from "../../src/snapshots/archive.ts";
 import { combinedHash, selectSources, type CopySource } from "../../src/build/checksum.ts";
 import { unpackContext } from "../../src/build/context.ts";
 import { copySources, type CopyOptions } from "../../src/build/copy.ts";
-import { extractTar } from "../../src/build/extract.ts";
+import { extractTar } from "../../src/snapshots/extract.ts";
 import { createBuildFiles } from "../../src/build/files.ts";
-import { Root } from "../../src/build/root.ts";
+import { Root } from "../../src/snapshots/root.ts";
 import { tarOf } from "../../src/lib/tar-writer.ts";
 import { skipped } from "../skips.ts";
 

@@ -32,9 +32,6 @@ export const absent: readonly Endpoint[] = [
   ...swarmPaths.flatMap((path) =>
     methods.flatMap((method) => [refuse(method, path, () => unavailable(noSwarm)), refuse(method, `${path}/{rest*}`, () => unavailable(noSwarm))]),
   ),
-  ...(["HEAD", "GET", "PUT"] as const).map((method) =>
-    refuse(method, "/containers/{id}/archive", () => notImplemented("copying files into and out of containers is not supported by this engine yet")),
-  ),
   refuse("GET", "/containers/{id}/attach/ws", () =>
     notImplemented("attaching by WebSocket is not supported by this engine yet: use POST /containers/{id}/attach"),
   ),

@@ -1,4 +1,4 @@
-import { chmodAt, closeFd, linkAt, mkdirAt, mknodAt, O, openAt, S, statAt, isDirectory, unlinkAt, writeFd } from "../kernel/fs.ts";
+import { closeFd, linkAt, mkdirAt, mknodAt, O, openAt, S, statAt, isDirectory, unlinkAt, writeFd } from "../kernel/fs.ts";
 import { invalidArgument } from "../lib/errors.ts";
 import { TarParser } from "../lib/tar-reader.ts";
 import { cleanParts, textOf, type TarHeader } from "../lib/tar.ts";
@@ -9,7 +9,14 @@ export interface ExtractOptions {
   destination: string;
   /** Everything belongs to this owner, whatever the archive says. */
   owner?: Owner;
+  /** A directory takes the place of a symlink of its name. Without this it fills the directory that the symlink leads to. */
+  replaceLinks?: boolean;
+  /** Refuse to put a directory in the place of something else, or something else in the place of a directory. */
+  keepKinds?: boolean;
 }
+
+/** More directories in one archive aren't remembered for their times. */
+const mostDirectories = 1_000_000;
 
 const root0: Owner = { uid: 0, gid: 0 };
 
@@ -31,6 +38,7 @@ const devices: Partial<Record<TarHeader["type"], number>> = { char: S.IFCHR, blo
 class Target implements Disposable {
   readonly #root: Root;
   readonly #base: string;
+  readonly #options: ExtractOptions;
   readonly #owner: Owner | undefined;
   /** The parent of the last entry: the next one mostly has the same. */
   #parent: { path: string; fd: number } | undefined;
@@ -40,6 +48,7 @@ class Target implements Disposable {
 
   constructor(root: Root, options: ExtractOptions) {
     this.#root = root;
+    this.#options = options;
     this.#base = options.destination.replace(/^\/+|\/+$/g, "");
     this.#owner = options.owner;
     closeFd(root.directory(this.#base, options.owner ?? root0));
@@ -51,6 +60,7 @@ class Target implements Disposable {
     const name = parts.pop();
     if (name === undefined) return; // the root itself keeps its mode
     const parent = this.#enter(parts.join("/"));
+    if (this.#options.keepKinds === true) this.#checkKind(parent, name, [...parts, name].join("/"), header);
     if (header.type === "directory") return this.#directory(parent, name, [...parts, name].join("/"), header);
     if (header.type === "hardlink") return this.#hardLink(parent, name, header);
     clear(parent, name);
@@ -100,15 +110,30 @@ class Target implements Disposable {
     return this.#parent.fd;
   }
 
+  /** Texts are Docker's (moby: archive.Unpack). */
+  #checkKind(parent: number, name: string, path: string, header: TarHeader): void {
+    const present = statAt(parent, name);
+    if (present === undefined || isDirectory(present) === (header.type === "directory")) return;
+    const [there, into] = [this.#at(path), this.#base].map((each) => JSON.stringify(textOf(`/${each.replace(/^\//, "")}`)));
+    throw invalidArgument(
+      isDirectory(present)
+        ? `cannot overwrite directory ${there} with non-directory ${into}`
+        : `cannot overwrite non-directory ${there} with directory ${into}`,
+    );
+  }
+
   #directory(parent: number, name: string, path: string, header: TarHeader): void {
     const present = statAt(parent, name);
-    const stays = present !== undefined && (isDirectory(present) || (isSymlink(present) && this.#leadsToDirectory(path)));
+    const throughLink = this.#options.replaceLinks !== true && present !== undefined && isSymlink(present) && this.#leadsToDirectory(path);
+    const stays = throughLink || (present !== undefined && isDirectory(present));
     if (!stays) {
       if (present !== undefined) clear(parent, name);
       mkdirAt(parent, name, 0o700);
-      chmodAt(parent, name, 0o700);
+      // At once, should the archive break off; its time is set again when all is in it.
+      this.#attributes(parent, name, header);
     }
     this.#directories.set(path, header);
+    if (this.#directories.size > mostDirectories) throw invalidArgument(`the archive has more than ${mostDirectories} directories`);
   }
 
   /** An archive with `bin/` on a system where /bin is a link to usr/bin fills usr/bin. */

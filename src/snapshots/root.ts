@@ -1,7 +1,7 @@
 import { SysError } from "../kernel/ffi.ts";
 import {
   AT_FDCWD,
-  chmodAt,
+  chmodItselfAt,
   chownAt,
   closeFd,
   isDirectory,
@@ -19,7 +19,7 @@ import {
   type Stat,
 } from "../kernel/fs.ts";
 import { listXattrAt, getXattrAt, setXattrAt } from "../kernel/xattr.ts";
-import { removeTreeNow } from "../snapshots/tree.ts";
+import { removeTreeNow } from "./tree.ts";
 
 export interface Owner {
   uid: number;
@@ -98,7 +98,7 @@ export class Root implements Disposable {
       if (present === undefined) {
         mkdirAt(parent, name, 0o755);
         chownAt(parent, name, owner.uid, owner.gid);
-        chmodAt(parent, name, 0o755); // whatever the umask says
+        chmodItselfAt(parent, name, 0o755); // whatever the umask says
         return openAt(parent, name, O.PATH | O.DIRECTORY | O.NOFOLLOW);
       }
       // A symlink to a directory that isn't there: the directory is made where it points.
@@ -132,7 +132,7 @@ export function isSymlink(stat: Stat): boolean {
 /** Owner, mode, attributes and time of `name`, which was just made. Owner first: chown takes setuid bits and capabilities away. */
 export function setAttributes(directory: number, name: string, attributes: Attributes): void {
   chownAt(directory, name, attributes.uid, attributes.gid);
-  if ((attributes.mode & S.IFMT) !== S.IFLNK) chmodAt(directory, name, attributes.mode & 0o7777);
+  if ((attributes.mode & S.IFMT) !== S.IFLNK) chmodItselfAt(directory, name, attributes.mode & 0o7777);
   for (const [key, value] of attributes.xattrs) {
     try {
       setXattrAt(directory, name, key, value);

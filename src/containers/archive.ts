@@ -1,0 +1,66 @@
+import { EngineError, notFound, permissionDenied } from "../lib/errors.ts";
+import { resolveUser } from "../runtime/user.ts";
+import type { PathStat } from "../snapshots/types.ts";
+import { emitEvent, lookup, type Context } from "./context.ts";
+import { withFiles } from "./file-tree.ts";
+import type { ContainerRecord, CopyToOptions } from "./types.ts";
+
+/** Files into and out of containers: docker cp. */
+
+export async function statPath(ctx: Context, reference: string, path: string): Promise<PathStat> {
+  return await withFiles(ctx, reference, ({ root }) => named(reference, path, ctx.snapshots.statPath(root, path)));
+}
+
+/** See Containers.copyFrom. */
+export async function copyFrom<T>(
+  ctx: Context,
+  reference: string,
+  path: string,
+  options: { signal: AbortSignal },
+  work: (stat: PathStat, tar: ReadableStream<Uint8Array>) => Promise<T>,
+): Promise<T> {
+  return await withFiles(ctx, reference, async ({ root, signal }) => {
+    const stat = await named(reference, path, ctx.snapshots.statPath(root, path));
+    const tar = ctx.snapshots.pathTar(root, path, { signal: AbortSignal.any([signal, options.signal]) });
+    emitEvent(ctx, lookup(ctx, reference).record, { action: "archive-path" });
+    return await work(stat, tar);
+  });
+}
+
+/** See Containers.copyTo. */
+export async function copyTo(ctx: Context, reference: string, path: string, archive: ReadableStream<Uint8Array>, options: CopyToOptions): Promise<void> {
+  await withFiles(ctx, reference, async ({ root, signal }) => {
+    const { record } = lookup(ctx, reference);
+    const directory = await named(reference, path, ctx.snapshots.realDirectory(root, path));
+    checkWritable(record, directory);
+    const user = record.config.User ?? "";
+    await ctx.snapshots.extractInto(root, directory, archive, {
+      keepKinds: options.keepKinds,
+      signal: AbortSignal.any([signal, options.signal]),
+      ...(options.toUser && user !== "" && { owner: resolveUser(root, user) }),
+    });
+    emitEvent(ctx, lookup(ctx, reference).record, { action: "extract-to-dir" });
+  });
+}
+
+/** Docker's sentence for a path that isn't there. */
+async function named<T>(reference: string, path: string, looking: Promise<T>): Promise<T> {
+  try {
+    return await looking;
+  } catch (error) {
+    if (error instanceof EngineError && error.kind === "notFound") throw notFound(`Could not find the file ${path} in container ${reference}`, error);
+    throw error;
+  }
+}
+
+/** By the container's own settings, so that the refusal comes before any byte is written; the mounts are read-only themselves. Texts are Docker's. */
+export function checkWritable(record: Pick<ContainerRecord, "mountSources" | "host">, directory: string): void {
+  const mount = record.mountSources
+    .filter(({ destination }) => directory === destination || directory.startsWith(destination === "/" ? "/" : `${destination}/`))
+    .reduce<{ destination: string; readOnly: boolean } | undefined>(
+      (longest, each) => (each.destination.length > (longest?.destination.length ?? 0) ? each : longest),
+      undefined,
+    );
+  if (mount?.readOnly === true) throw permissionDenied("mounted volume is marked read-only");
+  if (mount === undefined && record.host.ReadonlyRootfs === true) throw permissionDenied("container rootfs is marked read-only");
+}

@@ -1,0 +1,145 @@
+import { existsSync } from "node:fs";
+import { mkdir, rmdir, stat } from "node:fs/promises";
+import { attachTree, cloneTree } from "../kernel/bind.ts";
+import { SysError } from "../kernel/ffi.ts";
+import { AT_FDCWD, closeFd, O, openAt } from "../kernel/fs.ts";
+import { holdDirectoryInRoot, type HeldPath } from "../kernel/inroot.ts";
+import { mount, MS } from "../kernel/mount.ts";
+import { conflict, invalidArgument } from "../lib/errors.ts";
+import { bytesOf } from "../lib/tar.ts";
+import type { RunningSandbox, SandboxMount } from "../sandbox/types.ts";
+import { Root } from "../snapshots/root.ts";
+import { lookup, type Context, type Entry } from "./context.ts";
+import { viewPath } from "./create-volumes.ts";
+import { releaseVolumes, sandboxMounts } from "./mounts.ts";
+import { withRootfs } from "./rootfs.ts";
+import type { ContainerRecord } from "./types.ts";
+
+/** A container's files at hand. */
+export interface FileTree {
+  /** Its root as the host can open it, with all its mounts. Nothing below may be trusted: paths are resolved within it only. */
+  root: string;
+  /** Aborted where a new run of the container needs its root for itself. */
+  signal: AbortSignal;
+}
+
+/**
+ * Gives `work` the files of a container as its processes see them: those of a running one through its init; those of one at rest as the next run
+ * would have them (tmpfs mounts excepted), mounted for the time of `work`. A start waits for that, while it ends the work on a run that is over.
+ */
+export async function withFiles<T>(ctx: Context, reference: string, work: (tree: FileTree) => Promise<T>): Promise<T> {
+  const entry = lookup(ctx, reference);
+  await entry.starting?.settled;
+  if (entry.removing !== undefined) throw conflict(`container ${entry.record.id} is marked for removal: its files can't be copied`);
+  using running = entry.sandbox === undefined ? undefined : rootOf(entry.sandbox);
+  if (running !== undefined) return await duringRun(entry, (signal) => work({ root: running.path, signal }));
+  // Its init is gone, and the engine is about to notice.
+  await entry.sandbox?.exited;
+  return await withRootfs(ctx, entry.record.id, async (rootfs) => {
+    await using undo = new AsyncDisposableStack();
+    const path = `${viewPath(ctx, entry.record.id)}-${crypto.randomUUID()}`;
+    await mkdir(path, { mode: 0o700 });
+    undo.defer(() => rmdir(path));
+    undo.defer(() => ctx.snapshots.unmount(path, { lazy: true }));
+    await mountFiles(ctx, entry, rootfs, path, undo);
+    using held = holdDirectoryInRoot(path, "/");
+    return await work({ root: held.path, signal: new AbortController().signal });
+  });
+}
+
+/** The root of a running container's init; undefined where that has ended. */
+function rootOf(sandbox: RunningSandbox): HeldPath | undefined {
+  let held: HeldPath;
+  try {
+    held = holdDirectoryInRoot(`/proc/${sandbox.pid}/root`, "/");
+  } catch (error) {
+    if (error instanceof SysError && (error.code === "ENOENT" || error.code === "ESRCH")) return undefined;
+    throw error;
+  }
+  try {
+    // Asked of the pidfd: the pid was still init's when its root was opened.
+    sandbox.signal(0);
+    return held;
+  } catch {
+    held[Symbol.dispose]();
+    return undefined;
+  }
+}
+
+async function duringRun<T>(entry: Entry, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const abort = new AbortController();
+  const { promise: ended, resolve } = Promise.withResolvers<void>();
+  const copy = { abort, ended };
+  entry.copies.add(copy);
+  try {
+    return await work(abort.signal);
+  } finally {
+    entry.copies.delete(copy);
+    resolve();
+  }
+}
+
+/** Before a new run: no work on the last one's root goes on. */
+export async function endCopies(entry: Entry): Promise<void> {
+  for (const { abort } of entry.copies) abort.abort();
+  await Promise.all([...entry.copies].map(({ ended }) => ended));
+}
+
+/**
+ * The root and the mounts of a container at rest on `path`. All are copies of mounts that are private before they get there, so that nothing is
+ * unmounted anywhere else when they go; they go with `path`.
+ */
+async function mountFiles(ctx: Context, entry: Entry, rootfs: string, path: string, undo: AsyncDisposableStack): Promise<void> {
+  const { record } = entry;
+  using held = new DisposableStack();
+  undo.defer(() => releaseVolumes(ctx, entry));
+  const mounts = [...ownFiles(ctx, record), ...(await sandboxMounts(ctx, record, held)).filter(({ type }) => type === "bind")];
+  attach(cloneTree(rootfs), openAt(AT_FDCWD, bytesOf(path), O.PATH | O.DIRECTORY));
+  // What is put on a shared mount becomes shared, whatever it was: private again before anything is mounted below.
+  mount("none", path, "none", MS.PRIVATE);
+  using root = new Root(path);
+  for (const { source, destination, readOnly, options } of mounts) {
+    const isDirectory = (await stat(source)).isDirectory();
+    try {
+      const target = mountPoint(root, bytesOf(destination), isDirectory);
+      attach(cloneTree(source, { readOnly, recursive: options.includes("rbind") }), target);
+    } catch (error) {
+      if (error instanceof SysError) throw invalidArgument(`mounting ${source} at ${destination} of container ${record.id}: ${error.message}`, error);
+      throw error;
+    }
+  }
+  if (record.host.ReadonlyRootfs === true) mount("none", path, "none", MS.REMOUNT | MS.BIND | MS.RDONLY);
+}
+
+/** Takes both descriptors over. */
+function attach(tree: number, target: number): void {
+  try {
+    attachTree(tree, target);
+  } finally {
+    closeFd(tree);
+    closeFd(target);
+  }
+}
+
+/** The files that the engine writes for a container, once it has: they hide what the image has in their places. */
+function ownFiles(ctx: Context, record: ContainerRecord): SandboxMount[] {
+  return ["hosts", "hostname", "resolv.conf"]
+    .map((name) => ({ name, destination: `/etc/${name}`, source: `${ctx.paths.container(record.id)}/${name}` }))
+    .filter(({ destination, source }) => existsSync(source) && !record.mountSources.some((mount) => mount.destination === destination))
+    .map(({ destination, source }) => ({ type: "bind", source, destination, readOnly: false, options: [] }));
+}
+
+/** A descriptor of what is mounted on; made where it is missing, as the runtime does at a start. */
+function mountPoint(root: Root, path: string, isDirectory: boolean): number {
+  const owner = { uid: 0, gid: 0 };
+  if (isDirectory) return root.directory(path, owner);
+  const present = root.open(path, O.PATH);
+  if (present !== undefined) return present;
+  const cut = path.lastIndexOf("/");
+  const parent = root.directory(path.slice(0, cut), owner);
+  try {
+    return openAt(parent, path.slice(cut + 1), O.RDONLY | O.CREAT | O.EXCL | O.NOFOLLOW, 0o644);
+  } finally {
+    closeFd(parent);
+  }
+}

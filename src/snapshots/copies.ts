@@ -1,0 +1,20 @@
+import type { SnapshotContext } from "./context.ts";
+import { packStream } from "./pack-stream.ts";
+import type { Snapshots } from "./types.ts";
+
+export type Copies = Pick<Snapshots, "statPath" | "realDirectory" | "pathTar" | "extractInto">;
+
+/** Files into and out of trees that belong to others, in the Workers. */
+export function createCopies({ workers }: Pick<SnapshotContext, "workers">): Copies {
+  return {
+    statPath: (root, path) => workers.run({ op: "stat", root, path }),
+    realDirectory: (root, path) => workers.run({ op: "resolve", root, path }),
+    pathTar: (root, path, { signal } = {}) => packStream((options) => workers.run({ op: "copyOut", root, path }, options), signal),
+    extractInto: async (root, path, archive, { owner, keepKinds, signal }) => {
+      await workers.run(
+        { op: "copyIn", root, path, keepKinds, ...(owner !== undefined && { owner }) },
+        { input: archive, ...(signal !== undefined && { signal }) },
+      );
+    },
+  };
+}
