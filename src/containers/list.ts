@@ -1,4 +1,5 @@
 import { invalidArgument } from "../lib/errors.ts";
+import { clientPattern, hasLabel } from "../lib/match.ts";
 import { isRunning, lookup, type Context } from "./context.ts";
 import type { ContainerRecord, ListOptions } from "./types.ts";
 
@@ -92,24 +93,11 @@ function testOf(ctx: Context, name: string, values: string[]): Test {
 /** Docker takes names as regular expressions, with or without the slash. */
 function nameTest(values: string[]): Test {
   const patterns = values.map((value) => {
-    // JavaScript's engine backtracks, Go's doesn't: nested or many repetitions would stop the event loop.
-    if (value.length > 256 || /\)[*+?{]/.test(value) || (value.match(/[*+{]/g) ?? []).length > 3) {
-      throw invalidArgument(`invalid filter 'name=${value.slice(0, 256)}': the regular expression is too complex`);
-    }
-    try {
-      return new RegExp(value);
-    } catch {
-      throw invalidArgument(`invalid filter 'name=${value}': not a regular expression`);
-    }
+    const pattern = clientPattern(value);
+    if (pattern === undefined) throw invalidArgument(`invalid filter 'name=${value.slice(0, 256)}': not a regular expression, or too complex a one`);
+    return pattern;
   });
-  return ({ name }) => patterns.some((pattern) => pattern.test(`/${name}`) || pattern.test(name));
-}
-
-/** `key` or `key=value`. */
-export function hasLabel(labels: Record<string, string>, wanted: string): boolean {
-  const at = wanted.indexOf("=");
-  const key = at < 0 ? wanted : wanted.slice(0, at);
-  return Object.hasOwn(labels, key) && (at < 0 || labels[key] === wanted.slice(at + 1));
+  return ({ name }) => patterns.some((matches) => matches(`/${name}`) || matches(name));
 }
 
 function orderTest(ctx: Context, name: "before" | "since", values: string[]): Test {

@@ -2,7 +2,7 @@ import { realtimeNano } from "../kernel/clock.ts";
 import { EngineError, invalidArgument } from "../lib/errors.ts";
 import { parseRfc3339, parseTimestamp } from "../lib/time.ts";
 import { isRunning, type Context } from "./context.ts";
-import { hasLabel } from "./list.ts";
+import { hasLabel } from "../lib/match.ts";
 import { remove } from "./remove.ts";
 import type { ContainerRecord } from "./types.ts";
 

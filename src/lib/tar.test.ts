@@ -153,7 +153,7 @@ describe("hostile archives", () => {
   })) {
     cases[key] = Buffer.concat([patched({ name: "p", type: "file", size: body.length }, 156, "x"), Buffer.from(body), padding(body.length), file]);
   }
-  const heavy = (key: string): Buffer[] => {
+  const heavy = (key: string): Uint8Array[] => {
     const value = `=${"v".repeat(700_000)}\n`;
     const body = `${(7 + key.length + value.length).toString()} ${key}${value}`;
     return [patched({ name: "p", type: "file", size: body.length }, 156, "x"), Buffer.from(body), padding(body.length)];

@@ -1,5 +1,6 @@
 import { realtimeNano } from "../kernel/clock.ts";
 import { EngineError, invalidArgument } from "../lib/errors.ts";
+import { hasLabel } from "../lib/match.ts";
 import { parseRfc3339, parseTimestamp } from "../lib/time.ts";
 import { usersOf, type Context } from "./context.ts";
 import { remove } from "./remove.ts";
@@ -46,11 +47,4 @@ function pruneTest(filters: Record<string, string[]>, all: boolean): (record: Vo
     (before === undefined || (parseRfc3339(created) ?? 0n) < before) &&
     wanted.every((label) => hasLabel(labels, label)) &&
     (unwanted.length === 0 || !unwanted.every((label) => hasLabel(labels, label)));
-}
-
-/** `key` or `key=value`. */
-function hasLabel(labels: Record<string, string>, wanted: string): boolean {
-  const at = wanted.indexOf("=");
-  const key = at < 0 ? wanted : wanted.slice(0, at);
-  return Object.hasOwn(labels, key) && (at < 0 || labels[key] === wanted.slice(at + 1));
 }

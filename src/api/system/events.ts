@@ -1,6 +1,7 @@
 import { realtimeNano } from "../../kernel/clock.ts";
 import type { EngineEvent } from "../../events/types.ts";
 import { invalidArgument } from "../../lib/errors.ts";
+import { hasLabel } from "../../lib/match.ts";
 import { parseTimestamp } from "../../lib/time.ts";
 import { endpoint } from "../endpoint.ts";
 import type { Exchange } from "../http/connection.ts";
@@ -110,18 +111,13 @@ function matches(event: EngineEvent, filters: Record<string, string[]>): boolean
       case "scope":
         return values.includes("local");
       case "label":
-        return values.every((value) => hasLabel(event, value));
+        return values.every((value) => hasLabel(event.attributes, value));
       case "image":
         return values.some((value) => isImage(event, value));
       default:
         return event.type === name && values.some((value) => event.actor.startsWith(value) || event.attributes.name?.startsWith(value) === true);
     }
   });
-}
-
-function hasLabel({ attributes }: EngineEvent, filter: string): boolean {
-  const at = filter.indexOf("=");
-  return at < 0 ? filter in attributes : attributes[filter.slice(0, at)] === filter.slice(at + 1);
 }
 
 /** An image's own events by id or name, and those of containers made from it. With or without tag. */
