@@ -3,11 +3,11 @@ import { messageOf } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
 
 /** How often the engine looks whether it is idle, in milliseconds. */
-const interval = 400;
+const interval = 250;
 /** Intervals at rest before memory is given back. */
 const restsWanted = 2;
 /** Processor time within one interval under which it counts as idle, in microseconds. */
-const idleBelow = 10_000;
+const idleBelow = 8_000;
 /** Work since the last trim, below which dropping code or collecting garbage gives nothing, in microseconds. */
 const codeAbove = 10_000;
 const garbageAbove = 100_000;
