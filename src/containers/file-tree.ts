@@ -94,15 +94,20 @@ async function mountFiles(ctx: Context, entry: Entry, rootfs: string, path: stri
   using held = new DisposableStack();
   undo.defer(() => releaseVolumes(ctx, entry));
   const mounts = [...ownFiles(ctx, record), ...(await sandboxMounts(ctx, record, held)).filter(({ type }) => type === "bind")];
-  attach(cloneTree(rootfs), openAt(AT_FDCWD, bytesOf(path), O.PATH | O.DIRECTORY));
+  attach(
+    () => cloneTree(rootfs),
+    () => openAt(AT_FDCWD, bytesOf(path), O.PATH | O.DIRECTORY),
+  );
   // What is put on a shared mount becomes shared, whatever it was: private again before anything is mounted below.
   mount("none", path, "none", MS.PRIVATE);
   using root = new Root(path);
   for (const { source, destination, readOnly, options } of mounts) {
     const isDirectory = (await stat(source)).isDirectory();
     try {
-      const target = mountPoint(root, bytesOf(destination), isDirectory);
-      attach(cloneTree(source, { readOnly, recursive: options.includes("rbind") }), target);
+      attach(
+        () => cloneTree(source, { readOnly, recursive: options.includes("rbind") }),
+        () => mountPoint(root, bytesOf(destination), isDirectory),
+      );
     } catch (error) {
       if (error instanceof SysError) throw invalidArgument(`mounting ${source} at ${destination} of container ${record.id}: ${error.message}`, error);
       throw error;
@@ -111,14 +116,11 @@ async function mountFiles(ctx: Context, entry: Entry, rootfs: string, path: stri
   if (record.host.ReadonlyRootfs === true) mount("none", path, "none", MS.REMOUNT | MS.BIND | MS.RDONLY);
 }
 
-/** Takes both descriptors over. */
-function attach(tree: number, target: number): void {
-  try {
-    attachTree(tree, target);
-  } finally {
-    closeFd(tree);
-    closeFd(target);
-  }
+/** Mounts what `openTree` opens on what `openTarget` opens. */
+function attach(openTree: () => number, openTarget: () => number): void {
+  using stack = new DisposableStack();
+  const tree = stack.adopt(openTree(), closeFd);
+  attachTree(tree, stack.adopt(openTarget(), closeFd));
 }
 
 /** The files that the engine writes for a container, once it has: they hide what the image has in their places. */

@@ -1,5 +1,6 @@
 import { FFIType } from "bun:ffi";
 import { check, cstr, int, libc } from "./ffi.ts";
+import { closeFd } from "./fs.ts";
 
 /**
  * Bind mounts by descriptor (Linux 5.12): a copy of a mount is made private and, where wanted, read-only before anybody can see it, and is put on a
@@ -35,8 +36,13 @@ export function cloneTree(path: string, options: { recursive?: boolean; readOnly
   const attributes = Buffer.alloc(32);
   attributes.writeBigUInt64LE(options.readOnly === true ? MOUNT_ATTR_RDONLY : 0n, 0);
   attributes.writeBigUInt64LE(MS_PRIVATE, 16);
-  check(c.syscall(SYS_mount_setattr, fd, empty, AT_EMPTY_PATH | depth, attributes, attributes.length), "mount_setattr", path);
-  return fd;
+  try {
+    check(c.syscall(SYS_mount_setattr, fd, empty, AT_EMPTY_PATH | depth, attributes, attributes.length), "mount_setattr", path);
+    return fd;
+  } catch (error) {
+    closeFd(fd);
+    throw error;
+  }
 }
 
 /** Mounts a copy made by `cloneTree` on what the descriptor `target` refers to. @throws SysError */
