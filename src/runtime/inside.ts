@@ -1,4 +1,4 @@
-import { closeSync, fstatSync, readFileSync } from "node:fs";
+import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 import { O } from "../kernel/fs.ts";
 import { openInRoot } from "../kernel/inroot.ts";
 import { invalidArgument } from "../lib/errors.ts";
@@ -19,8 +19,25 @@ export function readInside(root: string, path: string, longest: number): string 
     const stat = fstatSync(found);
     if (!stat.isFile()) return undefined;
     if (stat.size > longest) throw invalidArgument(`${path} of the container is longer than ${longest} bytes`);
-    return readFileSync(`/proc/self/fd/${found}`, "utf8");
+    return readAtMost(`/proc/self/fd/${found}`, stat.size);
   } finally {
     closeSync(found);
+  }
+}
+
+/** A running container may lengthen the file meanwhile, without end. */
+function readAtMost(path: string, size: number): string {
+  const fd = openSync(path, "r");
+  try {
+    const buffer = Buffer.alloc(size);
+    let length = 0;
+    while (length < size) {
+      const count = readSync(fd, buffer, length, size - length, null);
+      if (count === 0) break;
+      length += count;
+    }
+    return buffer.toString("utf8", 0, length);
+  } finally {
+    closeSync(fd);
   }
 }
