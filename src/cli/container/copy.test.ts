@@ -86,6 +86,17 @@ test("a folder goes below one that is there, its contents with /., or takes the 
   await expect(from("/d", "file")).rejects.toThrow("cannot copy directory onto a file");
 });
 
+test("a folder's contents make the folder that isn't there", async () => {
+  state.stats["/d"] = { name: "d", mode: dir };
+  state.tar = tarOf([entry("./", "", { type: "directory" }), entry("./f", "1"), entry("./h", "", { type: "hardlink", linkName: "./f" })]);
+  await from("/d/.", "made");
+  expect(readFileSync(join(folder, "made/h"), "utf8")).toBe("1");
+  state.stats["/"] = { name: "/", mode: dir };
+  state.tar = tarOf([entry("/", "", { type: "directory" }), entry("/f", "root's")]);
+  await from("/", "whole");
+  expect(readFileSync(join(folder, "whole/f"), "utf8")).toBe("root's");
+});
+
 test("an archive can't write outside of where it is unpacked", async () => {
   state.stats["/d"] = { name: "d", mode: dir };
   const outside = join(folder, "outside");

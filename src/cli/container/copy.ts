@@ -87,17 +87,17 @@ export async function copyToContainer(client: Client, io: Streams, source: strin
   if (found !== undefined && !intoFolder && info.isDirectory()) throw new CliError("cannot copy directory onto a file");
   const name = intoFolder ? (meansContents(source) ? "" : basename(resolve(local))) : posix.basename(folder);
   const parent = intoFolder ? folder : posix.dirname(folder);
-  await client.containers.putArchive(destination.container, parent, streamOf(packPath(resolve(local), name, options)), query);
+  await client.containers.putArchive(destination.container, parent, streamOf(packPath(resolve(local), name)), query);
 }
 
-/** A path as a tar whose root entry is `name` (empty: only a folder's contents). */
-async function* packPath(path: string, name: string, { keepOwner }: CopyOptions): AsyncGenerator<Uint8Array, void, undefined> {
+/** A path as a tar whose root entry is `name` (empty: only a folder's contents). Owners are those here: what becomes of them the engine decides. */
+async function* packPath(path: string, name: string): AsyncGenerator<Uint8Array, void, undefined> {
   const info = await lstat(path);
   if (info.isDirectory()) {
-    yield* packFolder({ root: path, keepOwner, ...(name === "" ? {} : { prefix: `${name}/` }) });
+    yield* packFolder({ root: path, keepOwner: true, ...(name === "" ? {} : { prefix: `${name}/` }) });
     return;
   }
-  const owner = keepOwner ? { uid: info.uid, gid: info.gid } : {};
+  const owner = { uid: info.uid, gid: info.gid };
   const common = { name: bytesOf(name), mode: info.mode & 0o7777, mtime: { seconds: Math.floor(info.mtimeMs / 1000), nanoseconds: 0 }, ...owner };
   if (info.isSymbolicLink()) {
     const { readlink } = await import("node:fs/promises");
@@ -123,7 +123,7 @@ async function* packPath(path: string, name: string, { keepOwner }: CopyOptions)
 
 /**
  * Unpacks an archive from a container below `root`: the container made it, so no entry may leave `root`, also not through links that came before it.
- * `rename` replaces the first component of each name (empty drops it, undefined keeps it).
+ * `rename` replaces the first component of each name (empty drops it, undefined keeps it), or goes before names that have none of the folder's.
  */
 async function extract(entries: AsyncIterable<TarEntry>, root: string, rename: string | undefined, options: CopyOptions): Promise<void> {
   const folders: { path: string; header: TarHeader }[] = [];
@@ -142,7 +142,10 @@ async function extract(entries: AsyncIterable<TarEntry>, root: string, rename: s
 async function place(root: string, name: string, rename: string | undefined): Promise<string | undefined> {
   const parts = cleanParts(name)?.map((part) => Buffer.from(part, "latin1").toString());
   if (parts === undefined) throw new CliError(`the archive from the container has an entry outside of it: ${JSON.stringify(name)}`);
-  if (rename !== undefined && parts.length > 0) parts.splice(0, 1, ...(rename === "" ? [] : [rename]));
+  // The contents of a folder (`SRC/.`, or the root) come without its name.
+  const nameless = /^(\.|\/|\.\/.*|\/.*)$/s.test(name);
+  if (rename !== undefined && rename !== "" && nameless) parts.unshift(rename);
+  else if (rename !== undefined && !nameless && parts.length > 0) parts.splice(0, 1, ...(rename === "" ? [] : [rename]));
   if (parts.length === 0) return undefined;
   let folder = root;
   for (const part of parts.slice(0, -1)) {
@@ -211,5 +214,7 @@ function decodeStat(header: string | null): PathStat | undefined {
 /** Paths in a container are relative to its root. */
 function absolute(path: string): string {
   const clean = posix.resolve("/", path);
-  return meansContents(path) && clean !== "/" ? `${clean}/.` : clean;
+  if (clean === "/") return clean;
+  // Both endings ask for what a link leads to.
+  return meansContents(path) ? `${clean}/.` : path.endsWith("/") ? `${clean}/` : clean;
 }

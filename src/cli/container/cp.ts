@@ -19,13 +19,15 @@ export const cp = defineCommand({
   async run({ flags, args, client, io }) {
     const [source, destination] = args.map(splitArgument) as [Location, Location];
     const options = { keepOwner: flags.archive, followLink: flags["follow-link"] };
+    // As Docker: to people only.
+    const tells = !flags.quiet && io.err.columns() > 0;
     if (source.container !== undefined && destination.container !== undefined) throw new CliError("copying between containers is not supported");
     if (source.container !== undefined) {
       await copyFromContainer(await client(), io, { container: source.container, path: source.path }, destination.path, options);
-      if (destination.path !== "-" && !flags.quiet) await io.err.write(`Successfully copied ${args[0]} to ${destination.path}\n`);
+      if (destination.path !== "-" && tells) await io.err.write(`Successfully copied ${args[0]} to ${destination.path}\n`);
     } else if (destination.container !== undefined) {
       await copyToContainer(await client(), io, source.path, { container: destination.container, path: destination.path }, options);
-      if (source.path !== "-" && !flags.quiet) await io.err.write(`Successfully copied ${source.path} to ${args[1]}\n`);
+      if (source.path !== "-" && tells) await io.err.write(`Successfully copied ${source.path} to ${args[1]}\n`);
     } else throw new CliError("must specify at least one container source");
   },
 });
