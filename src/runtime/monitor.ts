@@ -48,8 +48,12 @@ interface SyncMessage {
  */
 export function spawnMonitor(options: MonitorOptions): Monitor {
   const { runtime, bundle, id } = options;
+  // without the pipe's descriptors (there may be none left) the pair's go too
+  using made = new DisposableStack();
   const [syncRead, syncWrite] = makeSocketPair();
+  for (const fd of [syncRead, syncWrite]) made.adopt(fd, closeFd);
   const startPipe = makePipe();
+  made.move();
   const log = options.logPath === undefined ? "none" : `k8s-file:${options.logPath}`;
   const command = [options.program, "--api-version", "1", "-c", id, "-u", id, "-n", options.name, "-r", runtime.program];
   for (const argument of runtime.globalArguments) command.push(`--runtime-arg=${argument}`);

@@ -60,9 +60,17 @@ export function execEnvironment(container: readonly string[], exec: Pick<ExecSpe
 }
 
 async function execPipes(parts: RunningParts, exec: ExecSpec, files: ExecFiles): Promise<RunningExec> {
-  const stdin = exec.attachStdin ? makePipe() : undefined;
-  const stdout = exec.attachStdout ? makePipe() : undefined;
-  const stderr = exec.attachStderr ? makePipe() : undefined;
+  // all pipes or none: there may be no descriptors left
+  using made = new DisposableStack();
+  const pipe = (): ReturnType<typeof makePipe> => {
+    const ends = makePipe();
+    for (const fd of [ends.read, ends.write]) made.adopt(fd, closeFd);
+    return ends;
+  };
+  const stdin = exec.attachStdin ? pipe() : undefined;
+  const stdout = exec.attachStdout ? pipe() : undefined;
+  const stderr = exec.attachStderr ? pipe() : undefined;
+  made.move();
   if (stdin !== undefined) setNonBlocking(stdin.write, O.WRONLY);
   const hub = createStreamHub({
     outputs: [...(stdout ? [{ fd: stdout.read, name: "stdout" as const }] : []), ...(stderr ? [{ fd: stderr.read, name: "stderr" as const }] : [])],
