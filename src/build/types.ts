@@ -34,7 +34,7 @@ export interface BuildOptions {
 }
 
 export interface Builder {
-  /** Classic builder. Resolves with the image's id. Texts of its progress are matched by clients (reference compat). @throws EngineError; `exitCode` of a failed RUN in errorDetail.code */
+  /** Classic builder. Resolves with the image's id. Texts of its progress are matched by clients. @throws EngineError; `exitCode` of a failed RUN in errorDetail.code */
   build(options: BuildOptions): Promise<string>;
   pruneCache(): Promise<{ deleted: string[]; spaceReclaimed: number }>;
   /** At start: mounts and files of builds that the engine's death interrupted. */

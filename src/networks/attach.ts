@@ -23,7 +23,7 @@ export function attach(ctx: NetworkContext, endpoint: Endpoint, namespacePath: s
   }
 }
 
-/** Looks later whether a released endpoint's link went with its namespace; helper threads may have pinned that (reference/runtime.md section 6). */
+/** Looks later whether a released endpoint's link went with its namespace; a thread that Bun started during a visit pins that until it ends (measured, Bun 1.4). */
 export function watchForStraggler(ctx: NetworkContext, link: string): void {
   const timer = setTimeout(() => {
     if (ctx.closed()) return;

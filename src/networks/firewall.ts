@@ -93,7 +93,7 @@ const filled = (kind: string, name: string, type: string, elements: readonly str
     elements.length > 0 ? `    elements = { ${elements.join(", ")} }\n` : ""
   }  }\n`;
 
-/** The whole table (reference/runtime.md section 5 has the measurements and the attacks it withstands). */
+/** The whole table: test/kernel/network.test.ts has the traffic that must pass, and the attacks that must not. */
 export function ruleset(table: string, networks: Iterable<BridgeRules>, ports: Iterable<PortRule>): string {
   const all = [...networks];
   const rules = [...ports];

@@ -35,9 +35,9 @@ export class BadRequest extends Error {
 }
 
 const token = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
-// oxlint-disable-next-line no-control-regex -- a header value holds no control character but the tab (RFC 9110 section 5.5)
+// a header value holds no control character but the tab (RFC 9110 section 5.5)
 const badValue = /[\x00-\x08\x0a-\x1f\x7f]/;
-// oxlint-disable-next-line no-control-regex -- a target holds neither controls nor spaces
+// a target holds neither controls nor spaces
 const badTarget = /[\x00-\x20\x7f]/;
 const maxHeaders = 2000;
 

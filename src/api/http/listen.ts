@@ -27,7 +27,7 @@ export interface HttpServer {
   close(graceMs?: number): Promise<void>;
 }
 
-/** Own HTTP/1.1 over net and tls: the only variant on Bun with every sort of hijack, half-close and inherited sockets (reference bun, section 1). */
+/** Own HTTP/1.1 over net and tls: the only variant on Bun with every sort of hijack, half-close and inherited sockets (docs/adr/0003). */
 export function createHttpServer(options: HttpOptions): HttpServer {
   const connections = new Connections(options);
   const servers: Server[] = [];

@@ -1,6 +1,6 @@
 import type { ContainerConfig, EndpointSettings, HostConfig } from "../../oci/container.ts";
 
-/** Wire shapes of containers, under Docker's names (reference/engine-api). */
+/** Wire shapes of containers, under Docker's names. */
 
 export interface PortSummary {
   IP?: string;
