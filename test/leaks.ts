@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, realpathSync } from "node:fs";
 
 /**
  * What the kernel holds that a test could leave behind, as lines of text that can be compared. Mounts and processes count where they
@@ -6,6 +6,7 @@ import { readdirSync, readFileSync } from "node:fs";
  */
 export function kernelState(folder = "/"): Set<string> {
   const state = new Set<string>();
+  const others = keysOfOtherEngines(folder);
   for (const line of readFileSync("/proc/self/mountinfo", "utf8").split("\n")) {
     const fields = line.split(" ");
     const type = fields[fields.indexOf("-") + 1];
@@ -13,7 +14,7 @@ export function kernelState(folder = "/"): Set<string> {
     if (fields[4]?.startsWith(folder) && type !== "cgroup") state.add(`mount ${fields[4]}`);
   }
   for (const name of readdirSync("/sys/class/net")) state.add(`link ${name}`);
-  for (const path of cgroupsOfBerth("/sys/fs/cgroup", 4)) state.add(`cgroup ${path}`);
+  for (const path of cgroupsOfBerth("/sys/fs/cgroup", 4)) if (!others.some((key) => path.endsWith(`/berth-${key}`))) state.add(`cgroup ${path}`);
   const tables = Bun.spawnSync(["nft", "list", "tables"], { stdout: "pipe", stderr: "ignore" });
   for (const line of tables.stdout.toString().split("\n")) if (line !== "") state.add(`nftables ${line}`);
   for (const pid of readdirSync("/proc")) {
@@ -22,6 +23,15 @@ export function kernelState(folder = "/"): Set<string> {
     if (/^\S*(conmon|crun|runc|berth) /.test(command) && command.includes(folder)) state.add(`process ${pid} ${command}`);
   }
   return state;
+}
+
+/** The keys (daemon/engine.ts) of engines that live outside `folder`: what carries one isn't ours. */
+function keysOfOtherEngines(folder: string): string[] {
+  return readdirSync("/proc").flatMap((pid) => {
+    const root = /^\d+$/.test(pid) ? / daemon .*--data-root[ =](\S+)/.exec(commandOf(pid))?.[1] : undefined;
+    if (root === undefined || (folder !== "/" && root.startsWith(folder)) || !existsSync(root)) return [];
+    return [new Bun.CryptoHasher("sha256").update(realpathSync(root)).digest("hex").slice(0, 6)];
+  });
 }
 
 function commandOf(pid: string): string {
