@@ -19,12 +19,18 @@ export async function copyFrom<T>(
   options: { signal: AbortSignal },
   work: (stat: PathStat, tar: ReadableStream<Uint8Array>) => Promise<T>,
 ): Promise<T> {
-  return await withFiles(ctx, reference, async ({ root, signal }) => {
+  // Wrapped, so that withFiles doesn't wait for it.
+  const { working } = await withFiles(ctx, reference, async ({ root, signal }) => {
     const stat = await named(reference, path, ctx.snapshots.statPath(root, path));
-    const tar = ctx.snapshots.pathTar(root, path, { signal: AbortSignal.any([signal, options.signal]) });
+    const { tar, settled } = ctx.snapshots.pathTar(root, path, { signal: AbortSignal.any([signal, options.signal]) });
     emitEvent(ctx, lookup(ctx, reference).record, { action: "archive-path" });
-    return await work(stat, tar);
+    const working = work(stat, tar);
+    const aborted = new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(settled()), { once: true }));
+    // A client that takes nothing more may hold the stream, but not the files.
+    await Promise.race([working, aborted]);
+    return { working };
   });
+  return await working;
 }
 
 /** See Containers.copyTo. */

@@ -9,7 +9,11 @@ export function createCopies({ workers }: Pick<SnapshotContext, "workers">): Cop
   return {
     statPath: (root, path) => workers.run({ op: "stat", root, path }),
     realDirectory: (root, path) => workers.run({ op: "resolve", root, path }),
-    pathTar: (root, path, { signal } = {}) => packStream((options) => workers.run({ op: "copyOut", root, path }, options), signal),
+    pathTar: (root, path, { signal } = {}) => {
+      let job: Promise<unknown> = Promise.resolve();
+      const tar = packStream((options) => (job = workers.run({ op: "copyOut", root, path }, options)), signal);
+      return { tar, settled: async () => void (await Promise.allSettled([job])) };
+    },
     extractInto: async (root, path, archive, { owner, keepKinds, signal }) => {
       await workers.run(
         { op: "copyIn", root, path, keepKinds, ...(owner !== undefined && { owner }) },

@@ -76,8 +76,11 @@ export interface Snapshots {
   statPath(root: string, path: string): Promise<PathStat>;
   /** The directory that `path` leads to within `root`, symlinks followed, as an absolute path without any. @throws EngineError notFound, invalidArgument */
   realDirectory(root: string, path: string): Promise<string>;
-  /** Tar of what stands at `path` within `root`, as Docker copies it: the first entry has the path's last part as its name. */
-  pathTar(root: string, path: string, options?: { signal?: AbortSignal }): ReadableStream<Uint8Array>;
+  /**
+   * Tar of what stands at `path` within `root`, as Docker copies it: the first entry has the path's last part as its name. `settled` resolves once
+   * nothing reads the tree any more: at the archive's end, or soon after `signal`, though somebody still holds the stream.
+   */
+  pathTar(root: string, path: string, options?: { signal?: AbortSignal }): { tar: ReadableStream<Uint8Array>; settled: () => Promise<void> };
   /**
    * Unpacks an archive (plain or compressed) into the directory `path` within `root`, both as above. `owner`: of everything, instead of the archive's.
    * `keepKinds`: a directory must not take the place of anything else, nor the other way round. @throws EngineError invalidArgument, permissionDenied
