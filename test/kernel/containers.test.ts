@@ -341,7 +341,9 @@ describe.skipIf(skipped("root", "overlay"))("containers", () => {
     await session.ended;
     expect(listener.out()).toBe("through");
 
-    const withTty = engine.containers.execCreate(id, { Cmd: ["stty", "size"], AttachStdout: true, Tty: true });
+    // crun starts the program as soon as the terminal is there: its size comes a moment later
+    const sized = 'while [ "$(stty size)" = "0 0" ]; do sleep 0.01; done; stty size';
+    const withTty = engine.containers.execCreate(id, { Cmd: ["sh", "-c", sized], AttachStdout: true, Tty: true });
     const screen = collector();
     await (
       await engine.containers.execStart(withTty, { detach: false, tty: true, consoleSize: [33, 99] }, screen)
