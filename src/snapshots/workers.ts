@@ -18,6 +18,21 @@ export interface JobOptions {
   onChunk?: (bytes: Uint8Array, credit: () => void) => void;
 }
 
+/** Clients send pieces of 32 KiB and less: a message for each would take longer than the work on it. */
+const GATHERED = 1 << 18;
+
+/** The next bytes, several pieces of the stream at once; undefined at its end. */
+async function gather(input: { read(): Promise<{ done: boolean; value?: Uint8Array | undefined }> }): Promise<Uint8Array | undefined> {
+  const pieces: Uint8Array[] = [];
+  for (let length = 0; length < GATHERED;) {
+    const { done, value } = await input.read();
+    if (done || value === undefined) break;
+    pieces.push(value);
+    length += value.length;
+  }
+  return pieces.length < 2 ? pieces[0] : Buffer.concat(pieces);
+}
+
 interface Member {
   handle: WorkerHandle<Request, Response>;
   jobs: Map<number, { receive: (message: Response) => void; fail: (error: Error) => void }>;
@@ -62,8 +77,8 @@ export function createSnapshotWorkers(): SnapshotWorkers {
     const input = options.input?.getReader();
     const feed = async (): Promise<void> => {
       try {
-        const step = await input!.read();
-        member.handle.post(step.done ? { id, type: "chunk" } : { id, type: "chunk", bytes: step.value });
+        const bytes = await gather(input!);
+        member.handle.post(bytes === undefined ? { id, type: "chunk" } : { id, type: "chunk", bytes });
       } catch (error) {
         member.handle.post({ id, type: "chunk", error: messageOf(error) });
       }
