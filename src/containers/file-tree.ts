@@ -36,15 +36,27 @@ export async function withFiles<T>(ctx: Context, reference: string, work: (tree:
   // Its init is gone, and the engine is about to notice.
   await entry.sandbox?.exited;
   return await withRootfs(ctx, entry.record.id, async (rootfs) => {
-    await using undo = new AsyncDisposableStack();
-    const path = `${viewPath(ctx, entry.record.id)}-${crypto.randomUUID()}`;
-    await mkdir(path, { mode: 0o700 });
-    undo.defer(() => rmdir(path));
-    undo.defer(() => ctx.snapshots.unmount(path, { lazy: true }));
-    await mountFiles(ctx, entry, rootfs, path, undo);
-    using held = holdDirectoryInRoot(path, "/");
-    return await work({ root: held.path, signal: new AbortController().signal });
+    const tree = await treeAtRest(ctx, entry, rootfs);
+    try {
+      return await work({ root: `/proc/${process.pid}/fd/${tree}`, signal: new AbortController().signal });
+    } finally {
+      closeFd(tree);
+    }
   });
+}
+
+/**
+ * The root and the mounts of a container at rest, as a descriptor of a tree of mounts that is nowhere: it goes with the descriptor, whatever becomes of
+ * the engine, and no path leads through it to a directory of the host that is bound in it.
+ */
+async function treeAtRest(ctx: Context, entry: Entry, rootfs: string): Promise<number> {
+  await using undo = new AsyncDisposableStack();
+  const path = `${viewPath(ctx, entry.record.id)}-${crypto.randomUUID()}`;
+  await mkdir(path, { mode: 0o700 });
+  undo.defer(() => rmdir(path));
+  undo.defer(() => ctx.snapshots.unmount(path, { lazy: true }));
+  await mountFiles(ctx, entry, rootfs, path, undo);
+  return cloneTree(path, { recursive: true });
 }
 
 /** The root of a running container's init; undefined where that has ended. */
@@ -86,7 +98,7 @@ export async function endCopies(entry: Entry): Promise<void> {
 }
 
 /**
- * The root and the mounts of a container at rest on `path`. All are copies of mounts that are private before they get there, so that nothing is
+ * The root and the mounts of a container at rest, put together on `path`. All are copies of mounts that are private before they get there, so that nothing is
  * unmounted anywhere else when they go; they go with `path`.
  */
 async function mountFiles(ctx: Context, entry: Entry, rootfs: string, path: string, undo: AsyncDisposableStack): Promise<void> {
