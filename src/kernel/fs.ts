@@ -80,6 +80,8 @@ export interface Stat {
   rdevMinor: number;
   devMajor: number;
   devMinor: number;
+  /** Something is mounted on it (Linux 5.8), in whichever mount namespace it was reached. */
+  mountRoot: boolean;
 }
 
 /** A NUL-terminated buffer from a name kept as bytes. @throws SysError EINVAL for a NUL inside */
@@ -210,6 +212,7 @@ export function mtimeAt(dir: number, name: string, seconds: number, nanoseconds:
 const ENOENT = 2;
 const ENOTDIR = 20;
 const STATX_BASIC = 0x7ff;
+const STATX_ATTR_MOUNT_ROOT = 0x2000n;
 
 function parseStatx(b: Buffer): Stat {
   return {
@@ -226,6 +229,7 @@ function parseStatx(b: Buffer): Stat {
     rdevMinor: b.readUInt32LE(132),
     devMajor: b.readUInt32LE(136),
     devMinor: b.readUInt32LE(140),
+    mountRoot: (b.readBigUInt64LE(8) & STATX_ATTR_MOUNT_ROOT) !== 0n,
   };
 }
 

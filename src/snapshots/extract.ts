@@ -1,5 +1,5 @@
 import { closeFd, linkAt, mkdirAt, mknodAt, O, openAt, S, statAt, isDirectory, unlinkAt, writeFd } from "../kernel/fs.ts";
-import { invalidArgument } from "../lib/errors.ts";
+import { conflict, invalidArgument } from "../lib/errors.ts";
 import { TarParser } from "../lib/tar-reader.ts";
 import { cleanParts, textOf, type TarHeader } from "../lib/tar.ts";
 import { clear, isCarriedXattr, isSymlink, makeSymlink, type Root, setAttributes, type Owner } from "./root.ts";
@@ -63,7 +63,7 @@ class Target implements Disposable {
     if (this.#options.keepKinds === true) this.#checkKind(parent, name, [...parts, name].join("/"), header);
     if (header.type === "directory") return this.#directory(parent, name, [...parts, name].join("/"), header);
     if (header.type === "hardlink") return this.#hardLink(parent, name, header);
-    clear(parent, name);
+    this.#makeRoom(parent, name);
     if (header.type === "file") {
       this.#open = { fd: openAt(parent, name, O.WRONLY | O.CREAT | O.EXCL | O.NOFOLLOW, 0o600), header, name };
       return;
@@ -110,6 +110,16 @@ class Target implements Disposable {
     return this.#parent.fd;
   }
 
+  /**
+   * What is mounted on stays: the kernel keeps it only in its own mount namespace, and takes the mounts of a running container away with the name.
+   * Text as Docker's, whose copies are made in a namespace where the kernel refuses.
+   */
+  #makeRoom(parent: number, name: string): void {
+    if (statAt(parent, name)?.mountRoot === true)
+      throw conflict(`unlinkat ${JSON.stringify(textOf(name))}: device or resource busy: something is mounted there`);
+    clear(parent, name);
+  }
+
   /** Texts are Docker's (moby: archive.Unpack). */
   #checkKind(parent: number, name: string, path: string, header: TarHeader): void {
     const present = statAt(parent, name);
@@ -127,7 +137,7 @@ class Target implements Disposable {
     const throughLink = this.#options.replaceLinks !== true && present !== undefined && isSymlink(present) && this.#leadsToDirectory(path);
     const stays = throughLink || (present !== undefined && isDirectory(present));
     if (!stays) {
-      if (present !== undefined) clear(parent, name);
+      if (present !== undefined) this.#makeRoom(parent, name);
       mkdirAt(parent, name, 0o700);
       // At once, should the archive break off; its time is set again when all is in it.
       this.#attributes(parent, name, header);
@@ -158,7 +168,7 @@ class Target implements Disposable {
       if (from === undefined || isDirectory(from)) throw missing();
       const here = statAt(parent, name);
       if (here !== undefined && here.ino === from.ino && here.devMinor === from.devMinor && here.devMajor === from.devMajor) return;
-      clear(parent, name);
+      this.#makeRoom(parent, name);
       linkAt(directory, target, parent, name);
     } finally {
       closeFd(directory);

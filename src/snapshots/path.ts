@@ -90,6 +90,7 @@ export function followLinks(root: Root, parts: readonly string[]): string[] {
 /** What stands at `path`; a symlink itself, unless the path ends in `/` or `/.`. @throws EngineError notFound, invalidArgument */
 export function statPath(root: Root, path: string): PathStat {
   return explained(path, () => {
+    closeFd(openStart(root, path).dir);
     const { parts, into, name } = askedPath(path);
     const real = into ? followLinks(root, parts) : parts;
     const found = look(root, real);

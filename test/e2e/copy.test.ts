@@ -235,7 +235,9 @@ describe.skipIf(skipped("root", "overlay", "docker"))("copying files", () => {
       expect(whole).toContain("/vol/");
       expect(whole).toContain("/s/d/f");
       expect(whole.filter((name) => /^\/(proc|sys|dev)\/./.test(name))).toEqual([]);
-      expect(await (await engine.api("GET", archive("/proc/kcore"))).json()).toEqual({ message: "Could not find the file /proc/kcore in container box" });
+      expect(await (await engine.api("GET", archive("/proc/1/status"))).json()).toEqual({
+        message: "Could not find the file /proc/1/status in container box",
+      });
     });
 
     test("PUT puts nothing outside, whatever links say", async () => {
@@ -282,6 +284,24 @@ describe.skipIf(skipped("root", "overlay", "docker"))("copying files", () => {
       expect(await inside("cd /s; cat d .wh.f f; stat -c %a . n1/n2")).toBe("now a fileplain1\n755\n755");
       expect((await put("/s/f", [])).text).toContain("extraction point is not a directory");
       expect((await put("", [])).text).toContain("bad parameter: pathcannot be empty");
+    });
+
+    test("PUT takes no mount away", async () => {
+      const bound = join(folder, "bound");
+      writeFileSync(bound, "of the host");
+      const id = await ok("run", "-d", "-v", `${bound}:/opt/bound`, "-v", "files:/opt/vol", "busybox", "sleep", "1000");
+      const at = { type: "file", body: "x" } as const;
+      for (const state of ["running", "at rest"]) {
+        expect(await put("/opt", [{ ...at, name: "bound" }], id)).toMatchObject({ status: 409 });
+        expect(await put("/opt", [{ ...at, name: "vol" }], id)).toMatchObject({ status: 409 });
+        expect(await put("/etc", [{ ...at, name: "hosts" }], id)).toMatchObject({ status: 409 });
+        if (state === "running") {
+          expect(await inside("cat /opt/bound; grep -c localhost /etc/hosts", id)).toMatch(/^of the host[1-9]/);
+          await ok("stop", "-t", "0", id);
+        }
+      }
+      await ok("rm", id);
+      expect(readFileSync(bound, "utf8")).toBe("of the host");
     });
 
     test("damaged archives are the sender's mistake", async () => {
