@@ -1,4 +1,4 @@
-import { closeFd, linkAt, mkdirAt, mknodAt, O, openAt, S, statAt, isDirectory, unlinkAt, writeFd } from "../kernel/fs.ts";
+import { closeFd, linkAt, mkdirAt, mknodAt, O, openAt, readDirectory, S, statAt, isDirectory, unlinkAt, writeFd } from "../kernel/fs.ts";
 import { conflict, invalidArgument } from "../lib/errors.ts";
 import { TarParser } from "../lib/tar-reader.ts";
 import { cleanParts, textOf, type TarHeader } from "../lib/tar.ts";
@@ -115,8 +115,7 @@ class Target implements Disposable {
    * Text as Docker's, whose copies are made in a namespace where the kernel refuses.
    */
   #makeRoom(parent: number, name: string): void {
-    if (statAt(parent, name)?.mountRoot === true)
-      throw conflict(`unlinkat ${JSON.stringify(textOf(name))}: device or resource busy: something is mounted there`);
+    if (holdsMount(parent, name)) throw conflict(`unlinkat ${JSON.stringify(textOf(name))}: device or resource busy: something is mounted there`);
     clear(parent, name);
   }
 
@@ -190,6 +189,23 @@ class Target implements Disposable {
   [Symbol.dispose](): void {
     if (this.#parent !== undefined) closeFd(this.#parent.fd);
     if (this.#open !== undefined) closeFd(this.#open.fd);
+  }
+}
+
+/** Nobody mounts anything deeper below what an archive may replace. */
+const deepestMount = 64;
+
+/** Whether something is mounted on `name`, or below it: its removal would empty what is mounted there first. */
+function holdsMount(directory: number, name: string, depth = 0): boolean {
+  const stat = statAt(directory, name);
+  if (stat === undefined || stat.mountRoot) return stat !== undefined;
+  if (!isDirectory(stat) || depth > deepestMount) return false;
+  const fd = openAt(directory, name, O.RDONLY | O.DIRECTORY | O.NOFOLLOW);
+  try {
+    for (const child of readDirectory(fd)) if (holdsMount(fd, child, depth + 1)) return true;
+    return false;
+  } finally {
+    closeFd(fd);
   }
 }
 

@@ -289,8 +289,9 @@ describe.skipIf(skipped("root", "overlay", "docker"))("copying files", () => {
     test("PUT takes no mount away", async () => {
       const bound = join(folder, "bound");
       writeFileSync(bound, "of the host");
-      const id = await ok("run", "-d", "-v", `${bound}:/opt/bound`, "-v", "files:/opt/vol", "busybox", "sleep", "1000");
+      const id = await ok("run", "-d", "-v", `${bound}:/opt/bound`, "-v", "files:/opt/vol/deep", "busybox", "sleep", "1000");
       const at = { type: "file", body: "x" } as const;
+      await inside("echo kept > /opt/vol/deep/kept", id);
       for (const state of ["running", "at rest"]) {
         expect(await put("/opt", [{ ...at, name: "bound" }], id)).toMatchObject({ status: 409 });
         expect(await put("/opt", [{ ...at, name: "vol" }], id)).toMatchObject({ status: 409 });
@@ -302,6 +303,7 @@ describe.skipIf(skipped("root", "overlay", "docker"))("copying files", () => {
       }
       await ok("rm", id);
       expect(readFileSync(bound, "utf8")).toBe("of the host");
+      expect(readFileSync(join(engine.root, "data/volumes/files/_data/kept"), "utf8")).toBe("kept\n");
     });
 
     test("damaged archives are the sender's mistake", async () => {
