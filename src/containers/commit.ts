@@ -1,5 +1,5 @@
 import type { ImageRecord } from "../images/types.ts";
-import { conflict } from "../lib/errors.ts";
+import { conflict, messageOf } from "../lib/errors.ts";
 import { familiarReference, parseReference } from "../oci/reference.ts";
 import type { ImageRunConfig } from "../oci/image.ts";
 import { realtimeNano } from "../kernel/clock.ts";
@@ -20,7 +20,7 @@ export async function commit(ctx: Context, reference: string, options: CommitOpt
   const parent = ctx.images.resolve(record.imageId);
   using _lease = ctx.images.lease(parent);
   const freeze = options.pause && record.state.status === "running";
-  if (freeze) await pause(ctx, record.id, { forCommit: true });
+  if (freeze) await attempt(ctx, record.id, pause(ctx, record.id, { forCommit: true }));
   let layer;
   try {
     layer = await ctx.snapshots.unpack({
@@ -29,7 +29,7 @@ export async function commit(ctx: Context, reference: string, options: CommitOpt
       parents: parent.layers,
     });
   } finally {
-    if (freeze) await unpause(ctx, record.id);
+    if (freeze && entry.record.state.status === "paused") await attempt(ctx, record.id, unpause(ctx, record.id));
   }
   const created = formatNano(realtimeNano());
   const { Hostname: _h, Domainname: _d, Image: _i, ...config } = mergeConfig(options.config, record.config);
@@ -58,4 +58,13 @@ export async function commit(ctx: Context, reference: string, options: CommitOpt
   };
   emitEvent(ctx, entry.record, { action: "commit", attributes });
   return image;
+}
+
+/** A container that ends just now can be neither frozen nor thawed, and needs neither: dockerd goes on too. */
+async function attempt(ctx: Context, container: string, step: Promise<void>): Promise<void> {
+  try {
+    await step;
+  } catch (error) {
+    ctx.log.debug("freezing for a commit", { container, error: messageOf(error) });
+  }
 }

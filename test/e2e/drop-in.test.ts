@@ -155,4 +155,14 @@ describe.skipIf(skipped("root", "overlay", "docker"))("a drop-in", () => {
     expect(await ok("volume", "ls", "-q")).toBe("elsewhere");
     await ok("volume", "rm", "elsewhere");
   });
+
+  test("a container that ends while it is frozen for a commit is committed all the same", async () => {
+    for (let round = 0; round < 10; round++) {
+      await ok("create", "--name", "brief", "busybox", "touch", "/made");
+      expect((await engine.api("POST", "/v1.45/containers/brief/start")).status).toBe(204);
+      expect(await answer("POST", "/v1.45/commit?container=brief&repo=brief&pause=1")).toMatchObject({ status: 201 });
+      await ok("rm", "-f", "brief");
+    }
+    await ok("rmi", "-f", "brief");
+  });
 });
