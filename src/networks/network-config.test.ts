@@ -41,7 +41,8 @@ test("every problem is named at once, in Docker's words", () => {
 });
 
 test("names and --bip are checked", () => {
-  for (const name of ["", " ", "-x", "a/b", "a b", "x".repeat(256), "../etc"]) expect(() => checkName(name)).toThrow("invalid network name");
+  for (const name of ["", " ", "-x", "a/b", " a", "a ", "a\nb", "a\n", "x".repeat(256), "../etc"])
+    expect(() => checkName(name)).toThrow("invalid network name");
   expect(() => parseBip("172.26.0.0/16")).toThrow("--bip");
   expect(() => parseBip("172.26.0.1")).toThrow("--bip");
   expect(parseBip("172.26.0.1/16").subnet).toEqual(block("172.26.0.0/16"));

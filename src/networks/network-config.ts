@@ -9,13 +9,14 @@ type IpamConfig = NetworkRecord["ipam"]["config"][number];
 /** 64 hex digits. */
 export const newId = (): string => randomBytes(32).toString("hex");
 
-/** Docker's rule for names of networks and containers. */
-const namePattern = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/;
+/** Docker's rule for names of containers, and spaces within: Docker takes any name for a network, and docker-py's users have such. */
+const namePattern = /^[a-zA-Z0-9](?:[a-zA-Z0-9_. -]*[a-zA-Z0-9_.-])?$/;
 
 /** @throws EngineError invalidArgument */
 export function checkName(name: string): void {
   if (name.trim() === "" || name.length > 255) throw invalidArgument(`invalid network name: ${JSON.stringify(name)}: it must have 1 to 255 characters`);
-  if (!namePattern.test(name)) throw invalidArgument(`invalid network name: ${JSON.stringify(name)}: only [a-zA-Z0-9][a-zA-Z0-9_.-]* are allowed`);
+  if (!namePattern.test(name))
+    throw invalidArgument(`invalid network name: ${JSON.stringify(name)}: only [a-zA-Z0-9][a-zA-Z0-9_.-]* are allowed, and spaces within`);
 }
 
 function checkWithin(what: string, text: string, subnet: Subnet): string | undefined {

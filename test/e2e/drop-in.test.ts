@@ -54,6 +54,13 @@ describe.skipIf(skipped("root", "overlay", "docker"))("a drop-in", () => {
     await ok("network", "rm", "back");
   });
 
+  test("a network's name may have spaces", async () => {
+    await ok("network", "create", "my net");
+    expect(await ok("run", "--rm", "--network", "my net", "--name", "inside", "busybox", "nslookup", "inside")).toContain("Name:");
+    expect(await ok("network", "inspect", "my net", "--format", "{{.Name}}")).toBe("my net");
+    await ok("network", "rm", "my net");
+  });
+
   test("a container at rest says which network it was on", async () => {
     const network = await ok("network", "create", "rest");
     await ok("run", "--name", "resting", "--network", "rest", "busybox", "true");
