@@ -172,4 +172,16 @@ describe.skipIf(skipped("root", "overlay", "docker"))("a drop-in", () => {
     }
     await ok("rmi", "-f", "brief");
   });
+
+  test("what can't be loaded is told in the stream", async () => {
+    const request = { unix: engine.socket, method: "POST", body: "abc", headers: { "content-type": "application/x-tar" } } as RequestInit;
+    const response = await fetch("http://engine/v1.45/images/load", request);
+    expect(response.status).toBe(200);
+    const told = (await response.json()) as { error: string; errorDetail: { message: string } };
+    expect(told.error).toContain("tar");
+    expect(told.errorDetail.message).toBe(told.error);
+    const { code, stderr } = await engine.docker(["load"], { stdin: "abc" });
+    expect(code).toBe(1);
+    expect(stderr).toContain(told.error);
+  });
 });

@@ -82,7 +82,9 @@ export const loadImages = endpoint({
   path: "/images/load",
   handler: async ({ services, query, exchange, signal }) => {
     const progress = new ProgressStream(exchange);
-    await progress.run(() => services.images.load(exchange.body.stream(), { onProgress: progress.send, quiet: query.bool("quiet", true), signal }));
+    const quiet = query.bool("quiet", true);
+    // dockerd tells of every failure in the stream, and docker-py's ImageLoadError is read from there
+    await progress.run(() => services.images.load(exchange.body.stream(), { onProgress: progress.send, quiet, signal }), "stream");
   },
 });
 

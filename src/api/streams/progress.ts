@@ -31,12 +31,14 @@ export class ProgressStream {
     return waiting.then(settle, settle); // a client that is gone reads no more, and that is told elsewhere
   };
 
-  /** Runs `work`; its failure becomes the status code or, once something has been sent, the last message. */
-  async run(work: () => Promise<void>): Promise<void> {
+  /**
+   * Runs `work`; its failure becomes the status code or, once something has been sent (`told: "stream"`: always), the last message.
+   */
+  async run(work: () => Promise<void>, told: "status" | "stream" = "status"): Promise<void> {
     try {
       await work();
     } catch (error) {
-      if (this.#stream === undefined || this.#exchange.signal.aborted) throw error;
+      if ((this.#stream === undefined && told === "status") || this.#exchange.signal.aborted) throw error;
       const code = error instanceof EngineError ? error.exitCode : undefined;
       this.send({ errorDetail: { ...(code === undefined ? {} : { code }), message: messageOf(error) }, error: messageOf(error) });
     }
