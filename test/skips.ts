@@ -1,5 +1,5 @@
 import { existsSync, readFileSync } from "node:fs";
-import { dockerClients } from "./e2e/debian.ts";
+import { composeProgram, dockerClients } from "./e2e/debian.ts";
 import { guestTools } from "./guest/tools.ts";
 
 /** Why a group of tests can't run here, or undefined where it can. The only skips allowed; the summary counts them apart. */
@@ -14,6 +14,7 @@ export const skips = {
   overlay: { reason: "needs overlayfs in the kernel", missing: () => !readable("/proc/filesystems").includes("overlay") },
   guest: { reason: "needs qemu and a guest kernel (packages that apt could not give)", missing: () => guestTools() === undefined },
   docker: { reason: "needs a docker command line (on PATH, or Debian's package)", missing: () => dockerClients().length === 0 },
+  compose: { reason: "needs Docker Compose 2 (on PATH, or Debian trixie's package)", missing: () => composeProgram() === undefined },
   skopeo: { reason: "needs skopeo on PATH", missing: () => Bun.which("skopeo") === null },
 } satisfies Record<string, Skip>;
 

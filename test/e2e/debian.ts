@@ -45,6 +45,17 @@ export function dockerClients(): { version: string; program: string }[] {
   });
 }
 
+/**
+ * Docker Compose: the one on PATH, or Debian trixie's. Version 1 (bookworm) is no measure: it reads a field of images that Docker has left
+ * out since API 1.45.
+ */
+export function composeProgram(): string | undefined {
+  const program = debianProgram("docker-compose", "usr/libexec/docker/cli-plugins/docker-compose");
+  if (program === undefined) return undefined;
+  const version = Bun.spawnSync([program, "version", "--short"]).stdout.toString();
+  return /^v?[2-9]/.test(version) ? program : undefined;
+}
+
 /** Docker's registry, as Debian ships it, on a free port of loopback. */
 export async function startDockerRegistry(program: string): Promise<{ host: string } & AsyncDisposable> {
   const root = mkdtempSync(join(tmpdir(), "berth-docker-registry-"));
