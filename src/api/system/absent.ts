@@ -32,6 +32,8 @@ export const absent: readonly Endpoint[] = [
   ...swarmPaths.flatMap((path) =>
     methods.flatMap((method) => [refuse(method, path, () => unavailable(noSwarm)), refuse(method, `${path}/{rest*}`, () => unavailable(noSwarm))]),
   ),
+  // `docker rm --link web/store`
+  refuse("DELETE", "/containers/{id}/{alias}", () => notImplemented("removing a link is not supported by this engine: make the container anew without it")),
   refuse("GET", "/containers/{id}/attach/ws", () =>
     notImplemented("attaching by WebSocket is not supported by this engine yet: use POST /containers/{id}/attach"),
   ),
