@@ -72,7 +72,7 @@ export async function startEngine(options: DaemonOptions, log: Logger): Promise<
     runtime,
     paths,
     log,
-    options: { ...options, ulimits: Object.values(options.defaultUlimits), runtime: options.defaultRuntime },
+    options: { ...options, ulimits: Object.values(options.defaultUlimits), runtime: runtime.defaultName },
   });
   const builder = createBuilder({ store, images, snapshots, sandboxes, events, paths, log });
   const system = createSystem({ store, images, containers, networks, volumes, runtime, paths, log, options });

@@ -19,6 +19,8 @@ test("defaults name a socket and a pid file under the run root", () => {
   expect(options.hosts).toEqual(["unix:///run/x/berth.sock"]);
   expect(options.pidfile).toBe("/run/x/berth.pid");
   expect(options.liveRestore).toBe(true);
+  // the host decides: crun, or runc where crun can't serve
+  expect(options.defaultRuntime).toBe("");
 });
 
 test("flags in all their forms", () => {

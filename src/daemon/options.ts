@@ -28,6 +28,7 @@ export interface DaemonOptions {
   insecureRegistries: string[];
   registryMirrors: string[];
   runtimes: Record<string, { path: string; runtimeArgs?: string[] }>;
+  /** Empty: crun, or runc where crun can't serve. */
   defaultRuntime: string;
   execOpts: string[];
   logDriver: string;
@@ -198,7 +199,7 @@ export function defaultOptions(): DaemonOptions {
     insecureRegistries: [],
     registryMirrors: [],
     runtimes: {},
-    defaultRuntime: "crun",
+    defaultRuntime: "",
     execOpts: [],
     logDriver: "json-file",
     logOpts: {},
