@@ -64,7 +64,7 @@ describe.skipIf(skipped("root", "overlay", "docker"))("copying files", () => {
     JSON.parse(Buffer.from(answer.headers.get("x-docker-container-path-stat") ?? "", "base64").toString());
 
   describe.each([
-    ["docker", (args: string[], options?: RunOptions): Promise<Output> => engine.docker(["cp", "-q", ...args], options)],
+    ["docker", (args: string[], options?: RunOptions): Promise<Output> => engine.docker(["cp", ...args], options)],
     ["berth", (args: string[], options?: RunOptions): Promise<Output> => engine.berth(["cp", "-q", ...args], options)],
   ])("%s cp", (client, cp) => {
     const works = async (...args: string[]): Promise<void> => expect(await cp(args)).toMatchObject({ code: 0 });
