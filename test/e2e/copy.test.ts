@@ -70,7 +70,9 @@ describe.skipIf(skipped("root", "overlay", "docker"))("copying files", () => {
     const works = async (...args: string[]): Promise<void> => expect(await cp(args)).toMatchObject({ code: 0 });
     const fails = async (text: string, ...args: string[]): Promise<void> => {
       const { code, stderr } = await cp(args);
-      expect(stderr).toContain(text);
+      // docker 20.10 has words of its own for a 404
+      const isOlder = text.startsWith("Could not find the file") && stderr.startsWith("Error: No such container:path: ");
+      if (!isOlder) expect(stderr).toContain(text);
       expect(code).toBe(1);
     };
     let at: string;
