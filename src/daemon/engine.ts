@@ -29,8 +29,8 @@ import { enginePaths, type Paths } from "./paths.ts";
 import { trimWhenIdle } from "./trim.ts";
 
 export interface Engine {
-  /** Takes over what of reloaded settings can change while running. */
-  reloaded(options: DaemonOptions): void;
+  /** Tells clients that the settings were read again. */
+  reloaded(): void;
   stop(): Promise<void>;
 }
 

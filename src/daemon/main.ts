@@ -1,7 +1,7 @@
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { EngineError, messageOf } from "../lib/errors.ts";
-import { createLogger } from "../lib/log.ts";
+import { createLogger, type Logger } from "../lib/log.ts";
 import { version } from "../lib/version.ts";
 import { startEngine } from "./engine.ts";
 import { daemonHelp, parseDaemonOptions, type DaemonOptions } from "./options.ts";
@@ -64,24 +64,13 @@ async function serve(options: DaemonOptions, argv: readonly string[]): Promise<n
     return 1;
   }
   // without a handler this signal would kill the engine; dockerd dumps its goroutines
-  process.on(
-    "SIGUSR1",
-    () =>
-      void import("bun:jsc").then(({ heapStats }) =>
-        log.info("state", {
-          memory: process.memoryUsage(),
-          heap: largest(heapStats().objectTypeCounts),
-          heapSize: heapStats().heapSize,
-          heapCapacity: heapStats().heapCapacity,
-        }),
-      ),
-  );
+  process.on("SIGUSR1", () => void logState(log));
   process.on("SIGHUP", () => {
     try {
       const reloaded = parseDaemonOptions(argv);
       options.debug = reloaded.debug;
       options.logLevel = reloaded.logLevel;
-      engine.reloaded(reloaded);
+      engine.reloaded();
       log.info("settings reloaded");
     } catch (error) {
       log.error("settings not reloaded; the old ones stay", { error });
@@ -97,6 +86,12 @@ async function serve(options: DaemonOptions, argv: readonly string[]): Promise<n
   }
   log.info("stopped");
   return 0;
+}
+
+/** One walk over the heap, which stops the engine for some milliseconds. */
+async function logState(log: Logger): Promise<void> {
+  const { objectTypeCounts, heapSize, heapCapacity } = (await import("bun:jsc")).heapStats();
+  log.info("state", { memory: process.memoryUsage(), heap: largest(objectTypeCounts), heapSize, heapCapacity });
 }
 
 /** The ten commonest kinds. */

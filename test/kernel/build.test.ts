@@ -8,7 +8,7 @@ import { silent } from "../../src/lib/log.ts";
 import { tarOf } from "../../src/lib/tar-writer.ts";
 import { kernelState, leaks } from "../leaks.ts";
 import { skipped } from "../skips.ts";
-import { createEngine, type TestEngine } from "./containers-fixture.ts";
+import { createEngine, type TestEngine, plainBuild } from "./containers-fixture.ts";
 import { streamOf, whatIs } from "./storage-fixture.ts";
 
 type Entry = Parameters<typeof tarOf>[0][number];
@@ -45,21 +45,7 @@ describe.skipIf(skipped("root", "overlay"))("builder", () => {
     const messages: ProgressMessage[] = [];
     const options: BuildOptions = {
       context: streamOf(tarOf([{ name: "Dockerfile", type: "file", body: dockerfile }, ...files])),
-      dockerfile: "Dockerfile",
-      tags: [],
-      quiet: false,
-      noCache: false,
-      cacheFrom: [],
-      pull: false,
-      rm: true,
-      forceRm: false,
-      buildArgs: {},
-      labels: {},
-      networkMode: "none",
-      extraHosts: [],
-      squash: false,
-      auth: {},
-      signal: new AbortController().signal,
+      ...plainBuild(),
       onProgress: (message) => void messages.push(message),
       ...more,
     };

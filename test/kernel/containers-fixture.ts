@@ -1,3 +1,4 @@
+import type { BuildOptions } from "../../src/build/types.ts";
 import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { createContainers } from "../../src/containers/containers.ts";
@@ -162,4 +163,25 @@ async function makeImage(snapshots: Snapshots, store: Store, images: Images): Pr
     config: { architecture: "amd64", os: "linux", config: { Env: ["PATH=/bin", "FROM=image"], Cmd: ["sh"], Labels: { made: "here" } } },
     reference: "base:latest",
   });
+}
+
+/** A build without network and without any wish. */
+export function plainBuild(): Omit<BuildOptions, "onProgress"> {
+  return {
+    dockerfile: "Dockerfile",
+    tags: [],
+    quiet: false,
+    noCache: false,
+    cacheFrom: [],
+    pull: false,
+    rm: true,
+    forceRm: false,
+    buildArgs: {},
+    labels: {},
+    networkMode: "none",
+    extraHosts: [],
+    squash: false,
+    auth: {},
+    signal: new AbortController().signal,
+  };
 }

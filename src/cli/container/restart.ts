@@ -1,22 +1,17 @@
 import { defineCommand } from "../command.ts";
 import { forEach } from "../each.ts";
+import { stopFlags, stopOptions } from "./stop-flags.ts";
 
 export const restart = defineCommand({
   name: "container restart",
   aliases: ["restart"],
   summary: "Restart one or more containers",
   usage: "CONTAINER [CONTAINER...]",
-  flags: {
-    signal: { type: "string", short: "s", help: "Signal to send to the container" },
-    time: { type: "int", help: "", aliasOf: "timeout" },
-    timeout: { type: "int", short: "t", help: "Seconds to wait before killing the container" },
-  },
+  flags: stopFlags,
   args: { min: 1 },
   completes: "container",
   async run({ flags, given, args, client, io }) {
     const engine = await client();
-    return forEach(io, args, (name) =>
-      engine.containers.restart(name, { signal: flags.signal || undefined, timeoutSeconds: given("timeout") ? flags.timeout : undefined }),
-    );
+    return forEach(io, args, (name) => engine.containers.restart(name, stopOptions(flags, given)));
   },
 });
