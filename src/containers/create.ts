@@ -54,6 +54,8 @@ export async function create(ctx: Context, options: CreateOptions): Promise<{ id
   }
   const endpoints = endpointsOf(ctx, host, config, options.networking);
   const plan = planVolumes(ctx, config, host);
+  // most are started at once
+  ctx.runtime.expectProcess();
 
   const id = newId();
   const name = reserveName(ctx, id, options.name);

@@ -18,6 +18,8 @@ export function execCreate(ctx: Context, reference: string, options: ExecCreateO
   if (options.WorkingDir && !options.WorkingDir.startsWith("/"))
     throw invalidArgument(`the working directory '${options.WorkingDir}' is invalid, it needs to be an absolute path`);
   requireRunning(entry);
+  // most are started at once
+  ctx.runtime.expectProcess();
   sweep(ctx);
   const id = newId();
   const { Tty = false, AttachStdin = false, AttachStdout = false, AttachStderr = false } = options;

@@ -3,6 +3,7 @@ import { release } from "node:os";
 import { dirname } from "node:path";
 import type { Paths } from "../daemon/paths.ts";
 import { detectCgroups, hideStrayControllers, mountStrayControllers, prepareParent, removeCgroup, type CgroupHierarchy } from "../kernel/cgroup.ts";
+import { createMigrationGate } from "../kernel/cgroup-migration.ts";
 import { mount, MS, unmount } from "../kernel/mount.ts";
 import { invalidArgument, messageOf, unavailable } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
@@ -87,6 +88,7 @@ export async function createRuntime({ paths, log, options }: { paths: Paths; log
     buildExec: (input) => buildExec(input, context),
     buildLimits: (limits) => buildResources(supportedLimits(limits, context.support).host, []),
     validate: (config, host) => validateSpec(config, host, context),
+    expectProcess: createMigrationGate(cgroups, (error) => log.debug("cgroup migrations are not taken ahead", { error })),
     resolveUser,
     close: () => {
       unmount(paths.runtimeBinary, { lazy: true });

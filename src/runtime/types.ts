@@ -115,6 +115,8 @@ export interface Runtimes {
   validate(config: ContainerConfig, host: HostConfig): string[];
   /** Limits of a running container as its runtime takes them. @throws EngineError invalidArgument */
   buildLimits(limits: Partial<HostConfig>): ResourcesSpec;
+  /** A container or an exec is about to be started: what the kernel would make it wait for is waited for now. Costs nothing to call too often. */
+  expectProcess(): void;
   resolveUser(rootfs: string, user: string, groupAdd?: readonly string[]): UserSpec;
   /** Crash-safe: removes what the constructor mounted (the runtime's read-only copy). Only when no container is left. */
   close(): void;

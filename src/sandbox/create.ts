@@ -26,6 +26,7 @@ export async function createSandbox(ctx: SandboxContext, spec: SandboxSpec, opti
   const { signal } = options;
   const runtime = runtimes.get(spec.host.Runtime);
   const bundle = paths.bundle(spec.id);
+  runtimes.expectProcess();
   await ctx.turns();
   await using undo = new AsyncDisposableStack();
   const checkAborted = (): void => {

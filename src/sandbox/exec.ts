@@ -31,6 +31,7 @@ interface ExecChild {
 
 /** One more process inside a running container. @throws EngineError; exitCode 126 or 127 where the program can't be run */
 export async function createExec(ctx: SandboxContext, parts: RunningParts, rootfs: string, exec: ExecSpec): Promise<RunningExec> {
+  ctx.runtime.expectProcess();
   await ctx.turns();
   const bundle = ctx.paths.bundle(parts.spec.id);
   const name = `exec-${crypto.randomUUID().slice(0, 18)}`;
