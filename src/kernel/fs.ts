@@ -116,6 +116,7 @@ export function openAt2(dir: number, name: string, flags: number, resolve: numbe
   }
 }
 
+/** close(2). @throws SysError EBADF: a double close is a bug that must show */
 export function closeFd(fd: number): void {
   check(c.close(int(fd)), "close");
 }

@@ -1,6 +1,7 @@
 import { closeSync, openSync, unlinkSync, writeSync } from "node:fs";
 import { FFIType } from "bun:ffi";
 import { cstr, errno, libc, SysError } from "./ffi.ts";
+import { closeFd } from "./fs.ts";
 import { MS, mount, unmount } from "./mount.ts";
 import { AF_NETLINK, SOCK_RAW, socketAddress } from "./socket.ts";
 import { NETLINK_NETFILTER, NETLINK_ROUTE } from "./netlink.ts";
@@ -14,7 +15,6 @@ const c = libc({
   listen: { args: [FFIType.i32, FFIType.i32], returns: FFIType.i32 },
   open: { args: [FFIType.ptr, FFIType.i32], returns: FFIType.i32 },
   write: { args: [FFIType.i32, FFIType.ptr, FFIType.u64_fast], returns: FFIType.i64_fast },
-  close: { args: [FFIType.i32], returns: FFIType.i32 },
 });
 
 const CLONE_NEWNET = 0x40000000;
@@ -70,7 +70,7 @@ export function openNamespaceDoor(): NamespaceDoor {
         leave();
       }
       if (failed !== 0) {
-        if (namespace >= 0) c.close(namespace);
+        if (namespace >= 0) closeFd(namespace);
         throw new SysError(call, failed, "a new network namespace");
       }
       return { namespace, routeSocket };
@@ -101,8 +101,8 @@ export function openNamespaceDoor(): NamespaceDoor {
       if (udp < 0 || tcp < 0 || c.bind(udp, udpName, length) !== 0 || c.bind(tcp, tcpName, length) !== 0 || c.listen(tcp, 64) !== 0) failed = errno();
       leave();
       if (failed !== 0) {
-        if (udp >= 0) c.close(udp);
-        if (tcp >= 0) c.close(tcp);
+        if (udp >= 0) closeFd(udp);
+        if (tcp >= 0) closeFd(tcp);
         throw new SysError("bind", failed, `${[...address].join(".")} inside a namespace`);
       }
       return { udp, tcp };
@@ -118,7 +118,7 @@ export function openNamespaceDoor(): NamespaceDoor {
         if (file < 0) codes[i] = errno();
         else {
           if (Number(c.write(file, values[i]!, values[i]!.length)) < 0) codes[i] = errno();
-          c.close(file);
+          closeFd(file);
         }
       }
       leave();

@@ -1,4 +1,5 @@
-import { AF_NETLINK, closeSocket, openSocket, receiveMessage, sendMessage, setOption, SOCK_RAW } from "./socket.ts";
+import { AF_NETLINK, openSocket, receiveMessage, sendMessage, setOption, SOCK_RAW } from "./socket.ts";
+import { closeFd } from "./fs.ts";
 import { SysError } from "./ffi.ts";
 
 export const NETLINK_ROUTE = 0;
@@ -229,6 +230,6 @@ export class NetlinkSocket implements Disposable {
   [Symbol.dispose](): void {
     if (this.#closed) return;
     this.#closed = true;
-    closeSocket(this.#fd);
+    closeFd(this.#fd);
   }
 }

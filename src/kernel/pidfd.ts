@@ -1,6 +1,7 @@
 import { FFIType } from "bun:ffi";
 import { codeOfStatus } from "./process.ts";
-import { check, errno, int, libc, stable, SysError } from "./ffi.ts";
+import { errno, int, libc, stable, SysError } from "./ffi.ts";
+import { closeFd } from "./fs.ts";
 
 // syscall(2) is variadic; on x86-64 and arm64 its integer arguments travel like those of any function
 const c = libc({ syscall: { args: [FFIType.i64_fast, FFIType.i32, FFIType.i32, FFIType.ptr, FFIType.i32], returns: FFIType.i64_fast } });
@@ -54,8 +55,6 @@ export function signalProcess(pid: number, signal: number): boolean {
   try {
     return sendSignal(fd, signal);
   } finally {
-    check(closer.close(fd), "close");
+    closeFd(fd);
   }
 }
-
-const closer = libc({ close: { args: [FFIType.i32], returns: FFIType.i32 } });

@@ -1,10 +1,9 @@
 import { FFIType } from "bun:ffi";
 import { addressOf, check, cstr, errno, int, libc, stable, SysError } from "./ffi.ts";
-import { O } from "./fs.ts";
+import { closeFd, O } from "./fs.ts";
 
 const c = libc({
   open: { args: [FFIType.ptr, FFIType.i32, FFIType.i32], returns: FFIType.i32 },
-  close: { args: [FFIType.i32], returns: FFIType.i32 },
   pipe2: { args: [FFIType.ptr, FFIType.i32], returns: FFIType.i32 },
   socketpair: { args: [FFIType.i32, FFIType.i32, FFIType.i32, FFIType.ptr], returns: FFIType.i32 },
   socket: { args: [FFIType.i32, FFIType.i32, FFIType.i32], returns: FFIType.i32 },
@@ -36,11 +35,6 @@ const EAGAIN = 11;
 /** open(2) of something that exists, close-on-exec. @throws SysError */
 export function openFd(path: string, flags: number): number {
   return check(c.open(cstr(path), int(flags | O.CLOEXEC), 0), "open", path);
-}
-
-/** close(2). @throws SysError EBADF: a double close is a bug that must show */
-export function closeFd(fd: number): void {
-  check(c.close(int(fd)), "close");
 }
 
 /** A real pipe, both ends close-on-exec. Bun's own `pipe` is a socketpair, on which a container can't open /dev/stdout. @throws SysError */

@@ -1,7 +1,7 @@
 import { FFIType } from "bun:ffi";
 import { check, errno, int, libc, SysError } from "./ffi.ts";
-import { O } from "./fs.ts";
-import { closeFd, openFd } from "./pipe.ts";
+import { closeFd, O } from "./fs.ts";
+import { openFd } from "./pipe.ts";
 
 const c = libc({
   ioctl: { args: [FFIType.i32, FFIType.u64_fast, FFIType.ptr], returns: FFIType.i32 },

@@ -1,5 +1,6 @@
 import { FFIType } from "bun:ffi";
 import { addressOf, check, errno, int, libc, stable, SysError } from "./ffi.ts";
+import { closeFd } from "./fs.ts";
 
 const c = libc({
   socket: { args: [FFIType.i32, FFIType.i32, FFIType.i32], returns: FFIType.i32 },
@@ -9,7 +10,6 @@ const c = libc({
   setsockopt: { args: [FFIType.i32, FFIType.i32, FFIType.i32, FFIType.ptr, FFIType.u32], returns: FFIType.i32 },
   send: { args: [FFIType.i32, FFIType.ptr, FFIType.u64_fast, FFIType.i32], returns: FFIType.i64_fast },
   recv: { args: [FFIType.i32, FFIType.ptr, FFIType.u64_fast, FFIType.i32], returns: FFIType.i64_fast },
-  close: { args: [FFIType.i32], returns: FFIType.i32 },
 });
 
 export const AF_INET = 2;
@@ -33,10 +33,6 @@ const IPV6_V6ONLY = 26;
 /** A new non-blocking, close-on-exec socket in the calling thread's network namespace. @throws SysError */
 export function openSocket(family: number, type: number, protocol = 0): number {
   return check(c.socket(int(family), int(type) | SOCK_CLOEXEC | SOCK_NONBLOCK, int(protocol)), "socket");
-}
-
-export function closeSocket(fd: number): void {
-  check(c.close(int(fd)), "close", `socket ${fd}`);
 }
 
 /** A sockaddr_in or sockaddr_in6 for an address of 4 or 16 bytes. */
@@ -74,7 +70,7 @@ export function bindSocket(type: "tcp" | "udp", address: Uint8Array, port: numbe
     if (type === "tcp") check(c.listen(fd, 4096), "listen");
     return fd;
   } catch (error) {
-    c.close(fd);
+    closeFd(fd);
     throw error;
   }
 }

@@ -1,8 +1,9 @@
 import { existsSync, readFileSync } from "node:fs";
+import { closeFd } from "../kernel/fs.ts";
 import { conflict, EngineError, invalidArgument, messageOf } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
 import { SysError } from "../kernel/ffi.ts";
-import { bindSocket, closeSocket, dropAll } from "../kernel/socket.ts";
+import { bindSocket, dropAll } from "../kernel/socket.ts";
 import type { PortBinding } from "../oci/container.ts";
 import { type Address, bytesOf, formatAddress, parseAddress } from "./address.ts";
 import type { PortRule } from "./firewall.ts";
@@ -251,7 +252,7 @@ export class HostPorts {
     without(this.#byPort, `${held.port.proto} ${held.port.hostPort}`);
     without(this.#byContainer, held.containerId);
     if (held.proxy !== undefined) held.proxy[Symbol.dispose]();
-    else if (held.fd !== undefined) closeSocket(held.fd);
+    else if (held.fd !== undefined) closeFd(held.fd);
   }
 }
 

@@ -1,5 +1,6 @@
 import type { Socket } from "bun";
-import { closeFd, connectSeqpacket, sendPacket, shutdownWrite } from "../kernel/pipe.ts";
+import { closeFd } from "../kernel/fs.ts";
+import { connectSeqpacket, sendPacket, shutdownWrite } from "../kernel/pipe.ts";
 import { conflict } from "../lib/errors.ts";
 import type { AttachHub, OutputListener } from "./types.ts";
 

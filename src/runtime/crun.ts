@@ -1,7 +1,7 @@
 import { rmSync, unlinkSync } from "node:fs";
 import { removeCgroup, type CgroupHierarchy } from "../kernel/cgroup.ts";
-import { O } from "../kernel/fs.ts";
-import { closeFd, openFd, writeFd } from "../kernel/pipe.ts";
+import { closeFd, O } from "../kernel/fs.ts";
+import { openFd, writeFd } from "../kernel/pipe.ts";
 import type { Logger } from "../lib/log.ts";
 import { createCommandRuntime, type RuntimeProgram } from "./command-runtime.ts";
 import type { SeccompCache } from "./seccomp-cache.ts";

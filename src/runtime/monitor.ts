@@ -1,4 +1,5 @@
-import { closeFd, makePipe, makeSocketPair, writeFd } from "../kernel/pipe.ts";
+import { makePipe, makeSocketPair, writeFd } from "../kernel/pipe.ts";
+import { closeFd } from "../kernel/fs.ts";
 import { internal } from "../lib/errors.ts";
 import { startError } from "./oci-errors.ts";
 import type { Runtime } from "./types.ts";

@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
+import { closeFd } from "../kernel/fs.ts";
 import { isAlive, openPidfd, signalProcess } from "../kernel/pidfd.ts";
-import { closeFd } from "../kernel/pipe.ts";
 import { argumentsOf, startTimeOf } from "../kernel/process.ts";
 import { createMonitorHub } from "../runtime/attach.ts";
 import { cgroupPathOf } from "../runtime/spec.ts";

@@ -1,8 +1,8 @@
 import { chmodSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { closeFd } from "../kernel/fs.ts";
 import { rm } from "node:fs/promises";
 import { mount, MS, unmount } from "../kernel/mount.ts";
 import { openPidfd, signalProcess } from "../kernel/pidfd.ts";
-import { closeFd } from "../kernel/pipe.ts";
 import { cancelled, EngineError, internal } from "../lib/errors.ts";
 import type { Endpoint } from "../networks/types.ts";
 import type { MountSpec } from "../oci/runtime-spec.ts";

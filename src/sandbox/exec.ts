@@ -1,6 +1,6 @@
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { O } from "../kernel/fs.ts";
-import { acceptSocket, closeFd, listenStream, makePipe, receiveFd, setNonBlocking } from "../kernel/pipe.ts";
+import { closeFd, O } from "../kernel/fs.ts";
+import { acceptSocket, listenStream, makePipe, receiveFd, setNonBlocking } from "../kernel/pipe.ts";
 import { openTerminal, setWindowSize } from "../kernel/pty.ts";
 import { internal } from "../lib/errors.ts";
 import { execError } from "../runtime/oci-errors.ts";

@@ -1,9 +1,9 @@
 import { existsSync, readFileSync, statSync } from "node:fs";
+import { closeFd } from "../kernel/fs.ts";
 import { rm } from "node:fs/promises";
 import { oomKills, pidsIn, setFrozen } from "../kernel/cgroup.ts";
 import { unmount } from "../kernel/mount.ts";
 import { exitCodeOf, isAlive, openPidfd, sendSignal } from "../kernel/pidfd.ts";
-import { closeFd } from "../kernel/pipe.ts";
 import { zombieExitCode } from "../kernel/process.ts";
 import { setWindowSizeOf } from "../kernel/pty.ts";
 import { conflict, internal } from "../lib/errors.ts";

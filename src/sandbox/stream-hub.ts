@@ -1,5 +1,5 @@
-import { O } from "../kernel/fs.ts";
-import { closeFd, setNonBlocking, writeFd } from "../kernel/pipe.ts";
+import { closeFd, O } from "../kernel/fs.ts";
+import { setNonBlocking, writeFd } from "../kernel/pipe.ts";
 import { conflict } from "../lib/errors.ts";
 import type { AttachHub, OutputListener } from "../runtime/types.ts";
 
