@@ -1,4 +1,4 @@
-import { closeSync, cpSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { closeSync, cpSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { dockerClients } from "./debian.ts";
@@ -66,6 +66,14 @@ export class Engine implements AsyncDisposable {
   get pid(): number {
     if (this.#child === undefined) throw new Error("the engine isn't running");
     return this.#child.pid;
+  }
+
+  /** What tells its cgroups, table and bridge from those of other engines (daemon/engine.ts). */
+  get key(): string {
+    return new Bun.CryptoHasher("sha256")
+      .update(realpathSync(join(this.root, "data")))
+      .digest("hex")
+      .slice(0, 6);
   }
 
   /** A process that keeps the network namespace over restarts of the engine, as the host's does. */
