@@ -171,7 +171,7 @@ export class Lane {
     else if (isUp && roll < 0.7) await this.#ask(known, "stop", "POST", `${path}/stop?t=5`);
     else if (roll < 0.75) await this.#archive(known);
     else if (roll < 0.8) await this.#ask(known, "rename", "POST", `${path}/rename?name=${known.name}-renamed-${++this.#made}`);
-    else if (!isUp && roll < 0.85 && known.code === undefined && ["kill", "stop"].includes(known.last?.verb ?? "")) await this.#start(known);
+    else if (!isUp && roll < 0.85 && known.code === undefined && !known.restarts && ["kill", "stop"].includes(known.last?.verb ?? "")) await this.#start(known);
     else await this.#ask(known, "remove", "DELETE", `${path}?force=1&v=1`);
   }
 
