@@ -20,7 +20,7 @@ import { adoptAll, resume, type Restored } from "./restore.ts";
 import { changes, sizes, withRootfs } from "./rootfs.ts";
 import { run, start } from "./start.ts";
 import { stats } from "./stats.ts";
-import { restart, stop, stopEntry } from "./stop.ts";
+import { restart, startSettled, stop, stopEntry } from "./stop.ts";
 import { top } from "./top.ts";
 import type { Containers } from "./types.ts";
 import { update } from "./update.ts";
@@ -96,7 +96,7 @@ async function close(ctx: Context, options: { stopAll: boolean; timeoutSeconds: 
     await Promise.all(
       [...ctx.entries.values()].map(async (entry) => {
         try {
-          await entry.starting?.settled;
+          await startSettled(entry, options.timeoutSeconds);
           await stopEntry(ctx, entry, { timeoutSeconds: Math.min(entry.record.config.StopTimeout ?? Infinity, options.timeoutSeconds), byEngine: true });
           await entry.cleaning;
           await entry.removing;

@@ -8,8 +8,9 @@ const SIGQUIT = 3;
 const SIGKILL = 9;
 const SIGTERM = 15;
 
-/** How long an init may take to die of SIGKILL; one in uninterruptible sleep takes longer than anyone waits. */
-const killPatienceMs = 10_000;
+/** How long an init may take to die of SIGKILL; one in uninterruptible sleep takes longer than anyone waits. In looks at whether its monitor hangs. */
+const killLooks = 4;
+const lookMs = 3000;
 
 /** Signal, then return; after SIGKILL wait for the end, as Docker does. @throws EngineError conflict, invalidArgument */
 export async function kill(ctx: Context, reference: string, text = "KILL"): Promise<void> {
@@ -72,9 +73,11 @@ export async function killAndWait(ctx: Context, entry: Entry): Promise<void> {
   if (!entry.record.manuallyStopped) changeState(ctx, entry, { manuallyStopped: true });
   const ended = exitOf(entry);
   await send(ctx, entry, SIGKILL, true);
-  if (!(await within(ended, killPatienceMs))) {
-    throw internal(`cannot kill container ${entry.record.id}: tried to kill it, but did not receive an exit event`);
+  for (let look = 0; look < killLooks; look++) {
+    if (await within(ended, lookMs)) return;
+    entry.sandbox?.endIdleMonitor();
   }
+  throw internal(`cannot kill container ${entry.record.id}: tried to kill it, but did not receive an exit event`);
 }
 
 /** Resolves when the present run has ended and its end is recorded, or when `signal` says that nobody asks any more. */

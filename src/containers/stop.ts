@@ -16,9 +16,17 @@ export interface StopOptions {
 export async function stop(ctx: Context, reference: string, options: StopOptions = {}): Promise<void> {
   const entry = lookup(ctx, reference);
   signalOf(options.signal, stopSignalOf(entry));
-  await entry.starting?.settled;
+  await startSettled(entry, options.timeoutSeconds);
   if (entry.sandbox === undefined && entry.restart === undefined) throw notModified(`container ${entry.record.id} is already stopped`);
   await stopEntry(ctx, entry, options);
+}
+
+/** Waits for a start under way; one that takes longer than a stop may (a runtime that hangs) is given up. */
+export async function startSettled({ starting }: Entry, timeoutSeconds = defaultTimeoutSeconds): Promise<void> {
+  if (starting === undefined) return;
+  const seconds = Math.max(timeoutSeconds, defaultTimeoutSeconds);
+  if (!(await within(starting.settled, Math.min(seconds * 1000, 0x7fffffff)))) starting.abort.abort();
+  await starting.settled;
 }
 
 /** Signal, patience, SIGKILL; then the exit is recorded. `byEngine`: no user's wish, so that `unless-stopped` brings it back. */
@@ -38,7 +46,7 @@ export async function stopEntry(ctx: Context, entry: Entry, options: StopOptions
 export async function restart(ctx: Context, reference: string, options: StopOptions = {}): Promise<void> {
   const entry = lookup(ctx, reference);
   signalOf(options.signal, stopSignalOf(entry));
-  await entry.starting?.settled;
+  await startSettled(entry, options.timeoutSeconds);
   // Kept from removing itself by `--rm` between stop and start.
   entry.restarting = true;
   try {

@@ -1,5 +1,5 @@
 import { FFIType } from "bun:ffi";
-import { readFileSync, readlinkSync, statSync } from "node:fs";
+import { readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
 import { check, int, libc, stable } from "./ffi.ts";
 
 const c = libc({
@@ -47,6 +47,21 @@ export function startTimeOf(pid: number): string | undefined {
     if (isGone(error)) return undefined;
     throw error;
   }
+}
+
+/** Pids of a session's processes. */
+export function processesOfSession(session: number): number[] {
+  return readdirSync("/proc").flatMap((name) => {
+    if (!/^\d+$/.test(name)) return [];
+    try {
+      const text = readFileSync(`/proc/${name}/stat`, "latin1");
+      const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
+      return fields[3] === String(session) && fields[0] !== "Z" ? [Number(name)] : [];
+    } catch (error) {
+      if (isGone(error)) return [];
+      throw error;
+    }
+  });
 }
 
 /** Exit code (0–255, 128 + signal) of a process that has ended and waits to be reaped; undefined where it lives or is gone. */

@@ -1,5 +1,6 @@
-import { makePipe, makeSocketPair, writeFd } from "../kernel/pipe.ts";
+import { existsSync } from "node:fs";
 import { closeFd } from "../kernel/fs.ts";
+import { makePipe, makeSocketPair, writeFd } from "../kernel/pipe.ts";
 import { internal } from "../lib/errors.ts";
 import { startError } from "./oci-errors.ts";
 import type { Runtime } from "./types.ts";
@@ -30,6 +31,8 @@ export interface Monitor {
   proceed(): void;
   /** Ends it before `proceed`; nothing has been made yet. */
   abandon(): void;
+  /** SIGKILL, also to one that hangs. The runtime and init live on. */
+  kill(): void;
   /** Init's pid, once the runtime has created the container. @throws EngineError; exitCode 126 or 127 where the program can't run */
   readonly created: Promise<number>;
   /** conmon ended: its exit code, or undefined where a signal ended it (the container may live on). Never rejects. */
@@ -84,6 +87,9 @@ export function spawnMonitor(options: MonitorOptions): Monitor {
     proceed: () => {
       try {
         writeFd(startPipe.write, Buffer.of(0));
+      } catch (error) {
+        // it has ended before its time: `created` tells
+        if ((error as { code?: string }).code !== "EPIPE") throw error;
       } finally {
         closeFd(startPipe.write);
       }
@@ -93,17 +99,20 @@ export function spawnMonitor(options: MonitorOptions): Monitor {
       child.kill("SIGKILL");
       closeFd(startPipe.write);
     },
-    created: readCreated(syncRead, options.args),
+    kill: () => child.kill("SIGKILL"),
+    created: readCreated(syncRead, options),
     exited: child.exited.then(() => child.exitCode ?? undefined),
   };
 }
 
-async function readCreated(fd: number, args: readonly string[]): Promise<number> {
+async function readCreated(fd: number, { args, runtime }: MonitorOptions): Promise<number> {
   const line = await readFirstLine(fd);
   let message: SyncMessage;
   try {
     message = JSON.parse(line) as SyncMessage;
   } catch (error) {
+    // conmon looks for it before anything else, and tells nobody
+    if (!existsSync(runtime.program)) throw internal(`the runtime ${runtime.name} is missing: there is no ${runtime.program}`, error);
     throw internal(`the container monitor ended before the container was created${line === "" ? "" : `: ${line.slice(0, 200)}`}`, error);
   }
   if (message.data > 0) return message.data;

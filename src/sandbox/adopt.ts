@@ -1,11 +1,11 @@
 import { existsSync } from "node:fs";
 import { closeFd } from "../kernel/fs.ts";
-import { isAlive, openPidfd, signalProcess } from "../kernel/pidfd.ts";
+import { isAlive, openPidfd, sendSignal, signalProcess } from "../kernel/pidfd.ts";
 import { argumentsOf, startTimeOf } from "../kernel/process.ts";
 import { createMonitorHub } from "../runtime/attach.ts";
 import { cgroupPathOf } from "../runtime/spec.ts";
 import type { SandboxContext } from "./context.ts";
-import { cleanUp, readExit, runSandbox } from "./running.ts";
+import { cleanUp, readExit, runSandbox, type RunningParts } from "./running.ts";
 import { readState, removeState, type SandboxState } from "./state.ts";
 import type { ExitStatus, RunningSandbox, SandboxSpec } from "./types.ts";
 
@@ -22,9 +22,9 @@ export async function adoptSandbox(ctx: SandboxContext, spec: SandboxSpec, start
 
   if (state !== undefined && pidfd !== undefined && !runtime.isWaiting(spec.id, state.pid)) {
     const hub = createMonitorHub({ bundle: ctx.paths.bundle(spec.id), openStdin: spec.config.OpenStdin === true });
-    const monitorExited = watchMonitor(ctx, spec.id, state);
+    const monitor = watchMonitor(ctx, spec.id, state);
     const endpoints = ctx.networks.endpointsOfContainer(spec.id);
-    return { running: runSandbox(ctx, { spec, runtime, cgroupPath, pid: state.pid, pidfd, monitorExited, hub, endpoints, startedAt }) };
+    return { running: runSandbox(ctx, { spec, runtime, cgroupPath, pid: state.pid, pidfd, monitor, hub, endpoints, startedAt }) };
   }
   if (pidfd !== undefined && state !== undefined) {
     // first: an engine killed right here must not leave the next one an exit code of a container that never ran
@@ -53,18 +53,22 @@ function openProcess(pid: number, startTime: string): number | undefined {
   return undefined;
 }
 
-/** Resolves when conmon has ended; at once where it is gone already. */
-async function watchMonitor(ctx: SandboxContext, id: string, state: SandboxState): Promise<undefined> {
+/** conmon's end; at once where it is gone already. */
+function watchMonitor(ctx: SandboxContext, id: string, state: SandboxState): RunningParts["monitor"] {
   const fd = openProcess(state.monitorPid, state.monitorStartTime);
   if (fd === undefined || !argumentsOf(state.monitorPid).includes(id)) {
     if (fd !== undefined) closeFd(fd);
-    return;
+    return { exited: Promise.resolve(), kill: () => {} };
   }
-  await ctx.readiness.wait(fd);
-  closeFd(fd);
+  let hasEnded = false;
+  const exited = ctx.readiness.wait(fd).then(() => {
+    hasEnded = true;
+    closeFd(fd);
+  });
+  return { exited, kill: () => void (hasEnded || sendSignal(fd, SIGKILL)) };
 }
 
 /** Init is dead but conmon may still be draining and writing the exit code: give it a moment. */
 async function monitorEnd(ctx: SandboxContext, id: string, state: SandboxState): Promise<void> {
-  await Promise.race([watchMonitor(ctx, id, state), Bun.sleep(5000)]);
+  await Promise.race([watchMonitor(ctx, id, state).exited, Bun.sleep(5000)]);
 }

@@ -15,10 +15,13 @@ import type { SandboxContext } from "./context.ts";
 import { writeFiles } from "./files.ts";
 import { runSandbox } from "./running.ts";
 import { writeState } from "./state.ts";
+import { endCreate } from "./sweep.ts";
 import type { CreatedSandbox, SandboxSpec } from "./types.ts";
 
 const SHM_SIZE = 64 << 20;
 const SIGKILL = 9;
+/** How long a monitor may take to end after its init. */
+const MONITOR_PATIENCE_MS = 3000;
 
 /** The undo of each step is pushed as soon as the step is done, so that a failure anywhere leaves nothing. */
 export async function createSandbox(ctx: SandboxContext, spec: SandboxSpec, options: { attach?: boolean; signal?: AbortSignal }): Promise<CreatedSandbox> {
@@ -77,8 +80,11 @@ export async function createSandbox(ctx: SandboxContext, spec: SandboxSpec, opti
 
   hasProceeded = true;
   monitor.proceed();
-  undo.defer(() => endMonitor(runtime, cgroupPath, monitor, spec.id));
-  const [pid] = await bothSettled(monitor.created, network.attach());
+  undo.defer(() => endMonitor(ctx, runtime, cgroupPath, monitor, spec.id));
+  const [pid] = await bothSettled(createdUnless(signal, monitor), network.attach()).catch((error: unknown) => {
+    checkAborted();
+    throw error;
+  });
   runtime.learn(spec.id, built);
   checkAborted();
 
@@ -105,7 +111,7 @@ export async function createSandbox(ctx: SandboxContext, spec: SandboxSpec, opti
         cgroupPath,
         pid,
         pidfd,
-        monitorExited: monitor.exited,
+        monitor,
         hub,
         endpoints: network.endpoints,
         startedAt: nowNanos(),
@@ -221,11 +227,26 @@ function startMonitor(ctx: SandboxContext, spec: SandboxSpec, runtime: Runtime, 
   return monitor;
 }
 
+/** Init's pid. A runtime that hangs must not keep anyone from removing the container: then the monitor is killed, and what it began ended. */
+async function createdUnless(signal: AbortSignal | undefined, monitor: Monitor): Promise<number> {
+  const kill = (): void => monitor.kill();
+  signal?.addEventListener("abort", kill);
+  try {
+    return await monitor.created;
+  } finally {
+    signal?.removeEventListener("abort", kill);
+  }
+}
+
 /** Kills what the runtime has made, which ends conmon too. Init has not been let go, so that its pid is still its own. */
-async function endMonitor(runtime: Runtime, cgroupPath: string, monitor: Monitor, id: string): Promise<void> {
+async function endMonitor(ctx: SandboxContext, runtime: Runtime, cgroupPath: string, monitor: Monitor, id: string): Promise<void> {
   const pid = await monitor.created.catch(() => undefined);
   if (pid !== undefined) signalProcess(pid, SIGKILL);
-  await monitor.exited;
+  const timer = setTimeout(() => monitor.kill(), MONITOR_PATIENCE_MS);
+  const exitCode = await monitor.exited;
+  clearTimeout(timer);
+  // killed itself, it has left the runtime's processes behind: they would go on making what is removed here
+  if (exitCode === undefined) await endCreate(ctx, monitor.pid, cgroupPath);
   await runtime.delete(id, cgroupPath);
 }
 

@@ -23,8 +23,12 @@ export interface RunningParts {
   pid: number;
   /** Init's; owned by the running sandbox from here on. */
   pidfd: number;
-  /** conmon's end: its exit code, or undefined where it doesn't tell (killed; or not our child). */
-  monitorExited: Promise<number | undefined>;
+  monitor: {
+    /** conmon's end. Never rejects. */
+    exited: Promise<unknown>;
+    /** SIGKILL; nothing where it has ended. */
+    kill(): void;
+  };
   hub: MonitorHub;
   endpoints: readonly Endpoint[];
   startedAt: bigint;
@@ -56,6 +60,11 @@ export function runSandbox(ctx: SandboxContext, parts: RunningParts): RunningSan
     rootfs,
     signal: (signal) => {
       if (isClosed || !sendSignal(pidfd, signal)) throw conflict(`container ${spec.id} is not running`);
+    },
+    endIdleMonitor: () => {
+      if (isClosed || zombieExitCode(pid) === undefined) return;
+      ctx.log.warn("a container has ended and its monitor doesn't say so: it hangs, and is killed", { container: spec.id });
+      parts.monitor.kill();
     },
     resize: async (rows, cols) => {
       if (isClosed || !isAlive(pidfd)) throw conflict(`container ${spec.id} is not running`);
@@ -127,7 +136,7 @@ export async function cleanUp(ctx: SandboxContext, id: string, runtime: Runtime,
 /** Init's end, by way of conmon; where conmon was killed, from the kernel. Never rejects. */
 async function watchExit(ctx: SandboxContext, parts: RunningParts): Promise<ExitStatus> {
   const { spec, pidfd, cgroupPath } = parts;
-  await parts.monitorExited;
+  await parts.monitor.exited;
   // file times are those of the last tick, up to 4 ms behind the clock that told the start
   const notBefore = (time: bigint): bigint => (time > parts.startedAt ? time : parts.startedAt + 1n);
   const oomKilled = (): boolean =>

@@ -4,7 +4,7 @@ import { basename } from "node:path";
 import { killCgroup, removeCgroup } from "../kernel/cgroup.ts";
 import { unmount } from "../kernel/mount.ts";
 import { signalProcess } from "../kernel/pidfd.ts";
-import { argumentsOf } from "../kernel/process.ts";
+import { argumentsOf, processesOfSession } from "../kernel/process.ts";
 import { messageOf } from "../lib/errors.ts";
 import type { SandboxContext } from "./context.ts";
 
@@ -27,7 +27,7 @@ export async function sweep(ctx: SandboxContext, known: ReadonlySet<string>): Pr
   const isStale = (id: string): boolean => idPattern.test(id) && !known.has(id);
 
   const processes = staleProcesses(ctx, isStale);
-  await attempt("monitors", () => endProcesses(ctx, isStale));
+  await attempt("monitors", () => endAll(() => staleProcesses(ctx, isStale).map(({ pid }) => pid)));
   const stale = new Set([...namesIn(paths.bundles), ...namesIn(paths.exits), ...cgroupsOf(ctx), ...processes.map(({ id }) => id)].filter(isStale));
   for (const name of ctx.runtime.available.keys()) {
     const runtime = ctx.runtime.get(name);
@@ -47,6 +47,12 @@ export async function sweep(ctx: SandboxContext, known: ReadonlySet<string>): Pr
     await attempt(`bundle ${id}`, () => rm(paths.bundle(id), { recursive: true, force: true }));
     await attempt(`exit file ${id}`, () => rm(`${paths.exits}/${id}`, { force: true }));
   }
+}
+
+/** Ends what a monitor that was killed leaves of a create: the runtime, in the session that the monitor (by its pid) led, then what is in the cgroup. */
+export async function endCreate(ctx: SandboxContext, monitor: number, cgroup: string): Promise<void> {
+  await endAll(() => processesOfSession(monitor));
+  await endCgroup(ctx, cgroup);
 }
 
 function namesIn(directory: string): string[] {
@@ -86,12 +92,12 @@ function staleProcesses(ctx: SandboxContext, isStale: (id: string) => boolean): 
   return found;
 }
 
-/** Kills them until none is left: one may fork while it is looked for. */
-async function endProcesses(ctx: SandboxContext, isStale: (id: string) => boolean): Promise<void> {
+/** Kills processes until none is found: one may fork while it is looked for. */
+async function endAll(find: () => number[]): Promise<void> {
   for (let round = 0; round < 200; round++) {
-    const processes = staleProcesses(ctx, isStale);
-    if (processes.length === 0) return;
-    for (const { pid } of processes) signalProcess(pid, SIGKILL);
+    const pids = find();
+    if (pids.length === 0) return;
+    for (const pid of pids) signalProcess(pid, SIGKILL);
     await Bun.sleep(5);
   }
 }

@@ -81,6 +81,8 @@ export interface RunningSandbox {
   readonly io: AttachHub;
   /** By pidfd, so that a reused pid is never hit. @throws EngineError conflict when init is gone */
   signal(signal: number): void;
+  /** Kills a monitor that hasn't noticed init's end (it is stopped, or blocked by a disk): `exited` then asks the kernel. Nothing where init lives. */
+  endIdleMonitor(): void;
   resize(rows: number, cols: number): Promise<void>;
   pause(): Promise<void>;
   resume(): Promise<void>;

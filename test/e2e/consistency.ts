@@ -95,6 +95,15 @@ export async function inconsistencies(engine: Engine, unmonitored: ReadonlySet<s
   return wrong;
 }
 
+/** As `inconsistencies`, once what goes on in the background (removals, clean-ups) has had its time: at most some ten seconds. */
+export async function lastingInconsistencies(engine: Engine): Promise<string[]> {
+  for (let i = 0; ; i++) {
+    const wrong = await inconsistencies(engine);
+    if (wrong.length === 0 || i === 40) return wrong;
+    await Bun.sleep(i * 12);
+  }
+}
+
 interface Records {
   containers: { id: string; status: string; network: string }[];
   snapshots: { id: string; kind: string }[];
