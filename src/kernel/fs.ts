@@ -17,6 +17,11 @@ const c = libc({
   linkat: { args: [FFIType.i32, FFIType.ptr, FFIType.i32, FFIType.ptr, FFIType.i32], returns: FFIType.i32 },
   renameat: { args: [FFIType.i32, FFIType.ptr, FFIType.i32, FFIType.ptr], returns: FFIType.i32 },
   unlinkat: { args: [FFIType.i32, FFIType.ptr, FFIType.i32], returns: FFIType.i32 },
+  fchown: { args: [FFIType.i32, FFIType.u32, FFIType.u32], returns: FFIType.i32 },
+  fchmod: { args: [FFIType.i32, FFIType.u32], returns: FFIType.i32 },
+  futimens: { args: [FFIType.i32, FFIType.ptr], returns: FFIType.i32 },
+  ftruncate: { args: [FFIType.i32, FFIType.i64_fast], returns: FFIType.i32 },
+  lseek: { args: [FFIType.i32, FFIType.i64_fast, FFIType.i32], returns: FFIType.i64_fast },
   fchownat: { args: [FFIType.i32, FFIType.ptr, FFIType.u32, FFIType.u32, FFIType.i32], returns: FFIType.i32 },
   fchmodat: { args: [FFIType.i32, FFIType.ptr, FFIType.u32, FFIType.i32], returns: FFIType.i32 },
   utimensat: { args: [FFIType.i32, FFIType.ptr, FFIType.ptr, FFIType.i32], returns: FFIType.i32 },
@@ -98,6 +103,17 @@ export function openAt(dir: number, name: string, flags: number, mode = 0): numb
   return check(c.openat(int(dir), nameBytes(name), int(flags | O.CLOEXEC), int(mode)), "openat", shown(name));
 }
 
+const EEXIST = 17;
+
+/** A new file, open for writing; undefined where something has its name already. */
+export function createAt(dir: number, name: string, mode: number): number | undefined {
+  const fd = c.openat(int(dir), nameBytes(name), O.WRONLY | O.CREAT | O.EXCL | O.NOFOLLOW | O.CLOEXEC, int(mode));
+  if (fd >= 0) return fd;
+  const code = errno();
+  if (code === EEXIST) return undefined;
+  throw new SysError("openat", code, shown(name));
+}
+
 const EAGAIN = 11;
 /** A rename or mount anywhere on the host during a walk with `..` in it makes the kernel give up: more in a row than this is no chance. */
 const MOST_ATTEMPTS = 128;
@@ -133,6 +149,25 @@ export function writeFd(fd: number, bytes: Uint8Array): void {
     const written = check(c.write(int(fd), rest, rest.length), "write");
     rest = rest.subarray(written);
   }
+}
+
+const SEEK_CUR = 1;
+
+/** Goes on `length` bytes further: what is passed over reads as zeros, and takes no room on the disk, once something is written after it. */
+export function skipFd(fd: number, length: number): void {
+  check(c.lseek(int(fd), length, SEEK_CUR), "lseek");
+}
+
+export function truncateFd(fd: number, size: number): void {
+  check(c.ftruncate(int(fd), size), "ftruncate");
+}
+
+export function chownFd(fd: number, uid: number, gid: number): void {
+  check(c.fchown(int(fd), int(uid), int(gid)), "fchown");
+}
+
+export function chmodFd(fd: number, mode: number): void {
+  check(c.fchmod(int(fd), int(mode)), "fchmod");
 }
 
 export function mkdirAt(dir: number, name: string, mode: number): void {
@@ -191,14 +226,24 @@ export function chmodItselfAt(dir: number, name: string, mode: number): void {
 
 const UTIME_OMIT = 0x3ffffffen;
 
+/** Two struct timespec: atime and mtime alike. */
+function bothTimes(seconds: number, nanoseconds: number): Buffer {
+  const times = Buffer.alloc(32);
+  for (const at of [0, 16]) {
+    times.writeBigInt64LE(BigInt(seconds), at);
+    times.writeBigInt64LE(BigInt(nanoseconds), at + 8);
+  }
+  return times;
+}
+
 /** Sets the mtime, and the atime alike, of the name itself. */
 export function utimesAt(dir: number, name: string, seconds: number, nanoseconds: number): void {
-  const times = Buffer.alloc(32);
-  times.writeBigInt64LE(BigInt(seconds), 0);
-  times.writeBigInt64LE(BigInt(nanoseconds), 8);
-  times.writeBigInt64LE(BigInt(seconds), 16);
-  times.writeBigInt64LE(BigInt(nanoseconds), 24);
-  check(c.utimensat(int(dir), nameBytes(name), times, AT_SYMLINK_NOFOLLOW), "utimensat", shown(name));
+  check(c.utimensat(int(dir), nameBytes(name), bothTimes(seconds, nanoseconds), AT_SYMLINK_NOFOLLOW), "utimensat", shown(name));
+}
+
+/** As utimesAt, of an open file. */
+export function utimesFd(fd: number, seconds: number, nanoseconds: number): void {
+  check(c.futimens(int(fd), bothTimes(seconds, nanoseconds)), "futimens");
 }
 
 /** Sets the mtime and leaves the atime. */

@@ -4,6 +4,7 @@ import { nameBytes } from "./fs.ts";
 
 const c = libc({
   lsetxattr: { args: [FFIType.ptr, FFIType.ptr, FFIType.ptr, FFIType.u64_fast, FFIType.i32], returns: FFIType.i32 },
+  fsetxattr: { args: [FFIType.i32, FFIType.ptr, FFIType.ptr, FFIType.u64_fast, FFIType.i32], returns: FFIType.i32 },
   lgetxattr: { args: [FFIType.ptr, FFIType.ptr, FFIType.ptr, FFIType.u64_fast], returns: FFIType.i64_fast },
   llistxattr: { args: [FFIType.ptr, FFIType.ptr, FFIType.u64_fast], returns: FFIType.i64_fast },
 });
@@ -24,11 +25,19 @@ function pathOf(dir: number, name: string): Buffer {
   return nameBytes(name === "" ? `/proc/self/fd/${int(dir)}/.` : `/proc/self/fd/${int(dir)}/${name}`);
 }
 
+/** An empty Uint8Array has no address that FFI could take. */
+function addressable(value: Uint8Array): Uint8Array {
+  return value.length === 0 ? Buffer.alloc(1) : value;
+}
+
 /** Of `name` under `dir` itself, or of `dir` for the empty name. */
 export function setXattrAt(dir: number, name: string, key: string, value: Uint8Array): void {
-  // An empty Uint8Array has no address that FFI could take.
-  const bytes = value.length === 0 ? Buffer.alloc(1) : value;
-  check(c.lsetxattr(pathOf(dir, name), cstr(key), bytes, value.length, 0), "lsetxattr", `${key} of ${name}`);
+  check(c.lsetxattr(pathOf(dir, name), cstr(key), addressable(value), value.length, 0), "lsetxattr", `${key} of ${name}`);
+}
+
+/** Of an open file. */
+export function setXattrFd(fd: number, key: string, value: Uint8Array): void {
+  check(c.fsetxattr(int(fd), cstr(key), addressable(value), value.length, 0), "fsetxattr", key);
 }
 
 /** Undefined where it isn't set, or the file system has none. */

@@ -1,8 +1,24 @@
-import { closeFd, linkAt, mkdirAt, mknodAt, O, openAt, readDirectory, S, statAt, isDirectory, unlinkAt, writeFd } from "../kernel/fs.ts";
+import {
+  closeFd,
+  createAt,
+  isDirectory,
+  linkAt,
+  mkdirAt,
+  mknodAt,
+  O,
+  openAt,
+  readDirectory,
+  S,
+  skipFd,
+  statAt,
+  truncateFd,
+  unlinkAt,
+  writeFd,
+} from "../kernel/fs.ts";
 import { conflict, invalidArgument } from "../lib/errors.ts";
 import { TarParser } from "../lib/tar-reader.ts";
 import { cleanParts, textOf, type TarHeader } from "../lib/tar.ts";
-import { clear, isCarriedXattr, isSymlink, makeSymlink, type Root, setAttributes, type Owner } from "./root.ts";
+import { clear, isCarriedXattr, isSymlink, makeSymlink, type Root, setAttributes, setAttributesOfFile, type Attributes, type Owner } from "./root.ts";
 
 export interface ExtractOptions {
   /** Under the root; "" for the root itself. Made where missing. */
@@ -17,6 +33,18 @@ export interface ExtractOptions {
 
 /** More directories in one archive aren't remembered for their times. */
 const mostDirectories = 1_000_000;
+
+/** How often a name is cleared that others make again meanwhile. */
+const mostAttempts = 16;
+
+/** Shorter runs of zeros are written: they would make no hole in most file systems. */
+const leastHole = 4096;
+/** Files are looked at in pieces of this size. */
+const zeros = Buffer.alloc(1 << 16);
+
+function isZeros(piece: Uint8Array): boolean {
+  return piece.length >= leastHole && piece[0] === 0 && zeros.compare(piece, 0, piece.length, 0, piece.length) === 0;
+}
 
 const root0: Owner = { uid: 0, gid: 0 };
 
@@ -42,7 +70,8 @@ class Target implements Disposable {
   readonly #owner: Owner | undefined;
   /** The parent of the last entry: the next one mostly has the same. */
   #parent: { path: string; fd: number } | undefined;
-  #open: { fd: number; header: TarHeader; name: string } | undefined;
+  /** The file being written: `size` bytes so far, the last `hole` of which are zeros that haven't been. */
+  #open: { fd: number; header: TarHeader; size: number; hole: number } | undefined;
   /** Modes and times of directories are set when all is in them. */
   readonly #directories = new Map<string, TarHeader>();
 
@@ -60,29 +89,47 @@ class Target implements Disposable {
     const name = parts.pop();
     if (name === undefined) return; // the root itself keeps its mode
     const parent = this.#enter(parts.join("/"));
-    if (this.#options.keepKinds === true) this.#checkKind(parent, name, [...parts, name].join("/"), header);
+    if (header.type === "file") {
+      this.#open = { fd: this.#create(parent, name, [...parts, name].join("/"), header), header, size: 0, hole: 0 };
+      return;
+    }
+    this.#checkKind(parent, name, [...parts, name].join("/"), header);
     if (header.type === "directory") return this.#directory(parent, name, [...parts, name].join("/"), header);
     if (header.type === "hardlink") return this.#hardLink(parent, name, header);
     this.#makeRoom(parent, name);
-    if (header.type === "file") {
-      this.#open = { fd: openAt(parent, name, O.WRONLY | O.CREAT | O.EXCL | O.NOFOLLOW, 0o600), header, name };
-      return;
-    }
     if (header.type === "symlink") makeSymlink(header.linkName, parent, name);
     else mknodAt(parent, name, (devices[header.type] as number) | 0o600, header.major, header.minor);
     this.#attributes(parent, name, header);
   }
 
   data(chunk: Uint8Array): void {
-    if (this.#open !== undefined) writeFd(this.#open.fd, chunk);
+    if (this.#open === undefined) return;
+    this.#open.size += chunk.length;
+    let written = 0;
+    for (let at = 0; at < chunk.length; at += zeros.length) {
+      const part = chunk.subarray(at, at + zeros.length);
+      if (!isZeros(part)) continue;
+      this.#write(this.#open, chunk.subarray(written, at));
+      this.#open.hole += part.length;
+      written = at + part.length;
+    }
+    this.#write(this.#open, chunk.subarray(written));
+  }
+
+  #write(open: { fd: number; hole: number }, bytes: Uint8Array): void {
+    if (bytes.length === 0) return;
+    if (open.hole > 0) skipFd(open.fd, open.hole);
+    open.hole = 0;
+    writeFd(open.fd, bytes);
   }
 
   end(): void {
     if (this.#open === undefined) return;
-    const { fd, header, name } = this.#open;
+    const { fd, header, size, hole } = this.#open;
+    if (hole > 0) truncateFd(fd, size);
+    setAttributesOfFile(fd, this.#attributesOf(header));
     this.#open = undefined;
     closeFd(fd);
-    this.#attributes((this.#parent as { fd: number }).fd, name, header);
   }
 
   finish(): void {
@@ -121,6 +168,7 @@ class Target implements Disposable {
 
   /** Texts are Docker's (moby: archive.Unpack). */
   #checkKind(parent: number, name: string, path: string, header: TarHeader): void {
+    if (this.#options.keepKinds !== true) return;
     const present = statAt(parent, name);
     if (present === undefined || isDirectory(present) === (header.type === "directory")) return;
     const [there, into] = [this.#at(path), this.#base].map((each) => JSON.stringify(textOf(`/${each.replace(/^\//, "")}`)));
@@ -129,6 +177,17 @@ class Target implements Disposable {
         ? `cannot overwrite directory ${there} with non-directory ${into}`
         : `cannot overwrite non-directory ${there} with directory ${into}`,
     );
+  }
+
+  /** Mostly the name is free: whatever has it is looked at only then. */
+  #create(parent: number, name: string, path: string, header: TarHeader): number {
+    for (let attempt = 0; attempt < mostAttempts; attempt++) {
+      const fd = createAt(parent, name, 0o600);
+      if (fd !== undefined) return fd;
+      this.#checkKind(parent, name, path, header);
+      this.#makeRoom(parent, name);
+    }
+    throw conflict(`open ${JSON.stringify(textOf(name))}: file exists: something in the container makes it again and again`);
   }
 
   #directory(parent: number, name: string, path: string, header: TarHeader): void {
@@ -175,15 +234,19 @@ class Target implements Disposable {
   }
 
   #attributes(directory: number, name: string, header: TarHeader): void {
+    setAttributes(directory, name, this.#attributesOf(header));
+  }
+
+  #attributesOf(header: TarHeader): Attributes {
     const type = header.type === "symlink" ? S.IFLNK : header.type === "directory" ? S.IFDIR : S.IFREG;
-    setAttributes(directory, name, {
+    return {
       uid: this.#owner?.uid ?? header.uid,
       gid: this.#owner?.gid ?? header.gid,
       mode: type | header.mode,
       mtimeSeconds: header.mtime.seconds,
       mtimeNanoseconds: header.mtime.nanoseconds,
       xattrs: new Map([...header.xattrs].filter(([key]) => isCarriedXattr(key))),
-    });
+    };
   }
 
   [Symbol.dispose](): void {

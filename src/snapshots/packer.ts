@@ -53,13 +53,14 @@ export async function packTree(options: PackOptions): Promise<number> {
     try {
       let left = stat.size;
       while (left > 0) {
-        const buffer = Buffer.allocUnsafeSlow(Math.min(CHUNK, left));
-        const n = readFd(fd, buffer);
+        const room = output.room(left);
+        const n = readFd(fd, room);
         // The file shrank under our hands (a running container's): zeros keep the archive whole, as GNU tar does.
-        if (n === 0) buffer.fill(0);
-        const bytes = n === 0 ? buffer : buffer.subarray(0, n);
-        await output.write(bytes);
-        left -= bytes.length;
+        if (n === 0) room.fill(0);
+        const length = n === 0 ? room.length : n;
+        const flushed = output.filled(length);
+        if (flushed !== undefined) await flushed;
+        left -= length;
       }
       await output.write(padding(stat.size));
       size += stat.size;
@@ -198,10 +199,20 @@ class ChunkedOutput {
     for (let at = 0; at < bytes.length;) {
       const take = Math.min(bytes.length - at, CHUNK - this.#length);
       this.#buffer.set(bytes.subarray(at, at + take), this.#length);
-      this.#length += take;
       at += take;
-      if (this.#length === CHUNK) await this.flush();
+      const flushed = this.filled(take);
+      if (flushed !== undefined) await flushed;
     }
+  }
+
+  /** Where the next bytes go, `most` at the most: to be written into, and `filled` after it. */
+  room(most: number): Buffer {
+    return this.#buffer.subarray(this.#length, Math.min(CHUNK, this.#length + most));
+  }
+
+  filled(length: number): Promise<void> | undefined {
+    this.#length += length;
+    return this.#length === CHUNK ? this.flush() : undefined;
   }
 
   async flush(): Promise<void> {

@@ -1,8 +1,10 @@
 import { SysError } from "../kernel/ffi.ts";
 import {
   AT_FDCWD,
+  chmodFd,
   chmodItselfAt,
   chownAt,
+  chownFd,
   closeFd,
   isDirectory,
   mkdirAt,
@@ -16,9 +18,10 @@ import {
   statAt,
   symlinkAt,
   utimesAt,
+  utimesFd,
   type Stat,
 } from "../kernel/fs.ts";
-import { listXattrAt, getXattrAt, setXattrAt } from "../kernel/xattr.ts";
+import { listXattrAt, getXattrAt, setXattrAt, setXattrFd } from "../kernel/xattr.ts";
 import { removeTreeNow } from "./tree.ts";
 
 export interface Owner {
@@ -133,15 +136,27 @@ export function isSymlink(stat: Stat): boolean {
 export function setAttributes(directory: number, name: string, attributes: Attributes): void {
   chownAt(directory, name, attributes.uid, attributes.gid);
   if ((attributes.mode & S.IFMT) !== S.IFLNK) chmodItselfAt(directory, name, attributes.mode & 0o7777);
-  for (const [key, value] of attributes.xattrs) {
+  setXattrs(attributes, (key, value) => setXattrAt(directory, name, key, value));
+  utimesAt(directory, name, attributes.mtimeSeconds, attributes.mtimeNanoseconds);
+}
+
+/** As setAttributes, of a file that is still open after it was written. */
+export function setAttributesOfFile(fd: number, attributes: Attributes): void {
+  chownFd(fd, attributes.uid, attributes.gid);
+  chmodFd(fd, attributes.mode & 0o7777);
+  setXattrs(attributes, (key, value) => setXattrFd(fd, key, value));
+  utimesFd(fd, attributes.mtimeSeconds, attributes.mtimeNanoseconds);
+}
+
+function setXattrs({ xattrs }: Attributes, set: (key: string, value: Uint8Array) => void): void {
+  for (const [key, value] of xattrs) {
     try {
-      setXattrAt(directory, name, key, value);
+      set(key, value);
     } catch (error) {
       // User attributes exist on files and directories only, and not on every file system.
       if (!(error instanceof SysError) || !["EPERM", "EOPNOTSUPP", "ENOTSUP"].includes(error.code)) throw error;
     }
   }
-  utimesAt(directory, name, attributes.mtimeSeconds, attributes.mtimeNanoseconds);
 }
 
 /** Only what Docker carries over; `trusted.overlay.*` of a hostile source would speak to overlayfs. */

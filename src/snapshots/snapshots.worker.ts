@@ -203,10 +203,13 @@ function fromFile(path: string, count: (bytes: number) => void, breathe: () => P
 }
 
 function fromMessages(id: number, state: Running, count: (bytes: number) => void): ReadableStream<Uint8Array> {
+  let asked = 0;
   return new ReadableStream<Uint8Array>(
     {
       pull: async (controller) => {
-        self.postMessage({ id, type: "want" });
+        // One more than is needed now: it is gathered while this one is worked on.
+        for (; asked < 2; asked++) self.postMessage({ id, type: "want" });
+        asked--;
         while (state.input.length === 0) {
           if (state.cancelled) throw cancelled("unpacking a layer was cancelled");
           await waiting(state);
@@ -229,7 +232,8 @@ async function send(id: number, chunk: Uint8Array, state: Running): Promise<void
     await waiting(state);
   }
   state.credits--;
-  self.postMessage({ id, type: "chunk", bytes: chunk });
+  // the packer makes each chunk anew, and lets go of it here: it changes hands without a copy
+  self.postMessage({ id, type: "chunk", bytes: chunk }, [chunk.buffer as ArrayBuffer]);
 }
 
 async function pack(id: number, job: Job & { op: "pack" }, state: Running): Promise<Results["pack"]> {

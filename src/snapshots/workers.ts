@@ -21,16 +21,24 @@ export interface JobOptions {
 /** Clients send pieces of 32 KiB and less: a message for each would take longer than the work on it. */
 const GATHERED = 1 << 18;
 
-/** The next bytes, several pieces of the stream at once; undefined at its end. */
-async function gather(input: { read(): Promise<{ done: boolean; value?: Uint8Array | undefined }> }): Promise<Uint8Array | undefined> {
+/** The next bytes, several pieces of the stream at once, in a buffer of their own; undefined at the end. */
+async function gather(input: { read(): Promise<{ done: boolean; value?: Uint8Array | undefined }> }): Promise<Uint8Array<ArrayBuffer> | undefined> {
   const pieces: Uint8Array[] = [];
-  for (let length = 0; length < GATHERED;) {
+  let length = 0;
+  while (length < GATHERED) {
     const { done, value } = await input.read();
     if (done || value === undefined) break;
     pieces.push(value);
     length += value.length;
   }
-  return pieces.length < 2 ? pieces[0] : Buffer.concat(pieces);
+  if (length === 0) return undefined;
+  const gathered = new Uint8Array(length);
+  let at = 0;
+  for (const piece of pieces) {
+    gathered.set(piece, at);
+    at += piece.length;
+  }
+  return gathered;
 }
 
 interface Member {
@@ -75,10 +83,12 @@ export function createSnapshotWorkers(): SnapshotWorkers {
     const id = ++nextId;
     const { promise, resolve, reject } = Promise.withResolvers<Results[J["op"]]>();
     const input = options.input?.getReader();
+    let fed = Promise.resolve();
     const feed = async (): Promise<void> => {
       try {
         const bytes = await gather(input!);
-        member.handle.post(bytes === undefined ? { id, type: "chunk" } : { id, type: "chunk", bytes });
+        if (bytes === undefined) member.handle.post({ id, type: "chunk" });
+        else member.handle.post({ id, type: "chunk", bytes }, [bytes.buffer]);
       } catch (error) {
         member.handle.post({ id, type: "chunk", error: messageOf(error) });
       }
@@ -99,7 +109,7 @@ export function createSnapshotWorkers(): SnapshotWorkers {
           case "progress":
             return options.onProgress?.(message.bytes);
           case "want":
-            return void feed();
+            return void (fed = fed.then(feed));
           case "chunk":
             return options.onChunk?.(message.bytes, () => member.handle.post({ id, type: "credit" }));
           case "done":

@@ -158,6 +158,21 @@ describe.skipIf(skipped("root"))("archives", () => {
     });
   }
 
+  test("runs of zeros become holes", async () => {
+    const zeros = Buffer.alloc(1 << 20);
+    const [middle, end] = [Buffer.concat([Buffer.from("a"), zeros, zeros, Buffer.from("b")]), Buffer.concat([Buffer.from("a"), zeros])];
+    await extract([
+      { name: "middle", type: "file", body: middle },
+      { name: "end", type: "file", body: end },
+      { name: "all", type: "file", body: zeros },
+    ]);
+    const to = join(work, "to");
+    for (const [name, body] of Object.entries({ middle, end, all: zeros })) {
+      expect(readFileSync(join(to, name)).equals(body)).toBe(true);
+      expect(lstatSync(join(to, name)).blocks * 512).toBeLessThan(body.length / 2);
+    }
+  });
+
   test("cut and damaged archives are refused", async () => {
     const tar = tarOf([{ name: "a", type: "file", body: "x".repeat(5000) }]);
     using root = new Root(join(work, "to"));
