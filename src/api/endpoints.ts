@@ -1,6 +1,6 @@
 import { build, cancelBuild, pruneBuild } from "./build/build.ts";
 import { getArchive, putArchive, statArchive } from "./containers/archive.ts";
-import { attachContainer } from "./containers/attach.ts";
+import { attachContainer, attachContainerByWebSocket } from "./containers/attach.ts";
 import { createContainer } from "./containers/create.ts";
 import { commitContainer, exportContainer } from "./containers/image.ts";
 import { inspectContainer } from "./containers/inspect.ts";
@@ -69,6 +69,7 @@ export const endpoints: readonly Endpoint[] = [
   updateContainer,
   waitContainer,
   attachContainer,
+  attachContainerByWebSocket,
   resizeContainer,
   containerLogs,
   containerStats,

@@ -4,35 +4,42 @@ import { emitEvent, lookup, lookupRunning, type Context } from "./context.ts";
 import type { AttachSession } from "./types.ts";
 
 /** Subscribes before it returns; where the container isn't started yet, it gets everything from the first byte on. @throws EngineError conflict */
-export function attach(ctx: Context, reference: string, listener: OutputListener): AttachSession {
+export function attach(ctx: Context, reference: string, listener?: OutputListener): AttachSession {
   const entry = lookup(ctx, reference);
   const { id, state, config } = entry.record;
-  if (state.status === "paused") throw conflict(`container ${id} is paused, unpause the container before attach`);
-  if (state.status === "restarting") throw conflict(`container ${id} is restarting, wait until the container is running`);
+  if (state.status === "paused") throw conflict(`container ${reference} is paused, unpause the container before attach`);
+  if (state.status === "restarting") throw conflict(`container ${reference} is restarting, wait until the container is running`);
   if (entry.removing !== undefined) throw conflict(`container ${id} is marked for removal and cannot be attached to`);
   // Where it runs, the session is with this run: what is written to it later must not reach the next one.
-  const session = sessionOn(entry.sandbox?.io ?? entry.output, config.Tty === true, listener);
+  const session = sessionOn(entry.sandbox?.io ?? entry.output, listener, {
+    tty: config.Tty === true,
+    closesStdin: config.StdinOnce === true && config.Tty !== true,
+    detached: () => emitEvent(ctx, entry.record, { action: "detach" }),
+  });
   emitEvent(ctx, entry.record, { action: "attach" });
   return session;
 }
 
 /** A listener on a hub, and word of its end. */
-export function sessionOn(io: AttachHub, tty: boolean, listener: OutputListener): AttachSession {
+export function sessionOn(io: AttachHub, listener: OutputListener | undefined, traits: Pick<AttachSession, "tty" | "closesStdin" | "detached">): AttachSession {
   const { promise: ended, resolve } = Promise.withResolvers<void>();
-  const subscription = io.subscribe({
-    stdout: (chunk) => listener.stdout(chunk),
-    stderr: (chunk) => listener.stderr(chunk),
-    end: () => {
-      listener.end();
-      resolve();
-    },
-  });
+  if (listener === undefined) resolve();
+  const subscription =
+    listener &&
+    io.subscribe({
+      stdout: (chunk) => listener.stdout(chunk),
+      stderr: (chunk) => listener.stderr(chunk),
+      end: () => {
+        listener.end();
+        resolve();
+      },
+    });
   return {
-    tty,
+    ...traits,
     io,
     ended,
     [Symbol.dispose]: () => {
-      subscription[Symbol.dispose]();
+      subscription?.[Symbol.dispose]();
       resolve();
     },
   };

@@ -7,7 +7,7 @@ import { isRunning, lookup, type Context, type ContainersDeps } from "./context.
 import { commit } from "./commit.ts";
 import { connectNetwork, disconnectNetwork } from "./connect.ts";
 import { create } from "./create.ts";
-import { execCreate, execInspect, execResize, execStart } from "./exec.ts";
+import { execCheck, execCreate, execInspect, execResize, execStart } from "./exec.ts";
 import { kill } from "./kill.ts";
 import { list } from "./list.ts";
 import { logs } from "./logs.ts";
@@ -69,10 +69,11 @@ export function createContainers(deps: ContainersDeps): Containers {
     copyTo: (reference, path, archive, options) => copyTo(ctx, reference, path, archive, options),
     withRootfs: (reference, work) => withRootfs(ctx, reference, work),
     execCreate: (reference, options) => execCreate(ctx, reference, options),
-    execIds: (reference) => [...lookup(ctx, reference).execs].filter((id) => ctx.execs.get(id)?.record.running === true),
+    execIds: (reference) => [...lookup(ctx, reference).execs],
     execInspect: (id) => execInspect(ctx, id),
+    execCheck: (id) => execCheck(ctx, id),
     execStart: (id, options, listener) => execStart(ctx, id, options, listener),
-    execResize: async (id, rows, cols) => execResize(ctx, id, rows, cols),
+    execResize: (id, rows, cols) => execResize(ctx, id, rows, cols),
     usingImage: (image) => usingImage(ctx, image),
     async adoptAll() {
       const result = await adoptAll(ctx);

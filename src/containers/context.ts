@@ -79,7 +79,11 @@ export interface Entry {
 export interface ExecEntry {
   record: ExecRecord;
   env: string[];
+  /** Rows and columns, where its creation names them. */
+  consoleSize?: [number, number];
   running?: RunningExec;
+  /** Resolves when its start has succeeded or failed; made by whoever waits first. */
+  started?: PromiseWithResolvers<void>;
   /** Unix milliseconds. */
   finished?: number;
 }

@@ -1,5 +1,6 @@
 import { conflict, EngineError, invalidArgument, messageOf, notFound } from "../lib/errors.ts";
-import type { OutputListener } from "../sandbox/types.ts";
+import { within } from "../lib/within.ts";
+import type { OutputListener, RunningExec } from "../sandbox/types.ts";
 import { sessionOn } from "./attach.ts";
 import { emitEvent, lookup, type Context, type Entry, type ExecEntry } from "./context.ts";
 import { newId } from "./names.ts";
@@ -9,6 +10,10 @@ import type { AttachSession, ExecCreateOptions, ExecRecord } from "./types.ts";
 /** Records of execs are in memory only, as Docker's; those that ended are kept this long for `inspect`. */
 const keptMs = 5 * 60_000;
 const sweepAbove = 64;
+/** Execs of one container that nobody has started; beyond it the oldest are forgotten. */
+const mostUnstarted = 1000;
+/** How long a resize waits for the start, Docker's. */
+const startPatienceMs = 10_000;
 
 /** @throws EngineError invalidArgument, conflict */
 export function execCreate(ctx: Context, reference: string, options: ExecCreateOptions): string {
@@ -17,10 +22,10 @@ export function execCreate(ctx: Context, reference: string, options: ExecCreateO
   if (entrypoint === "") throw invalidArgument("No exec command specified");
   if (options.WorkingDir && !options.WorkingDir.startsWith("/"))
     throw invalidArgument(`the working directory '${options.WorkingDir}' is invalid, it needs to be an absolute path`);
-  requireRunning(entry);
+  requireRunning(entry, reference);
   // most are started at once
   ctx.runtime.expectProcess();
-  sweep(ctx);
+  sweep(ctx, entry);
   const id = newId();
   const { Tty = false, AttachStdin = false, AttachStdout = false, AttachStderr = false } = options;
   const record: ExecRecord = {
@@ -38,20 +43,21 @@ export function execCreate(ctx: Context, reference: string, options: ExecCreateO
     workingDir: options.WorkingDir || entry.record.config.WorkingDir || "",
     entrypoint,
     arguments: args,
-    detachKeys: options.DetachKeys,
+    ...(options.detachKeys === undefined ? {} : { detachKeys: options.detachKeys }),
     canRemove: false,
   };
-  ctx.execs.set(id, { record, env: environmentOf(entry.record, { tty: Tty, env: options.Env ?? [] }) });
+  const env = environmentOf(entry.record, { tty: Tty, env: options.Env ?? [] });
+  ctx.execs.set(id, { record, env, ...(options.ConsoleSize === undefined ? {} : { consoleSize: options.ConsoleSize }) });
   entry.execs.add(id);
   tell(ctx, entry, record, `exec_create: ${commandOf(record)}`);
   return id;
 }
 
-/** Docker's refusals. */
-function requireRunning({ record, sandbox }: Entry): void {
+/** Docker's refusals, in its words. */
+function requireRunning({ record, sandbox }: Entry, reference: string): void {
   const { status } = record.state;
-  if (status === "paused") throw conflict(`container ${record.id} is paused, unpause the container before exec`);
-  if (status === "restarting") throw conflict(`container ${record.id} is restarting, wait until the container is running`);
+  if (status === "paused") throw conflict(`Container ${reference} is paused, unpause the container before exec`);
+  if (status === "restarting") throw conflict(`Container ${record.id} is restarting, wait until the container is running`);
   if (sandbox === undefined) throw conflict(`container ${record.id} is not running`);
 }
 
@@ -71,19 +77,26 @@ export function execInspect(ctx: Context, id: string): ExecRecord {
   return { ...find(ctx, id).record };
 }
 
+/** @throws EngineError notFound, conflict where it can't be started */
+export function execCheck(ctx: Context, id: string): ExecRecord {
+  const { record } = find(ctx, id);
+  requireRunning(lookup(ctx, record.containerId), record.containerId);
+  if (record.exitCode !== null) throw conflict(`Error: Exec command ${id} has already run`);
+  if (record.running) throw conflict(`Error: Exec command ${id} is already running`);
+  return { ...record };
+}
+
 /** Runs it; with a listener, its streams are given from the first byte on. @throws EngineError notFound, conflict, and with exitCode 126 or 127 for its program */
 export async function execStart(
   ctx: Context,
   id: string,
-  options: { detach: boolean; tty: boolean; consoleSize?: [number, number] },
+  options: { detach: boolean; consoleSize?: [number, number] },
   listener?: OutputListener,
 ): Promise<AttachSession | undefined> {
   const exec = find(ctx, id);
   const { record } = exec;
-  if (record.exitCode !== null) throw conflict(`exec command ${id} has already run`);
-  if (record.running) throw conflict(`exec command ${id} is already running`);
+  execCheck(ctx, id);
   const entry = lookup(ctx, record.containerId);
-  requireRunning(entry);
   record.running = true;
   tell(ctx, entry, record, `exec_start: ${commandOf(record)}`);
   try {
@@ -95,9 +108,11 @@ export async function execStart(
     entry.execs.delete(id);
     tell(ctx, entry, record, "exec_die", { exitCode: String(record.exitCode) });
     throw error;
+  } finally {
+    exec.started?.resolve();
   }
   record.pid = exec.running.pid;
-  const session = options.detach || listener === undefined ? undefined : sessionOn(exec.running.io, record.tty, listener);
+  const session = options.detach || listener === undefined ? undefined : attachTo(ctx, entry, exec.running, record, listener);
   void exec.running.exited.then(
     (exitCode) => finish(ctx, entry, exec, exitCode),
     (error: unknown) => {
@@ -108,14 +123,18 @@ export async function execStart(
   return session;
 }
 
+function attachTo(ctx: Context, entry: Entry, { io }: RunningExec, record: ExecRecord, listener: OutputListener): AttachSession {
+  return sessionOn(io, listener, { tty: record.tty, closesStdin: !record.tty, detached: () => tell(ctx, entry, record, "exec_detach") });
+}
+
 async function startProcess(
   entry: Entry,
-  { record, env }: ExecEntry,
+  { record, env, consoleSize }: ExecEntry,
   options: { detach: boolean; consoleSize?: [number, number] },
 ): Promise<NonNullable<ExecEntry["running"]>> {
   const { sandbox } = entry;
   if (sandbox === undefined) throw conflict(`container ${record.containerId} is not running`);
-  const [rows, cols] = options.consoleSize ?? [0, 0];
+  const [rows, cols] = options.consoleSize ?? consoleSize ?? [0, 0];
   return await sandbox.exec({
     args: [record.entrypoint, ...record.arguments],
     env,
@@ -141,18 +160,24 @@ function finish(ctx: Context, entry: Entry, exec: ExecEntry, exitCode: number): 
   if (ctx.phase !== "detached") tell(ctx, entry, record, "exec_die", { exitCode: String(exitCode) });
 }
 
-/** @throws EngineError notFound, conflict */
-export function execResize(ctx: Context, id: string, rows: number, cols: number): void {
-  const { running } = find(ctx, id);
-  if (running === undefined) throw conflict(`exec ${id} is not running`);
-  running.resize(rows, cols);
+/** Waits for the start of one that isn't started yet: clients send both at once. @throws EngineError notFound, conflict */
+export async function execResize(ctx: Context, id: string, rows: number, cols: number): Promise<void> {
+  const exec = find(ctx, id);
+  if (exec.running === undefined && exec.record.exitCode === null) {
+    exec.started ??= Promise.withResolvers<void>();
+    if (!(await within(exec.started.promise, startPatienceMs))) throw conflict("timeout waiting for exec session ready");
+  }
+  if (exec.running === undefined) throw conflict(`exec ${id} is not running`);
+  exec.running.resize(rows, cols);
 }
 
 /** The container's run has ended, and with its pid namespace every exec in it; those never started can't be any more. */
 export function endExecs(ctx: Context, entry: Entry): void {
   for (const id of entry.execs) {
     const exec = ctx.execs.get(id);
-    if (exec !== undefined && !exec.record.running) ctx.execs.delete(id);
+    if (exec?.record.running === true) continue;
+    ctx.execs.delete(id);
+    entry.execs.delete(id);
   }
 }
 
@@ -161,8 +186,15 @@ export function dropExecs(ctx: Context, entry: Entry): void {
   for (const [id, { record }] of ctx.execs) if (record.containerId === entry.record.id) ctx.execs.delete(id);
 }
 
-/** Forgets what ended long ago, so that execs by the million don't fill the memory. */
-function sweep(ctx: Context): void {
+/** Forgets what ended long ago or was never started, so that execs by the million don't fill the memory. */
+function sweep(ctx: Context, entry: Entry): void {
+  if (entry.execs.size >= mostUnstarted) {
+    const oldest = [...entry.execs].find((id) => ctx.execs.get(id)?.record.running !== true);
+    if (oldest !== undefined) {
+      entry.execs.delete(oldest);
+      ctx.execs.delete(oldest);
+    }
+  }
   if (ctx.execs.size <= sweepAbove) return;
   const before = Date.now() - keptMs;
   for (const [id, { finished }] of ctx.execs) if (finished !== undefined && finished < before) ctx.execs.delete(id);

@@ -1,5 +1,6 @@
 import { conflict, EngineError, internal, invalidArgument } from "../lib/errors.ts";
 import { parseSignal } from "../lib/signals.ts";
+import { within } from "../lib/within.ts";
 import { changeState, emitEvent, lookup, type Context, type Entry } from "./context.ts";
 import { cancelRestart } from "./exit.ts";
 
@@ -90,19 +91,6 @@ export function exitOf(entry: Entry, signal?: AbortSignal): Promise<unknown> {
   };
   signal?.addEventListener("abort", leave, { once: true });
   return promise.finally(() => signal?.removeEventListener("abort", leave));
-}
-
-/** False where `ms` passed first. */
-export async function within(promise: Promise<unknown>, ms: number): Promise<boolean> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const late = new Promise<false>((resolve) => {
-    timer = setTimeout(() => resolve(false), ms);
-  });
-  try {
-    return await Promise.race([promise.then(() => true), late]);
-  } finally {
-    clearTimeout(timer);
-  }
 }
 
 /** Checks a signal that a client gave, where it isn't sent at once. @throws EngineError invalidArgument */

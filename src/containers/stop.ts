@@ -1,7 +1,8 @@
 import { internal, notModified } from "../lib/errors.ts";
+import { within } from "../lib/within.ts";
 import { changeState, emitEvent, lookup, type Context, type Entry } from "./context.ts";
 import { cancelRestart } from "./exit.ts";
-import { exitOf, killAndWait, send, signalOf, stopSignalOf, within } from "./kill.ts";
+import { exitOf, killAndWait, send, signalOf, stopSignalOf } from "./kill.ts";
 import { run } from "./start.ts";
 
 const defaultTimeoutSeconds = 10;

@@ -127,7 +127,8 @@ export interface ExecRecord {
   workingDir: string;
   entrypoint: string;
   arguments: string[];
-  detachKeys?: string;
+  /** The bytes of the keys; absent: the default ones. */
+  detachKeys?: Uint8Array;
   canRemove: boolean;
 }
 
@@ -141,7 +142,8 @@ export interface ExecCreateOptions {
   User?: string;
   WorkingDir?: string;
   Privileged?: boolean;
-  DetachKeys?: string;
+  /** The keys' bytes. */
+  detachKeys?: Uint8Array;
   ConsoleSize?: [number, number];
 }
 
@@ -149,6 +151,10 @@ export interface ExecCreateOptions {
 export interface AttachSession extends Disposable {
   readonly tty: boolean;
   readonly io: AttachHub;
+  /** The client's end of input is the end of stdin. Else it is the client's leaving, as in Docker: a terminal, and a stdin kept open, have no end of input. */
+  readonly closesStdin: boolean;
+  /** The client has typed the detach keys: an event tells. */
+  detached(): void;
   /** Resolves when the container (or exec) ended and its output is delivered. */
   readonly ended: Promise<void>;
 }
@@ -195,8 +201,8 @@ export interface Containers {
   rename(ref: string, name: string): Promise<void>;
   /** Registers at once (before it returns); the promise inside settles at the moment the condition asks for. */
   wait(ref: string, condition: WaitCondition, signal?: AbortSignal): { result: Promise<WaitResult> };
-  /** Subscribes at once, also to a container that isn't started yet: then from its first byte on. */
-  attach(ref: string, listener: OutputListener): AttachSession;
+  /** Subscribes at once, also to a container that isn't started yet: then from its first byte on. Without a listener it is an event, no more. */
+  attach(ref: string, listener?: OutputListener): AttachSession;
   resize(ref: string, rows: number, cols: number): Promise<void>;
   /** `details` stands before each line for those who ask for details. */
   logs(ref: string, options: ReadLogsOptions): { tty: boolean; details: string; records: AsyncIterable<LogRecord[]> };
@@ -232,15 +238,14 @@ export interface Containers {
   withRootfs<T>(ref: string, work: (rootfs: string) => Promise<T>): Promise<T>;
 
   execCreate(ref: string, options: ExecCreateOptions): string;
-  /** Execs that run in a container. */
+  /** Execs of a container that run, or may still be started. */
   execIds(ref: string): string[];
   execInspect(id: string): ExecRecord;
+  /** As `execInspect`, of one that can be started. @throws EngineError notFound, conflict */
+  execCheck(id: string): ExecRecord;
   /** Starts it and gives its streams; `detach` gives none. */
-  execStart(
-    id: string,
-    options: { detach: boolean; tty: boolean; consoleSize?: [number, number] },
-    listener?: OutputListener,
-  ): Promise<AttachSession | undefined>;
+  execStart(id: string, options: { detach: boolean; consoleSize?: [number, number] }, listener?: OutputListener): Promise<AttachSession | undefined>;
+  /** One that isn't started yet is waited for. */
   execResize(id: string, rows: number, cols: number): Promise<void>;
 
   /** Images in use, for images.remove. */

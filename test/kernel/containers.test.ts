@@ -312,7 +312,7 @@ describe.skipIf(skipped("root", "overlay"))("containers", () => {
       const execId = engine.containers.execCreate(id, { Cmd, AttachStdout: true, AttachStderr: true, ...more });
       expect(engine.containers.execInspect(execId)).toMatchObject({ running: false, exitCode: null, containerId: id });
       const listener = collector();
-      const session = await engine.containers.execStart(execId, { detach: false, tty: false }, listener);
+      const session = await engine.containers.execStart(execId, { detach: false }, listener);
       await session?.ended;
       await until("the exec is over", () => !engine.containers.execInspect(execId).running);
       return { out: listener.out(), exitCode: engine.containers.execInspect(execId).exitCode };
@@ -320,9 +320,9 @@ describe.skipIf(skipped("root", "overlay"))("containers", () => {
     expect(await exec(["sh", "-c", "echo $FROM-$MORE; exit 4"], { Env: ["MORE=exec"] })).toEqual({ out: "image-exec\n", exitCode: 4 });
     expect((await exec(["id", "-u"], { User: "anna" })).out).toBe("1000\n");
     const missing = engine.containers.execCreate(id, { Cmd: ["nope"], AttachStdout: true });
-    expect((await failure(engine.containers.execStart(missing, { detach: false, tty: false }, collector()))).exitCode).toBe(127);
+    expect((await failure(engine.containers.execStart(missing, { detach: false }, collector()))).exitCode).toBe(127);
     expect(engine.containers.execInspect(missing).exitCode).toBe(127);
-    expect((await failure(engine.containers.execStart(missing, { detach: true, tty: false }))).kind).toBe("conflict");
+    expect((await failure(engine.containers.execStart(missing, { detach: true }))).kind).toBe("conflict");
     expect(actionsOf(id).slice(2, 5)).toEqual(["exec_create: sh -c echo $FROM-$MORE; exit 4", "exec_start: sh -c echo $FROM-$MORE; exit 4", "exec_die"]);
     await engine.containers.stop(id);
     expect((await failure(Promise.try(() => engine.containers.execCreate(id, { Cmd: ["true"] })))).message).toBe(`container ${id} is not running`);
@@ -334,7 +334,7 @@ describe.skipIf(skipped("root", "overlay"))("containers", () => {
     const id = await startReady("inner");
     const withStdin = engine.containers.execCreate(id, { Cmd: ["cat"], AttachStdin: true, AttachStdout: true });
     const listener = collector();
-    const session = await engine.containers.execStart(withStdin, { detach: false, tty: false }, listener);
+    const session = await engine.containers.execStart(withStdin, { detach: false }, listener);
     if (session === undefined) throw new Error("no session");
     await session.io.writeStdin(Buffer.from("through"));
     session.io.closeStdin();
@@ -346,7 +346,7 @@ describe.skipIf(skipped("root", "overlay"))("containers", () => {
     const withTty = engine.containers.execCreate(id, { Cmd: ["sh", "-c", sized], AttachStdout: true, Tty: true });
     const screen = collector();
     await (
-      await engine.containers.execStart(withTty, { detach: false, tty: true, consoleSize: [33, 99] }, screen)
+      await engine.containers.execStart(withTty, { detach: false, consoleSize: [33, 99] }, screen)
     )?.ended;
     expect(screen.out()).toBe("33 99\r\n");
     await remove(id);

@@ -1,58 +1,79 @@
-import type { AttachSession } from "../../containers/types.ts";
-import { conflict, invalidArgument } from "../../lib/errors.ts";
+import { messageOf } from "../../lib/errors.ts";
 import type { StdStream } from "../../logs/types.ts";
 import { endpoint, type Call } from "../endpoint.ts";
-import { AttachedClient } from "../streams/attach.ts";
+import { AttachedClient, hijack, type AttachedOptions } from "../streams/attach.ts";
 import { parseDetachKeys } from "../streams/detach-keys.ts";
 import { contentType } from "../streams/frames.ts";
+import { acceptWebSocket } from "../streams/websocket.ts";
+
+interface Wanted {
+  stdin: boolean;
+  stdout: boolean;
+  stderr: boolean;
+}
 
 export const attachContainer = endpoint({
   method: "POST",
   path: "/containers/{id}/attach",
   handler: async (call) => {
-    const { services, params, query, api, exchange } = call;
-    const record = services.containers.get(params.id!);
-    const { status } = record.state;
-    if (status === "paused") throw conflict(`container ${record.id} is paused, unpause the container before attach`);
-    if (status === "restarting") throw conflict(`container ${record.id} is restarting, wait until the container is running`);
-    const keys = parseDetachKeys(query.text("detachKeys"));
-    const tty = record.config.Tty ?? false;
-    const streaming = query.bool("stream");
-    const wanted = { stdin: query.bool("stdin") && streaming, stdout: query.bool("stdout"), stderr: query.bool("stderr") };
-    if (wanted.stdin && !record.config.OpenStdin) wanted.stdin = false;
-
-    // Subscribed before the head is out, so that errors still get a status; output that comes before is kept.
-    const early: [StdStream, Uint8Array][] = [];
-    let client: AttachedClient | undefined;
-    const output = (stream: StdStream, chunk: Uint8Array): void => {
-      if (client === undefined) early.push([stream, chunk.slice()]);
-      else client.output(stream, chunk);
-    };
-    let session: AttachSession | undefined;
-    if (streaming) {
-      session = services.containers.attach(record.id, {
-        stdout: (chunk) => output("stdout", chunk),
-        stderr: (chunk) => output("stderr", chunk),
-        end: () => {},
-      });
-    }
-    const attached = new AttachedClient({ exchange, contentType: contentType(tty, api), tty, ...wanted, detachKeys: keys });
-    if (query.bool("logs")) {
-      // what comes meanwhile has to wait for its turn
-      using _hold = session?.io.hold();
-      await replay(call, attached, record.id, wanted);
-    }
-    client = attached;
-    for (const [stream, chunk] of early) attached.output(stream, chunk);
-    if (session === undefined) attached.end();
-    else await attached.run(session);
+    const { query, api, exchange } = call;
+    await attach(call, { stdin: query.bool("stdin"), stdout: query.bool("stdout"), stderr: query.bool("stderr") }, (tty) => ({
+      connection: hijack(exchange, contentType(tty, api)),
+      framed: !tty,
+    }));
   },
 });
 
+/** Both streams come as they are, without Docker's frames; in binary messages from 1.28 on, in text before. Before 1.42 all three streams were meant. */
+export const attachContainerByWebSocket = endpoint({
+  method: "GET",
+  path: "/containers/{id}/attach/ws",
+  handler: async (call) => {
+    const { query, api, exchange } = call;
+    const all = api < 42;
+    const wanted = { stdin: all || query.bool("stdin"), stdout: all || query.bool("stdout"), stderr: all || query.bool("stderr") };
+    await attach(call, wanted, () => ({ ...acceptWebSocket(exchange, { text: api < 28 }), framed: false }));
+  },
+});
+
+async function attach(call: Call, asked: Wanted, open: (tty: boolean) => Pick<AttachedOptions, "connection" | "left" | "framed">): Promise<void> {
+  const { services, params, query, exchange } = call;
+  const detachKeys = parseDetachKeys(query.text("detachKeys"));
+  const { config } = services.containers.get(params.id!);
+  const tty = config.Tty === true;
+  const wanted = { ...asked, stdin: asked.stdin && config.OpenStdin === true };
+  // Docker waits for the end of a container whose stdin is one client's also on behalf of a client that wants no stream
+  const streaming = query.bool("stream") && (Object.values(wanted).includes(true) || (config.StdinOnce === true && !tty));
+
+  // Subscribed before the head is out, so that errors still get a status; output that comes before is kept.
+  const early: [StdStream, Uint8Array][] = [];
+  let client: AttachedClient | undefined;
+  const output = (stream: StdStream, chunk: Uint8Array): void => {
+    if (client === undefined) early.push([stream, chunk.slice()]);
+    else client.output(stream, chunk);
+  };
+  const listener = { stdout: (chunk: Uint8Array) => output("stdout", chunk), stderr: (chunk: Uint8Array) => output("stderr", chunk), end: () => {} };
+  using session = services.containers.attach(params.id!, streaming ? listener : undefined);
+  const attached = new AttachedClient({ ...open(tty), signal: exchange.signal, tty, ...wanted, detachKeys });
+  try {
+    if (query.bool("logs") && (wanted.stdout || wanted.stderr)) {
+      // what comes meanwhile has to wait for its turn
+      using _hold = streaming ? session.io.hold() : undefined;
+      await replay(call, attached, wanted);
+    }
+  } catch (error) {
+    attached.fail(`Error attaching: ${messageOf(error)}`);
+    return;
+  }
+  client = attached;
+  for (const [stream, chunk] of early) attached.output(stream, chunk);
+  if (streaming) await attached.run(session);
+  else attached.end();
+}
+
 /** What the container has written so far. */
-async function replay({ services, signal }: Call, client: AttachedClient, id: string, wanted: { stdout: boolean; stderr: boolean }): Promise<void> {
-  if (!wanted.stdout && !wanted.stderr) throw invalidArgument("you must choose at least one stream");
-  const { records } = services.containers.logs(id, { stdout: wanted.stdout, stderr: wanted.stderr, follow: false, signal });
+async function replay({ services, params, signal }: Call, client: AttachedClient, { stdout, stderr }: Wanted): Promise<void> {
+  const { records } = services.containers.logs(params.id!, { stdout, stderr, follow: false, signal });
   for await (const batch of records) {
     for (const { stream, bytes } of batch) client.output(stream, bytes);
     await client.drained();

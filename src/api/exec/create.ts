@@ -1,6 +1,7 @@
 import { invalidArgument } from "../../lib/errors.ts";
 import { execCreateRequest } from "../containers/schemas.ts";
 import { endpoint, json } from "../endpoint.ts";
+import { parseDetachKeys } from "../streams/detach-keys.ts";
 import type { ExecInspect } from "../types/containers.ts";
 
 export const createExec = endpoint({
@@ -8,9 +9,14 @@ export const createExec = endpoint({
   path: "/containers/{id}/exec",
   body: execCreateRequest,
   handler: ({ services, params, body, api }) => {
-    const { Cmd, ConsoleSize, ...rest } = body;
+    const { Cmd, ConsoleSize, DetachKeys, ...rest } = body;
     if (Cmd === undefined || Cmd.length === 0) throw invalidArgument("No exec command specified");
-    const id = services.containers.execCreate(params.id!, { ...rest, Cmd, ...(ConsoleSize === undefined || api < 42 ? {} : { ConsoleSize }) });
+    const id = services.containers.execCreate(params.id!, {
+      ...rest,
+      Cmd,
+      ...(DetachKeys ? { detachKeys: parseDetachKeys(DetachKeys) } : {}),
+      ...(ConsoleSize === undefined || api < 42 ? {} : { ConsoleSize }),
+    });
     return json({ Id: id }, 201);
   },
 });
@@ -37,7 +43,7 @@ export const inspectExec = endpoint({
       CanRemove: record.canRemove,
       ContainerID: record.containerId,
       // bytes, which Go writes in base64
-      DetachKeys: Buffer.from(record.detachKeys ?? "").toString("base64"),
+      DetachKeys: Buffer.from(record.detachKeys ?? []).toString("base64"),
       Pid: record.pid,
     };
     return json(answer);

@@ -1,5 +1,5 @@
 import type { AttachSession } from "../../containers/types.ts";
-import { kindOf, messageOf } from "../../lib/errors.ts";
+import { kindOf } from "../../lib/errors.ts";
 import type { StdStream } from "../../logs/types.ts";
 import type { Exchange, Hijacked } from "../http/connection.ts";
 import { DetachScanner } from "./detach-keys.ts";
@@ -14,9 +14,15 @@ const resumeAt = 1 << 20;
 const cutAt = 64 << 20;
 
 export interface AttachedOptions {
-  exchange: Exchange;
-  /** Of the answer's head. */
-  contentType: string;
+  /** The hijacked connection, its head sent. */
+  connection: Hijacked;
+  /** Aborted when the client has gone. */
+  signal: AbortSignal;
+  /** Resolves when it says so itself, where the connection has a word for that. */
+  left?: Promise<void>;
+  /** Streams are told apart by frames. */
+  framed: boolean;
+  /** Input is looked through for the detach keys. */
   tty: boolean;
   stdin: boolean;
   stdout: boolean;
@@ -24,12 +30,14 @@ export interface AttachedOptions {
   detachKeys: Uint8Array;
 }
 
-/** The head of a hijacked answer. The 101 goes out alone: clients lose what comes in one read with it. */
-export function hijackHead(exchange: Exchange, contentType: string): string {
+/** Sends the head of a hijacked answer. The 101 goes out alone: clients lose what comes in one read with it. */
+export function hijack(exchange: Exchange, contentType: string): Hijacked {
   const upgrade = exchange.head.upgrade !== undefined;
-  return upgrade
-    ? `HTTP/1.1 101 UPGRADED\r\nContent-Type: ${contentType}\r\nConnection: Upgrade\r\nUpgrade: tcp`
-    : `HTTP/1.1 200 OK\r\nContent-Type: ${mediaTypes.raw}`;
+  return exchange.hijack(
+    upgrade
+      ? `HTTP/1.1 101 UPGRADED\r\nContent-Type: ${contentType}\r\nConnection: Upgrade\r\nUpgrade: tcp`
+      : `HTTP/1.1 200 OK\r\nContent-Type: ${mediaTypes.raw}`,
+  );
 }
 
 /** Ties a hijacked connection to a container's or an exec's streams until one side ends. */
@@ -40,15 +48,15 @@ export class AttachedClient {
   #held: Disposable | undefined;
   #hold: (() => Disposable) | undefined;
 
-  /** Sends the head. */
   constructor(options: AttachedOptions) {
     this.#options = options;
-    this.#hijacked = options.exchange.hijack(hijackHead(options.exchange, options.contentType));
+    this.#hijacked = options.connection;
+    options.left?.then(this.#done.resolve, this.#done.resolve);
   }
 
   /** Runs until the container has ended, the client has gone, or it typed the detach keys. */
   async run(session: AttachSession): Promise<void> {
-    const { signal } = this.#options.exchange;
+    const { signal } = this.#options;
     using _session = session;
     this.#hold = () => session.io.hold();
     signal.addEventListener("abort", () => this.#done.resolve(), { once: true });
@@ -61,8 +69,8 @@ export class AttachedClient {
   }
 
   /** Ends the stream with a sentence for the user: too late for a status code. */
-  fail(error: unknown): void {
-    this.output("stdout", Buffer.from(`${messageOf(error)}\r\n`));
+  fail(sentence: string): void {
+    this.output("stdout", Buffer.from(`${sentence}\r\n`));
     this.#hijacked.end();
   }
 
@@ -72,14 +80,14 @@ export class AttachedClient {
 
   /** Waits until the client has taken nearly all. */
   async drained(): Promise<void> {
-    while (this.#hijacked.buffered > resumeAt && !this.#options.exchange.signal.aborted) await Bun.sleep(5);
+    while (this.#hijacked.buffered > resumeAt && !this.#options.signal.aborted) await Bun.sleep(5);
   }
 
   output(stream: StdStream, chunk: Uint8Array): void {
-    const { tty, stdout, stderr, exchange } = this.#options;
-    if (exchange.signal.aborted || chunk.length === 0 || !(stream === "stdout" ? stdout : stderr)) return;
+    const { framed, stdout, stderr, signal } = this.#options;
+    if (signal.aborted || chunk.length === 0 || !(stream === "stdout" ? stdout : stderr)) return;
     try {
-      const full = this.#hijacked.write(tty ? chunk : frame(stream, chunk));
+      const full = this.#hijacked.write(framed ? frame(stream, chunk) : chunk);
       if (full !== undefined && this.#held === undefined && this.#hijacked.buffered > pauseAt) this.#pause(full);
     } catch (error) {
       if (kindOf(error) !== "cancelled") throw error;
@@ -111,15 +119,18 @@ export class AttachedClient {
       const { pass, detached } = scanner === undefined ? { pass: chunk, detached: false } : scanner.push(chunk);
       if (pass.length > 0) await session.io.writeStdin(pass);
       if (detached) {
+        session.detached();
         this.#done.resolve();
         return;
       }
     }
-    if (stdin && !tty) session.io.closeStdin();
+    if (!stdin) return;
+    if (session.closesStdin) session.io.closeStdin();
+    else this.#done.resolve();
   }
 
   /** Input that the container doesn't take any more (it has closed stdin, or ended) is the client's loss; output goes on. */
   #inputFailed(error: unknown): void {
-    if (kindOf(error) === "internal" && !this.#options.exchange.signal.aborted) this.#done.reject(error);
+    if (kindOf(error) === "internal" && !this.#options.signal.aborted) this.#done.reject(error);
   }
 }

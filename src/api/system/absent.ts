@@ -34,9 +34,6 @@ export const absent: readonly Endpoint[] = [
   ),
   // `docker rm --link web/store`
   refuse("DELETE", "/containers/{id}/{alias}", () => notImplemented("removing a link is not supported by this engine: make the container anew without it")),
-  refuse("GET", "/containers/{id}/attach/ws", () =>
-    notImplemented("attaching by WebSocket is not supported by this engine yet: use POST /containers/{id}/attach"),
-  ),
   // how buildx and `docker build` with BuildKit speak to an engine
   ...["/session", "/grpc"].map((path) =>
     refuse("POST", path, () => notImplemented("this engine has no BuildKit yet: build with DOCKER_BUILDKIT=0 docker build, or with berth build")),
