@@ -151,12 +151,8 @@ export function createImageContext(deps: {
 
   const collectLayers: ImageContext["collectLayers"] = async (ids) => {
     const kept = layersOfImages().union(snapshots.layersInUse());
-    const gone: SnapshotId[] = [];
-    for (const id of new Set(ids)) {
-      if (kept.has(id) || leases.has(id)) continue;
-      gone.push(id);
-      await snapshots.remove(id);
-    }
+    const gone = [...new Set(ids)].filter((id) => !kept.has(id) && !leases.has(id));
+    await snapshots.remove(...gone);
     return gone;
   };
 

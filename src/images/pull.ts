@@ -185,9 +185,10 @@ export function createPull(context: ImageContext): Images["pull"] {
     checkLayers(manifest, familiarReference(work.reference));
     const stop = new AbortController();
     const signal = work.signal === undefined ? stop.signal : AbortSignal.any([work.signal, stop.signal]);
+    const present = snapshots.findAll(diffIds);
     const plans = manifest.layers.map((descriptor, index) => {
       const progress = layerProgress(work.sink, descriptor.digest);
-      const snapshot = snapshots.find(diffIds.slice(0, index), diffIds[index]!);
+      const snapshot = present[index];
       if (snapshot !== undefined) work.lease.add(snapshot);
       progress.status(snapshot === undefined ? "Pulling fs layer" : "Already exists");
       return { descriptor, progress, snapshot, diffId: diffIds[index]! };

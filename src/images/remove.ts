@@ -1,6 +1,6 @@
 import { conflict } from "../lib/errors.ts";
 import type { Digest } from "../oci/digest.ts";
-import { chainId } from "../oci/chain.ts";
+import { chainIds } from "../oci/chain.ts";
 import { familiarReference, parseReference, repositoryOf, withDefaultTag, type Reference } from "../oci/reference.ts";
 import { isIdPrefix, resolveImage, shortId } from "./resolve.ts";
 import type { ImageContext, ImageRecord, ImageUsers, RemovedImage } from "./types.ts";
@@ -114,8 +114,8 @@ async function deleteImage(
   const diffIds = image.config.rootfs.diff_ids;
   const gone = new Set(await ctx.deleteImage(id));
   removed.push({ Deleted: id });
-  for (let i = image.layers.length - 1; i >= 0; i--) {
-    if (gone.has(image.layers[i]!)) removed.push({ Deleted: chainId(diffIds.slice(0, i + 1)) });
+  for (const [i, chain] of [...chainIds(diffIds).entries()].toReversed()) {
+    if (gone.has(image.layers[i]!)) removed.push({ Deleted: chain });
   }
   if (options.prune && parent !== undefined) await deleteImage(ctx, users, parent, removed, { force: false, prune: true, quiet: true });
 }

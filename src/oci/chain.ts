@@ -2,8 +2,17 @@ import { digestOf, type Digest } from "./digest.ts";
 
 /** The chain id of layers, lowest first: OCI image-spec, config.md, "Layer ChainID". @throws RangeError for no layers */
 export function chainId(diffIds: readonly Digest[]): Digest {
-  let chain = diffIds[0];
+  const chain = chainIds(diffIds).at(-1);
   if (chain === undefined) throw new RangeError("the chain id of no layers");
-  for (const diffId of diffIds.slice(1)) chain = digestOf(`${chain} ${diffId}`);
   return chain;
+}
+
+/** The chain id of each layer, lowest first. */
+export function chainIds(diffIds: readonly Digest[]): Digest[] {
+  const chains: Digest[] = [];
+  for (const diffId of diffIds) {
+    const below = chains.at(-1);
+    chains.push(below === undefined ? diffId : digestOf(`${below} ${diffId}`));
+  }
+  return chains;
 }

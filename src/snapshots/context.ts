@@ -45,8 +45,8 @@ export interface SnapshotContext {
   rootAttributes(layers: readonly SnapshotId[]): DirectoryAttributes;
   /** Moves trees (names under the root) out of the way at once, so that the names mean nothing any more; settles when a Worker has removed them. */
   discard(names: readonly string[]): Promise<void>;
-  /** Deleting row at once, then the files, then no row. Failures are logged: the next start tries again. */
-  destroy(id: SnapshotId): void;
+  /** Deleting rows at once, then the files, then no rows. Failures are logged: the next start tries again. */
+  destroy(ids: readonly SnapshotId[]): void;
   /** For one that never became ready; settles when nothing is left. */
   abandon(id: SnapshotId): Promise<void>;
 }
@@ -87,11 +87,22 @@ export function createSnapshotContext(deps: { root: string; store: Store; log: L
     await Promise.all(trashed.map((name) => workers.run({ op: "remove", directory: join(root, TRASH), name })));
   };
 
-  const markDeleting = (id: SnapshotId): void =>
+  const markDeleting = (ids: readonly SnapshotId[]): void =>
     store.tx(() => {
-      if (peek(id)?.kind !== "active") forgetKeys(store, id);
-      mark.run(id);
+      for (const id of ids) {
+        if (peek(id)?.kind !== "active") forgetKeys(store, id);
+        mark.run(id);
+      }
     });
+
+  const removeFiles = async (id: SnapshotId): Promise<void> => {
+    try {
+      await discard([id, `${WORK}/${id}`]);
+      drop.run(id);
+    } catch (error) {
+      log.error("removing a snapshot's files failed; the next start tries again", { snapshot: id, error });
+    }
+  };
 
   return {
     ...deps,
@@ -112,12 +123,13 @@ export function createSnapshotContext(deps: { root: string; store: Store; log: L
       const lists = layers.findLast((id) => row(id).lists_root === 1);
       return lists === undefined ? plainDirectory : attributesOf(path(lists));
     },
-    destroy: (id) => {
-      markDeleting(id);
-      const removal = discard([id, `${WORK}/${id}`])
-        .then(() => void drop.run(id))
-        .catch((error: unknown) => log.error("removing a snapshot's files failed; the next start tries again", { snapshot: id, error }))
-        .finally(() => removals.delete(removal));
+    destroy: (ids) => {
+      markDeleting(ids);
+      // One after another, each with a wait for the Worker: an image may have 500 layers.
+      const all = async (): Promise<void> => {
+        for (const id of ids) await removeFiles(id);
+      };
+      const removal = all().finally(() => removals.delete(removal));
       removals.add(removal);
     },
     abandon: async (id) => {
@@ -134,9 +146,12 @@ export function createSnapshotContext(deps: { root: string; store: Store; log: L
 
 /** Nobody finds the layer any more. */
 export function forgetKeys({ db }: Store, id: SnapshotId): void {
+  db.query(
+    `DELETE FROM layer_tars WHERE diff_id IN (SELECT diff_id FROM layer_keys WHERE snapshot = ?1)
+     AND NOT EXISTS (SELECT 1 FROM layer_keys WHERE diff_id = layer_tars.diff_id AND snapshot <> ?1)`,
+  ).run(id);
   db.query("DELETE FROM layer_keys WHERE snapshot = ?").run(id);
   db.query("DELETE FROM init_layers WHERE snapshot = ?").run(id);
-  db.query("DELETE FROM layer_tars WHERE diff_id NOT IN (SELECT diff_id FROM layer_keys)").run();
 }
 
 export function attributesOf(path: string): DirectoryAttributes {

@@ -1,7 +1,8 @@
 import { mkdirSync } from "node:fs";
 import { conflict, invalidArgument } from "../lib/errors.ts";
 import { KeyedMutex } from "../lib/mutex.ts";
-import { chainId } from "../oci/chain.ts";
+import { createTurns } from "../lib/turns.ts";
+import { chainId, chainIds } from "../oci/chain.ts";
 import type { Digest } from "../oci/digest.ts";
 import { diskError, type SnapshotContext } from "./context.ts";
 import { applyAttributes, plainDirectory } from "./init-layer.ts";
@@ -10,13 +11,14 @@ import type { SnapshotId, Snapshots } from "./types.ts";
 
 type UnpackOptions = Parameters<Snapshots["unpack"]>[0];
 
-export type Layers = Pick<Snapshots, "find" | "unpack" | "identify" | "diffIdOf" | "tarSize">;
+export type Layers = Pick<Snapshots, "find" | "findAll" | "unpack" | "identify" | "diffIdOf" | "tarSize">;
 
 /** Layers and the keys they are found by: a diff id for a self-contained one, `chain:<chain id>` for one that leans on its parents. */
 export function createLayers(ctx: SnapshotContext): Layers {
   const { store, workers, path } = ctx;
   const { db } = store;
   const unpacking = new KeyedMutex();
+  const turns = createTurns();
   const byKey = db.query<{ snapshot: SnapshotId }, [string]>(
     "SELECT snapshot FROM layer_keys JOIN snapshots ON snapshots.id = layer_keys.snapshot WHERE key = ? AND state = 'ready'",
   );
@@ -27,12 +29,13 @@ export function createLayers(ctx: SnapshotContext): Layers {
   const insertTar = db.query("INSERT INTO layer_tars (diff_id, size) VALUES (?, ?) ON CONFLICT DO NOTHING");
   const makeReady = db.query("UPDATE snapshots SET state = 'ready', size = ?, lists_root = ? WHERE id = ?");
 
-  /** A chain id is as many hashes as there are layers below: not worked out where the layer isn't here on top of anything. */
-  const find: Snapshots["find"] = (parents, diffId) => {
+  /** `chain` is as many hashes as there are layers below: not worked out where the layer isn't here on top of anything. */
+  const findOne = (diffId: Digest, chain: () => Digest): SnapshotId | undefined => {
     const alone = byKey.get(diffId);
     if (alone !== null || selectAny.get(diffId) === null) return alone?.snapshot;
-    return byKey.get(`chain:${chainId([...parents, diffId])}`)?.snapshot;
+    return byKey.get(`chain:${chain()}`)?.snapshot;
   };
+  const find: Snapshots["find"] = (parents, diffId) => findOne(diffId, () => chainId([...parents, diffId]));
 
   /** Makes the layer findable. The same one may have come first: then that one is returned, and this one goes. */
   const publish = (id: SnapshotId, key: string, diffId: Digest, found: { size: number; tarSize: number; listsRoot: boolean }): SnapshotId => {
@@ -44,7 +47,7 @@ export function createLayers(ctx: SnapshotContext): Layers {
       makeReady.run(found.size, found.listsRoot ? 1 : 0, id);
       return id;
     });
-    if (snapshot !== id) ctx.destroy(id);
+    if (snapshot !== id) ctx.destroy([id]);
     return snapshot;
   };
 
@@ -71,6 +74,8 @@ export function createLayers(ctx: SnapshotContext): Layers {
       if (typeof source !== "string") await source.cancel();
       return { snapshot: present, diffId: expect!, size: ctx.row(present).size };
     }
+    // The layers of an image, 500 maybe, are all asked for at once.
+    await turns();
     const id = store.tx(() => ctx.allocate("layer"));
     try {
       return await unpackInto(id, options, parents);
@@ -82,6 +87,10 @@ export function createLayers(ctx: SnapshotContext): Layers {
 
   return {
     find,
+    findAll: (diffIds) => {
+      let chains: Digest[] | undefined;
+      return diffIds.map((diffId, i) => findOne(diffId, () => (chains ??= chainIds(diffIds))[i]!));
+    },
     unpack: async (options) => {
       const { source, parents } = options;
       if (!(parents instanceof Promise)) return await unpackOnce(options, parents);

@@ -29,9 +29,9 @@ export function createSnapshots(deps: { root: string; store: Store; log: Logger 
       const { size } = ctx.row(id);
       return layers.diffIdOf(id) === undefined ? await workers.run({ op: "size", tree: path(id) }) : size;
     },
-    remove: async (id) => {
-      const found = ctx.peek(id);
-      if (found !== undefined && found.state !== "deleting") ctx.destroy(id);
+    remove: async (...ids) => {
+      const present = ids.filter((id) => !["deleting", undefined].includes(ctx.peek(id)?.state));
+      if (present.length > 0) ctx.destroy(present);
     },
     layersInUse: () => new Set(selectInUse.all().flatMap((row) => JSON.parse(row.layers) as SnapshotId[])),
     layers: () => selectLayers.all(),

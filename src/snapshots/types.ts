@@ -29,6 +29,8 @@ export interface Snapshots {
   path(id: SnapshotId): string;
   /** The snapshot that holds `diffId` on top of `parents` (chain of diff ids, lowest first), if it is unpacked. */
   find(parents: readonly Digest[], diffId: Digest): SnapshotId | undefined;
+  /** The same for each layer of an image, lowest first. */
+  findAll(diffIds: readonly Digest[]): (SnapshotId | undefined)[];
   /**
    * Unpacks one layer (gzip, zstd or plain tar, told by its first bytes) in a Worker. Never leaves its root.
    * `parentIds` (diff ids) and `parents` (snapshots) are what is under it, lowest first, for layers that lean on them. Where the snapshots aren't there
@@ -98,8 +100,8 @@ export interface Snapshots {
   size(id: SnapshotId): number;
   /** Bytes of the files in it: recorded for layers, counted for active ones. */
   usage(id: SnapshotId): Promise<number>;
-  /** Marks deleting and moves the tree aside; the files go in the background, then the row. No error where it is gone. */
-  remove(id: SnapshotId): Promise<void>;
+  /** Marks deleting; the files go in the background, then the row. No error for one that is gone. */
+  remove(...ids: SnapshotId[]): Promise<void>;
   /** Layers that active snapshots stand on. */
   layersInUse(): Set<SnapshotId>;
   /** Layers (not active ones, not init layers) that are ready. */
