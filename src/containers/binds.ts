@@ -4,8 +4,8 @@ import type { HostConfig, MountConfig } from "../oci/container.ts";
 
 /** One mount as asked for, whichever way it was written: Binds, Mounts, Config.Volumes, Tmpfs. */
 export interface MountRequest {
-  type: "bind" | "volume" | "tmpfs";
-  /** Host path (bind), volume name (volume; empty for an anonymous one), empty for tmpfs. */
+  type: "bind" | "volume" | "tmpfs" | "image";
+  /** Host path (bind), volume name (volume; empty for an anonymous one), reference (image), empty for tmpfs. */
   source: string;
   destination: string;
   readOnly: boolean;
@@ -21,6 +21,8 @@ export interface MountRequest {
   driverOptions: Record<string, string>;
   labels: Record<string, string>;
   subpath?: string;
+  /** What is mounted below a read-only bind: writable as it was, or read-only too or refused. Undefined: read-only where the host can. */
+  readOnlyBelow?: "never" | "always";
   /** mount(8) options of a tmpfs. */
   tmpfsOptions: string[];
 }
@@ -68,7 +70,7 @@ export function parseBind(text: string, volumeDriver = ""): MountRequest {
   try {
     destination = checkDestination(second ?? first);
   } catch (error) {
-    throw invalid((error as Error).message);
+    throw invalid(`invalid mount config for type "${isAbsolute(source) ? "bind" : "volume"}": ${(error as Error).message}`);
   }
   const type = isAbsolute(source) ? "bind" : "volume";
   const propagation = [...words].find((word) => propagations.has(word));
@@ -129,6 +131,19 @@ function tmpfsOptions(mount: MountConfig): string[] {
   return options;
 }
 
+const exclusiveOptions = [
+  ["BindOptions", "bind"],
+  ["VolumeOptions", "volume"],
+  ["ImageOptions", "image"],
+  ["TmpfsOptions", "tmpfs"],
+] as const;
+
+/** Relative, and not leading out by its words alone. */
+function isLocal(path: string): boolean {
+  const clean = posix.normalize(path);
+  return !posix.isAbsolute(clean) && clean !== ".." && !clean.startsWith("../");
+}
+
 /** One entry of HostConfig.Mounts. Whether a bind's source exists is asked later. @throws EngineError invalidArgument */
 export function parseMount(mount: MountConfig): MountRequest {
   const invalid = (why: string): Error => invalidArgument(`invalid mount config for type "${mount.Type}": ${why}`);
@@ -140,14 +155,19 @@ export function parseMount(mount: MountConfig): MountRequest {
   } catch (error) {
     throw invalid((error as Error).message);
   }
+  for (const [options, type] of exclusiveOptions) if (mount[options] !== undefined && mount.Type !== type) throw extra(options);
   const base = { ...nothing, source: mount.Source ?? "", destination, readOnly: mount.ReadOnly === true };
   switch (mount.Type) {
     case "bind": {
       if (base.source === "") throw invalid("field Source must not be empty");
       if (!isAbsolute(base.source)) throw invalid(`invalid mount path: '${base.source}' mount path must be absolute`);
-      if (mount.VolumeOptions) throw extra("VolumeOptions");
       const propagation = mount.BindOptions?.Propagation || "rprivate";
       if (!propagations.has(propagation)) throw invalid(`invalid propagation mode: ${propagation}`);
+      const { ReadOnlyNonRecursive: never, ReadOnlyForceRecursive: always } = mount.BindOptions ?? {};
+      for (const [name, isAsked] of Object.entries({ ReadOnlyNonRecursive: never, ReadOnlyForceRecursive: always })) {
+        if (isAsked === true && !base.readOnly) throw invalid(`mount options conflict: !ReadOnly && BindOptions.${name}`);
+      }
+      if (never === true && always === true) throw invalid("mount options conflict: ReadOnlyNonRecursive && BindOptions.ReadOnlyForceRecursive");
       return {
         ...base,
         type: "bind",
@@ -155,17 +175,16 @@ export function parseMount(mount: MountConfig): MountRequest {
         propagation,
         recursive: mount.BindOptions?.NonRecursive !== true,
         createSource: mount.BindOptions?.CreateMountpoint === true,
+        ...(never === true ? { readOnlyBelow: "never" as const } : always === true ? { readOnlyBelow: "always" as const } : {}),
       };
     }
     case "volume": {
-      if (mount.BindOptions) throw extra("BindOptions");
       const options = mount.VolumeOptions ?? {};
       if (base.source === "" && base.readOnly) throw invalid("must not set ReadOnly mode when using anonymous volumes");
       if (base.source !== "" && !isVolumeName(base.source)) throw invalid(volumeNameError(base.source));
       if (options.Subpath) {
         if (base.source === "") throw invalid("must not set Subpath when using anonymous volumes");
-        const path = posix.normalize(options.Subpath);
-        if (posix.isAbsolute(path) || path === ".." || path.startsWith("../")) throw invalid("subpath must be a relative path within the volume");
+        if (!isLocal(options.Subpath)) throw invalid("subpath must be a relative path within the volume");
       }
       return {
         ...base,
@@ -178,14 +197,18 @@ export function parseMount(mount: MountConfig): MountRequest {
       };
     }
     case "tmpfs":
-      if (mount.BindOptions) throw extra("BindOptions");
       if (base.source !== "") throw extra("Source");
       try {
         return { ...base, type: "tmpfs", tmpfsOptions: tmpfsOptions(mount) };
       } catch (error) {
         throw invalid((error as Error).message);
       }
-    case "image":
+    case "image": {
+      if (base.source === "") throw invalid("field Source must not be empty");
+      const subpath = mount.ImageOptions?.Subpath || undefined;
+      if (subpath !== undefined && !isLocal(subpath)) throw invalid("subpath must be a relative path within the volume");
+      return { ...base, type: "image", readOnly: true, propagation: "rprivate", subpath };
+    }
     case "npipe":
     case "cluster":
       throw invalid(`mounts of type ${mount.Type} are not supported`);

@@ -85,10 +85,11 @@ export function createContainers(deps: ContainersDeps): Containers {
   };
 }
 
-function usingImage(ctx: Context, image: Digest): { id: string; name: string; running: boolean }[] {
-  return [...ctx.entries.values()]
-    .filter(({ record }) => record.imageId === image)
-    .map(({ record }) => ({ id: record.id, name: record.name, running: isRunning(record.state) }));
+function usingImage(ctx: Context, image: Digest): ReturnType<Containers["usingImage"]> {
+  return [...ctx.entries.values()].flatMap(({ record }) => {
+    const mounted = record.mountSources.some(({ type, source }) => type === "image" && source === image);
+    return mounted || record.imageId === image ? [{ id: record.id, name: record.name, running: isRunning(record.state), mounted }] : [];
+  });
 }
 
 async function close(ctx: Context, options: { stopAll: boolean; timeoutSeconds: number }): Promise<void> {

@@ -26,7 +26,7 @@ export interface ContainersDeps {
   logs: Logs;
   sandboxes: Sandboxes;
   /** Judges at create what only the builder of the spec can: capabilities, seccomp profiles, runtimes. */
-  runtime: Pick<Runtimes, "get" | "validate" | "defaultName" | "expectProcess">;
+  runtime: Pick<Runtimes, "get" | "validate" | "defaultName" | "expectProcess" | "cgroups">;
   paths: Paths;
   log: Logger;
   options: CreateDefaults & {

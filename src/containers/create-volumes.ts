@@ -2,7 +2,8 @@ import { existsSync } from "node:fs";
 import { mkdir, rmdir } from "node:fs/promises";
 import { holdDirectoryInRoot, type HeldPath } from "../kernel/inroot.ts";
 import { SysError } from "../kernel/ffi.ts";
-import { invalidArgument } from "../lib/errors.ts";
+import type { ImageRecord } from "../images/types.ts";
+import { invalidArgument, messageOf } from "../lib/errors.ts";
 import type { ContainerConfig, HostConfig } from "../oci/container.ts";
 import { mountRequests, parseMount, parseVolumesFrom, type MountRequest } from "./binds.ts";
 import { lookupPartner, type Context } from "./context.ts";
@@ -27,30 +28,39 @@ export interface VolumePlan {
 export function planVolumes(ctx: Context, config: ContainerConfig, host: HostConfig): VolumePlan {
   const requests = mountRequests(host);
   for (const { type, source, createSource } of requests) {
+    if (type === "image") imageOf(ctx, source);
     if (type === "bind" && !createSource && !existsSync(source)) {
       throw invalidArgument(`invalid mount config for type "bind": bind source path does not exist: ${source}`);
     }
   }
   const taken = new Set(requests.map((request) => request.destination));
-  const inherited: Inherited[] = [];
+  const inherited = new Map<string, Inherited>();
   for (const text of host.VolumesFrom ?? []) {
-    const { container, readOnly, mode } = parseVolumesFrom(text);
+    const { container, readOnly } = parseVolumesFrom(text);
     const other = lookupPartner(ctx, container).record;
     for (const point of other.mounts) {
       const source = other.mountSources.find((mount) => mount.destination === point.Destination);
       if (source === undefined || taken.has(point.Destination)) continue;
-      taken.add(point.Destination);
       const writable = point.RW && !readOnly;
-      inherited.push({ point: { ...point, RW: writable, Mode: mode || point.Mode }, source: { ...source, readOnly: !writable } });
+      // of several containers with the same path the last one gives it, as in Docker
+      inherited.set(point.Destination, { point: { ...point, RW: writable, Mode: "" }, source: { ...source, readOnly: !writable } });
     }
   }
   for (const path of Object.keys(config.Volumes ?? {})) {
     const request = { ...parseMount({ Type: "volume", Target: path }), mode: "" };
-    if (taken.has(request.destination)) continue;
+    if (taken.has(request.destination) || inherited.has(request.destination)) continue;
     taken.add(request.destination);
-    requests.push(request);
+    requests.push({ ...request, driver: host.VolumeDriver || undefined });
   }
-  return { inherited, requests };
+  checkDrivers(requests);
+  return { inherited: [...inherited.values()], requests };
+}
+
+/** A 404 would make the docker command pull the image and try again. @throws EngineError invalidArgument */
+function checkDrivers(requests: readonly MountRequest[]): void {
+  for (const { driver } of requests) {
+    if (driver !== undefined && driver !== "local") throw invalidArgument(`error looking up volume plugin ${driver}: plugin "${driver}" not found`);
+  }
 }
 
 /** Makes the volumes, refers to them by rows, fills new ones from the image, and writes the mounts into `record`. */
@@ -60,8 +70,12 @@ export async function prepareVolumes(ctx: Context, record: ContainerRecord, plan
   for (const { point } of plan.inherited) if (point.Name !== undefined) refer.run(record.id, point.Name);
   const filled: { name: string; destination: string }[] = [];
   for (const request of plan.requests) {
+    if (request.type === "image") {
+      mounts.push(imageMount(ctx, request));
+      continue;
+    }
     if (request.type !== "volume") {
-      mounts.push(hostMount(request));
+      mounts.push(hostMount({ ...request, type: request.type }));
       continue;
     }
     const anonymous = request.source === "";
@@ -102,8 +116,26 @@ function isHostTmpfs(host: HostConfig, point: MountPoint): boolean {
   return point.Type === "tmpfs" && !(host.Mounts ?? []).some((mount) => mount.Type === "tmpfs" && mount.Target.replace(/(.)\/+$/, "$1") === point.Destination);
 }
 
-function hostMount(request: MountRequest): Inherited {
-  const { type, source, destination, readOnly } = request;
+/** The image's files as they are now: a tag that moves later changes nothing. @throws EngineError invalidArgument */
+function imageMount(ctx: Context, { source: reference, destination, subpath, mode, propagation }: MountRequest): Inherited {
+  const { id, layers } = imageOf(ctx, reference);
+  return {
+    point: { Type: "image", Name: reference, Source: id, Destination: destination, Mode: mode, RW: false, Propagation: propagation },
+    source: { type: "image", source: id, destination, readOnly: true, options: ["rbind", propagation], layers, subpath },
+  };
+}
+
+/** A missing one is a 400: the docker command takes a 404 for the container's own image. @throws EngineError invalidArgument */
+function imageOf(ctx: Context, reference: string): ImageRecord {
+  try {
+    return ctx.images.resolve(reference);
+  } catch (error) {
+    throw invalidArgument(`invalid mount config for type "image": ${messageOf(error)}`, error);
+  }
+}
+
+function hostMount(request: MountRequest & { type: "bind" | "tmpfs" }): Inherited {
+  const { type, source, destination, readOnly, readOnlyBelow } = request;
   return {
     point: { Type: request.type, Source: source, Destination: destination, Mode: request.mode, RW: !readOnly, Propagation: request.propagation },
     source: {
@@ -113,6 +145,7 @@ function hostMount(request: MountRequest): Inherited {
       readOnly,
       options: type === "tmpfs" ? request.tmpfsOptions : [request.recursive ? "rbind" : "bind", request.propagation],
       ...(request.createSource ? { createSource: true } : {}),
+      ...(readOnlyBelow === undefined ? {} : { readOnlyBelow }),
     },
   };
 }

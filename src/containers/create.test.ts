@@ -70,7 +70,8 @@ describe("HostConfig", () => {
     });
     expect(check({ Memory: 64 << 20 }).MemorySwap).toBe(128 << 20);
     expect(check({ MemorySwappiness: -1 }).MemorySwappiness).toBeNull();
-    expect(check({ Privileged: true }).MaskedPaths).toEqual([]);
+    expect(check({ Privileged: true })).toMatchObject({ MaskedPaths: null, ReadonlyPaths: null, SecurityOpt: ["label=disable"] });
+    expect(check({ PidMode: "host", SecurityOpt: ["label=type:x"] }).SecurityOpt).toEqual(["label=type:x"]);
   });
 
   const bad: [HostConfig, string][] = [
@@ -102,7 +103,8 @@ describe("HostConfig", () => {
     [{ NetworkMode: "container:x", PublishAllPorts: true }, "port publishing and the container type network mode"],
     [{ Ulimits: [{ Name: "nofile", Soft: 5, Hard: 4 }] }, "ulimit soft limit must be less than or equal to hard limit"],
     [{ Dns: ["nope"] }, "invalid IP address: nope"],
-    [{ DeviceRequests: [{}] }, "device requests (GPUs) are not supported"],
+    [{ IOMaximumIOps: 5 }, "QoS maximum IOPs configuration is not supported on linux"],
+    [{ CpuRealtimePeriod: 5, CpuRealtimeRuntime: 6 }, "cpu real-time runtime cannot be higher than cpu real-time period"],
   ];
   for (const [host, error] of bad) test(`refused: ${error}`, () => expect(() => check(host)).toThrow(error));
 

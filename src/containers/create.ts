@@ -35,9 +35,11 @@ export function newEntry(record: ContainerRecord): Entry {
  */
 export async function create(ctx: Context, options: CreateOptions): Promise<{ id: string; warnings: string[] }> {
   const asked = checkConfig(options.config);
-  const { host: checked, warnings } = checkHostConfig(asked, options.host, { ...ctx.options, runtime: ctx.runtime.defaultName });
-  ctx.runtime.get(checked.Runtime);
-  ctx.runtime.validate(asked, checked);
+  const defaults = { ...ctx.options, cgroupnsMode: cgroupnsDefault(ctx, options), runtime: ctx.runtime.defaultName };
+  const { host: filled, warnings } = checkHostConfig(asked, options.host, defaults);
+  ctx.runtime.get(filled.Runtime);
+  const { host: checked, warnings: dropped } = ctx.runtime.validate(asked, filled);
+  warnings.push(...dropped);
   if (!asked.Image) throw invalidArgument("no image was given to create a container from");
   const image = ctx.images.resolve(asked.Image, { platform: options.platform });
   using _lease = ctx.images.lease(image);
@@ -54,6 +56,7 @@ export async function create(ctx: Context, options: CreateOptions): Promise<{ id
   }
   const endpoints = endpointsOf(ctx, host, config, options.networking);
   const plan = planVolumes(ctx, config, host);
+  if (options.readOnlyNonRecursive === true) for (const request of plan.requests) if (request.type === "bind") request.readOnlyBelow = "never";
   // most are started at once
   ctx.runtime.expectProcess();
 
@@ -96,6 +99,12 @@ export async function create(ctx: Context, options: CreateOptions): Promise<{ id
     throw error;
   }
   return { id, warnings };
+}
+
+/** Docker's own default: a namespace of its own on v2. On v1 many programs look for the container's id in /proc/self/cgroup. */
+function cgroupnsDefault(ctx: Context, { host: { Privileged }, clientBefore41 }: CreateOptions): "private" | "host" {
+  if (ctx.runtime.cgroups.version === 2) return ctx.options.cgroupnsMode ?? "private";
+  return Privileged === true || clientBefore41 === true ? "host" : (ctx.options.cgroupnsMode ?? "host");
 }
 
 /** The name, reserved in memory for `id`. @throws EngineError conflict, invalidArgument */

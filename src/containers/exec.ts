@@ -3,6 +3,7 @@ import { within } from "../lib/within.ts";
 import type { OutputListener, RunningExec } from "../sandbox/types.ts";
 import { sessionOn } from "./attach.ts";
 import { emitEvent, lookup, type Context, type Entry, type ExecEntry } from "./context.ts";
+import { linkSettings } from "./linked.ts";
 import { newId } from "./names.ts";
 import { environmentOf } from "./spec.ts";
 import type { AttachSession, ExecCreateOptions, ExecRecord } from "./types.ts";
@@ -46,7 +47,8 @@ export function execCreate(ctx: Context, reference: string, options: ExecCreateO
     ...(options.detachKeys === undefined ? {} : { detachKeys: options.detachKeys }),
     canRemove: false,
   };
-  const env = environmentOf(entry.record, { tty: Tty, env: options.Env ?? [] });
+  const links = linkSettings(ctx, entry.record, "skip").env;
+  const env = environmentOf(entry.record, { tty: Tty, env: options.Env ?? [], links });
   ctx.execs.set(id, { record, env, ...(options.ConsoleSize === undefined ? {} : { consoleSize: options.ConsoleSize }) });
   entry.execs.add(id);
   tell(ctx, entry, record, `exec_create: ${commandOf(record)}`);

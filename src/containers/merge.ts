@@ -35,6 +35,7 @@ export function mergeConfig(user: ContainerConfig, image: ImageRunConfig | undef
   if (merged.Entrypoint?.length === 1 && merged.Entrypoint[0] === "") merged.Entrypoint = null;
   if (empty(merged.Entrypoint) && empty(merged.Cmd)) throw invalidArgument("no command specified");
   merged.Labels ??= {};
+  if (Object.keys(merged.Volumes ?? {}).length === 0) merged.Volumes = null;
   return merged;
 }
 

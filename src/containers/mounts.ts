@@ -1,6 +1,6 @@
-import { mkdirSync, rmdirSync } from "node:fs";
+import { mkdirSync, rmdirSync, statSync, unlinkSync, writeFileSync } from "node:fs";
 import { mkdir, stat } from "node:fs/promises";
-import { holdDirectoryInRoot } from "../kernel/inroot.ts";
+import { holdInRoot } from "../kernel/inroot.ts";
 import { MS, mount as bindMount, unmount } from "../kernel/mount.ts";
 import { invalidArgument, messageOf } from "../lib/errors.ts";
 import type { SandboxMount } from "../sandbox/types.ts";
@@ -17,36 +17,63 @@ export async function sandboxMounts(ctx: Context, record: ContainerRecord, held:
 const depth = (path: string): number => path.split("/").length;
 
 async function sandboxMount(ctx: Context, record: ContainerRecord, mount: ContainerMount, held: DisposableStack): Promise<SandboxMount> {
-  const { type, destination, readOnly, options } = mount;
-  if (type === "tmpfs") return { type, source: "", destination, readOnly, options };
+  const { type, destination, readOnly } = mount;
+  if (type === "tmpfs") return { type, source: "", destination, readOnly, options: mount.options };
+  const options = readOnly && (await isReadOnlyBelow(ctx, record, mount)) ? [...mount.options, "rro"] : mount.options;
   if (type === "bind") {
     await checkSource(mount);
     return { type, source: mount.source, destination, readOnly, options };
   }
-  let source = await ctx.volumes.mount(mount.source, record.id, { destination, readOnly });
+  let source = type === "image" ? mountImage(ctx, record, mount, held) : await ctx.volumes.mount(mount.source, record.id, { destination, readOnly });
   if (mount.subpath !== undefined) {
     try {
       source = holdSubpath(ctx, record, source, mount.subpath, held);
     } catch (error) {
-      throw invalidArgument(`cannot mount ${mount.subpath} of volume ${mount.source} on ${destination}`, error);
+      throw invalidArgument(`cannot mount ${mount.subpath} of ${type} ${mount.source} on ${destination}: ${messageOf(error)}`, error);
     }
   }
   return { type: "bind", source, destination, readOnly, options };
 }
 
-/** Directories within volumes, mounted for the moment of a start. */
-export const subpathPrefix = "subpath-";
+/** @throws EngineError invalidArgument where it must be and can't */
+async function isReadOnlyBelow(ctx: Context, record: ContainerRecord, { source, readOnlyBelow }: ContainerMount): Promise<boolean> {
+  if (readOnlyBelow === "never") return false;
+  const runtime = ctx.runtime.get(record.host.Runtime);
+  const canBe = await runtime.mountsReadOnlyBelow();
+  if (!canBe && readOnlyBelow === "always") {
+    throw invalidArgument(`cannot make ${source} recursively read-only: it takes Linux 5.12 and a runtime that knows "rro", which ${runtime.name} doesn't`);
+  }
+  return canBe;
+}
 
-/**
- * The directory itself, whatever a container that runs with the volume does to its path meanwhile: found without leaving the volume, held by a
- * descriptor, and bound on a path of ours, since the runtime's mount namespace takes no descriptor of another one (EINVAL).
- */
-function holdSubpath(ctx: Context, record: ContainerRecord, volume: string, subpath: string, held: DisposableStack): string {
-  using directory = holdDirectoryInRoot(volume, subpath);
+/** The image's files, mounted for the moment of a start: the container keeps its own copy of the mount. */
+function mountImage(ctx: Context, record: ContainerRecord, mount: ContainerMount, held: DisposableStack): string {
   const target = `${ctx.paths.tmp}/${subpathPrefix}${record.id}-${crypto.randomUUID()}`;
   mkdirSync(target, { mode: 0o700 });
   held.defer(() => rmdirSync(target));
-  bindMount(directory.path, target, "none", MS.BIND);
+  ctx.snapshots.mount({ target, layers: mount.layers ?? [] });
+  held.defer(() => void unmount(target, { lazy: true }));
+  return target;
+}
+
+/** Images, and what lies within images and volumes, mounted for the moment of a start. */
+export const subpathPrefix = "subpath-";
+
+/**
+ * The directory or file itself, whatever a container that runs with the volume does to its path meanwhile: found without leaving the volume, held by a
+ * descriptor, and bound on a path of ours, since the runtime's mount namespace takes no descriptor of another one (EINVAL).
+ */
+function holdSubpath(ctx: Context, record: ContainerRecord, volume: string, subpath: string, held: DisposableStack): string {
+  using found = holdInRoot(volume, subpath);
+  const target = `${ctx.paths.tmp}/${subpathPrefix}${record.id}-${crypto.randomUUID()}`;
+  if (statSync(found.path).isDirectory()) {
+    mkdirSync(target, { mode: 0o700 });
+    held.defer(() => rmdirSync(target));
+  } else {
+    writeFileSync(target, "", { mode: 0o600 });
+    held.defer(() => unlinkSync(target));
+  }
+  bindMount(found.path, target, "none", MS.BIND);
   held.defer(() => void unmount(target, { lazy: true }));
   return target;
 }

@@ -2,21 +2,21 @@ import { conflict, invalidArgument, notFound } from "../lib/errors.ts";
 import type { EndpointSettings } from "../oci/container.ts";
 import type { ConnectOptions } from "../networks/types.ts";
 import type { SandboxMount, SandboxNetwork, SandboxSpec } from "../sandbox/types.ts";
-import { lookup, type Context } from "./context.ts";
-import { parseLink } from "./links.ts";
+import type { Context } from "./context.ts";
+import { linkSettings } from "./linked.ts";
 import { effectiveBindings } from "./ports.ts";
 import type { ContainerRecord } from "./types.ts";
 
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /** Docker's own variables, then the configured ones over them; a name without `=` removes it. */
-export function environmentOf({ config }: ContainerRecord, more: { tty?: boolean; env?: string[] } = {}): string[] {
+export function environmentOf({ config }: ContainerRecord, more: { tty?: boolean; env?: string[]; links?: string[] } = {}): string[] {
   const variables = new Map<string, string>([
     ["PATH", `PATH=${defaultPath}`],
     ["HOSTNAME", `HOSTNAME=${config.Hostname ?? ""}`],
   ]);
   if (more.tty ?? config.Tty === true) variables.set("TERM", "TERM=xterm");
-  for (const variable of [...(config.Env ?? []), ...(more.env ?? [])]) {
+  for (const variable of [...(more.links ?? []), ...(config.Env ?? []), ...(more.env ?? [])]) {
     const at = variable.indexOf("=");
     if (at < 0) variables.delete(variable);
     else variables.set(variable.slice(0, at), variable);
@@ -27,8 +27,9 @@ export function environmentOf({ config }: ContainerRecord, more: { tty?: boolean
 /** All that the sandbox needs to know. @throws EngineError conflict, notFound where a namespace to be joined isn't there */
 export function sandboxSpec(ctx: Context, record: ContainerRecord, mounts: SandboxMount[]): SandboxSpec {
   const base = specBase(ctx, record);
-  const host = { ...base.host, ExtraHosts: [...(base.host.ExtraHosts ?? []), ...linkedHosts(ctx, record)] };
-  return { ...base, host, mounts, network: networkOf(ctx, record), joined: joinedOf(ctx, record) };
+  const links = linkSettings(ctx, record);
+  const host = { ...base.host, ExtraHosts: [...(base.host.ExtraHosts ?? []), ...links.hosts] };
+  return { ...base, host, env: environmentOf(record, { links: links.env }), mounts, network: networkOf(ctx, record), joined: joinedOf(ctx, record) };
 }
 
 /** The part that follows from the record alone: enough to adopt a container after a restart of the engine. */
@@ -62,19 +63,6 @@ function networkOf(ctx: Context, record: ContainerRecord): SandboxNetwork {
   const bindings = effectiveBindings(record.host, record.config.ExposedPorts);
   const connect = networks.map((network, index) => connectOptions(record, network, record.endpoints[network] ?? {}, index === 0 ? bindings : {}));
   return { kind: "networks", connect };
-}
-
-/** Links on the default bridge, which has no name service: entries of /etc/hosts. @throws EngineError conflict, notFound */
-function linkedHosts(ctx: Context, record: ContainerRecord): string[] {
-  if (!Object.hasOwn(record.endpoints, "bridge")) return [];
-  return (record.host.Links ?? []).flatMap((link) => {
-    const { container, alias } = parseLink(link);
-    const { id, name, config } = lookup(ctx, container).record;
-    const address = ctx.networks.endpointsOfContainer(id).find(({ networkName }) => networkName === "bridge")?.ipv4;
-    if (ctx.entries.get(id)?.sandbox === undefined || address === undefined)
-      throw conflict(`Cannot link to a non running container: /${name} AS /${record.name}/${alias}`);
-    return [...new Set([alias, config.Hostname ?? "", name])].filter((host) => host !== "").map((host) => `${host}:${address}`);
-  });
 }
 
 /** One attachment as networks/ wants it. */

@@ -5,6 +5,7 @@ import { baseOf, changeState, lookup, type Context, type Entry } from "./context
 import { onExit } from "./exit.ts";
 import { startHealth } from "./health.ts";
 import { endCopies } from "./file-tree.ts";
+import { tellLinkedParents } from "./linked.ts";
 import { releaseVolumes, sandboxMounts } from "./mounts.ts";
 import { rotationOf } from "./rotation.ts";
 import { sandboxSpec } from "./spec.ts";
@@ -114,6 +115,7 @@ export function setRunning(
     ...(options.adopted === true ? [] : [{ action: "start" }]),
   );
   startHealth(ctx, entry);
+  if (options.adopted !== true) tellLinkedParents(ctx, entry.record);
   void sandbox.exited.then((status) => onExit(ctx, entry, sandbox, generation, status));
 }
 

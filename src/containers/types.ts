@@ -9,7 +9,7 @@ import type { Change, PathStat } from "../snapshots/types.ts";
 
 /** What inspect shows under Mounts. */
 export interface MountPoint {
-  Type: "bind" | "volume" | "tmpfs";
+  Type: "bind" | "volume" | "tmpfs" | "image";
   Name?: string;
   Source: string;
   Destination: string;
@@ -19,16 +19,19 @@ export interface MountPoint {
   Propagation: string;
 }
 
-/** How one mount is made at each start. `source`: host path, volume name, or empty for tmpfs. */
+/** How one mount is made at each start. `source`: host path, volume name, image id, or empty for tmpfs. */
 export interface ContainerMount {
-  type: "bind" | "volume" | "tmpfs";
+  type: "bind" | "volume" | "tmpfs" | "image";
   source: string;
   destination: string;
   readOnly: boolean;
   /** Mount options, e.g. `rbind`, `rprivate`, `size=64m`. */
   options: string[];
-  /** A directory within the volume. */
+  /** A directory or file within the volume or image. */
   subpath?: string;
+  /** What an image consists of. */
+  layers?: SnapshotId[];
+  readOnlyBelow?: "never" | "always";
   /** Make the missing source of a bind, as Binds do. */
   createSource?: boolean;
 }
@@ -103,6 +106,10 @@ export interface CreateOptions {
   config: ContainerConfig;
   host: HostConfig;
   networking: NetworkingConfig;
+  /** Clients of API 1.40 and older expect the host's cgroup namespace on v1. */
+  clientBefore41?: boolean;
+  /** Read-only binds leave what is mounted below writable, as they did before API 1.44. */
+  readOnlyNonRecursive?: boolean;
 }
 
 export type WaitCondition = "not-running" | "next-exit" | "removed";
@@ -248,8 +255,8 @@ export interface Containers {
   /** One that isn't started yet is waited for. */
   execResize(id: string, rows: number, cols: number): Promise<void>;
 
-  /** Images in use, for images.remove. */
-  usingImage(image: Digest): { id: string; name: string; running: boolean }[];
+  /** Images in use, for images.remove. `mounted`: its files are among the container's mounts. */
+  usingImage(image: Digest): { id: string; name: string; running: boolean; mounted: boolean }[];
   /**
    * First half of start-up: finds out by the kernel which containers still run. Returns the ids of those that do, for networks.restore and
    * sandboxes.sweep. Touches only containers whose record says that they may run.

@@ -19,7 +19,7 @@ export interface CreateDefaults {
   logOpts: Record<string, string>;
   ulimits: { Name: string; Soft: number; Hard: number }[];
   init: boolean;
-  /** `private` on a v2 host and wherever cgroup namespaces work; Docker says `host` on v1. */
+  /** Undefined: `private` on a v2 host, `host` on v1. */
   cgroupnsMode?: "private" | "host";
   runtime?: string;
 }
@@ -83,7 +83,10 @@ export function checkResources(host: HostConfig, options: { update?: boolean } =
   checkCpuset(host.CpusetMems, "mems");
   const weight = host.BlkioWeight ?? 0;
   if (weight !== 0 && (weight < 10 || weight > 1000)) throw bad("Range of blkio weight is from 10 to 1000");
-  if (host.IOMaximumBandwidth || host.IOMaximumIOps) throw bad("Invalid QoS settings: linux does not support Maximum IO Bandwidth or Maximum IO IOps");
+  if (host.IOMaximumBandwidth) throw bad("invalid option: QoS maximum bandwidth configuration is not supported on linux");
+  if (host.IOMaximumIOps) throw bad("invalid option: QoS maximum IOPs configuration is not supported on linux");
+  const { CpuRealtimePeriod: realtimePeriod = 0, CpuRealtimeRuntime: realtimeRuntime = 0 } = host;
+  if (realtimePeriod !== 0 && realtimeRuntime > realtimePeriod) throw bad("cpu real-time runtime cannot be higher than cpu real-time period");
 }
 
 function checkCpuset(text: string | undefined, what: "cpus" | "mems", available?: number): void {
@@ -183,7 +186,6 @@ export function checkHostConfig(config: ContainerConfig, host: HostConfig, defau
   }
   for (const [key, value] of Object.entries(host.Annotations ?? {}))
     if (key === "" || typeof value !== "string") throw bad("invalid Annotations: the empty string is not permitted as an annotation key");
-  if ((host.DeviceRequests ?? []).length > 0) throw bad("could not select device driver: device requests (GPUs) are not supported");
   const portBindings = normalisePortBindings(host.PortBindings ?? {});
   const networkMode = host.NetworkMode === undefined || host.NetworkMode === "" || host.NetworkMode === "default" ? "bridge" : host.NetworkMode;
   if (networkMode === "host" && Object.keys(portBindings).length > 0) warnings.push("Published ports are discarded when using host network mode");
@@ -202,20 +204,25 @@ export function checkHostConfig(config: ContainerConfig, host: HostConfig, defau
       MemorySwappiness: host.MemorySwappiness === -1 ? null : host.MemorySwappiness,
       ShmSize: host.ShmSize || 64 * 1024 * 1024,
       IpcMode: host.IpcMode || "private",
-      CgroupnsMode: host.CgroupnsMode || (host.Privileged === true ? "host" : (defaults.cgroupnsMode ?? "private")),
+      CgroupnsMode: host.CgroupnsMode || (defaults.cgroupnsMode ?? "private"),
       Runtime: host.Runtime || defaults.runtime || "crun",
       OomKillDisable: host.OomKillDisable ?? false,
       Ulimits: mergeUlimits(host.Ulimits, defaults.ulimits),
-      MaskedPaths: host.MaskedPaths ?? (host.Privileged === true || unconfinedPaths(host) ? [] : maskedPathsOfHost()),
-      ReadonlyPaths: host.ReadonlyPaths ?? (host.Privileged === true || unconfinedPaths(host) ? [] : [...defaultReadonlyPaths]),
-      SecurityOpt: withoutUnconfinedPaths(host),
+      MaskedPaths: host.MaskedPaths ?? (host.Privileged === true ? null : unconfinedPaths(host) ? [] : maskedPathsOfHost()),
+      ReadonlyPaths: host.ReadonlyPaths ?? (host.Privileged === true ? null : unconfinedPaths(host) ? [] : [...defaultReadonlyPaths]),
+      SecurityOpt: securityOptions(host),
     },
   };
 }
 
 const unconfinedPaths = (host: HostConfig): boolean => (host.SecurityOpt ?? []).includes("systempaths=unconfined");
-function withoutUnconfinedPaths(host: HostConfig): string[] | null | undefined {
-  return unconfinedPaths(host) ? (host.SecurityOpt as string[]).filter((option) => option !== "systempaths=unconfined") : host.SecurityOpt;
+
+/** As Docker keeps them: unconfined paths stand in MaskedPaths, and who shares so much with the host gets no SELinux label, whether there is SELinux or not. */
+function securityOptions(host: HostConfig): string[] | null | undefined {
+  const kept = unconfinedPaths(host) ? (host.SecurityOpt as string[]).filter((option) => option !== "systempaths=unconfined") : host.SecurityOpt;
+  const isLabelled = (kept ?? []).some((option) => option.startsWith("label="));
+  if (isLabelled || !(host.Privileged === true || host.IpcMode === "host" || host.PidMode === "host")) return kept;
+  return [...(kept ?? []), "label=disable"];
 }
 
 function mergeUlimits(asked: HostConfig["Ulimits"], defaults: CreateDefaults["ulimits"]): HostConfig["Ulimits"] {

@@ -39,6 +39,9 @@ export interface DaemonOptions {
   shutdownTimeout: number;
   cgroupParent: string;
   cgroupMounts: boolean;
+  cdiSpecDirs: string[];
+  /** Undefined: `private` on cgroup v2, `host` on v1. */
+  cgroupnsMode?: "private" | "host";
   init: boolean;
   validate: boolean;
   version: boolean;
@@ -145,6 +148,20 @@ export const daemonFlags: readonly Flag[] = [
     summary: "Never mount stray cgroup controllers; runc serves where crun then can't",
     set: (o, v: boolean) => (o.cgroupMounts = !v),
   },
+  {
+    name: "cdi-spec-dir",
+    kind: "list",
+    key: "cdi-spec-dirs",
+    summary: "Where devices are described by CDI (default /etc/cdi and /var/run/cdi)",
+    set: (o, v: string[]) => (o.cdiSpecDirs = v.filter((directory) => directory !== "")),
+  },
+  {
+    name: "default-cgroupns-mode",
+    kind: "string",
+    key: "default-cgroupns-mode",
+    summary: "Cgroup namespace of containers: private or host (default private on cgroup v2, host on v1)",
+    set: (o, v: string) => (o.cgroupnsMode = cgroupnsMode(v)),
+  },
   { name: "init", kind: "bool", key: "init", summary: "Run an init as process 1 of containers", set: set("init") },
   { name: "validate", kind: "bool", summary: "Check the settings and exit", set: set("validate") },
   { name: "version", short: "v", kind: "bool", summary: "Print the version and exit", set: set("version") },
@@ -209,6 +226,7 @@ export function defaultOptions(): DaemonOptions {
     shutdownTimeout: 15,
     cgroupParent: "",
     cgroupMounts: true,
+    cdiSpecDirs: ["/etc/cdi", "/var/run/cdi"],
     init: false,
     validate: false,
     version: false,
@@ -331,6 +349,11 @@ function logLevel(text: string): DaemonOptions["logLevel"] {
   if (text === "debug" || text === "info" || text === "warn" || text === "error") return text;
   if (text === "fatal" || text === "panic") return "error";
   throw invalidArgument(`--log-level: want debug, info, warn or error, not ${JSON.stringify(text)}`);
+}
+
+function cgroupnsMode(text: string): "private" | "host" {
+  if (text === "private" || text === "host") return text;
+  throw invalidArgument(`--default-cgroupns-mode: want private or host, not ${JSON.stringify(text)}`);
 }
 
 function storageDriver(name: string): void {

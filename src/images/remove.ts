@@ -82,6 +82,8 @@ function conflictOf(ctx: ImageContext, users: ImageUsers, image: ImageRecord, so
   const containers = users.containersOf(image.id);
   const running = containers.find((container) => container.running);
   if (running !== undefined) return { hard: true, used: true, message: `image is being used by running container ${shortId(running.id)}` };
+  const mounting = containers.find((container) => container.mounted === true);
+  if (mounting !== undefined) return { hard: true, used: true, message: `image is mounted in container ${shortId(mounting.id)}` };
   const names = image.repoTags.length + image.repoDigests.length;
   if (soft.references && names > 0) return { hard: false, used: false, message: "image is referenced in multiple repositories" };
   const stopped = containers[0];

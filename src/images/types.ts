@@ -63,8 +63,8 @@ export interface ImageListOptions {
 
 /** Who uses an image, asked before it is removed: given by daemon/, since images/ lies below containers/. */
 export interface ImageUsers {
-  /** Containers that stand on the image. */
-  containersOf(image: Digest): { id: string; name: string; running: boolean }[];
+  /** Containers that stand on the image, or have its files among their mounts: those need it though they don't run. */
+  containersOf(image: Digest): { id: string; name: string; running: boolean; mounted?: boolean }[];
 }
 
 export interface Images {

@@ -23,8 +23,16 @@ export interface HeldPath extends Disposable {
   readonly path: string;
 }
 
+/** Whatever stands at `path` within `root`, as below. Only looked up, not opened. @throws SysError, e.g. ENOENT */
+export function holdInRoot(root: string, path: string): HeldPath {
+  return hold(openInRoot(root, path, O.PATH));
+}
+
 /** A directory within `root`, symbolic links taken as if `root` were `/`, so that none leads out of it. @throws SysError, e.g. ENOENT, ENOTDIR */
 export function holdDirectoryInRoot(root: string, path: string): HeldPath {
-  const fd = openInRoot(root, path, O.PATH | O.DIRECTORY);
+  return hold(openInRoot(root, path, O.PATH | O.DIRECTORY));
+}
+
+function hold(fd: number): HeldPath {
   return { fd, path: `/proc/${process.pid}/fd/${fd}`, [Symbol.dispose]: () => closeFd(fd) };
 }

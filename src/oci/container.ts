@@ -42,6 +42,15 @@ export interface DeviceMapping {
   CgroupPermissions?: string;
 }
 
+export interface DeviceRequest {
+  Driver?: string;
+  Count?: number;
+  DeviceIDs?: string[];
+  /** Any of the lists, all of its words. */
+  Capabilities?: string[][];
+  Options?: Record<string, string>;
+}
+
 export interface MountConfig {
   Type: "bind" | "volume" | "tmpfs" | "npipe" | "cluster" | "image";
   Source?: string;
@@ -127,7 +136,7 @@ export interface HostConfig {
   CpusetMems?: string;
   Devices?: DeviceMapping[] | null;
   DeviceCgroupRules?: string[] | null;
-  DeviceRequests?: unknown[] | null;
+  DeviceRequests?: DeviceRequest[] | null;
   MemoryReservation?: number;
   MemorySwap?: number;
   MemorySwappiness?: number | null;

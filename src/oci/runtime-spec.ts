@@ -7,8 +7,19 @@ export interface RuntimeSpec {
   hostname?: string;
   mounts: MountSpec[];
   annotations?: Record<string, string>;
+  hooks?: HooksSpec;
   linux: LinuxSpec;
 }
+
+export interface HookSpec {
+  path: string;
+  args?: string[];
+  env?: string[];
+  /** Seconds. */
+  timeout?: number;
+}
+
+export type HooksSpec = Partial<Record<"prestart" | "createRuntime" | "createContainer" | "startContainer" | "poststart" | "poststop", HookSpec[]>>;
 
 export interface ProcessSpec {
   terminal?: boolean;

@@ -48,11 +48,10 @@ export function resolveCapabilities(host: { CapAdd?: string[] | null; CapDrop?: 
     if (name === "ALL" || available.has(name)) continue;
     throw invalidArgument(`invalid CapAdd: capability not supported by your kernel or not available in the current environment: "${name}"`);
   }
-  if (drop.includes("ALL")) return add.includes("ALL") ? [...own] : [...new Set(add)];
-  const base = add.includes("ALL") ? own : defaultCapabilities.filter((name) => available.has(name));
-  const set = new Set(base);
-  for (const name of drop) set.delete(name);
-  for (const name of add) if (name !== "ALL" && !set.has(name)) set.add(name);
+  if (add.includes("ALL")) return own.filter((name) => !drop.includes(name));
+  if (drop.includes("ALL")) return [...new Set(add)];
+  const set = new Set(defaultCapabilities.filter((name) => available.has(name) && !drop.includes(name)));
+  for (const name of add) set.add(name);
   return [...set];
 }
 

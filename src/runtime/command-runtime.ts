@@ -1,4 +1,5 @@
 import { existsSync, readdirSync } from "node:fs";
+import { release } from "node:os";
 import { nameOf, programOf } from "../kernel/process.ts";
 import { internal, invalidArgument } from "../lib/errors.ts";
 import type { Runtime } from "./types.ts";
@@ -33,6 +34,7 @@ export async function runVerb(
 export function createCommandRuntime(program: RuntimeProgram, globals: readonly string[] = []): Runtime {
   const globalArguments = [...(program.arguments ?? []), "--root", program.root, ...globals];
   const command = [program.path, ...globalArguments];
+  let readOnlyBelow: Promise<boolean> | undefined;
   return {
     name: program.name,
     program: program.path,
@@ -57,12 +59,32 @@ export function createCommandRuntime(program: RuntimeProgram, globals: readonly 
       if (consoleSocket !== undefined) verb.push("--console-socket", consoleSocket);
       return [...verb, id];
     },
+    mountsReadOnlyBelow: () => (readOnlyBelow ??= knowsReadOnlyBelow(program.path)),
     update: async (id, resources) => {
       const { exitCode, stderr } = await runVerb([...command, "update", "--resources", "-", id], {}, JSON.stringify({ ...resources, devices: undefined }));
       if (exitCode !== 0) throw invalidArgument(`Cannot update container ${id}: ${stderr.trim()}`);
     },
     list: () => listRoot(program.root),
   };
+}
+
+/** Linux can since 5.12 (mount_setattr(2)). */
+export const canKernelReadOnlyBelow = (): boolean => {
+  const [major = 0, minor = 0] = release().split(".").map(Number);
+  return major > 5 || (major === 5 && minor >= 12);
+};
+
+/** By the runtime's own word: `features` of the runtime spec 1.1. A runtime without that verb is taken not to know it. */
+async function knowsReadOnlyBelow(program: string): Promise<boolean> {
+  if (!canKernelReadOnlyBelow()) return false;
+  try {
+    const child = Bun.spawn([program, "features"], { stdio: ["ignore", "pipe", "ignore"] });
+    const features: unknown = JSON.parse((await new Response(child.stdout).text()).slice(0, 1 << 20));
+    const options = (features as { mountOptions?: unknown }).mountOptions;
+    return Array.isArray(options) && options.includes("rro");
+  } catch {
+    return false;
+  }
 }
 
 /** The start fifo is still there, and init still runs the runtime itself (of which runc shows a copy, known by its thread's name only). */

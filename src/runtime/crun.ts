@@ -1,9 +1,9 @@
-import { rmSync, unlinkSync } from "node:fs";
+import { closeSync, existsSync, openSync, rmSync, unlinkSync } from "node:fs";
 import { removeCgroup, type CgroupHierarchy } from "../kernel/cgroup.ts";
 import { closeFd, O } from "../kernel/fs.ts";
 import { openFd, writeFd } from "../kernel/pipe.ts";
 import type { Logger } from "../lib/log.ts";
-import { createCommandRuntime, type RuntimeProgram } from "./command-runtime.ts";
+import { canKernelReadOnlyBelow, createCommandRuntime, type RuntimeProgram } from "./command-runtime.ts";
 import type { SeccompCache } from "./seccomp-cache.ts";
 import type { Runtime } from "./types.ts";
 
@@ -27,15 +27,20 @@ export function createCrunRuntime(options: {
     ...commands,
     writesPidInPlace: true,
     sendsTerminal: true,
+    // its `features` came late (1.9), "rro" with 1.4
+    mountsReadOnlyBelow: async () => canKernelReadOnlyBelow(),
     environment: options.isReadOnly ? { _LIBCONTAINER_CLONED_BINARY: "1" } : {},
     prepare: (spec) => {
       const filter = seccomp.get(spec.linux.seccomp);
       if (filter !== undefined) spec.annotations = { ...spec.annotations, "run.oci.seccomp_bpf_data": filter };
     },
     learn: (id, spec) => {
+      // these hooks are run by `crun start` and `crun delete`
+      if (spec.hooks?.poststart !== undefined || spec.hooks?.poststop !== undefined) closeSync(openSync(`${stateOf(id)}/${hooksMark}`, "w", 0o600));
       if (spec.annotations?.["run.oci.seccomp_bpf_data"] === undefined) seccomp.learn(spec.linux.seccomp, `${stateOf(id)}/seccomp.bpf`);
     },
     start: async (id) => {
+      if (existsSync(`${stateOf(id)}/${hooksMark}`)) return await commands.start(id);
       try {
         writeStartByte(`${stateOf(id)}/exec.fifo`);
       } catch (error) {
@@ -44,7 +49,7 @@ export function createCrunRuntime(options: {
       }
     },
     delete: async (id, cgroupPath) => {
-      if (!removeCgroup(cgroups, cgroupPath)) {
+      if (existsSync(`${stateOf(id)}/${hooksMark}`) || !removeCgroup(cgroups, cgroupPath)) {
         // processes are left: a shared pid namespace, or a container that was never started
         await commands.delete(id, cgroupPath);
         removeCgroup(cgroups, cgroupPath);
@@ -53,6 +58,8 @@ export function createCrunRuntime(options: {
     },
   };
 }
+
+const hooksMark = "berth-hooks";
 
 /**
  * As `crun start`, but the fifo goes after the byte: an engine killed between the two must leave it, as the sign that init may still wait. (On an end

@@ -1,7 +1,15 @@
 import { describe, expect, test } from "bun:test";
 import { bindMount, buildMounts, tmpfsMount, type MountInput } from "./mounts.ts";
 
-const input = (more: Partial<MountInput> = {}): MountInput => ({ privileged: false, readonlyRootfs: false, shm: {}, own: [], user: [], ...more });
+const input = (more: Partial<MountInput> = {}): MountInput => ({
+  privileged: false,
+  writableCgroups: false,
+  readonlyRootfs: false,
+  shm: {},
+  own: [],
+  user: [],
+  ...more,
+});
 const optionsOf = (more: Partial<MountInput>, destination: string): string[] | undefined =>
   buildMounts(input(more)).mounts.find((each) => each.destination === destination)?.options;
 

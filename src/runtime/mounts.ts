@@ -6,9 +6,10 @@ const SHM_SIZE = 64 << 20;
 
 export interface MountInput {
   privileged: boolean;
+  writableCgroups: boolean;
   readonlyRootfs: boolean;
   /** `tmpfs` of `shmSize` bytes, a host path to bind (shared between containers, or the host's), or none. */
-  shm: { size?: number } | { bind: string } | undefined;
+  shm: { size?: number } | { bind: string; flags?: readonly string[] } | undefined;
   /** /etc files and the like, in order; a user's mount on the same place wins. */
   own: MountSpec[];
   user: MountSpec[];
@@ -18,7 +19,7 @@ export interface MountInput {
 export function buildMounts(input: MountInput): { mounts: MountSpec[]; rootfsPropagation?: string } {
   const user = input.user.toSorted((a, b) => depth(a.destination) - depth(b.destination));
   const taken = new Set(user.map((each) => each.destination));
-  const base = [...defaultMounts(input.privileged), ...shmMount(input.shm)].filter(
+  const base = [...defaultMounts(input), ...shmMount(input.shm)].filter(
     (each) => !taken.has(each.destination) && !(taken.has("/dev") && each.destination.startsWith("/dev/")),
   );
   // the root is mounted read-only by the runtime, but file systems mounted on it are not; /dev, /proc stay usable as Docker keeps them
@@ -39,21 +40,21 @@ function depth(path: string): number {
 }
 
 /** Source: moby, oci/defaults.go. */
-function defaultMounts(privileged: boolean): MountSpec[] {
+function defaultMounts({ privileged, writableCgroups }: Pick<MountInput, "privileged" | "writableCgroups">): MountSpec[] {
   const access = privileged ? "rw" : "ro";
   return [
     { destination: "/proc", type: "proc", source: "proc", options: ["nosuid", "noexec", "nodev"] },
     { destination: "/dev", type: "tmpfs", source: "tmpfs", options: ["nosuid", "strictatime", "mode=755", "size=65536k"] },
     { destination: "/dev/pts", type: "devpts", source: "devpts", options: ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"] },
     { destination: "/sys", type: "sysfs", source: "sysfs", options: ["nosuid", "noexec", "nodev", access] },
-    { destination: "/sys/fs/cgroup", type: "cgroup", source: "cgroup", options: [access, "nosuid", "noexec", "nodev"] },
+    { destination: "/sys/fs/cgroup", type: "cgroup", source: "cgroup", options: [writableCgroups ? "rw" : "ro", "nosuid", "noexec", "nodev"] },
     { destination: "/dev/mqueue", type: "mqueue", source: "mqueue", options: ["nosuid", "noexec", "nodev"] },
   ];
 }
 
 function shmMount(shm: MountInput["shm"]): MountSpec[] {
   if (shm === undefined) return [];
-  if ("bind" in shm) return [{ destination: "/dev/shm", type: "bind", source: shm.bind, options: ["rbind", "rprivate"] }];
+  if ("bind" in shm) return [{ destination: "/dev/shm", type: "bind", source: shm.bind, options: ["rbind", "rprivate", ...(shm.flags ?? [])] }];
   return [{ destination: "/dev/shm", type: "tmpfs", source: "shm", options: ["nosuid", "noexec", "nodev", "mode=1777", `size=${shm.size || SHM_SIZE}`] }];
 }
 
@@ -62,9 +63,10 @@ const propagations = new Set(["private", "rprivate", "shared", "rshared", "slave
 /** A bind mount with Docker's default propagation, rprivate, unless `options` name another. */
 export function bindMount(source: string, destination: string, options: readonly string[], isReadOnly: boolean): MountSpec {
   const given = options.filter((each) => each !== "rw" && each !== "ro");
+  const access = given.includes("rro") ? [] : [isReadOnly ? "ro" : "rw"];
   const bind = given.some((each) => each === "bind" || each === "rbind") ? [] : ["rbind"];
   const propagation = given.some((each) => propagations.has(each)) ? [] : ["rprivate"];
-  return { destination, type: "bind", source, options: [...bind, ...given, isReadOnly ? "ro" : "rw", ...propagation] };
+  return { destination, type: "bind", source, options: [...bind, ...given, ...access, ...propagation] };
 }
 
 /** A tmpfs: noexec, nosuid, nodev unless `options` say otherwise; of contradicting options the last one counts. @throws EngineError invalidArgument */

@@ -101,12 +101,12 @@ export function minorOf(rdev: number): number {
 
 /** Device nodes to make, and the rules of the devices group. @throws EngineError invalidArgument */
 export function buildDevices(host: HostConfig): { devices: DeviceSpec[]; rules: DeviceRule[] } {
-  if (host.DeviceRequests?.length) {
-    const [first] = host.DeviceRequests as { Driver?: string; Capabilities?: string[][] }[];
-    const capabilities = (first?.Capabilities ?? []).map((each) => `[${each.join(" ")}]`).join(" ");
-    throw invalidArgument(`could not select device driver ${JSON.stringify(first?.Driver ?? "")} with capabilities: [${capabilities}]`);
+  if (host.Privileged === true) {
+    // the host's devices are there under their own names
+    const renamed = (host.Devices ?? []).filter(({ PathOnHost, PathInContainer }) => PathInContainer && PathInContainer !== PathOnHost);
+    const more = renamed.flatMap(({ PathOnHost = "", PathInContainer = "" }) => devicesAt(PathOnHost, PathInContainer));
+    return { devices: [...hostDevices(), ...more], rules: [{ allow: true, access: "rwm" }] };
   }
-  if (host.Privileged === true) return { devices: hostDevices(), rules: [{ allow: true, access: "rwm" }] };
   const devices: DeviceSpec[] = [];
   const rules: DeviceRule[] = [...defaultRules];
   for (const mapping of host.Devices ?? []) {

@@ -8,6 +8,8 @@ import { mount, MS, unmount } from "../kernel/mount.ts";
 import { invalidArgument, messageOf, unavailable } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
 import { ownCapabilities, resolveCapabilities } from "./capabilities.ts";
+import { readCdi } from "./cdi.ts";
+import { resolveDeviceRequests } from "./device-requests.ts";
 import { createCommandRuntime, type RuntimeProgram } from "./command-runtime.ts";
 import { createCrunRuntime } from "./crun.ts";
 import { mountRunDirectories, unmountRunDirectories } from "./run-directories.ts";
@@ -28,6 +30,8 @@ export interface RuntimeOptions {
   cgroupParent: string;
   /** Controllers that no one has mounted may be mounted. */
   cgroupMounts: boolean;
+  /** Where device vendors describe their devices (CDI). */
+  cdiSpecDirs: readonly string[];
   /** 6 hex digits of a hash of the data root: engines don't share a cgroup parent. */
   engineKey: string;
 }
@@ -87,6 +91,11 @@ export async function createRuntime({ paths, log, options }: { paths: Paths; log
     buildSpec: (input) => buildSpec(input, context),
     buildExec: (input) => buildExec(input, context),
     buildLimits: (limits) => buildResources(supportedLimits(limits, context.support).host, []),
+    resolveDevices: (requests) => resolveDeviceRequests(requests, options.cdiSpecDirs),
+    discoverDevices: async () => {
+      const { devices, errors } = await readCdi(options.cdiSpecDirs);
+      return { directories: options.cdiSpecDirs, names: [...devices.keys()], warnings: errors };
+    },
     validate: (config, host) => validateSpec(config, host, context),
     expectProcess: createMigrationGate(cgroups, (error) => log.debug("cgroup migrations are not taken ahead", { error })),
     resolveUser,

@@ -5,13 +5,14 @@ import type { CgroupHierarchy } from "../kernel/cgroup.ts";
 import { readLimit, rlimitNumbers } from "../kernel/process.ts";
 import { invalidArgument } from "../lib/errors.ts";
 import type { ContainerConfig, HostConfig } from "../oci/container.ts";
-import type { LinuxSpec, MountSpec, NamespaceType, ProcessSpec, RlimitSpec, RuntimeSpec, SeccompSpec } from "../oci/runtime-spec.ts";
+import type { DeviceSpec, LinuxSpec, MountSpec, NamespaceType, ProcessSpec, RlimitSpec, RuntimeSpec, SeccompSpec, UserSpec } from "../oci/runtime-spec.ts";
 import { capabilitySets, resolveCapabilities } from "./capabilities.ts";
+import { checkDeviceRequests, type DeviceEdits } from "./device-requests.ts";
 import { maskedPathsOfHost } from "./masked-paths.ts";
-import { buildMounts } from "./mounts.ts";
+import { buildMounts, type MountInput } from "./mounts.ts";
 import { buildDevices, buildResources } from "./resources.ts";
 import { defaultSeccomp, parseSeccomp } from "./seccomp.ts";
-import { readSupport, supportedLimits, type LimitSupport } from "./support.ts";
+import { keptLimits, readSupport, supportedLimits, type LimitSupport } from "./support.ts";
 import type { ExecInput, SpecInput } from "./types.ts";
 import { resolveAccount } from "./user.ts";
 
@@ -64,37 +65,40 @@ export function buildSpec(input: SpecInput, context: SpecContext): RuntimeSpec {
   const security = parseSecurity(host, context);
   const capabilities = resolveCapabilities(host, context.ownCapabilities);
   const { devices, rules } = buildDevices(host);
-  const init = host.Init === true ? initMount() : undefined;
+  const edits = input.deviceEdits ?? noDeviceEdits;
+  // in a shared pid namespace it would not be process 1, and useless: Docker leaves it out there
+  const init = host.Init === true && !host.PidMode ? initMount() : undefined;
   const namespaces = buildNamespaces(input, context);
   const { mounts, rootfsPropagation } = buildMounts({
     privileged: host.Privileged === true,
+    writableCgroups: security.writableCgroups,
     readonlyRootfs: host.ReadonlyRootfs === true,
     shm: shmOf(input),
     own: init === undefined ? input.own : [...input.own, init],
-    user: input.user,
+    user: [...input.user.filter(({ destination }) => !edits.mounts.some((mount) => mount.destination === destination)), ...edits.mounts],
   });
+  const { user, home } = resolveAccount(input.rootfs, config.User ?? "", host.GroupAdd ?? []);
   const seccomp = seccompOf(security.seccomp, host, capabilities, context);
   const linux: LinuxSpec = {
     namespaces,
     cgroupsPath: cgroupPathOf(input.id, host, context.cgroupParent),
-    devices,
-    resources: buildResources(supportedLimits(host, context.support).host, rules),
+    devices: withDevices(devices, edits.devices, user),
+    resources: buildResources(supportedLimits(host, context.support).host, [...rules, ...edits.rules]),
     sysctl: sysctlsOf(input),
     ...(rootfsPropagation !== undefined && { rootfsPropagation }),
     ...(seccomp !== undefined && { seccomp }),
     maskedPaths: pathsOf(host, host.MaskedPaths, context.maskedPaths, security.systemPathsUnconfined),
     readonlyPaths: pathsOf(host, host.ReadonlyPaths, defaultReadonlyPaths, security.systemPathsUnconfined),
   };
-  const { user, home } = resolveAccount(input.rootfs, config.User ?? "", host.GroupAdd ?? []);
   const hasUts = namespaces.some((each) => each.type === "uts");
   return {
     ociVersion: "1.0.2",
     process: {
       terminal: config.Tty === true,
       ...consoleSizeOf(host.ConsoleSize),
-      user,
+      user: edits.groups.length === 0 ? user : { ...user, additionalGids: [...new Set([...(user.additionalGids ?? []), ...edits.groups])] },
       args: init === undefined ? input.args : [INIT_PATH, "--", ...input.args],
-      env: withHome(input.env, home),
+      env: withEnv(withHome(input.env, home), edits.env),
       cwd: config.WorkingDir || "/",
       capabilities: capabilitySets(capabilities),
       rlimits: rlimitsOf(host),
@@ -106,8 +110,25 @@ export function buildSpec(input: SpecInput, context: SpecContext): RuntimeSpec {
     ...(hasUts && { hostname: config.Hostname || input.id.slice(0, 12) }),
     mounts,
     annotations: { ...host.Annotations },
+    ...(Object.keys(edits.hooks).length > 0 && { hooks: edits.hooks }),
     linux,
   };
+}
+
+const noDeviceEdits: DeviceEdits = { env: [], devices: [], rules: [], mounts: [], hooks: {}, groups: [] };
+
+/** Devices by CDI take the place of others, and belong to the container's user where nobody said whose they are. */
+function withDevices(devices: readonly DeviceSpec[], more: readonly DeviceSpec[], user: UserSpec): DeviceSpec[] {
+  if (more.length === 0) return [...devices];
+  const paths = new Set(more.map(({ path }) => path));
+  return [...devices.filter(({ path }) => !paths.has(path)), ...more.map((device) => ({ uid: user.uid, gid: user.gid, ...device }))];
+}
+
+/** Variables of `more` take the place of those with the same name. */
+function withEnv(env: string[], more: readonly string[]): string[] {
+  if (more.length === 0) return env;
+  const variables = new Map([...env, ...more].map((variable) => [variable.split("=", 1)[0] as string, variable]));
+  return [...variables.values()];
 }
 
 /** The process of an exec: the container's rights, or all the engine has where `privileged`. @throws EngineError */
@@ -180,9 +201,10 @@ function buildNamespaces(input: SpecInput, context: SpecContext): LinuxSpec["nam
   return list;
 }
 
-function shmOf(input: SpecInput): { size?: number } | { bind: string } | undefined {
+function shmOf(input: SpecInput): MountInput["shm"] {
   const mode = input.host.IpcMode ?? "";
-  if (input.shm !== undefined) return { bind: input.shm };
+  // a bind without them would lose those of the tmpfs (crun 1.8)
+  if (input.shm !== undefined) return { bind: input.shm, flags: ["nosuid", "noexec", "nodev"] };
   if (mode === "none") return undefined;
   if (mode === "host") return { bind: "/dev/shm" };
   return { size: input.host.ShmSize };
@@ -242,6 +264,8 @@ function unlimited(value: number): number {
 const { rawJSON: rawJson } = JSON as unknown as { rawJSON(text: string): unknown };
 
 interface Security {
+  /** The container may make and change groups below its own. */
+  writableCgroups: boolean;
   noNewPrivileges: boolean;
   /** Undefined: the default profile. `unconfined`, or a profile's JSON. */
   seccomp: string | undefined;
@@ -251,10 +275,20 @@ interface Security {
 
 /** `--security-opt`. @throws EngineError invalidArgument in Docker's words */
 export function parseSecurity(host: Pick<HostConfig, "SecurityOpt" | "Privileged">, context: Pick<SpecContext, "hasApparmor">): Security {
-  const result: Security = { noNewPrivileges: false, seccomp: undefined, apparmor: undefined, systemPathsUnconfined: false };
+  const result: Security = {
+    writableCgroups: host.Privileged === true,
+    noNewPrivileges: false,
+    seccomp: undefined,
+    apparmor: undefined,
+    systemPathsUnconfined: false,
+  };
   for (const option of host.SecurityOpt ?? []) {
     if (option === "no-new-privileges") {
       result.noNewPrivileges = true;
+      continue;
+    }
+    if (option === "writable-cgroups") {
+      result.writableCgroups = true;
       continue;
     }
     if (option === "disable") continue;
@@ -264,6 +298,7 @@ export function parseSecurity(host: Pick<HostConfig, "SecurityOpt" | "Privileged
     const [name, value] = [option.slice(0, at), option.slice(at + 1)];
     if (name === "seccomp") result.seccomp = value === "builtin" ? undefined : value;
     else if (name === "no-new-privileges") result.noNewPrivileges = parseBoolean(value, option);
+    else if (name === "writable-cgroups") result.writableCgroups = parseBoolean(value, option);
     else if (name === "apparmor") result.apparmor = apparmorOf(value, context.hasApparmor);
     else if (name === "systempaths" && value === "unconfined") result.systemPathsUnconfined = true;
     // Docker, too, drops labels silently where SELinux is off
@@ -326,18 +361,19 @@ function initMount(): MountSpec {
 
 /**
  * Fields of a container's configuration that only the spec builder can judge: asked at create, so that bad ones are refused there.
- * Gives warnings about limits that are dropped. @throws EngineError invalidArgument
+ * Gives the settings without limits that the host can't keep, with warnings about them. @throws EngineError invalidArgument
  */
-export function validateSpec(config: ContainerConfig, host: HostConfig, context: SpecContext): string[] {
+export function validateSpec(config: ContainerConfig, host: HostConfig, context: SpecContext): { host: HostConfig; warnings: string[] } {
   refuseUnsupported(host);
   const security = parseSecurity(host, context);
   const capabilities = resolveCapabilities(host, context.ownCapabilities);
   if (security.seccomp !== undefined) seccompOf(security.seccomp, host, capabilities, context);
   rlimitsOf(host);
+  checkDeviceRequests(host.DeviceRequests);
   cgroupPathOf("", host, context.cgroupParent);
   for (const mode of [host.PidMode, host.IpcMode]) if (mode === "container:") throw invalidArgument(`invalid mode: ${mode}`);
   if (config.WorkingDir && !config.WorkingDir.startsWith("/")) {
     throw invalidArgument(`the working directory '${config.WorkingDir}' is invalid, it needs to be an absolute path`);
   }
-  return supportedLimits(host, context.support).warnings;
+  return keptLimits(host, context.support);
 }

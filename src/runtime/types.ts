@@ -1,5 +1,6 @@
 import type { CgroupHierarchy } from "../kernel/cgroup.ts";
 import type { ContainerConfig, HostConfig } from "../oci/container.ts";
+import type { DeviceEdits } from "./device-requests.ts";
 import type { MountSpec, ProcessSpec, ResourcesSpec, RuntimeSpec, UserSpec } from "../oci/runtime-spec.ts";
 
 export interface ExitStatus {
@@ -50,6 +51,8 @@ export interface SpecInput {
   shm?: string;
   own: MountSpec[];
   user: MountSpec[];
+  /** What devices of HostConfig.DeviceRequests need. */
+  deviceEdits?: DeviceEdits;
 }
 
 export interface ExecInput {
@@ -90,6 +93,8 @@ export interface Runtime {
   readonly sendsTerminal: boolean;
   /** Arguments, program included, that run `process` (a file) inside the container. */
   execCommand(id: string, options: { process: string; pidFile: string; log: string; tty: boolean; consoleSocket?: string }): string[];
+  /** Whether "rro" makes a bind read-only with all that is mounted below it. */
+  mountsReadOnlyBelow(): Promise<boolean>;
   /** Sets limits of a running container. @throws EngineError invalidArgument where the kernel refuses one */
   update(id: string, resources: ResourcesSpec): Promise<void>;
   /** Ids that the runtime has state of. */
@@ -111,8 +116,12 @@ export interface Runtimes {
   buildSpec(input: SpecInput): RuntimeSpec;
   /** The whole OCI process of an exec. @throws EngineError */
   buildExec(input: ExecInput): ProcessSpec;
-  /** What only the spec builder can judge, asked at create; gives warnings about limits that are dropped. @throws EngineError invalidArgument */
-  validate(config: ContainerConfig, host: HostConfig): string[];
+  /** What only the spec builder can judge, asked at create. Gives the settings without limits that the host can't keep. @throws EngineError invalidArgument */
+  validate(config: ContainerConfig, host: HostConfig): { host: HostConfig; warnings: string[] };
+  /** What HostConfig.DeviceRequests mean now; undefined where there are none. @throws EngineError invalidArgument for devices that aren't there */
+  resolveDevices(requests: HostConfig["DeviceRequests"]): Promise<DeviceEdits | undefined>;
+  /** Devices that the CDI directories offer, for `docker info`. */
+  discoverDevices(): Promise<{ directories: readonly string[]; names: string[]; warnings: string[] }>;
   /** Limits of a running container as its runtime takes them. @throws EngineError invalidArgument */
   buildLimits(limits: Partial<HostConfig>): ResourcesSpec;
   /** A container or an exec is about to be started: what the kernel would make it wait for is waited for now. Costs nothing to call too often. */

@@ -61,6 +61,7 @@ export async function createSandbox(ctx: SandboxContext, spec: SandboxSpec, opti
   if (shm?.isOwn) undo.defer(() => void unmount(shm.path, { lazy: true }));
   const network = allocateNetwork(ctx, spec);
   undo.defer(() => network.release());
+  const deviceEdits = await runtimes.resolveDevices(spec.host.DeviceRequests);
   const built = runtimes.buildSpec({
     id: spec.id,
     config: spec.config,
@@ -73,6 +74,7 @@ export async function createSandbox(ctx: SandboxContext, spec: SandboxSpec, opti
     ...(spec.joined !== undefined && { joined: spec.joined }),
     own: writeFiles(spec, network.endpoints, networks),
     user: userMounts(spec),
+    ...(deviceEdits !== undefined && { deviceEdits }),
   });
   runtime.prepare(built);
   writeFileSync(`${bundle}/config.json`, JSON.stringify(built), { mode: 0o600 });

@@ -75,7 +75,11 @@ export async function createEngine(options: { at?: string } = {}): Promise<TestE
     engineKey,
   };
   const networks = createNetworks({ store, events, log, paths, options: network });
-  const runtime = await createRuntime({ paths, log, options: { defaultRuntime: "", runtimes: {}, cgroupParent: "", cgroupMounts: true, engineKey } });
+  const runtime = await createRuntime({
+    paths,
+    log,
+    options: { defaultRuntime: "", runtimes: {}, cgroupParent: "", cgroupMounts: true, cdiSpecDirs: [`${root}/cdi`], engineKey },
+  });
   const sandboxes = createSandboxes({ paths, snapshots, networks, runtime, log });
   const containers = createContainers({
     store,

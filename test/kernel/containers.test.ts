@@ -165,7 +165,7 @@ describe.skipIf(skipped("root", "overlay"))("containers", () => {
       [
         ["true"],
         { host: { Mounts: [{ Type: "volume", Source: "vol1", Target: "/x", VolumeOptions: { DriverConfig: { Name: "nope" } } }] } },
-        "notFound",
+        "invalidArgument",
         'plugin "nope" not found',
       ],
     ] as const) {

@@ -63,6 +63,7 @@ export async function createFixture(options: { at?: string; runtime?: string } =
       runtimes: options.runtime === "runc" ? { runc: { path: "runc" } } : {},
       cgroupParent: "",
       cgroupMounts: true,
+      cdiSpecDirs: [],
       engineKey: `t${key}`,
     },
   });

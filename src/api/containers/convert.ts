@@ -270,7 +270,7 @@ export function toInspect(
     Platform: "linux",
     MountLabel: "",
     ProcessLabel: "",
-    AppArmorProfile: "",
+    AppArmorProfile: appArmorProfile(record),
     ExecIDs: context.execIds.length === 0 ? null : context.execIds,
     HostConfig: host,
     GraphDriver: {
@@ -288,7 +288,7 @@ export function toInspect(
     },
     ...(context.sizes === undefined ? {} : { SizeRw: context.sizes.rw, SizeRootFs: context.sizes.rootFs }),
     Mounts: record.mounts.map(toMount),
-    Config: withDefaults(configDefaults, record.config),
+    Config: { ...withDefaults(configDefaults, record.config), ...wideMac(record) },
     NetworkSettings: {
       Bridge: "",
       SandboxID: network.sandboxId,
@@ -300,6 +300,19 @@ export function toInspect(
   };
   if (context.api < 45) addShortIdAliases(inspect);
   return gateFields(inspect, inspectGates, context.api);
+}
+
+/** What was asked for; the default profile isn't named. */
+function appArmorProfile({ host }: ContainerRecord): string {
+  const option = (host.SecurityOpt ?? []).findLast((each) => /^apparmor[=:]/.test(each));
+  return option === undefined ? "" : option.slice("apparmor=".length);
+}
+
+/** Until 1.51 the address asked for on the main network is the container's too. */
+function wideMac({ host, endpoints, config }: ContainerRecord): { MacAddress?: string } {
+  const mode = host.NetworkMode ?? "bridge";
+  const mac = config.MacAddress || (mode === "host" || mode === "none" ? undefined : endpoints[mode]?.MacAddress);
+  return mac ? { MacAddress: mac } : {};
 }
 
 /** Before 1.45 the aliases on user networks held the short id too. */

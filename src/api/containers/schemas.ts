@@ -66,7 +66,15 @@ export const resourcesShape = {
   CpusetMems: text.optional(),
   Devices: list(object({ PathOnHost: text.optional(), PathInContainer: text.optional(), CgroupPermissions: text.optional() })).optional(),
   DeviceCgroupRules: texts.optional(),
-  DeviceRequests: z.array(z.unknown()).optional(),
+  DeviceRequests: list(
+    object({
+      Driver: text.optional(),
+      Count: int.optional(),
+      DeviceIDs: texts.optional(),
+      Capabilities: z.array(texts).optional(),
+      Options: textMap.optional(),
+    }),
+  ).optional(),
   MemoryReservation: int.optional(),
   MemorySwap: int.optional(),
   MemorySwappiness: int.optional(),
@@ -107,6 +115,8 @@ const portBindings = map(list(object({ HostIp: text.optional(), HostPort: text.o
 
 export const hostConfig = object({
   ...resourcesShape,
+  /** Of unreleased clients; refused. */
+  Capabilities: texts.optional(),
   Binds: texts.optional(),
   ContainerIDFile: text.optional(),
   LogConfig: object({ Type: text.optional(), Config: textMap.optional() }).optional(),

@@ -1,5 +1,5 @@
 import type { ContainerCreateRequest } from "../../client/types.ts";
-import type { ContainerConfig, EndpointSettings, HostConfig, NetworkingConfig } from "../../oci/container.ts";
+import type { ContainerConfig, DeviceRequest, EndpointSettings, HostConfig, NetworkingConfig } from "../../oci/container.ts";
 import type { ConfigFile } from "../config.ts";
 import { CliError } from "../errors.ts";
 import type { FlagValues } from "../flags.ts";
@@ -186,7 +186,7 @@ async function seccompProfile(path: string): Promise<string> {
 
 function devices(flags: ContainerFlagValues): HostConfig {
   const isCdi = (device: string): boolean => /^[^/]+\/[^/=]+=/.test(device);
-  const requests: unknown[] = flags.gpus.map(parseGpus);
+  const requests: DeviceRequest[] = flags.gpus.map(parseGpus);
   const cdi = flags.device.filter(isCdi);
   if (cdi.length > 0) requests.push({ Driver: "cdi", DeviceIDs: cdi });
   return {

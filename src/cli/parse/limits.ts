@@ -1,4 +1,4 @@
-import type { DeviceMapping, RestartPolicy, ThrottleDevice, Ulimit } from "../../oci/container.ts";
+import type { DeviceMapping, DeviceRequest, RestartPolicy, ThrottleDevice, Ulimit } from "../../oci/container.ts";
 import { CliError } from "../errors.ts";
 import { parseBytes } from "./bytes.ts";
 
@@ -65,11 +65,11 @@ function splitDevice(text: string): string[] {
 }
 
 /** `all`, a count, or `device=0,capabilities=utility`: Docker's DeviceRequests for `--gpus`. @throws CliError */
-export function parseGpus(text: string): Record<string, unknown> {
-  const request: { Driver: string; Count: number; DeviceIDs: string[] | null; Capabilities: string[][]; Options: Record<string, string> } = {
+export function parseGpus(text: string): DeviceRequest {
+  const request: Required<DeviceRequest> = {
     Driver: "",
     Count: 1,
-    DeviceIDs: null,
+    DeviceIDs: [],
     Capabilities: [["gpu"]],
     Options: {},
   };

@@ -1,0 +1,111 @@
+import { readFileSync, writeFileSync } from "node:fs";
+import { conflict, messageOf } from "../lib/errors.ts";
+import { lookup, tryLookup, type Context } from "./context.ts";
+import { parseLink } from "./links.ts";
+import type { ContainerRecord } from "./types.ts";
+
+/** One container that is linked, on the default bridge, where it runs. */
+interface Linked {
+  alias: string;
+  record: ContainerRecord;
+  addresses: string[];
+}
+
+/** Links on the default bridge, which has no name service. @throws EngineError conflict, notFound */
+function linkedOf(ctx: Context, record: ContainerRecord, ifAbsent: "fail" | "skip"): Linked[] {
+  const links = record.host.Links ?? [];
+  if (links.length === 0 || !Object.hasOwn(record.endpoints, "bridge")) return [];
+  return links.flatMap((link) => {
+    const { container, alias } = parseLink(link);
+    const entry = ifAbsent === "skip" ? tryLookup(ctx, container) : lookup(ctx, container);
+    const addresses = entry === undefined ? [] : addressesOf(ctx, entry.record);
+    if (entry?.sandbox !== undefined && addresses.length > 0) return [{ alias, record: entry.record, addresses }];
+    if (ifAbsent === "skip") return [];
+    throw conflict(`Cannot link to a non running container: /${entry?.record.name} AS /${record.name}/${alias}`);
+  });
+}
+
+function addressesOf(ctx: Context, { id }: ContainerRecord): string[] {
+  const endpoint = ctx.networks.endpointsOfContainer(id).find(({ networkName }) => networkName === "bridge");
+  return [endpoint?.ipv4, endpoint?.ipv6].filter((address) => address !== undefined);
+}
+
+/** What links add to a container: lines of /etc/hosts as `names:address`, and Docker's variables. @throws EngineError conflict, notFound */
+export function linkSettings(ctx: Context, record: ContainerRecord, ifAbsent: "fail" | "skip" = "fail"): { hosts: string[]; env: string[] } {
+  const linked = linkedOf(ctx, record, ifAbsent);
+  return {
+    hosts: linked.flatMap(({ alias, record: { config, name }, addresses }) => {
+      const names = [...new Set([alias, config.Hostname ?? "", name])].filter((each) => each !== "").join(" ");
+      return addresses.map((address) => `${names}:${address}`);
+    }),
+    env: linked.flatMap((each) => linkVariables(record.name, each.alias, each.addresses[0] ?? "", each.record.config)),
+  };
+}
+
+/** As Docker makes them (moby, daemon/links/links.go): each port, ports that follow one another as a range, and the linked container's own variables. */
+export function linkVariables(
+  parent: string,
+  alias: string,
+  address: string,
+  { ExposedPorts, Env }: { ExposedPorts?: Record<string, object> | null; Env?: string[] | null },
+): string[] {
+  const prefix = alias.toUpperCase().replaceAll("-", "_");
+  const ports = Object.keys(ExposedPorts ?? {})
+    .map((text) => ({ port: Number.parseInt(text, 10), proto: text.split("/")[1] ?? "tcp" }))
+    .sort((a, b) => (a.proto === b.proto ? a.port - b.port : a.proto === "tcp" ? -1 : b.proto === "tcp" ? 1 : a.proto < b.proto ? -1 : 1));
+  const url = ({ port, proto }: { port: number; proto: string }): string => `${proto}://${address}:${port}`;
+  const nameOf = ({ port, proto }: { port: number; proto: string }): string => `${prefix}_PORT_${port}_${proto.toUpperCase()}`;
+  const env = ports.slice(0, 1).map((port) => `${prefix}_PORT=${url(port)}`);
+  for (const port of ports) {
+    const name = nameOf(port);
+    env.push(`${name}=${url(port)}`, `${name}_ADDR=${address}`, `${name}_PORT=${port.port}`, `${name}_PROTO=${port.proto}`);
+  }
+  for (const [start, end] of ranges(ports)) {
+    const name = nameOf(start);
+    env.push(`${name}_START=${url(start)}`, `${name}_PORT_START=${start.port}`, `${name}_END=${url(end)}`, `${name}_PORT_END=${end.port}`);
+  }
+  env.push(`${prefix}_NAME=/${parent}/${alias}`);
+  for (const variable of Env ?? []) {
+    const at = variable.indexOf("=");
+    if (at < 0 || ["HOME", "PATH"].includes(variable.slice(0, at))) continue;
+    env.push(`${prefix}_ENV_${variable}`);
+  }
+  return env;
+}
+
+/** First and last of ports that follow one another; single ones are none. */
+function ranges(ports: readonly { port: number; proto: string }[]): [(typeof ports)[number], (typeof ports)[number]][] {
+  const found: [(typeof ports)[number], (typeof ports)[number]][] = [];
+  for (const port of ports) {
+    const last = found.at(-1);
+    if (last !== undefined && last[1].proto === port.proto && last[1].port + 1 === port.port) last[1] = port;
+    else found.push([port, port]);
+  }
+  return found.filter(([start, end]) => start !== end);
+}
+
+/** A container has come up: those that are linked to it and run learn its address, as in Docker. Their file is changed in place, since it is mounted. */
+export function tellLinkedParents(ctx: Context, record: ContainerRecord): void {
+  if (!Object.hasOwn(record.endpoints, "bridge")) return;
+  for (const { record: parent, sandbox } of ctx.entries.values()) {
+    const links = parent.host.Links;
+    if (sandbox === undefined || links === null || links === undefined || links.length === 0 || !Object.hasOwn(parent.endpoints, "bridge")) continue;
+    for (const { container, alias } of links.map(parseLink)) {
+      if (container === record.name || (container !== "" && record.id.startsWith(container))) renewHosts(ctx, parent, alias, addressesOf(ctx, record));
+    }
+  }
+}
+
+function renewHosts(ctx: Context, parent: ContainerRecord, alias: string, addresses: readonly string[]): void {
+  const file = `${ctx.paths.container(parent.id)}/hosts`;
+  try {
+    const text = readFileSync(file, "utf8");
+    const renewed = text.replace(new RegExp(`^(\\S+)(\\t${RegExp.escape(alias)}(?:[ \\n]))`, "gm"), (line, old: string, rest: string) => {
+      const address = addresses.find((each) => each.includes(":") === old.includes(":"));
+      return address === undefined ? line : `${address}${rest}`;
+    });
+    if (renewed !== text) writeFileSync(file, renewed);
+  } catch (error) {
+    ctx.log.warn("telling a linked container of a new address", { container: parent.id, error: messageOf(error) });
+  }
+}
