@@ -1,4 +1,5 @@
-import { EngineError, invalidArgument } from "../lib/errors.ts";
+import { EngineError, invalidArgument, messageOf } from "../lib/errors.ts";
+import { parseEndpointOptions } from "../networks/endpoint-options.ts";
 import type { ContainerConfig, EndpointSettings, HostConfig, NetworkingConfig } from "../oci/container.ts";
 import type { Context } from "./context.ts";
 
@@ -45,5 +46,10 @@ export function checkEndpoint(network: string, settings: EndpointSettings): void
     throw fail("network-scoped alias is supported only for containers in user defined networks");
   if (IPv4Address && !/^\d{1,3}(\.\d{1,3}){3}$/.test(IPv4Address)) throw fail(`invalid IPv4 address: ${IPv4Address}`);
   if (IPv6Address && !IPv6Address.includes(":")) throw fail(`invalid IPv6 address: ${IPv6Address}`);
+  try {
+    parseEndpointOptions(settings);
+  } catch (error) {
+    throw fail(messageOf(error));
+  }
   if (settings.MacAddress && !/^[0-9a-f]{2}([:-][0-9a-f]{2}){5}$/i.test(settings.MacAddress)) throw fail(`invalid MAC address: ${settings.MacAddress}`);
 }

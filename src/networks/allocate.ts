@@ -4,6 +4,7 @@ import { type GivenAddress, hasStaticAddress } from "./address-book.ts";
 import { hostInterfaceName } from "./bridge.ts";
 import { parseBridgeOptions } from "./bridge-options.ts";
 import { driverOf, emitNetworkEvent, isPredefined, type NetworkContext } from "./context.ts";
+import { type EndpointOptions, parseEndpointOptions } from "./endpoint-options.ts";
 import { newId } from "./network-config.ts";
 import { parseBindings, type PortTarget } from "./ports.ts";
 import type { StoredEndpoint, StoredNetwork } from "./records.ts";
@@ -16,6 +17,7 @@ export function allocate(ctx: NetworkContext, options: ConnectOptions): StoredEn
   const driver = driverOf(ctx, network.driver);
   checkSettings(network, options);
   const mac = wantedMac(options);
+  const wanted = parseEndpointOptions(options.settings);
   // a start that was killed between its steps may have left one
   const left = ctx.records.endpointsOfContainer(options.containerId).find((endpoint) => endpoint.networkId === network.id);
   if (left !== undefined) releaseEndpoint(ctx, left);
@@ -32,8 +34,9 @@ export function allocate(ctx: NetworkContext, options: ConnectOptions): StoredEn
     }
     const ports = publish(ctx, network, id, options, { ...(ipv4 && { ipv4: ipv4.address }), ...(ipv6 && { ipv6: ipv6.address }) });
     published = ports.length > 0;
-    const endpoint = build(ctx, network, id, options, { ipv4, ipv6, mac, ports });
+    const endpoint = build(ctx, network, id, options, { ipv4, ipv6, mac, ports, wanted });
     ctx.store.tx(() => {
+      if (endpoint.defaultRoute) takeDefaultRoute(ctx, endpoint);
       ctx.records.insertEndpoint(endpoint);
       emitNetworkEvent(ctx, "connect", network, options.containerId);
     });
@@ -82,10 +85,25 @@ interface Given {
   ipv6: GivenAddress | undefined;
   mac: Uint8Array | undefined;
   ports: PublishedPort[];
+  wanted: EndpointOptions;
 }
 
-function build(ctx: NetworkContext, network: StoredNetwork, id: string, options: ConnectOptions, { ipv4, ipv6, mac, ports }: Given): StoredEndpoint {
+/** Who gave the default route until now no longer does. */
+function takeDefaultRoute(ctx: NetworkContext, endpoint: StoredEndpoint): void {
+  for (const other of ctx.records.endpointsOfContainer(endpoint.containerId)) {
+    if (other.id === endpoint.id || !other.defaultRoute) continue;
+    other.defaultRoute = false;
+    ctx.records.updateEndpoint(other);
+  }
+}
+
+function build(ctx: NetworkContext, network: StoredNetwork, id: string, options: ConnectOptions, { ipv4, ipv6, mac, ports, wanted }: Given): StoredEndpoint {
+  const { interfaceName, ...kept } = wanted;
   const others = ctx.records.endpointsOfContainer(options.containerId);
+  const rival = others.find((other) => other.defaultRoute);
+  if (interfaceName !== undefined && others.some((other) => other.containerInterface === interfaceName)) {
+    throw invalidArgument(`interface name ${interfaceName} is already in use in container ${options.containerName}`);
+  }
   const first = ipv4 ?? ipv6;
   const endpoint: StoredEndpoint = {
     id,
@@ -94,12 +112,13 @@ function build(ctx: NetworkContext, network: StoredNetwork, id: string, options:
     containerId: options.containerId,
     containerName: options.containerName,
     hostInterface: first === undefined ? "" : hostInterfaceName(id),
-    containerInterface: first === undefined ? "" : freeInterface(network, others),
+    containerInterface: first === undefined ? "" : (interfaceName ?? freeInterface(network, others)),
     macAddress: mac === undefined ? (first === undefined ? "" : formatMac(macFor(first.address))) : formatMac(mac),
     dnsNames: isPredefined(network.name) ? [] : namesOf(options),
     ports,
     order: ctx.records.nextOrder(),
-    defaultRoute: !network.internal && !others.some((other) => other.defaultRoute),
+    defaultRoute: !network.internal && (rival === undefined || (wanted.gwPriority ?? 0) > (rival.gwPriority ?? 0)),
+    ...kept,
   };
   const links = isPredefined(network.name) ? {} : linksOf(options);
   if (Object.keys(links).length > 0) endpoint.links = links;

@@ -144,6 +144,7 @@ export function createBridgeDriver(options: BridgeDriverOptions): NetworkDriver 
           door.writeSysctls(namespace.fd, [{ path: `${ipv6Settings}/${endpoint.containerInterface}/disable_ipv6`, value: "1" }]);
         }
         namespace.route.request(...containerMessages(index, endpoint, defaultRoute));
+        writeEndpointSysctls(door, namespace.fd, endpoint);
         host.request(joinBridge(name, master), setBridgePort(name, { hairpin: true, isolated: !bridge.icc && !bridgeNetfilter() }));
       } catch (error) {
         const made = findLink(host, endpoint.hostInterface);
@@ -169,9 +170,26 @@ export function createBridgeDriver(options: BridgeDriverOptions): NetworkDriver 
   };
 }
 
+/** @throws EngineError invalidArgument for settings that the kernel doesn't have, or won't take */
+function writeEndpointSysctls(door: NamespaceDoor, namespace: number, { sysctls, containerInterface }: Endpoint): void {
+  for (const { path, value } of sysctls ?? []) {
+    const file = `/proc/sys/${path.replace("IFNAME", containerInterface)}`;
+    try {
+      if (door.writeSysctls(namespace, [{ path: file, value }]) === 1) continue;
+    } catch (error) {
+      throw invalidArgument(`setting ${file} to ${JSON.stringify(value)}: ${messageOf(error)}`, error);
+    }
+    throw invalidArgument(`setting ${file} to ${JSON.stringify(value)}: there is no such setting`);
+  }
+}
+
 /** Up, addresses and routes, in one send. */
 function containerMessages(index: number, endpoint: Endpoint, defaultRoute: boolean): NetlinkMessage[] {
   const messages = [setLinkUp({ index })];
+  for (const text of endpoint.linkLocal ?? []) {
+    const address = parseAddress(text);
+    if (address !== undefined) messages.push(addAddress(index, bytesOf(address), address.family === 4 ? 16 : 64));
+  }
   const families = [
     { text: endpoint.ipv4, prefixLength: endpoint.ipv4PrefixLength, gateway: endpoint.gateway },
     { text: endpoint.ipv6, prefixLength: endpoint.ipv6PrefixLength, gateway: endpoint.gateway6 },

@@ -42,7 +42,8 @@ export async function disconnect(ctx: NetworkContext, containerId: string, refer
 
 /** The next network that leads outside gives the default route. */
 function moveDefaultRoute(ctx: NetworkContext, containerId: string): void {
-  const heir = ctx.records.endpointsOfContainer(containerId).find((candidate) => candidate.gateway !== undefined || candidate.gateway6 !== undefined);
+  const candidates = ctx.records.endpointsOfContainer(containerId).filter(({ gateway, gateway6 }) => gateway !== undefined || gateway6 !== undefined);
+  const [heir] = candidates.sort((a, b) => (b.gwPriority ?? 0) - (a.gwPriority ?? 0));
   if (heir === undefined) return;
   heir.defaultRoute = true;
   ctx.records.updateEndpoint(heir);

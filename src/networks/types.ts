@@ -1,3 +1,4 @@
+import type { EndpointOptions } from "./endpoint-options.ts";
 import type { EndpointSettings, PortBinding } from "../oci/container.ts";
 
 export interface NetworkRecord {
@@ -29,7 +30,7 @@ export interface PublishedPort {
 }
 
 /** One container on one network; kept until it is released, so that restarts of the engine find it. */
-export interface Endpoint {
+export interface Endpoint extends Omit<EndpointOptions, "interfaceName"> {
   id: string;
   networkId: string;
   networkName: string;
