@@ -41,6 +41,7 @@ import { diskUsage } from "./system/df.ts";
 import { events } from "./system/events.ts";
 import { info, version } from "./system/info.ts";
 import { options, ping, pingHead } from "./system/ping.ts";
+import { stopAllContainers } from "./system/stop-all.ts";
 import { auth, inspectDistribution } from "./system/registries.ts";
 import { createVolume, deleteVolume, inspectVolume, listVolumes, pruneVolumes, updateVolume } from "./volumes/volumes.ts";
 
@@ -54,6 +55,7 @@ export const endpoints: readonly Endpoint[] = [
   events,
   diskUsage,
   auth,
+  stopAllContainers,
   inspectDistribution,
 
   listContainers,

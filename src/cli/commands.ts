@@ -242,6 +242,7 @@ export const commands: readonly CommandEntry[] = [
   { name: "registry serve", summary: "Serve images to pull and push", load: async () => (await import("./registry/serve.ts")).serve },
   { name: "system df", summary: "Show disk usage", load: async () => (await import("./system/df.ts")).df },
   { name: "system prune", summary: "Remove unused data", load: async () => (await import("./system/prune.ts")).prune },
+  { name: "system stop", summary: "Stop all containers, as at the host's shutdown", load: async () => (await import("./system/stop.ts")).stopAll },
   { name: "volume create", summary: "Create a volume", load: async () => (await import("./volume/create.ts")).create },
   { name: "volume inspect", summary: "Display detailed information on one or more volumes", load: async () => (await import("./volume/inspect.ts")).inspect },
   { name: "volume ls", aliases: ["volume list"], summary: "List volumes", load: async () => (await import("./volume/ls.ts")).ls },

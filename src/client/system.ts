@@ -13,6 +13,8 @@ export function systemCalls(transport: Transport) {
         query: { since: options.since || undefined, until: options.until || undefined, filters: filtersParam(options.filters) },
         signal: options.signal,
       }),
+    /** Berth's own: stops every container, as the engine does at its host's shutdown. `timeout` in seconds is for those that set none. */
+    stopAll: async (timeout?: number): Promise<void> => void (await transport.request("POST", "/berth/containers/stop", { query: { t: timeout } })),
     /** Checks credentials with their registry. */
     auth: (auth: AuthConfig): Promise<{ Status: string; IdentityToken?: string }> => transport.json("POST", "/auth", { json: auth }),
   };

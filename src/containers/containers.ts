@@ -81,6 +81,15 @@ export function createContainers(deps: ContainersDeps): Containers {
       return result.running;
     },
     resume: () => resume(ctx, restored),
+    stopAll: async (timeoutSeconds) => {
+      if (ctx.phase !== "open") return;
+      try {
+        await stopAll(ctx, timeoutSeconds);
+      } finally {
+        // the engine may have been told to end meanwhile
+        if (ctx.phase === "stopping") ctx.phase = "open";
+      }
+    },
     close: (options) => close(ctx, options),
   };
 }
@@ -92,22 +101,26 @@ function usingImage(ctx: Context, image: Digest): ReturnType<Containers["usingIm
   });
 }
 
+/** All at once, each in its own time; none is restarted by its policy, and none counts as stopped by a user. */
+async function stopAll(ctx: Context, timeoutSeconds: number): Promise<void> {
+  ctx.phase = "stopping";
+  await Promise.all(
+    [...ctx.entries.values()].map(async (entry) => {
+      try {
+        await startSettled(entry, timeoutSeconds);
+        // a container that was given more time than the engine's default needs it
+        await stopEntry(ctx, entry, { timeoutSeconds: entry.record.config.StopTimeout ?? timeoutSeconds, byEngine: true });
+        await entry.cleaning;
+        await entry.removing;
+      } catch (error) {
+        ctx.log.error("stopping a container at the engine's end", { container: entry.record.id, error: messageOf(error) });
+      }
+    }),
+  );
+}
+
 async function close(ctx: Context, options: { stopAll: boolean; timeoutSeconds: number }): Promise<void> {
-  if (options.stopAll) {
-    ctx.phase = "stopping";
-    await Promise.all(
-      [...ctx.entries.values()].map(async (entry) => {
-        try {
-          await startSettled(entry, options.timeoutSeconds);
-          await stopEntry(ctx, entry, { timeoutSeconds: Math.min(entry.record.config.StopTimeout ?? Infinity, options.timeoutSeconds), byEngine: true });
-          await entry.cleaning;
-          await entry.removing;
-        } catch (error) {
-          ctx.log.error("stopping a container at the engine's end", { container: entry.record.id, error: messageOf(error) });
-        }
-      }),
-    );
-  }
+  if (options.stopAll) await stopAll(ctx, options.timeoutSeconds);
   ctx.phase = "detached";
   for (const entry of ctx.entries.values()) {
     clearTimeout(entry.restart?.timer);

@@ -264,6 +264,11 @@ export interface Containers {
   adoptAll(): Promise<Set<string>>;
   /** Second half, once networks are back: restart policies, `--rm` of what ended meanwhile, half-made and half-removed containers. */
   resume(): Promise<void>;
+  /**
+   * Stops every container as a host that goes down does: those with a restart policy come back when the engine next starts. `timeoutSeconds` is for
+   * containers that have no StopTimeout of their own.
+   */
+  stopAll(timeoutSeconds: number): Promise<void>;
   /** live-restore: detaches and leaves all running; else stops them in order. */
   close(options: { stopAll: boolean; timeoutSeconds: number }): Promise<void>;
 }

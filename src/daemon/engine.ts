@@ -22,15 +22,23 @@ import { startCheckpoints } from "../store/checkpoint.ts";
 import { migrations } from "../store/schema.ts";
 import { openStore } from "../store/store.ts";
 import { createSystem } from "../system/system.ts";
+import type { Proxies } from "../system/types.ts";
 import { createVolumes } from "../volumes/volumes.ts";
-import { listenOn } from "./listen.ts";
+import { listenAll } from "./listen.ts";
 import type { DaemonOptions } from "./options.ts";
 import { enginePaths, type Paths } from "./paths.ts";
+import { applyReload, reloadAttributes } from "./reload.ts";
 import { trimWhenIdle } from "./trim.ts";
 
 export interface Engine {
-  /** Tells clients that the settings were read again. */
-  reloaded(): void;
+  /**
+   * Puts those of `next` into force that can change while it runs, or none of them, and tells clients.
+   * @returns dockerd's names of settings that changed and need a restart
+   * @throws EngineError where one of them is no good
+   */
+  reload(next: DaemonOptions): Promise<string[]>;
+  /** Seconds that `stop` may take at the most, as things are now. */
+  stopLimit(): number;
   stop(): Promise<void>;
 }
 
@@ -38,7 +46,7 @@ export interface Engine {
  * The composition root: builds every service in order of the layers, brings back what a former engine left, then listens.
  * @throws EngineError conflict where another engine holds one of the roots
  */
-export async function startEngine(options: DaemonOptions, log: Logger): Promise<Engine> {
+export async function startEngine(options: DaemonOptions, proxies: Proxies, log: Logger): Promise<Engine> {
   await using stack = new AsyncDisposableStack();
   const paths = makeRoots(options);
   for (const lock of paths.locks) stack.use(takeLock(lock));
@@ -49,11 +57,16 @@ export async function startEngine(options: DaemonOptions, log: Logger): Promise<
   const events = createEvents({ store, log });
   const content = createContentStore({ root: paths.content, store, log });
   const snapshots = stack.use(createSnapshots({ root: paths.snapshots, store, log }));
-  const registry = createRegistryClient({ insecure: options.insecureRegistries, mirrors: options.registryMirrors, log });
+  const registry = createRegistryClient({
+    insecure: options.insecureRegistries,
+    mirrors: options.registryMirrors,
+    downloadRetries: () => options.maxDownloadAttempts,
+    log,
+  });
   // images/ lies below containers/: it asks who uses an image through this, once containers are there.
   let containers: Containers;
   const users = { containersOf: (image: Parameters<Containers["usingImage"]>[0]) => containers.usingImage(image) };
-  const images = createImages({ store, content, snapshots, registry, events, users, log });
+  const images = createImages({ store, content, snapshots, registry, events, users, limits: options, log });
   const volumes = createVolumes({ root: paths.volumes, store, events, log });
   const logs = createLogs({ log });
   const networks = createNetworks({ store, events, log, paths, options: { ...options, engineKey } });
@@ -75,7 +88,7 @@ export async function startEngine(options: DaemonOptions, log: Logger): Promise<
     options: { ...options, ulimits: Object.values(options.defaultUlimits), runtime: runtime.defaultName },
   });
   const builder = createBuilder({ store, images, snapshots, sandboxes, events, paths, log });
-  const system = createSystem({ store, images, containers, networks, volumes, runtime, paths, log, options });
+  const system = createSystem({ store, images, containers, networks, volumes, runtime, events, proxies, paths, log, options });
 
   await Promise.all([content.restore(), snapshots.restore(), volumes.restore()]);
   await images.restore();
@@ -91,14 +104,28 @@ export async function startEngine(options: DaemonOptions, log: Logger): Promise<
     log,
   });
   stack.defer(() => server.close());
-  for (const host of options.hosts) await listenOn(server, host, options, log);
+  await listenAll(server, options, log);
   await containers.resume();
   log.info("ready", { version, hosts: options.hosts.join(" "), running: running.size });
 
   stack.use(trimWhenIdle(log));
   const resources = stack.move();
   return {
-    reloaded: () => events.emit("daemon", "reload", engineKey, {}),
+    reload: async (next) => {
+      const useRegistries = registry.configure({ insecure: next.insecureRegistries, mirrors: next.registryMirrors });
+      const useRuntimes = await runtime.configure(next);
+      useRegistries();
+      useRuntimes();
+      const waiting = applyReload(options, next);
+      events.emit("daemon", "reload", system.id, reloadAttributes(options, runtime.defaultName));
+      return waiting;
+    },
+    stopLimit: () => {
+      const own = options.liveRestore ? [] : containers.list().map(({ config }) => config.StopTimeout ?? 0);
+      const all = options.liveRestore ? [0] : [options.shutdownTimeout, ...own];
+      // -1 is no limit: a day stands for it
+      return 30 + (all.some((seconds) => seconds < 0) ? 86_400 : Math.max(...all));
+    },
     stop: async () => {
       await server.close();
       await containers.close({ stopAll: !options.liveRestore, timeoutSeconds: options.shutdownTimeout });

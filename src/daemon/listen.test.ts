@@ -18,6 +18,6 @@ test.each(["/a/b.sock", "http://x", "tcp://a:b", "unix:/x"])("%p is refused", (h
 
 test("fd:// without a socket handed over, TLS without files and an unknown group are refused with the next step", () => {
   expect(() => listenAddresses("fd://", options)).toThrow("systemd socket unit");
-  expect(() => listenAddresses("tcp://", { ...options, tlsverify: true })).toThrow("--tlscert FILE");
+  expect(() => listenAddresses("tcp://", { ...options, tls: true, tlscert: "/nowhere/cert.pem" })).toThrow("TLS needs --tlscert FILE");
   expect(() => listenAddresses("unix:///s", { ...options, group: "no-such-group-here" })).toThrow("groupadd");
 });

@@ -1,11 +1,19 @@
 import { existsSync, readFileSync } from "node:fs";
+import { homedir } from "node:os";
+import { join } from "node:path";
 import type { HttpServer, ListenAddress, TlsFiles } from "../api/http/listen.ts";
 import { invalidArgument, messageOf } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
 import type { DaemonOptions } from "./options.ts";
 
-/** Listens on one `--host`. @throws EngineError invalidArgument for an address, file or group that is no good */
-export async function listenOn(server: HttpServer, host: string, options: DaemonOptions, log: Logger): Promise<void> {
+/** Listens on every `--host`. @throws EngineError invalidArgument for an address, file or group that is no good */
+export async function listenAll(server: HttpServer, options: DaemonOptions, log: Logger): Promise<void> {
+  for (const host of new Set(options.hosts)) await listenOn(server, host, options, log);
+  // sockets were handed over to this process, not to its children
+  for (const name of ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"]) delete process.env[name];
+}
+
+async function listenOn(server: HttpServer, host: string, options: DaemonOptions, log: Logger): Promise<void> {
   for (const address of listenAddresses(host, options)) {
     if (address.kind === "tcp" && address.tls === undefined) {
       const local = address.host === "localhost" || address.host === "::1" || address.host.startsWith("127.");
@@ -27,7 +35,7 @@ export function listenAddresses(host: string, options: DaemonOptions): ListenAdd
     const group = socketGroup(options.group);
     return [{ kind: "unix", path: rest === "" || rest === undefined ? `${options.execRoot}/berth.sock` : rest, ...(group === undefined ? {} : { group }) }];
   }
-  if (scheme === "fd") return inheritedSockets();
+  if (scheme === "fd") return inheritedSockets(rest ?? "");
   if (scheme === "tcp") {
     const tls = options.tls || options.tlsverify ? tlsFiles(options) : undefined;
     const [, bracketed, plain, port] = /^(?:\[([^\]]*)\]|([^:/]*))(?::(\d+))?\/?$/.exec(rest ?? "") ?? [];
@@ -54,26 +62,40 @@ function socketGroup(given: string): string | undefined {
   return given;
 }
 
-/** sd_listen_fds(3): descriptors from 3 on, meant for this process alone. */
-function inheritedSockets(): ListenAddress[] {
-  const count = Number(process.env["LISTEN_PID"]) === process.pid ? Number(process.env["LISTEN_FDS"] ?? 0) : 0;
+/** For `--validate`: every address, its group and its certificates, without listening. @throws EngineError invalidArgument */
+export function checkHosts(options: DaemonOptions): void {
+  for (const host of options.hosts) if (!host.startsWith("fd://")) listenAddresses(host, options);
+}
+
+/**
+ * sd_listen_fds(3): descriptors from 3 on, meant for this process alone. `fd://` and `fd://*` are all of them, `fd://4` is one by number, `fd://NAME` those
+ * of that FileDescriptorName=.
+ */
+function inheritedSockets(wanted: string): ListenAddress[] {
+  const { env } = process;
+  const count = Number(env["LISTEN_PID"]) === process.pid ? Number(env["LISTEN_FDS"] ?? 0) : 0;
   if (count < 1) throw invalidArgument("--host fd://: no socket was handed over (LISTEN_FDS, LISTEN_PID): start the engine through its systemd socket unit");
-  return Array.from({ length: count }, (_, i) => ({ kind: "fd" as const, fd: 3 + i }));
+  const names = (env["LISTEN_FDNAMES"] ?? "").split(":");
+  const all = Array.from({ length: count }, (_, i) => ({ fd: 3 + i, name: names[i] ?? "" }));
+  const chosen = wanted === "" || wanted === "*" ? all : all.filter(({ fd, name }) => String(fd) === wanted || name === wanted);
+  if (chosen.length === 0) throw invalidArgument(`--host fd://${wanted}: no such socket was handed over`);
+  return chosen.map(({ fd }) => ({ kind: "fd", fd }));
 }
 
 function tlsFiles(options: DaemonOptions): TlsFiles {
-  const read = (flag: string, path: string): string => {
-    if (path === "") throw invalidArgument(`TLS needs --${flag} FILE`);
+  // where the docker command keeps its own, and dockerd looks
+  const folder = process.env["DOCKER_CERT_PATH"] || join(homedir(), ".docker");
+  const read = (flag: "tlscacert" | "tlscert" | "tlskey", usual: string): string => {
     try {
-      return readFileSync(path, "utf8");
+      return readFileSync(options[flag] || join(folder, usual), "utf8");
     } catch (error) {
-      throw invalidArgument(`--${flag}: ${messageOf(error)}`, error);
+      throw invalidArgument(`TLS needs --${flag} FILE: ${messageOf(error)}`, error);
     }
   };
   return {
-    cert: read("tlscert", options.tlscert),
-    key: read("tlskey", options.tlskey),
+    cert: read("tlscert", "cert.pem"),
+    key: read("tlskey", "key.pem"),
     verify: options.tlsverify,
-    ...(options.tlsverify ? { ca: read("tlscacert", options.tlscacert) } : {}),
+    ...(options.tlsverify ? { ca: read("tlscacert", "ca.pem") } : {}),
   };
 }

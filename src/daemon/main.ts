@@ -1,16 +1,20 @@
-import { mkdirSync, rmSync, writeFileSync } from "node:fs";
-import { dirname } from "node:path";
+import { constants } from "node:os";
 import { EngineError, messageOf } from "../lib/errors.ts";
 import { createLogger, type Logger } from "../lib/log.ts";
 import { version } from "../lib/version.ts";
-import { startEngine } from "./engine.ts";
+import type { Proxies } from "../system/types.ts";
+import { startEngine, type Engine } from "./engine.ts";
+import { checkHosts } from "./listen.ts";
 import { daemonHelp, parseDaemonOptions, type DaemonOptions } from "./options.ts";
+import { writePidfile } from "./pidfile.ts";
+import { takeServiceManager, type ServiceManager } from "./service-manager.ts";
 
 /** `berthd`. Resolves with the exit code once the engine has stopped. */
 export async function runDaemon(argv: readonly string[]): Promise<number> {
   let options: DaemonOptions;
   try {
     options = parseDaemonOptions(argv);
+    if (options.validate) checkHosts(options);
   } catch (error) {
     process.stderr.write(`berthd: ${messageOf(error)}\n`);
     return 1;
@@ -35,57 +39,102 @@ export async function runDaemon(argv: readonly string[]): Promise<number> {
 }
 
 async function serve(options: DaemonOptions, argv: readonly string[]): Promise<number> {
-  const log = createLogger({ level: () => (options.debug ? "debug" : options.logLevel), write: (line) => void process.stderr.write(line) });
-  // What turns the executable back into a bare runtime must not reach containers' helpers.
-  for (const name of ["BUN_OPTIONS", "BUN_BE_BUN", "NODE_OPTIONS", "NODE_TLS_REJECT_UNAUTHORIZED"]) delete process.env[name];
-  // Bun's fetch would send even loopback through a proxy; Go's, and so dockerd's, never does.
-  process.env["NO_PROXY"] = [process.env["NO_PROXY"] ?? process.env["no_proxy"] ?? "", "localhost", "127.0.0.0/8", "::1"].filter(Boolean).join(",");
-  process.umask(0o022);
-  process.on("uncaughtException", (error) => log.error("uncaught exception; the engine goes on", { error, stack: error.stack }));
-  process.on("unhandledRejection", (error) =>
-    log.error("unhandled rejection; the engine goes on", { error: messageOf(error), stack: error instanceof Error ? error.stack : undefined }),
-  );
-
-  const { promise: stopped, resolve: stop } = Promise.withResolvers<void>();
-  for (const signal of ["SIGTERM", "SIGINT"] as const) {
-    process.on(signal, () => {
-      log.info("stopping", { signal });
-      stop();
-    });
-  }
-  let engine;
+  const log = createLogger({
+    level: () => (options.debug ? "debug" : options.logLevel),
+    format: () => options.logFormat,
+    write: (line) => void process.stderr.write(line),
+  });
+  const proxies = prepareProcess(options, log);
+  using manager = takeServiceManager(process.env, process.pid, log);
+  const stopped = stopSignal(log);
+  let engine: Engine;
+  let pidfile: Disposable;
+  const { promise: started, resolve: onStarted } = Promise.withResolvers<void>();
+  // Each of these signals would kill a process that has no handler for it, also while it starts.
+  process.on("SIGUSR1", () => void logState(log));
+  let reload = started;
+  process.on("SIGHUP", () => (reload = reload.then(() => reloadSettings({ engine, argv, manager, log }))));
   try {
-    engine = await startEngine(options, log);
-    mkdirSync(dirname(options.pidfile), { recursive: true });
-    writeFileSync(options.pidfile, `${process.pid}\n`);
+    pidfile = writePidfile(options.pidfile, process.pid);
+    engine = await startEngine(options, proxies, log).catch((error: unknown) => {
+      pidfile[Symbol.dispose]();
+      throw error;
+    });
   } catch (error) {
     process.stderr.write(`berthd: ${messageOf(error)}\n`);
     if (!(error instanceof EngineError) && error instanceof Error) log.debug("start failed", { stack: error.stack });
     return 1;
   }
-  // without a handler this signal would kill the engine; dockerd dumps its goroutines
-  process.on("SIGUSR1", () => void logState(log));
-  process.on("SIGHUP", () => {
-    try {
-      const reloaded = parseDaemonOptions(argv);
-      options.debug = reloaded.debug;
-      options.logLevel = reloaded.logLevel;
-      engine.reloaded();
-      log.info("settings reloaded");
-    } catch (error) {
-      log.error("settings not reloaded; the old ones stay", { error });
-    }
-  });
+  manager.ready("Serving the Engine API");
+  onStarted();
   await stopped;
-  rmSync(options.pidfile, { force: true });
+  manager.stopping(engine.stopLimit());
   try {
     await engine.stop();
   } catch (error) {
     log.error("stopping left something undone", { error, stack: error instanceof Error ? error.stack : undefined });
     return 1;
+  } finally {
+    pidfile[Symbol.dispose]();
   }
   log.info("stopped");
   return 0;
+}
+
+/** What holds for the process as a whole. Returns the proxies as the administrator set them, by flag, file or environment. */
+function prepareProcess(options: DaemonOptions, log: Logger): Proxies {
+  const { env } = process;
+  // What turns the executable back into a bare runtime must not reach containers' helpers.
+  for (const name of ["BUN_OPTIONS", "BUN_BE_BUN", "NODE_OPTIONS", "NODE_TLS_REJECT_UNAUTHORIZED"]) delete env[name];
+  const given = { HTTP_PROXY: options.httpProxy, HTTPS_PROXY: options.httpsProxy, NO_PROXY: options.noProxy };
+  for (const [name, value] of Object.entries(given)) if (value !== "") env[name] = env[name.toLowerCase()] = value;
+  const proxies = {
+    http: env["HTTP_PROXY"] || env["http_proxy"] || "",
+    https: env["HTTPS_PROXY"] || env["https_proxy"] || "",
+    no: env["NO_PROXY"] || env["no_proxy"] || "",
+  };
+  // Bun's fetch would send even loopback through a proxy; Go's, and so dockerd's, never does.
+  env["NO_PROXY"] = [proxies.no, "localhost", "127.0.0.0/8", "::1"].filter(Boolean).join(",");
+  process.umask(0o022);
+  process.on("uncaughtException", (error) => log.error("uncaught exception; the engine goes on", { error, stack: error.stack }));
+  process.on("unhandledRejection", (error) =>
+    log.error("unhandled rejection; the engine goes on", { error: messageOf(error), stack: error instanceof Error ? error.stack : undefined }),
+  );
+  return proxies;
+}
+
+/** Signals after the first that are only noted; the next one ends the process where it stands. dockerd's number. */
+const patience = 3;
+
+/** Resolves at the first SIGTERM or SIGINT. */
+function stopSignal(log: Logger): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  let received = 0;
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    process.on(signal, () => {
+      received++;
+      log.info(received === 1 ? "stopping" : "already stopping", { signal });
+      resolve();
+      if (received <= patience) return;
+      log.warn("stopping at once, without cleaning up", { signals: received });
+      process.exit(128 + constants.signals[signal]);
+    });
+  }
+  return promise;
+}
+
+/** SIGHUP. Whatever is wrong with the new settings, the old ones stay as they were. */
+async function reloadSettings(deps: { engine: Engine; argv: readonly string[]; manager: ServiceManager; log: Logger }): Promise<void> {
+  const { engine, argv, manager, log } = deps;
+  manager.reloading();
+  try {
+    const waiting = await engine.reload(parseDaemonOptions(argv));
+    if (waiting.length > 0) log.warn("some changed settings need a restart of the engine", { settings: waiting.join(" ") });
+    log.info("settings reloaded");
+  } catch (error) {
+    log.error("settings not reloaded; the old ones stay", { error: messageOf(error) });
+  }
+  manager.ready("Serving the Engine API");
 }
 
 /** One walk over the heap, which stops the engine for some milliseconds. */

@@ -1,8 +1,9 @@
 import { expect, test } from "bun:test";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseDaemonOptions } from "./options.ts";
+import { applyReload, reloadAttributes } from "./reload.ts";
 
 function withConfig<T>(text: string, work: (path: string) => T): T {
   const folder = mkdtempSync(join(tmpdir(), "berth-options-"));
@@ -63,10 +64,93 @@ test("daemon.json gives settings, and is refused where it contradicts the comman
       defaultAddressPools: [{ base: "10.0.0.0/8", size: 24 }],
       runtimes: { r: { path: "/r" } },
     });
-    expect(() => parseDaemonOptions(["--config-file", path, "--debug"])).toThrow("both");
+    expect(() => parseDaemonOptions(["--config-file", path, "--debug=false"])).toThrow(
+      `unable to configure the daemon with file ${path}: the following directives are specified both as a flag and in the configuration file: debug: (from flag: false, from file: true)`,
+    );
+    // runtimes alone are merged
+    expect(parseDaemonOptions(["--config-file", path, "--add-runtime", "s=/s"]).runtimes).toEqual({ r: { path: "/r" }, s: { path: "/s" } });
   });
   withConfig('{"debug": "yes"}', (path) => expect(() => parseDaemonOptions(["--config-file", path])).toThrow("want bool"));
-  withConfig('{"dbug": true}', (path) => expect(() => parseDaemonOptions(["--config-file", path])).toThrow("unknown settings: dbug"));
-  withConfig("{", (path) => expect(() => parseDaemonOptions(["--config-file", path])).toThrow("not JSON"));
-  expect(() => parseDaemonOptions(["--config-file", "/nowhere/daemon.json"])).toThrow("can't read");
+  withConfig('{"labels": [1]}', (path) => expect(() => parseDaemonOptions(["--config-file", path])).toThrow("labels: want a list of texts"));
+  withConfig('{"dbug": true}', (path) =>
+    expect(() => parseDaemonOptions(["--config-file", path])).toThrow("the following directives don't match any configuration option: dbug"),
+  );
+  withConfig("{", (path) => expect(() => parseDaemonOptions(["--config-file", path])).toThrow("invalid JSON"));
+  withConfig("[]", (path) => expect(() => parseDaemonOptions(["--config-file", path])).toThrow("want an object"));
+  expect(() => parseDaemonOptions(["--config-file", "/nowhere/daemon.json"])).toThrow("unable to configure the daemon with file /nowhere/daemon.json");
+});
+
+test("lists that stand on the command line and in the file are a contradiction too, passwords stay out of the sentence", () => {
+  withConfig('{"labels": ["a=b"], "proxies": {"http-proxy": "http://me:hunter2@proxy:1"}}', (path) => {
+    expect(parseDaemonOptions(["--config-file", path])).toMatchObject({ labels: ["a=b"], httpProxy: "http://me:hunter2@proxy:1" });
+    const clash = (): unknown => parseDaemonOptions(["--config-file", path, "--label", "c=d", "--http-proxy", "http://you:secret@proxy:2"]);
+    expect(clash).toThrow("labels: (from flag: [c=d], from file: [a=b])");
+    expect(clash).toThrow("http-proxy: (from flag: http://xxxxx:xxxxx@proxy:2/, from file: http://xxxxx:xxxxx@proxy:1/)");
+  });
+});
+
+test("drop-ins follow the file in lexical order: lists grow, maps are joined, the rest is replaced", () => {
+  withConfig('\ufeff{"debug": true, "labels": ["a=1"], "log-opts": {"max-size": "1m", "max-file": "2"}, "shutdown-timeout": 1}', (path) => {
+    mkdirSync(`${path}.d`);
+    writeFileSync(`${path}.d/20-b.json`, '{"shutdown-timeout": 3, "labels": ["c=3"], "proxies": {"no-proxy": "x"}}');
+    writeFileSync(`${path}.d/10-a.json`, '{"shutdown-timeout": 2, "labels": ["b=2"], "log-opts": {"max-size": "9m"}, "debug": false}');
+    writeFileSync(`${path}.d/30-c.conf`, "not read");
+    expect(parseDaemonOptions(["--config-file", path])).toMatchObject({
+      debug: false,
+      labels: ["a=1", "b=2", "c=3"],
+      logOpts: { "max-size": "9m", "max-file": "2" },
+      shutdownTimeout: 3,
+      noProxy: "x",
+    });
+    writeFileSync(`${path}.d/40-d.json`, "{nope");
+    expect(() => parseDaemonOptions(["--config-file", path])).toThrow("40-d.json: invalid JSON");
+  });
+});
+
+test.each([
+  ["labels", ["novalue"], "bad attribute format: novalue"],
+  ["labels", ["a=1", "a=2"], "conflict labels for a=2 and a=1"],
+  ["dns", ["nope"], "invalid IP address: nope"],
+  ["dns-search", ["-x"], "invalid domain: -x"],
+  ["exec-opts", ["native.cgroupdriver=systemd"], "not supported yet"],
+  ["exec-opts", ["x"], "must be formatted 'opt=value'"],
+  ["log-level", "loud", "invalid logging level: loud"],
+  ["log-format", "xml", "invalid log format: xml"],
+  ["metrics-addr", "x", "invalid metrics address"],
+  ["max-concurrent-downloads", -1, "invalid max concurrent downloads: -1"],
+  ["default-address-pools", [{ base: "10.0.0.0/8", size: 4 }], "invalid pool size 4"],
+  ["default-address-pools", [{ base: "x", size: 4 }], "invalid base pool"],
+  ["registry-mirrors", ["nope"], "mirror"],
+  ["runtimes", { x: { runtimeType: "io.containerd.runsc.v1" } }, "runtimeType needs containerd"],
+  ["runtimes", { x: {} }, "runtimes.x: want a path"],
+  ["features", { buildkit: "maybe" }, "feature buildkit: want true or false"],
+  ["authorization-plugins", ["x"], "--authorization-plugin=[x] is not supported yet"],
+  ["mtu", 9000, "--mtu=9000 is not supported yet"],
+])("%s: %j is refused", (key, value, message) => {
+  withConfig(JSON.stringify({ [key]: value }), (path) => expect(() => parseDaemonOptions(["--config-file", path])).toThrow(message));
+});
+
+test("TLS without a host means TCP, and --tlsverify means TLS", () => {
+  expect(parseDaemonOptions(["--config-file", "/dev/null", "--tlsverify"])).toMatchObject({ tls: true, tlsverify: true, hosts: ["tcp://127.0.0.1:2376"] });
+  expect(parseDaemonOptions(["--config-file", "/dev/null", "--tlsverify=false"])).toMatchObject({ tls: true, tlsverify: false });
+});
+
+test("a reload takes over what can change in a running engine, and names the rest", () => {
+  const options = parseDaemonOptions(["--config-file", "/dev/null"]);
+  const next = parseDaemonOptions([
+    "--config-file",
+    "/dev/null",
+    "--debug",
+    "--label",
+    "a=b",
+    "--bip",
+    "10.9.0.1/24",
+    "--feature",
+    "y=true",
+    "--feature",
+    "x=false",
+  ]);
+  expect(applyReload(options, next)).toEqual(["bip"]);
+  expect(options).toMatchObject({ debug: true, labels: ["a=b"], bip: "" });
+  expect(reloadAttributes(options, "crun")).toMatchObject({ debug: "true", labels: '["a=b"]', features: "map[x:false y:true]", "default-runtime": "crun" });
 });

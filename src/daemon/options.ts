@@ -1,6 +1,9 @@
-import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { invalidArgument, messageOf, notImplemented } from "../lib/errors.ts";
+import { parseLogFormat, parseLogLevel, type LogFormat, type LogLevel } from "../lib/log.ts";
+import { maskCredentials } from "../system/mask.ts";
+import { checkOptions } from "./check-options.ts";
+import { readConfigFile } from "./config-file.ts";
 
 /** The engine's settings: flags over daemon.json over defaults. Names are dockerd's, in camel case. */
 export interface DaemonOptions {
@@ -9,8 +12,11 @@ export interface DaemonOptions {
   execRoot: string;
   pidfile: string;
   configFile: string;
-  logLevel: "debug" | "info" | "warn" | "error";
+  logLevel: LogLevel;
+  logFormat: LogFormat;
   debug: boolean;
+  /** host:port of a plain HTTP server for /metrics alone; empty: none. */
+  metricsAddr: string;
   tls: boolean;
   tlsverify: boolean;
   tlscacert: string;
@@ -27,6 +33,13 @@ export interface DaemonOptions {
   defaultAddressPools: { base: string; size: number }[];
   insecureRegistries: string[];
   registryMirrors: string[];
+  maxConcurrentDownloads: number;
+  maxConcurrentUploads: number;
+  /** Tries of a download before a pull gives up. */
+  maxDownloadAttempts: number;
+  httpProxy: string;
+  httpsProxy: string;
+  noProxy: string;
   runtimes: Record<string, { path: string; runtimeArgs?: string[] }>;
   /** Empty: crun, or runc where crun can't serve. */
   defaultRuntime: string;
@@ -35,6 +48,8 @@ export interface DaemonOptions {
   logOpts: Record<string, string>;
   labels: string[];
   liveRestore: boolean;
+  /** Switches by name; none changes this engine, clients see them in `reload` events. */
+  features: Record<string, boolean>;
   defaultUlimits: Record<string, { Name: string; Soft: number; Hard: number }>;
   shutdownTimeout: number;
   cgroupParent: string;
@@ -59,8 +74,8 @@ interface Flag {
   summary: string;
   /** Why it is taken and does nothing, or why it is refused. */
   ignored?: true;
-  /** Not there yet: refused unless it is given this harmless value. */
-  later?: boolean | "";
+  /** Not there yet: refused unless it is given this harmless value (an empty list or map always is). */
+  later?: boolean | string | number;
   set?: (options: DaemonOptions, value: never) => void;
 }
 
@@ -70,17 +85,33 @@ const set =
     options[name] = value;
   };
 
-/** dockerd's flags with dockerd's meaning (dockerd's reference documentation), plus Berth's own `--no-cgroup-mounts`. */
+/** dockerd's flags with dockerd's meaning (dockerd's reference documentation), plus Berth's own `--no-cgroup-mounts`. Keys of daemon.json are dockerd's too. */
 export const daemonFlags: readonly Flag[] = [
   { name: "host", short: "H", kind: "list", key: "hosts", summary: "Listen here: unix://PATH, tcp://ADDRESS:PORT, fd://", set: set("hosts") },
   { name: "data-root", kind: "string", key: "data-root", summary: "Root of what is kept (default /var/lib/berth)", set: set("dataRoot") },
   { name: "exec-root", kind: "string", key: "exec-root", summary: "Root of what may vanish at boot (default /run/berth)", set: set("execRoot") },
   { name: "pidfile", short: "p", kind: "string", key: "pidfile", summary: "File for the engine's pid (default EXEC-ROOT/berth.pid)", set: set("pidfile") },
   { name: "config-file", kind: "string", summary: "Settings (default /etc/berth/daemon.json)", set: set("configFile") },
-  { name: "log-level", short: "l", kind: "string", key: "log-level", summary: "debug, info, warn or error", set: (o, v: string) => (o.logLevel = logLevel(v)) },
+  {
+    name: "log-level",
+    short: "l",
+    kind: "string",
+    key: "log-level",
+    summary: "debug, info, warn or error",
+    set: (o, v: string) => (o.logLevel = parseLogLevel(v)),
+  },
+  { name: "log-format", kind: "string", key: "log-format", summary: "text or json", set: (o, v: string) => (o.logFormat = parseLogFormat(v)) },
   { name: "debug", short: "D", kind: "bool", key: "debug", summary: "Log at level debug", set: set("debug") },
+  { name: "metrics-addr", kind: "string", key: "metrics-addr", summary: "Serve /metrics for Prometheus here too: HOST:PORT", set: set("metricsAddr") },
   { name: "tls", kind: "bool", key: "tls", summary: "Use TLS on tcp hosts", set: set("tls") },
-  { name: "tlsverify", kind: "bool", key: "tlsverify", summary: "Use TLS and ask clients for a certificate", set: set("tlsverify") },
+  {
+    name: "tlsverify",
+    kind: "bool",
+    key: "tlsverify",
+    summary: "Use TLS and ask clients for a certificate",
+    // set at all, it means TLS, as with dockerd
+    set: (o, v: boolean) => Object.assign(o, { tls: true, tlsverify: v }),
+  },
   { name: "tlscacert", kind: "string", key: "tlscacert", summary: "Clients' certificates must be signed by this CA", set: set("tlscacert") },
   { name: "tlscert", kind: "string", key: "tlscert", summary: "The engine's certificate", set: set("tlscert") },
   { name: "tlskey", kind: "string", key: "tlskey", summary: "The engine's key", set: set("tlskey") },
@@ -114,7 +145,37 @@ export const daemonFlags: readonly Flag[] = [
     set: set("insecureRegistries"),
   },
   { name: "registry-mirror", kind: "list", key: "registry-mirrors", summary: "Mirrors asked first", set: set("registryMirrors") },
-  { name: "add-runtime", kind: "map", summary: "NAME=PATH of another OCI runtime", set: (o, v: Record<string, string>) => addRuntimes(o, v) },
+  {
+    name: "max-concurrent-downloads",
+    kind: "int",
+    key: "max-concurrent-downloads",
+    summary: "Layers downloaded at once, over all pulls (default 3)",
+    set: (o, v: number) => (o.maxConcurrentDownloads = v || 3),
+  },
+  {
+    name: "max-concurrent-uploads",
+    kind: "int",
+    key: "max-concurrent-uploads",
+    summary: "Layers uploaded at once, over all pushes (default 5)",
+    set: (o, v: number) => (o.maxConcurrentUploads = v || 5),
+  },
+  {
+    name: "max-download-attempts",
+    kind: "int",
+    key: "max-download-attempts",
+    summary: "Tries of each download (default 5)",
+    set: (o, v: number) => (o.maxDownloadAttempts = v || 5),
+  },
+  { name: "http-proxy", kind: "string", key: "http-proxy", summary: "Proxy of the engine's own http requests", set: set("httpProxy") },
+  { name: "https-proxy", kind: "string", key: "https-proxy", summary: "Proxy of the engine's own https requests", set: set("httpsProxy") },
+  { name: "no-proxy", kind: "string", key: "no-proxy", summary: "Hosts and networks reached without a proxy", set: set("noProxy") },
+  {
+    name: "add-runtime",
+    kind: "map",
+    key: "runtimes",
+    summary: "NAME=PATH of another OCI runtime",
+    set: (o, v: Record<string, unknown>) => Object.assign(o.runtimes, Object.fromEntries(Object.entries(v).map(([name, each]) => [name, runtime(name, each)]))),
+  },
   {
     name: "default-runtime",
     kind: "string",
@@ -163,6 +224,13 @@ export const daemonFlags: readonly Flag[] = [
     set: (o, v: string) => (o.cgroupnsMode = cgroupnsMode(v)),
   },
   { name: "init", kind: "bool", key: "init", summary: "Run an init as process 1 of containers", set: set("init") },
+  {
+    name: "feature",
+    kind: "map",
+    key: "features",
+    summary: "NAME=true|false: shown to clients",
+    set: (o, v: Record<string, unknown>) => (o.features = features(v)),
+  },
   { name: "validate", kind: "bool", summary: "Check the settings and exit", set: set("validate") },
   { name: "version", short: "v", kind: "bool", summary: "Print the version and exit", set: set("version") },
   { name: "help", short: "h", kind: "bool", summary: "Print this and exit", set: set("help") },
@@ -182,12 +250,40 @@ export const daemonFlags: readonly Flag[] = [
   { name: "userland-proxy-path", kind: "string", key: "userland-proxy-path", summary: "Taken and ignored", ignored: true },
   { name: "experimental", kind: "bool", key: "experimental", summary: "Taken and ignored", ignored: true },
   { name: "ip6tables", kind: "bool", key: "ip6tables", summary: "Taken and ignored: --iptables speaks for both", ignored: true },
+  { name: "cri-containerd", kind: "bool", key: "cri-containerd", summary: "Taken and ignored", ignored: true },
+  { name: "raw-logs", kind: "bool", key: "raw-logs", summary: "Taken and ignored: logs are never coloured", ignored: true },
+  { name: "restart", short: "r", kind: "bool", summary: "Taken and ignored: containers have policies of their own", ignored: true },
+  { name: "ip-forward-no-drop", kind: "bool", key: "ip-forward-no-drop", summary: "Taken and ignored: no policy is ever set to DROP", ignored: true },
+  { name: "network-control-plane-mtu", kind: "int", key: "network-control-plane-mtu", summary: "Taken and ignored", ignored: true },
   { name: "ip-forward", kind: "bool", key: "ip-forward", summary: "false is not supported yet", later: true },
   { name: "ip-masq", kind: "bool", key: "ip-masq", summary: "false is not supported yet", later: true },
   { name: "ipv6", kind: "bool", key: "ipv6", summary: "true is not supported yet", later: false },
   { name: "icc", kind: "bool", key: "icc", summary: "false is not supported yet", later: true },
-  { name: "max-concurrent-downloads", kind: "int", key: "max-concurrent-downloads", summary: "Taken and ignored", ignored: true },
-  { name: "max-concurrent-uploads", kind: "int", key: "max-concurrent-uploads", summary: "Taken and ignored", ignored: true },
+  { name: "firewall-backend", kind: "string", key: "firewall-backend", summary: "nftables is the one there is", later: "nftables" },
+  { name: "fixed-cidr", kind: "string", key: "fixed-cidr", summary: "Not supported yet", later: "" },
+  { name: "fixed-cidr-v6", kind: "string", key: "fixed-cidr-v6", summary: "Not supported yet", later: "" },
+  { name: "bip6", kind: "string", key: "bip6", summary: "Not supported yet", later: "" },
+  { name: "default-gateway", kind: "string", key: "default-gateway", summary: "Not supported yet", later: "" },
+  { name: "default-gateway-v6", kind: "string", key: "default-gateway-v6", summary: "Not supported yet", later: "" },
+  { name: "mtu", kind: "int", key: "mtu", summary: "Only 1500 for now", later: 1500 },
+  { name: "default-network-opt", kind: "map", key: "default-network-opts", summary: "Not supported yet", later: "" },
+  { name: "allow-direct-routing", kind: "bool", key: "allow-direct-routing", summary: "Not supported yet", later: false },
+  { name: "bridge-accept-fwmark", kind: "string", key: "bridge-accept-fwmark", summary: "Not supported yet", later: "" },
+  { name: "network-diagnostic-port", kind: "int", key: "network-diagnostic-port", summary: "Not supported", later: 0 },
+  { name: "authorization-plugin", kind: "list", key: "authorization-plugins", summary: "Not supported yet", later: "" },
+  { name: "selinux-enabled", kind: "bool", key: "selinux-enabled", summary: "Not supported yet", later: false },
+  { name: "cpu-rt-period", kind: "int", key: "cpu-rt-period", summary: "Not supported yet", later: 0 },
+  { name: "cpu-rt-runtime", kind: "int", key: "cpu-rt-runtime", summary: "Not supported yet", later: 0 },
+  { name: "node-generic-resource", kind: "list", key: "node-generic-resources", summary: "Not supported: there is no swarm mode yet", later: "" },
+  {
+    name: "swarm-default-advertise-addr",
+    kind: "string",
+    key: "swarm-default-advertise-addr",
+    summary: "Not supported: there is no swarm mode yet",
+    later: "",
+  },
+  { name: "nri-opts", kind: "map", key: "nri-opts", summary: "Not supported", later: "" },
+  { name: "rootless", kind: "bool", key: "rootless", summary: "Not supported yet", later: false },
 ];
 
 export function defaultOptions(): DaemonOptions {
@@ -198,7 +294,9 @@ export function defaultOptions(): DaemonOptions {
     pidfile: "",
     configFile: "/etc/berth/daemon.json",
     logLevel: "info",
+    logFormat: "text",
     debug: false,
+    metricsAddr: "",
     tls: false,
     tlsverify: false,
     tlscacert: "",
@@ -215,6 +313,12 @@ export function defaultOptions(): DaemonOptions {
     defaultAddressPools: [],
     insecureRegistries: [],
     registryMirrors: [],
+    maxConcurrentDownloads: 3,
+    maxConcurrentUploads: 5,
+    maxDownloadAttempts: 5,
+    httpProxy: "",
+    httpsProxy: "",
+    noProxy: "",
     runtimes: {},
     defaultRuntime: "",
     execOpts: [],
@@ -222,6 +326,7 @@ export function defaultOptions(): DaemonOptions {
     logOpts: {},
     labels: [],
     liveRestore: true,
+    features: {},
     defaultUlimits: {},
     shutdownTimeout: 15,
     cgroupParent: "",
@@ -234,37 +339,62 @@ export function defaultOptions(): DaemonOptions {
   };
 }
 
+/** Keys of daemon.json that have no flag: for the builder that Berth doesn't have, and what dockerd has given up. */
+const ignoredKeys = ["builder", "deprecated-key-path", "allow-nondistributable-artifacts"];
+
 /**
- * Settings from the command line and daemon.json. A key that stands in both is an error, as with dockerd; an unknown key is an error.
- * @throws EngineError invalidArgument, notImplemented (a flag of a later release)
+ * Settings from the command line and daemon.json, checked. As with dockerd, a key that stands in both is an error (runtimes are merged), and so is an
+ * unknown key.
+ * @throws EngineError invalidArgument, notImplemented (a setting of a later release)
  */
 export function parseDaemonOptions(argv: readonly string[]): DaemonOptions {
   const given = flagsGiven(argv);
   const options = defaultOptions();
-  const path = given.get("config-file") as string | undefined;
-  const file = readConfig(path ?? options.configFile, path !== undefined);
-  const both = daemonFlags.filter((flag) => flag.key !== undefined && flag.kind !== "list" && flag.kind !== "map" && flag.key in file && given.has(flag.name));
-  if (both.length > 0) {
-    const names = both.map((flag) => flag.key).join(", ");
-    throw invalidArgument(`${names}: set both on the command line and in ${path ?? options.configFile}; keep one of them`);
+  const path = (given.get("config-file") as string | undefined) ?? options.configFile;
+  try {
+    const file = readConfigFile(path, given.has("config-file"));
+    refuseConflicts(file, given);
+    for (const flag of daemonFlags) {
+      if (flag.key !== undefined && flag.key in file) apply(flag, options, fromJson(flag, file[flag.key]));
+    }
+  } catch (error) {
+    throw invalidArgument(`unable to configure the daemon with file ${path}: ${messageOf(error)}`, error);
   }
-  for (const flag of daemonFlags) {
-    if (flag.key !== undefined && flag.key in file) apply(flag, options, fromJson(flag, file[flag.key]));
-    if (given.has(flag.name)) apply(flag, options, given.get(flag.name));
-  }
-  if (typeof file["runtimes"] === "object" && file["runtimes"] !== null) Object.assign(options.runtimes, file["runtimes"]);
-  const known = new Set([...daemonFlags.map((flag) => flag.key), "runtimes", "features", "builder", "proxies"]);
-  const unknown = Object.keys(file).filter((key) => !known.has(key));
-  if (unknown.length > 0) throw invalidArgument(`${path ?? options.configFile}: unknown settings: ${unknown.join(", ")}`);
+  for (const flag of daemonFlags) if (given.has(flag.name)) apply(flag, options, given.get(flag.name));
   if (options.pidfile === "") options.pidfile = `${options.execRoot}/berth.pid`;
-  if (options.hosts.length === 0) options.hosts = [`unix://${options.execRoot}/berth.sock`];
+  // as dockerd: whoever asks for TLS and names no host means TCP
+  if (options.hosts.length === 0) options.hosts = [options.tls ? "tcp://127.0.0.1:2376" : `unix://${options.execRoot}/berth.sock`];
+  checkOptions(options);
   return options;
 }
 
+/** dockerd's two sentences, which configuration tools look for. */
+function refuseConflicts(file: Record<string, unknown>, given: ReadonlyMap<string, unknown>): void {
+  const known = new Set([...daemonFlags.map((flag) => flag.key), ...ignoredKeys]);
+  const unknown = Object.keys(file).filter((key) => !known.has(key));
+  if (unknown.length > 0) throw invalidArgument(`the following directives don't match any configuration option: ${unknown.join(", ")}`);
+  const both = daemonFlags.filter(({ name, key }) => key !== undefined && key !== "runtimes" && key in file && given.has(name));
+  if (both.length === 0) return;
+  const shown = both.map(({ name, key }) => `${key}: (from flag: ${shownValue(given.get(name))}, from file: ${shownValue(file[key!])})`);
+  throw invalidArgument(`the following directives are specified both as a flag and in the configuration file: ${shown.join(", ")}`);
+}
+
+/** A setting as dockerd, and so Go, prints it; a proxy's password stays out. */
+function shownValue(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(shownValue).join(" ")}]`;
+  if (typeof value !== "object" || value === null) return maskCredentials(String(value));
+  return `map[${Object.entries(value)
+    .map(([key, each]) => `${key}:${shownValue(each)}`)
+    .join(" ")}]`;
+}
+
 function apply(flag: Flag, options: DaemonOptions, value: unknown): void {
-  if (flag.later !== undefined && value !== flag.later) throw notImplemented(`--${flag.name}=${String(value)} is not supported yet`);
+  if (flag.later !== undefined && value !== flag.later && !isEmpty(value)) throw notImplemented(`--${flag.name}=${shownValue(value)} is not supported yet`);
   flag.set?.(options, value as never);
 }
+
+const isEmpty = (value: unknown): boolean =>
+  value === "" || value === 0 || (Array.isArray(value) ? value.length === 0 : typeof value === "object" && value !== null && Object.keys(value).length === 0);
 
 /** Values by flag name. Booleans take `--x`, `--x=true` and `--x=false`. */
 function flagsGiven(argv: readonly string[]): Map<string, unknown> {
@@ -320,35 +450,14 @@ function fromJson(flag: Flag, value: unknown): unknown {
     list: Array.isArray(value) || flag.name === "default-ulimit",
     map: typeof value === "object" && value !== null && !Array.isArray(value),
   };
-  if (!isKind[flag.kind]) throw invalidArgument(`daemon.json: ${flag.key}: want ${flag.kind}, not ${JSON.stringify(value)}`);
+  if (!isKind[flag.kind]) throw invalidArgument(`${flag.key}: want ${flag.kind}, not ${JSON.stringify(value)}`);
+  if (flag.kind === "list" && flag.name !== "default-address-pool" && Array.isArray(value) && !value.every((each) => typeof each === "string")) {
+    throw invalidArgument(`${flag.key}: want a list of texts, not ${JSON.stringify(value)}`);
+  }
   if (flag.name === "default-ulimit" && !Array.isArray(value)) {
     return Object.values(value as Record<string, { Name: string; Soft: number; Hard: number }>).map((limit) => `${limit.Name}=${limit.Soft}:${limit.Hard}`);
   }
   return value;
-}
-
-function readConfig(path: string, wanted: boolean): Record<string, unknown> {
-  let text: string;
-  try {
-    text = readFileSync(path, "utf8");
-  } catch (error) {
-    if (!wanted && (error as NodeJS.ErrnoException).code === "ENOENT") return {};
-    throw invalidArgument(`can't read the settings ${path}: ${messageOf(error)}`, error);
-  }
-  if (text.trim() === "") return {};
-  try {
-    const value: unknown = JSON.parse(text);
-    if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
-  } catch (error) {
-    throw invalidArgument(`the settings ${path} are not JSON: ${messageOf(error)}`, error);
-  }
-  throw invalidArgument(`the settings ${path} are not a JSON object`);
-}
-
-function logLevel(text: string): DaemonOptions["logLevel"] {
-  if (text === "debug" || text === "info" || text === "warn" || text === "error") return text;
-  if (text === "fatal" || text === "panic") return "error";
-  throw invalidArgument(`--log-level: want debug, info, warn or error, not ${JSON.stringify(text)}`);
 }
 
 function cgroupnsMode(text: string): "private" | "host" {
@@ -360,8 +469,28 @@ function storageDriver(name: string): void {
   if (!["", "overlay2", "overlay", "overlayfs"].includes(name)) throw invalidArgument(`--storage-driver ${name}: overlay2 is the only one there is`);
 }
 
-function addRuntimes(options: DaemonOptions, given: Record<string, string>): void {
-  for (const [name, path] of Object.entries(given)) options.runtimes[name] = { path };
+/** `NAME=PATH` of the command line, or an object of daemon.json. containerd's shims, named by `runtimeType`, are not for us. */
+function runtime(name: string, given: unknown): { path: string; runtimeArgs?: string[] } {
+  if (typeof given === "string") return { path: given };
+  const { path, runtimeArgs, runtimeType, ...rest } = (given ?? {}) as Record<string, unknown>;
+  if (runtimeType !== undefined)
+    throw notImplemented(`runtimes.${name}: runtimeType needs containerd; name a program that meets OCI's runtime command line as path`);
+  const [unknown] = Object.keys(rest).filter((key) => key !== "options");
+  if (unknown !== undefined) throw invalidArgument(`runtimes.${name}: unknown setting ${unknown}`);
+  if (typeof path !== "string" || path === "") throw invalidArgument(`runtimes.${name}: want a path`);
+  if (runtimeArgs === undefined || runtimeArgs === null) return { path };
+  if (!Array.isArray(runtimeArgs) || !runtimeArgs.every((each) => typeof each === "string"))
+    throw invalidArgument(`runtimes.${name}: want a list of texts as runtimeArgs`);
+  return { path, runtimeArgs };
+}
+
+function features(given: Record<string, unknown>): Record<string, boolean> {
+  return Object.fromEntries(
+    Object.entries(given).map(([name, value]) => {
+      if (value !== true && value !== false && value !== "true" && value !== "false") throw invalidArgument(`feature ${name}: want true or false`);
+      return [name, value === true || value === "true"];
+    }),
+  );
 }
 
 function addressPool(pool: string | { base: string; size: number }): { base: string; size: number } {

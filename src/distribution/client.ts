@@ -1,31 +1,30 @@
 import type { Logger } from "../lib/log.ts";
 import { invalidArgument } from "../lib/errors.ts";
 import { createAuthorizer, type Authorizer } from "./auth.ts";
-import { createEndpoints, type Endpoint } from "./endpoints.ts";
+import { createEndpoints, type Endpoint, type Endpoints } from "./endpoints.ts";
 import { answerError } from "./errors.ts";
 import { createRepository } from "./repository.ts";
 import { send } from "./transport.ts";
-import type { Credentials, RegistryClient } from "./types.ts";
+import type { Credentials, RegistryClient, RegistryPlaces } from "./types.ts";
 
-export interface RegistryClientOptions {
-  /** Hosts and CIDRs that may speak plain http or show any certificate; loopback always may. */
-  insecure: readonly string[];
-  /** URLs of mirrors of docker.io. */
-  mirrors: readonly string[];
+export interface RegistryClientOptions extends RegistryPlaces {
   /** Folders with a registry's certificates; default Docker's and ours. */
   certificates?: readonly string[];
   /** Milliseconds without a byte after which an exchange is given up. */
   stallTimeout?: number;
   /** Milliseconds before the first repeated try. */
   retryDelay?: number;
+  /** Times that a failed download is tried again; asked at each download. Docker's 5 unless told. */
+  downloadRetries?: () => number;
   log: Logger;
 }
 
 /** @throws EngineError invalidArgument for a mirror or an insecure registry that doesn't parse */
 export function createRegistryClient(options: RegistryClientOptions): RegistryClient {
-  const { log, stallTimeout = 30_000, retryDelay = 500 } = options;
+  const { log, stallTimeout = 30_000, retryDelay = 500, downloadRetries = () => 5 } = options;
   const certificates = options.certificates ?? ["/etc/berth/certs.d", "/etc/docker/certs.d"];
-  const endpoints = createEndpoints({ insecure: options.insecure, mirrors: options.mirrors, certificates, stallTimeout, log });
+  const prepare = ({ insecure, mirrors }: RegistryPlaces): Endpoints => createEndpoints({ insecure, mirrors, certificates, stallTimeout, log });
+  let endpoints = prepare(options);
 
   const authorizers = (credentials: Credentials, offline = false): ((endpoint: Endpoint) => Authorizer) => {
     const known = new Map<string, Authorizer>();
@@ -41,6 +40,12 @@ export function createRegistryClient(options: RegistryClientOptions): RegistryCl
   };
 
   return {
+    configure: (places) => {
+      const next = prepare(places);
+      return () => {
+        endpoints = next;
+      };
+    },
     repository: (reference, { credentials = {}, push = false } = {}) => {
       let found: Promise<Endpoint[]> | undefined;
       const lookUp = (signal?: AbortSignal): Promise<Endpoint[]> => {
@@ -55,9 +60,10 @@ export function createRegistryClient(options: RegistryClientOptions): RegistryCl
         push,
         endpoints: lookUp,
         authorizer: authorizers(credentials),
-        forget: endpoints.forget,
+        forget: (endpoint) => endpoints.forget(endpoint),
         stallTimeout,
         retryDelay,
+        downloadRetries,
       });
     },
     login: async (server, credentials, { signal } = {}) => {
@@ -79,7 +85,7 @@ export function createRegistryClient(options: RegistryClientOptions): RegistryCl
         }
       }
     },
-    isInsecure: endpoints.isInsecure,
+    isInsecure: (host) => endpoints.isInsecure(host),
   };
 }
 

@@ -20,6 +20,7 @@ export interface RepositoryDeps {
   stallTimeout: number;
   /** Milliseconds before the first repeated try. */
   retryDelay: number;
+  downloadRetries: () => number;
 }
 
 interface Call {
@@ -140,7 +141,7 @@ export function createRepository(deps: RepositoryDeps): RemoteRepository {
     await anywhere(
       options.signal,
       async (endpoint) =>
-        await withRetries({ tries: 6, delay: deps.retryDelay, ...options }, async (progressed) => {
+        await withRetries({ tries: 1 + deps.downloadRetries(), delay: deps.retryDelay, ...options }, async (progressed) => {
           const before = sink.written;
           try {
             await downloadOnce(call, endpoint, descriptor, sink, options.signal);

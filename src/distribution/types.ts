@@ -60,7 +60,16 @@ export interface RemoteRepository {
   tags(options?: { signal?: AbortSignal }): Promise<string[]>;
 }
 
+export interface RegistryPlaces {
+  /** Hosts and CIDRs that may speak plain http or show any certificate; loopback always may. */
+  insecure: readonly string[];
+  /** URLs of mirrors of docker.io. */
+  mirrors: readonly string[];
+}
+
 export interface RegistryClient {
+  /** Checks new settings; calling what is returned puts them into force, for transfers that begin later. @throws EngineError invalidArgument */
+  configure(places: RegistryPlaces): () => void;
   repository(reference: Reference, options?: { credentials?: Credentials; push?: boolean }): RemoteRepository;
   /** Checks credentials against the registry's /v2/. @throws RegistryError (unauthorized) */
   login(host: string, credentials: Credentials, options?: { signal?: AbortSignal }): Promise<{ identityToken?: string }>;

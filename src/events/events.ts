@@ -53,6 +53,9 @@ export function createEvents({ store, log }: { store: Store; log: Logger }): Eve
   };
 
   return {
+    get listeners() {
+      return listeners.size;
+    },
     emit(type, action, actor, attributes) {
       store.tx(() => {
         const timeNano = realtimeNano();

@@ -17,4 +17,6 @@ export interface Events {
   history(range: { since?: bigint; until?: bigint }): EngineEvent[];
   /** Every event after this call; dispose to stop. The listener must not throw. */
   subscribe(listener: (event: EngineEvent) => void): Disposable;
+  /** How many listen now. */
+  readonly listeners: number;
 }

@@ -10,7 +10,7 @@ import type { SnapshotId, Snapshots } from "../snapshots/types.ts";
 import type { Store } from "../store/store.ts";
 import { checkedConfig } from "./shapes.ts";
 import { checkMountable } from "./layers.ts";
-import type { ImageContext, ImageRecord, Lease } from "./types.ts";
+import type { ImageContext, ImageRecord, Lease, TransferLimits } from "./types.ts";
 
 /** Records kept in memory; a Dockerfile of thousands of lines makes as many images. */
 const MOST_CACHED = 512;
@@ -41,6 +41,7 @@ export function createImageContext(deps: {
   snapshots: Snapshots;
   registry: RegistryClient;
   events: Events;
+  limits: TransferLimits;
   log: Logger;
 }): ImageContext {
   const { store, content, snapshots, events } = deps;

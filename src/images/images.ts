@@ -18,7 +18,7 @@ import { resolveImage } from "./resolve.ts";
 import { restoreImages } from "./restore.ts";
 import { saveImages } from "./save.ts";
 import { tagImage } from "./tag.ts";
-import type { Images, ImageUsers } from "./types.ts";
+import type { Images, ImageUsers, TransferLimits } from "./types.ts";
 import { layersSize } from "./usage.ts";
 
 /** One file a verb; context.ts holds the records they share. */
@@ -29,10 +29,12 @@ export function createImages(deps: {
   registry: RegistryClient;
   events: Events;
   users: ImageUsers;
+  /** Docker's defaults unless told. */
+  limits?: TransferLimits;
   log: Logger;
 }): Images {
-  const { users, ...rest } = deps;
-  const ctx = createImageContext(rest);
+  const { users, limits = { maxConcurrentDownloads: 3, maxConcurrentUploads: 5 }, ...rest } = deps;
+  const ctx = createImageContext({ ...rest, limits });
   return {
     resolve: (reference, options) => resolveImage(ctx, reference, options),
     list: (options) => listImages(ctx, options),

@@ -13,8 +13,6 @@ import { Touched } from "./touched.ts";
 import { createLimiter, createTransfers, type TransferWatcher } from "./transfers.ts";
 import type { ImageContext, ImageRecord, Images, Lease, NewImage, ProgressSink } from "./types.ts";
 
-/** Downloads at once, over all pulls: Docker's max-concurrent-downloads. */
-const parallelDownloads = 3;
 const maxConfigSize = 4 * 1024 * 1024;
 /** An index may name an index, but not for ever. */
 const maxIndexDepth = 3;
@@ -47,7 +45,7 @@ interface Pull {
 export function createPull(context: ImageContext): Images["pull"] {
   const { content, snapshots, registry, store, events } = context;
   const transfers = createTransfers();
-  const downloads = createLimiter(parallelDownloads);
+  const downloads = createLimiter(() => context.limits.maxConcurrentDownloads);
 
   const pull: Images["pull"] = async (text, options) => {
     const reference = parseReference(text);

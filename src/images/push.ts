@@ -13,8 +13,6 @@ import { layerProgress, type LayerProgress } from "./progress.ts";
 import { createLimiter } from "./transfers.ts";
 import type { ImageContext, ImageRecord, Images, Lease, ProgressSink } from "./types.ts";
 
-/** Uploads at once, over all pushes: Docker's max-concurrent-uploads. */
-const parallelUploads = 5;
 /** Repositories tried as the source of a mount. */
 const maxMountTries = 3;
 
@@ -32,7 +30,7 @@ interface Push {
 /** `docker push`: one for the engine, since pushes that need the same layer packed wait for each other. */
 export function createPush(context: ImageContext): Images["push"] {
   const { content, snapshots, registry, store, events } = context;
-  const uploads = createLimiter(parallelUploads);
+  const uploads = createLimiter(() => context.limits.maxConcurrentUploads);
   const packing = new KeyedMutex();
 
   const push: Images["push"] = async (text, options) => {

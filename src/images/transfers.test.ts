@@ -7,7 +7,7 @@ const quiet = { status: () => {}, bytes: () => {} };
 const digest = digestOf("x");
 
 test("a limiter lets in as many as it may, in order", async () => {
-  const limiter = createLimiter(2);
+  const limiter = createLimiter(() => 2);
   const first = await limiter.enter();
   const second = await limiter.enter();
   const order: number[] = [];
@@ -26,7 +26,7 @@ test("a limiter lets in as many as it may, in order", async () => {
 });
 
 test("who is cancelled leaves the queue", async () => {
-  const limiter = createLimiter(1);
+  const limiter = createLimiter(() => 1);
   const place = await limiter.enter();
   const controller = new AbortController();
   const gone = limiter.enter({ signal: controller.signal }).catch(kindOf);

@@ -7,25 +7,31 @@ export interface Limiter {
   enter(options?: { signal?: AbortSignal; onWait?: () => void }): Promise<Disposable>;
 }
 
-export function createLimiter(limit: number): Limiter {
+/** `limit` is asked each time, so that a changed one takes effect without cutting anybody off. */
+export function createLimiter(limit: () => number): Limiter {
   let running = 0;
   const waiting: (() => void)[] = [];
+  const admit = (): void => {
+    while (running < limit() && waiting.length > 0) {
+      running++;
+      waiting.shift()!();
+    }
+  };
   const place = (): Disposable => {
     let freed = false;
     return {
       [Symbol.dispose]: () => {
         if (freed) return;
         freed = true;
-        const next = waiting.shift();
-        if (next === undefined) running--;
-        else next();
+        running--;
+        admit();
       },
     };
   };
   return {
     enter: async ({ signal, onWait } = {}) => {
       if (signal?.aborted) throw cancelled("cancelled", signal.reason);
-      if (running < limit) {
+      if (running < limit()) {
         running++;
         return place();
       }

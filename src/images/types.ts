@@ -125,12 +125,19 @@ export interface Lease extends Disposable {
 }
 
 /** What the verbs of images/ (one file each) work on; made by createImages. */
+/** Blobs moved at once, over all pulls and over all pushes. Read at each transfer: a reload of the settings changes them. */
+export interface TransferLimits {
+  readonly maxConcurrentDownloads: number;
+  readonly maxConcurrentUploads: number;
+}
+
 export interface ImageContext {
   readonly store: Store;
   readonly content: ContentStore;
   readonly snapshots: Snapshots;
   readonly registry: RegistryClient;
   readonly events: Events;
+  readonly limits: TransferLimits;
   readonly log: Logger;
   byId(id: Digest): ImageRecord | undefined;
   /** What a normalised reference (with tag or digest) points to. */

@@ -6,10 +6,20 @@ const c = libc({
 });
 
 const CLOCK_REALTIME = 0;
+const CLOCK_MONOTONIC = 1;
+
+function nanoseconds(clock: number): bigint {
+  const spec = Buffer.alloc(16);
+  check(c.clock_gettime(clock, spec), "clock_gettime");
+  return spec.readBigInt64LE(0) * 1_000_000_000n + spec.readBigInt64LE(8);
+}
 
 /** Unix time in nanoseconds. Date.now() knows milliseconds only, too coarse for the order of log lines and events. */
 export function realtimeNano(): bigint {
-  const spec = Buffer.alloc(16);
-  check(c.clock_gettime(CLOCK_REALTIME, spec), "clock_gettime");
-  return spec.readBigInt64LE(0) * 1_000_000_000n + spec.readBigInt64LE(8);
+  return nanoseconds(CLOCK_REALTIME);
+}
+
+/** The kernel's monotonic clock, which processes share; performance.now() counts from this process's start. */
+export function monotonicNano(): bigint {
+  return nanoseconds(CLOCK_MONOTONIC);
 }

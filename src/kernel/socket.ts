@@ -9,9 +9,11 @@ const c = libc({
   getsockname: { args: [FFIType.i32, FFIType.ptr, FFIType.ptr], returns: FFIType.i32 },
   setsockopt: { args: [FFIType.i32, FFIType.i32, FFIType.i32, FFIType.ptr, FFIType.u32], returns: FFIType.i32 },
   send: { args: [FFIType.i32, FFIType.ptr, FFIType.u64_fast, FFIType.i32], returns: FFIType.i64_fast },
+  sendto: { args: [FFIType.i32, FFIType.ptr, FFIType.u64_fast, FFIType.i32, FFIType.ptr, FFIType.u32], returns: FFIType.i64_fast },
   recv: { args: [FFIType.i32, FFIType.ptr, FFIType.u64_fast, FFIType.i32], returns: FFIType.i64_fast },
 });
 
+export const AF_UNIX = 1;
 export const AF_INET = 2;
 export const AF_INET6 = 10;
 export const AF_NETLINK = 16;
@@ -100,6 +102,22 @@ export function sendMessage(fd: number, data: Buffer): void {
     if (sent >= 0) return;
     const code = errno();
     if (code !== EINTR) throw new SysError("send", code);
+  }
+}
+
+/**
+ * One datagram to the unix socket at `path`; a leading `@` stands for the NUL of the abstract name space, as in sd_notify(3). Never blocks.
+ * @throws SysError, among others ECONNREFUSED and ENOENT where nobody listens
+ */
+export function sendToUnix(path: string, data: Buffer): void {
+  const name = Buffer.from(path.startsWith("@") ? `\0${path.slice(1)}` : `${path}\0`);
+  if (name.length > 108) throw new TypeError(`the path of the socket is longer than 107 bytes: ${path}`);
+  const address = Buffer.concat([Buffer.from([AF_UNIX, 0]), name]);
+  const fd = openSocket(AF_UNIX, SOCK_DGRAM);
+  try {
+    check(Number(c.sendto(fd, data, data.length, 0, address, address.length)), "sendto", path);
+  } finally {
+    closeFd(fd);
   }
 }
 

@@ -1,6 +1,7 @@
-import { messageOf } from "./errors.ts";
+import { invalidArgument, messageOf } from "./errors.ts";
 
 export type LogLevel = "debug" | "info" | "warn" | "error";
+export type LogFormat = "text" | "json";
 export type LogFields = Record<string, unknown>;
 
 /** Structured log, passed in by constructor. An error is logged once, where it is handled. */
@@ -24,12 +25,43 @@ function format(value: unknown): string {
   return typeof value === "object" ? JSON.stringify(value) : String(value);
 }
 
-/** Lines of `time=… level=… msg=… key=value`, as dockerd writes them. `level` is asked at each line, so that a reload takes effect. */
-export function createLogger(options: { level: () => LogLevel; write: (line: string) => void; fields?: LogFields }): Logger {
+/** dockerd's names; what is worse than an error counts as one. @throws EngineError invalidArgument */
+export function parseLogLevel(text: string): LogLevel {
+  const name = text.toLowerCase();
+  if (name === "debug" || name === "info" || name === "warn" || name === "error") return name;
+  if (name === "trace") return "debug";
+  if (name === "fatal" || name === "panic") return "error";
+  throw invalidArgument(`invalid logging level: ${text}: want debug, info, warn or error`);
+}
+
+/** @throws EngineError invalidArgument */
+export function parseLogFormat(text: string): LogFormat {
+  if (text === "text" || text === "json") return text;
+  throw invalidArgument(`invalid log format: ${text}: want text or json`);
+}
+
+const jsonValue = (value: unknown): unknown =>
+  value instanceof Error
+    ? messageOf(value) + (value.cause === undefined ? "" : `: ${messageOf(value.cause)}`)
+    : typeof value === "bigint"
+      ? String(value)
+      : value;
+
+/**
+ * Lines of `time=… level=… msg=… key=value`, or of JSON with the same keys, as dockerd writes them. `level` and `format` are asked at each line, so that
+ * a reload takes effect.
+ */
+export function createLogger(options: { level: () => LogLevel; format?: () => LogFormat; write: (line: string) => void; fields?: LogFields }): Logger {
   const line = (level: LogLevel, message: string, fields?: LogFields): void => {
     if (order[level] < order[options.level()]) return;
-    let text = `time=${new Date().toISOString()} level=${level} msg=${JSON.stringify(message)}`;
-    for (const [key, value] of Object.entries({ ...options.fields, ...fields })) {
+    const time = new Date().toISOString();
+    const all = Object.entries({ ...options.fields, ...fields });
+    if (options.format?.() === "json") {
+      options.write(JSON.stringify({ time, level, msg: message, ...Object.fromEntries(all.map(([key, value]) => [key, jsonValue(value)])) }) + "\n");
+      return;
+    }
+    let text = `time=${time} level=${level} msg=${JSON.stringify(message)}`;
+    for (const [key, value] of all) {
       if (value !== undefined) text += ` ${key}=${format(value)}`;
     }
     options.write(text + "\n");

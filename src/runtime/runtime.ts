@@ -18,14 +18,14 @@ import { createSeccompCache } from "./seccomp-cache.ts";
 import { compileSeccomp, endFormerCompile } from "./seccomp-compile.ts";
 import { buildExec, buildSpec, ordinarySeccomp, readSpecContext, validateSpec, type SpecContext } from "./spec.ts";
 import { supportedLimits } from "./support.ts";
-import type { Runtime, Runtimes } from "./types.ts";
+import type { AddedRuntimes, Runtime, Runtimes } from "./types.ts";
 import { resolveUser } from "./user.ts";
 
 export interface RuntimeOptions {
   /** Name of the default runtime; empty: crun, or runc where crun can't serve. */
   defaultRuntime: string;
   /** --add-runtime: names to programs. */
-  runtimes: Readonly<Record<string, { path: string; runtimeArgs?: readonly string[] }>>;
+  runtimes: AddedRuntimes;
   /** Below which every container gets its cgroup; empty: `/berth-<engine key>`. */
   cgroupParent: string;
   /** Controllers that no one has mounted may be mounted. */
@@ -34,6 +34,21 @@ export interface RuntimeOptions {
   cdiSpecDirs: readonly string[];
   /** 6 hex digits of a hash of the data root: engines don't share a cgroup parent. */
   engineKey: string;
+}
+
+interface Found {
+  path: string;
+  runtime: Runtime;
+}
+
+/** The settings of the moment: every runtime by name, and the one of containers that name none. */
+interface Choice {
+  all: ReadonlyMap<string, Found>;
+  fallback: Runtime;
+  /** `runc` was added by hand, and isn't just a name of the default. */
+  isOwnRunc: boolean;
+  /** Sentences about added ones whose program isn't there. */
+  warnings: string[];
 }
 
 /** Names that clients use for "the default", since they are Docker's. */
@@ -52,39 +67,66 @@ export async function createRuntime({ paths, log, options }: { paths: Paths; log
   mountRunDirectories(paths, log);
 
   const context = readSpecContext(cgroups, cgroupParent, ownCapabilities());
-  const runtimes = new Map<string, Runtime>();
-  const programs = new Map<string, { path: string }>();
-  const add = async (name: string, path: string, args?: readonly string[]): Promise<void> => {
+  const background: Promise<void>[] = [];
+  const found = async (name: string, path: string, args?: readonly string[]): Promise<[string, Found]> => {
     const program: RuntimeProgram = { name, path, root: `${paths.runtimeRoot}/${name}`, ...(args !== undefined && { arguments: args }) };
-    programs.set(name, { path });
-    runtimes.set(name, await describeRuntime({ program, context, paths, log }));
+    return [name, { path, runtime: await describeRuntime({ program, context, paths, log, background }) }];
   };
-  const crun = Bun.which("crun");
-  const runc = Bun.which("runc");
-  if (crun !== null && crunWorks) await add("crun", crun);
-  if (runc !== null) await add("runc", runc);
-  for (const [name, { path, runtimeArgs }] of Object.entries(options.runtimes)) {
-    const found = Bun.which(path);
-    if (found === null) warn(`runtime ${name}: no program ${path}`);
-    else await add(name, found, runtimeArgs);
+  const own = new Map<string, Found>();
+  for (const name of crunWorks ? ["crun", "runc"] : ["runc"]) {
+    const path = Bun.which(name);
+    if (path !== null) own.set(...(await found(name, path)));
   }
-
-  const wanted = defaultNames.has(options.defaultRuntime) ? "" : options.defaultRuntime;
-  const isOwnRunc = options.runtimes["runc"] !== undefined;
-  const fallback = wanted === "" || (wanted === "runc" && !isOwnRunc) ? (runtimes.get("crun") ?? runtimes.get("runc")) : runtimes.get(wanted);
-  if (fallback === undefined) {
-    throw unavailable(wanted !== "" ? `the default runtime ${wanted} is not known` : "no OCI runtime found: install crun (or runc)");
+  const choose = async ({ runtimes, defaultRuntime }: Pick<RuntimeOptions, "runtimes" | "defaultRuntime">): Promise<Choice> => {
+    const all = new Map(own);
+    const missing: string[] = [];
+    for (const [name, { path, runtimeArgs }] of Object.entries(runtimes)) {
+      const program = Bun.which(path);
+      if (program === null) missing.push(`runtime ${name}: no program ${path}`);
+      else all.set(...(await found(name, program, runtimeArgs)));
+    }
+    const fallback = fallbackOf(all, defaultRuntime, runtimes);
+    for (const sentence of missing) log.warn(sentence);
+    return { all, fallback, isOwnRunc: runtimes["runc"] !== undefined, warnings: missing.map((sentence) => `WARNING: ${sentence}`) };
+  };
+  const close = async (): Promise<void> => {
+    // a compile that is cut off would leave a process that waits for ever
+    await Promise.all(background);
+    unmount(paths.runtimeBinary, { lazy: true });
+    rmSync(paths.runtimeBinary, { force: true });
+    unmountRunDirectories(paths);
+    // only our own parent, and only where no container lives in it
+    if (options.cgroupParent === "") removeCgroup(cgroups, cgroupParent);
+  };
+  let chosen: Choice;
+  try {
+    chosen = await choose(options);
+  } catch (error) {
+    await close();
+    throw error;
   }
   return {
     cgroups,
     cgroupParent,
-    warnings,
-    defaultName: fallback.name,
-    available: programs,
+    get warnings() {
+      return [...warnings, ...chosen.warnings];
+    },
+    get defaultName() {
+      return chosen.fallback.name;
+    },
+    get available() {
+      return chosen.all;
+    },
+    configure: async (changed) => {
+      const next = await choose(changed);
+      return () => {
+        chosen = next;
+      };
+    },
     get: (name = "") => {
       // docker's clients say runc and mean the default; a runc that was added by hand is meant as such
-      if (defaultNames.has(name) || (name === "runc" && !isOwnRunc)) return fallback;
-      const runtime = runtimes.get(name);
+      if (defaultNames.has(name) || (name === "runc" && !chosen.isOwnRunc)) return chosen.fallback;
+      const runtime = chosen.all.get(name)?.runtime;
       if (runtime === undefined) throw invalidArgument(`unknown or invalid runtime name: ${name}`);
       return runtime;
     },
@@ -99,14 +141,16 @@ export async function createRuntime({ paths, log, options }: { paths: Paths; log
     validate: (config, host) => validateSpec(config, host, context),
     expectProcess: createMigrationGate(cgroups, (error) => log.debug("cgroup migrations are not taken ahead", { error })),
     resolveUser,
-    close: () => {
-      unmount(paths.runtimeBinary, { lazy: true });
-      rmSync(paths.runtimeBinary, { force: true });
-      unmountRunDirectories(paths);
-      // only our own parent, and only where no container lives in it
-      if (options.cgroupParent === "") removeCgroup(cgroups, cgroupParent);
-    },
+    close,
   };
+}
+
+/** @throws EngineError unavailable */
+function fallbackOf(all: ReadonlyMap<string, Found>, asked: string, added: AddedRuntimes): Runtime {
+  const wanted = defaultNames.has(asked) ? "" : asked;
+  const found = wanted === "" || (wanted === "runc" && added["runc"] === undefined) ? (all.get("crun") ?? all.get("runc")) : all.get(wanted);
+  if (found !== undefined) return found.runtime;
+  throw unavailable(wanted !== "" ? `the default runtime ${wanted} is not known` : "no OCI runtime found: install crun (or runc)");
 }
 
 /** A hybrid host with stray controllers is repaired as far as allowed; crun can't serve where that fails. */
@@ -133,8 +177,14 @@ function readyCgroups(options: RuntimeOptions, warn: (sentence: string) => void,
 }
 
 /** crun, known by its version text, gets the fast path; anything else the commands. */
-async function describeRuntime(options: { program: RuntimeProgram; context: SpecContext; paths: Paths; log: Logger }): Promise<Runtime> {
-  const { program, context, paths, log } = options;
+async function describeRuntime(options: {
+  program: RuntimeProgram;
+  context: SpecContext;
+  paths: Paths;
+  log: Logger;
+  background: Promise<void>[];
+}): Promise<Runtime> {
+  const { program, context, paths, log, background } = options;
   if (program.name !== "crun") return createCommandRuntime(program);
   const version = await new Response(Bun.spawn([program.path, "--version"], { stdio: ["ignore", "pipe", "ignore"] }).stdout).text();
   if (!version.startsWith("crun version")) return createCommandRuntime(program);
@@ -147,13 +197,14 @@ async function describeRuntime(options: { program: RuntimeProgram; context: Spec
   await endFormerCompile(scratch);
   if (seccomp.get(profile) === undefined) {
     // in the background: whoever comes earlier compiles it himself
-    compileSeccomp({
+    const compile = compileSeccomp({
       program: path,
       environment: runtime.environment,
       scratch,
       profile,
       use: (compiled) => seccomp.learn(profile, compiled),
-    }).catch((error: unknown) => log.warn("the default seccomp profile is not compiled ahead", { error }));
+    });
+    background.push(compile.catch((error: unknown) => log.warn("the default seccomp profile is not compiled ahead", { error })));
   }
   return runtime;
 }

@@ -102,7 +102,15 @@ export interface Runtime {
 }
 
 /** The engine's view of everything below a container: cgroups, runtimes, monitor. */
+/** The runtimes that the administrator added, by name. */
+export type AddedRuntimes = Readonly<Record<string, { path: string; runtimeArgs?: readonly string[] }>>;
+
 export interface Runtimes {
+  /**
+   * Finds other runtimes; calling what is returned puts them into force, for containers that start later.
+   * @throws EngineError unavailable where the default is none of them
+   */
+  configure(options: { runtimes: AddedRuntimes; defaultRuntime: string }): Promise<() => void>;
   readonly cgroups: CgroupHierarchy;
   readonly cgroupParent: string;
   /** Sentences for `docker info`. */
@@ -128,5 +136,5 @@ export interface Runtimes {
   expectProcess(): void;
   resolveUser(rootfs: string, user: string, groupAdd?: readonly string[]): UserSpec;
   /** Crash-safe: removes what the constructor mounted (the runtime's read-only copy). Only when no container is left. */
-  close(): void;
+  close(): Promise<void>;
 }

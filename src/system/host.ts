@@ -16,6 +16,8 @@ export interface HostFacts {
   dockerArch: string;
   backingFileSystem: string;
   limits: Record<string, boolean>;
+  /** Whether packets between ports of a bridge pass the firewall (br_netfilter). */
+  bridgeNetfilter: { v4: boolean; v6: boolean };
   securityOptions: string[];
   warnings: string[];
 }
@@ -32,6 +34,10 @@ export function hostFacts(dataRoot: string, cgroups: CgroupHierarchy): HostFacts
     dockerArch: hostPlatform().architecture,
     backingFileSystem: fileSystemName(statfsSync(dataRoot).type),
     limits: { ...limits, IPv4Forwarding: readText("/proc/sys/net/ipv4/ip_forward") !== "0" },
+    bridgeNetfilter: {
+      v4: readText("/proc/sys/net/bridge/bridge-nf-call-iptables") === "1",
+      v6: readText("/proc/sys/net/bridge/bridge-nf-call-ip6tables") === "1",
+    },
     securityOptions: ["name=seccomp,profile=builtin", ...(cgroups.version === 2 ? ["name=cgroupns"] : [])],
     warnings: missing(limits),
   };

@@ -1,7 +1,11 @@
+import { readdir } from "node:fs/promises";
 import type { Containers } from "../containers/types.ts";
 import type { Paths } from "../daemon/paths.ts";
+import type { Events } from "../events/types.ts";
 import type { Images } from "../images/types.ts";
+import { realtimeNano } from "../kernel/clock.ts";
 import type { Logger } from "../lib/log.ts";
+import { formatNano } from "../lib/time.ts";
 import { apiVersion, minApiVersion, version } from "../lib/version.ts";
 import type { Networks } from "../networks/types.ts";
 import type { Runtimes } from "../runtime/types.ts";
@@ -10,7 +14,7 @@ import type { Volumes } from "../volumes/types.ts";
 import { diskUsage } from "./disk-usage.ts";
 import { engineId, hostFacts, readMemTotal } from "./host.ts";
 import { maskCredentials } from "./mask.ts";
-import type { System, SystemInfo, VersionInfo } from "./types.ts";
+import type { Proxies, System, SystemInfo, VersionInfo } from "./types.ts";
 
 export interface SystemDeps {
   store: Store;
@@ -19,6 +23,8 @@ export interface SystemDeps {
   networks: Networks;
   volumes: Volumes;
   runtime: Runtimes;
+  events: Events;
+  proxies: Proxies;
   paths: Paths;
   log: Logger;
   options: SystemOptions;
@@ -30,7 +36,11 @@ export interface SystemOptions {
   labels: readonly string[];
   logDriver: string;
   liveRestore: boolean;
+  shutdownTimeout: number;
   iptables: boolean;
+  hosts: readonly string[];
+  tls: boolean;
+  tlsverify: boolean;
   insecureRegistries: readonly string[];
   registryMirrors: readonly string[];
   defaultAddressPools: readonly { base: string; size: number }[];
@@ -41,6 +51,10 @@ export function createSystem(deps: SystemDeps): System {
   const facts = hostFacts(deps.paths.dataRoot, deps.runtime.cgroups);
   const id = engineId(deps.store);
   return {
+    id,
+    get stopTimeout() {
+      return deps.options.shutdownTimeout;
+    },
     info: async () => {
       const cdi = await deps.runtime.discoverDevices();
       return {
@@ -57,13 +71,14 @@ export function createSystem(deps: SystemDeps): System {
         SystemStatus: null,
         Plugins: { Volume: ["local"], Network: ["bridge", "host", "null"], Authorization: null, Log: ["json-file", "local", "none"] },
         ...facts.limits,
-        BridgeNfIptables: false,
-        BridgeNfIp6tables: false,
+        BridgeNfIptables: facts.bridgeNetfilter.v4,
+        BridgeNfIp6tables: facts.bridgeNetfilter.v6,
         Debug: deps.options.debug,
-        NFd: 0,
+        NFd: (await readdir("/proc/self/fd")).length,
+        // there are none in this engine
         NGoroutines: 0,
-        NEventsListener: 0,
-        SystemTime: new Date().toISOString(),
+        NEventsListener: deps.events.listeners,
+        SystemTime: formatNano(realtimeNano()),
         LoggingDriver: deps.options.logDriver,
         CgroupDriver: "cgroupfs",
         CgroupVersion: String(deps.runtime.cgroups.version),
@@ -78,9 +93,9 @@ export function createSystem(deps: SystemDeps): System {
         MemTotal: readMemTotal(),
         GenericResources: null,
         DockerRootDir: deps.paths.dataRoot,
-        HttpProxy: maskCredentials(process.env["HTTP_PROXY"] || process.env["http_proxy"] || ""),
-        HttpsProxy: maskCredentials(process.env["HTTPS_PROXY"] || process.env["https_proxy"] || ""),
-        NoProxy: process.env["NO_PROXY"] ?? "",
+        HttpProxy: maskCredentials(deps.proxies.http),
+        HttpsProxy: maskCredentials(deps.proxies.https),
+        NoProxy: deps.proxies.no,
         Name: facts.hostname,
         Labels: deps.options.labels,
         ExperimentalBuild: false,
@@ -99,7 +114,7 @@ export function createSystem(deps: SystemDeps): System {
         FirewallBackend: { Driver: deps.options.iptables ? "nftables" : "none" },
         CDISpecDirs: cdi.directories,
         ...(cdi.names.length === 0 ? {} : { DiscoveredDevices: cdi.names.map((name) => ({ Source: "cdi", ID: name })) }),
-        Warnings: [...facts.warnings, ...deps.runtime.warnings, ...cdi.warnings],
+        Warnings: [...facts.warnings, ...deps.runtime.warnings, ...openPorts(deps.options), ...cdi.warnings],
       };
     },
     version: () => versionInfo(facts.kernelVersion, facts.dockerArch),
@@ -128,6 +143,20 @@ function runtimes(runtime: Runtimes): SystemInfo {
     Runtimes: { ...(fallback === undefined ? {} : { runc: { path: fallback.path, status: {} } }), ...known },
     DefaultRuntime: runtime.defaultName,
   };
+}
+
+/** dockerd's warnings about an API that anybody may use. */
+function openPorts({ hosts, tls, tlsverify }: SystemOptions): string[] {
+  if (tls && tlsverify) return [];
+  const danger = "\n         Access to the remote API is equivalent to root access on the host.";
+  return hosts
+    .filter((host) => host.startsWith("tcp://"))
+    .map((host) => host.slice("tcp://".length))
+    .map((address) =>
+      tls
+        ? `WARNING: API is accessible on https://${address} without TLS client verification.${danger}`
+        : `WARNING: API is accessible on http://${address} without encryption.${danger}`,
+    );
 }
 
 function registryConfig({ insecureRegistries, registryMirrors }: SystemOptions): SystemInfo {

@@ -19,7 +19,19 @@ export interface VersionInfo {
   Components: { Name: string; Version: string; Details?: Record<string, string> }[];
 }
 
+/** Of the engine's own requests, as given; with their passwords. */
+export interface Proxies {
+  http: string;
+  https: string;
+  /** Hosts and networks reached without one. */
+  no: string;
+}
+
 export interface System {
+  /** The engine's, for as long as its data root lives. */
+  readonly id: string;
+  /** Seconds that containers without a StopTimeout have when all are stopped; -1: no limit. */
+  readonly stopTimeout: number;
   info(): Promise<SystemInfo>;
   version(): VersionInfo;
   diskUsage(kinds: ReadonlySet<DiskUsageKind>): Promise<DiskUsage>;

@@ -34,6 +34,14 @@ export async function run(command: string[], options: RunOptions = {}): Promise<
   return { code, stdout, stderr };
 }
 
+export interface LaunchOptions {
+  /** What runs the engine's command line, e.g. a shell that sets variables and ends in `exec "$@"`. */
+  launcher?: string[];
+  /** The engine's descriptors from 3 on. */
+  fds?: number[];
+  env?: Record<string, string>;
+}
+
 /** A real engine, compiled, on roots of its own, in a network namespace of its own. */
 export class Engine implements AsyncDisposable {
   readonly root: string;
@@ -43,8 +51,11 @@ export class Engine implements AsyncDisposable {
   #child: Bun.Subprocess | undefined;
   #holder: Bun.Subprocess | undefined;
 
-  constructor(flags: string[] = [], docker = dockerClients()[0]?.program ?? "docker") {
+  readonly #launch: LaunchOptions;
+
+  constructor(flags: string[] = [], docker = dockerClients()[0]?.program ?? "docker", launch: LaunchOptions = {}) {
     this.#docker = docker;
+    this.#launch = launch;
     this.root = mkdtempSync(join(tmpdir(), "berth-e2e-"));
     this.socket = join(this.root, "berth.sock");
     this.#flags = flags;
@@ -52,8 +63,8 @@ export class Engine implements AsyncDisposable {
   }
 
   /** `docker`: the program that stands for the stock command; the newest at hand unless told. */
-  static async start(flags: string[] = [], docker?: string): Promise<Engine> {
-    const engine = new Engine(flags, docker);
+  static async start(flags: string[] = [], docker?: string, launch?: LaunchOptions): Promise<Engine> {
+    const engine = new Engine(flags, docker, launch);
     try {
       await engine.start();
     } catch (error) {
@@ -93,12 +104,14 @@ export class Engine implements AsyncDisposable {
   async start(): Promise<void> {
     const namespace = await this.#namespace();
     const fd = openSync(join(this.root, "engine.log"), "a");
+    const { launcher = [], fds = [], env } = this.#launch;
     this.#child = Bun.spawn(
       [
+        ...launcher,
         ...["nsenter", `--net=/proc/${namespace}/ns/net`, berth, "daemon", "--config-file", "/dev/null", "--debug"],
         ...["--data-root", join(this.root, "data"), "--exec-root", join(this.root, "run"), "--host", `unix://${this.socket}`, ...this.#flags],
       ],
-      { stdio: ["ignore", fd, fd] },
+      { stdio: ["ignore", fd, fd, ...fds], env: { ...process.env, ...env } },
     );
     closeSync(fd);
     for (let i = 0; i < 1000; i++) {
@@ -118,6 +131,13 @@ export class Engine implements AsyncDisposable {
     this.#child?.kill("SIGKILL");
     await this.#child?.exited;
     this.#child = undefined;
+  }
+
+  /** Waits for an engine that was sent signals by hand; its exit code. */
+  async exited(): Promise<number> {
+    const code = await this.#child!.exited;
+    this.#child = undefined;
+    return code;
   }
 
   /** SIGTERM; the exit code. */

@@ -138,7 +138,7 @@ export async function createEngine(options: { at?: string } = {}): Promise<TestE
       await snapshots.settled();
       await detach();
       await sandboxes.sweep(new Set());
-      runtime.close();
+      await runtime.close();
       for (const each of runtime.cgroups.roots) if (existsSync(each + runtime.cgroupParent)) Bun.spawnSync(["rmdir", each + runtime.cgroupParent]);
       snapshots[Symbol.dispose]();
       store[Symbol.dispose]();

@@ -100,7 +100,7 @@ export async function createFixture(options: { at?: string; runtime?: string } =
     },
     close: async () => {
       await sandboxes.sweep(new Set());
-      runtime.close();
+      await runtime.close();
       for (const each of runtime.cgroups.roots) if (existsSync(each + runtime.cgroupParent)) rmdir(each + runtime.cgroupParent);
       rmSync(root, { recursive: true, force: true });
     },

@@ -1,0 +1,73 @@
+import { isIP } from "node:net";
+import { createRegistryClient } from "../distribution/client.ts";
+import { invalidArgument, notImplemented } from "../lib/errors.ts";
+import { silent } from "../lib/log.ts";
+import type { DaemonOptions } from "./options.ts";
+
+/**
+ * All that can be judged of the settings without touching the host; what is missing on it (a runtime's program, a certificate) is told when it is used.
+ * The sentences are dockerd's. @throws EngineError invalidArgument, notImplemented
+ */
+export function checkOptions(options: DaemonOptions): void {
+  options.labels = checkLabels(options.labels);
+  for (const address of options.dns) if (isIP(address) === 0) throw invalidArgument(`invalid IP address: ${address}`);
+  for (const domain of options.dnsSearch) {
+    if (domain !== "." && !/^[A-Za-z0-9]([\w-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([\w-]*[A-Za-z0-9])?)*\.?$/.test(domain)) {
+      throw invalidArgument(`invalid domain: ${domain}`);
+    }
+  }
+  for (const option of options.execOpts) checkExecOption(option);
+  for (const { base, size } of options.defaultAddressPools) checkPool(base, size);
+  checkCounts(options);
+  if (options.metricsAddr !== "") parseMetricsAddress(options.metricsAddr);
+  // parses mirrors and insecure registries, and does nothing more
+  createRegistryClient({ insecure: options.insecureRegistries, mirrors: options.registryMirrors, log: silent });
+}
+
+/** `key=value` each, a key twice only with the same value. */
+function checkLabels(labels: readonly string[]): string[] {
+  const seen = new Map<string, string>();
+  for (const label of labels) {
+    const at = label.indexOf("=");
+    if (at < 1) throw invalidArgument(`bad attribute format: ${label}`);
+    const [key, value] = [label.slice(0, at), label.slice(at + 1)];
+    const before = seen.get(key);
+    if (before !== undefined && before !== value) throw invalidArgument(`conflict labels for ${key}=${value} and ${key}=${before}`);
+    seen.set(key, value);
+  }
+  return [...new Set(labels)];
+}
+
+function checkExecOption(option: string): void {
+  const [, name, value] = /^\s*([^=\s]+)\s*=\s*(\S+)\s*$/.exec(option) ?? [];
+  if (name === undefined) throw invalidArgument(`invalid exec-opt (${option}): must be formatted 'opt=value'`);
+  if (name.toLowerCase() !== "native.cgroupdriver") throw invalidArgument(`invalid exec-opt (${option}): unknown option: '${name}'`);
+  if (value === "systemd") throw notImplemented(`exec-opt ${option}: the cgroup driver of this engine is cgroupfs, systemd's is not supported yet`);
+  if (value !== "cgroupfs") throw invalidArgument(`invalid exec-opt (${option}): native.cgroupdriver only supports 'cgroupfs'`);
+}
+
+function checkPool(base: unknown, size: unknown): void {
+  const [address = "", prefix = ""] = String(base).split("/");
+  const bits = isIP(address) === 4 ? 32 : isIP(address) === 6 ? 128 : 0;
+  if (bits === 0 || !/^\d{1,3}$/.test(prefix) || Number(prefix) > bits)
+    throw invalidArgument(`invalid base pool ${JSON.stringify(base)}: want a network such as 10.0.0.0/8`);
+  if (!Number.isInteger(size) || Number(size) < Number(prefix) || Number(size) > bits)
+    throw invalidArgument(`invalid pool size ${String(size)} for base ${String(base)}`);
+}
+
+function checkCounts(options: DaemonOptions): void {
+  const counts: [string, number][] = [
+    ["max concurrent downloads", options.maxConcurrentDownloads],
+    ["max concurrent uploads", options.maxConcurrentUploads],
+    ["max download attempts", options.maxDownloadAttempts],
+  ];
+  for (const [name, count] of counts) if (count < 1) throw invalidArgument(`invalid ${name}: ${count}`);
+  if (options.shutdownTimeout < -1) throw invalidArgument(`invalid shutdown timeout: ${options.shutdownTimeout}: want seconds, or -1 to wait without a limit`);
+}
+
+/** `host:port`, `:port` (every address) or `[v6]:port`. @throws EngineError invalidArgument */
+export function parseMetricsAddress(text: string): { host: string; port: number } {
+  const [, bracketed, plain = "", port = ""] = /^(?:\[([^\]]+)\]|([^:[\]]*)):(\d{1,5})$/.exec(text) ?? [];
+  if (port === "" || Number(port) > 65535) throw invalidArgument(`invalid metrics address ${JSON.stringify(text)}: want HOST:PORT`);
+  return { host: bracketed ?? (plain === "" ? "::" : plain), port: Number(port) };
+}
