@@ -15,6 +15,7 @@ export const skips = {
   guest: { reason: "needs qemu and a guest kernel (packages that apt could not give)", missing: () => guestTools() === undefined },
   docker: { reason: "needs a docker command line (on PATH, or Debian's package)", missing: () => dockerClients().length === 0 },
   compose: { reason: "needs Docker Compose 2 (on PATH, or Debian trixie's package)", missing: () => composeProgram() === undefined },
+  systemd: { reason: "needs systemd-analyze on PATH", missing: () => Bun.which("systemd-analyze") === null },
   skopeo: { reason: "needs skopeo on PATH", missing: () => Bun.which("skopeo") === null },
 } satisfies Record<string, Skip>;
 

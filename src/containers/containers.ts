@@ -81,15 +81,7 @@ export function createContainers(deps: ContainersDeps): Containers {
       return result.running;
     },
     resume: () => resume(ctx, restored),
-    stopAll: async (timeoutSeconds) => {
-      if (ctx.phase !== "open") return;
-      try {
-        await stopAll(ctx, timeoutSeconds);
-      } finally {
-        // the engine may have been told to end meanwhile
-        if (ctx.phase === "stopping") ctx.phase = "open";
-      }
-    },
+    stopAll: (timeoutSeconds) => stopForNow(ctx, timeoutSeconds),
     close: (options) => close(ctx, options),
   };
 }
@@ -117,6 +109,17 @@ async function stopAll(ctx: Context, timeoutSeconds: number): Promise<void> {
       }
     }),
   );
+}
+
+/** The engine itself goes on, unless it is told to end meanwhile. */
+async function stopForNow(ctx: Context, timeoutSeconds: number): Promise<void> {
+  const isIn = (phase: Context["phase"]): boolean => ctx.phase === phase;
+  if (!isIn("open")) return;
+  try {
+    await stopAll(ctx, timeoutSeconds);
+  } finally {
+    if (isIn("stopping")) ctx.phase = "open";
+  }
 }
 
 async function close(ctx: Context, options: { stopAll: boolean; timeoutSeconds: number }): Promise<void> {

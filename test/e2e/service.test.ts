@@ -24,8 +24,11 @@ describe("berthd --validate", () => {
     return { ...(await run([berth, "daemon", "--validate", "--config-file", file, ...flags])), file };
   };
 
-  test("says so where all is well, and needs no root for it", async () => {
+  test("says so where all is well", async () => {
     expect(await validate('{"labels": ["a=b"], "log-level": "warn"}')).toMatchObject({ code: 0, stdout: "configuration OK\n", stderr: "" });
+  });
+
+  test.skipIf(skipped("root"))("needs no root for it", async () => {
     expect(
       await run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", berth, "daemon", "--validate", "--config-file", "/dev/null"]),
     ).toMatchObject({
@@ -244,5 +247,37 @@ describe.skipIf(needs)("stopping", () => {
     // what runs still runs, and the next engine adopts it
     await engine.start();
     expect(await engine.ok("ps", "--format", "{{.Names}}")).toBe("deaf");
+  });
+});
+
+describe.skipIf(needs)("a host that goes down", () => {
+  test("stops all containers through the API, and those with a restart policy come back at the next start", async () => {
+    await using engine = await Engine.start();
+    await engine.importBusybox();
+    const sleeper = ["busybox", "sh", "-c", "trap 'exit 3' TERM; while :; do sleep 0.1; done"];
+    await engine.ok("run", "-d", "--name", "kept", "--restart", "unless-stopped", ...sleeper);
+    await engine.ok("run", "-d", "--name", "plain", ...sleeper);
+    await until("both listen for the signal", async () => (await engine.ok("top", "kept")) !== "" && (await engine.ok("top", "plain")) !== "");
+    expect(await engine.berth(["system", "stop", "-t", "20"])).toMatchObject({ code: 0, stdout: "", stderr: "" });
+    expect(await engine.ok("ps", "-a", "--format", "{{.Names}} {{.State}}")).toBe("plain exited\nkept exited");
+    // the engine itself goes on
+    expect(await engine.ok("run", "--rm", "busybox", "echo", "on")).toBe("on");
+    await engine.stop();
+    await engine.start();
+    expect(await engine.ok("ps", "--format", "{{.Names}}")).toBe("kept");
+    expect((await engine.api("POST", "/berth/containers/stop?t=-2")).status).toBe(400);
+  });
+
+  test.skipIf(skipped("systemd"))("the units are well-formed", async () => {
+    using folder = scratch();
+    for (const unit of ["berth.service", "berth.socket", "berth-shutdown.service"]) {
+      const text = readFileSync(resolve(import.meta.dir, "../../packaging/systemd", unit), "utf8");
+      writeFileSync(
+        join(folder.path, unit),
+        text.replaceAll("/usr/bin/berthd", resolve(import.meta.dir, "../../bin/berthd")).replaceAll("/usr/bin/berth ", `${berth} `),
+      );
+    }
+    const { code, stdout, stderr } = await run(["sh", "-c", 'cd "$0" && systemd-analyze verify ./*.service ./*.socket', folder.path]);
+    expect({ code, stdout, stderr }).toEqual({ code: 0, stdout: "", stderr: "" });
   });
 });
