@@ -67,6 +67,7 @@ async function sandboxSpec(session: BuildSession, { id, config, operation, paren
     args: operation.args,
     env: operation.env.some((entry) => entry.startsWith("HOSTNAME=")) ? operation.env : [`HOSTNAME=${hostname}`, ...operation.env],
     mounts,
+    ...(session.services.idMap !== undefined && { idMap: session.services.idMap }),
     network: network(id, hostname, host.NetworkMode ?? ""),
   };
 }

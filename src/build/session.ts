@@ -5,6 +5,7 @@ import type { Events } from "../events/types.ts";
 import type { ImageRecord, Images } from "../images/types.ts";
 import { cancelled } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
+import type { IdMap } from "../oci/id-map.ts";
 import type { Sandboxes } from "../sandbox/types.ts";
 import type { SnapshotId, Snapshots } from "../snapshots/types.ts";
 import type { Store } from "../store/store.ts";
@@ -20,6 +21,8 @@ export interface BuildServices {
   readonly sandboxes: Sandboxes;
   readonly events: Events;
   readonly paths: Paths;
+  /** Of the user namespaces that steps run in; undefined: the host's ids. */
+  readonly idMap?: IdMap;
   readonly log: Logger;
 }
 
@@ -70,7 +73,7 @@ export async function scratchFile(session: BuildSession, name: string, content: 
 export async function withImageRoot<T>(session: BuildSession, image: ImageRecord | undefined, work: (root: string) => Promise<T>): Promise<T> {
   const target = await scratchDirectory(session, "from");
   const { snapshots } = session.services;
-  snapshots.mount({ target, layers: image?.layers ?? [] });
+  await snapshots.mount({ target, layers: image?.layers ?? [] });
   try {
     return await work(target);
   } finally {
@@ -120,7 +123,7 @@ export async function withWritableRoot(
   const { snapshots } = session.services;
   const target = await scratchDirectory(session, "root");
   // No sync at unmount: what was written is synced before an image names the layer.
-  snapshots.mount({ target, layers, upper: snapshot, volatile: true });
+  await snapshots.mount({ target, layers, upper: snapshot, volatile: true });
   try {
     await work(target);
   } finally {

@@ -1,4 +1,5 @@
 import { EngineError, notFound, permissionDenied } from "../lib/errors.ts";
+import type { IdMap } from "../oci/id-map.ts";
 import { resolveUser } from "../runtime/user.ts";
 import type { PathStat } from "../snapshots/types.ts";
 import { emitEvent, lookup, type Context } from "./context.ts";
@@ -22,7 +23,7 @@ export async function copyFrom<T>(
   // Wrapped, so that withFiles doesn't wait for it.
   const { working } = await withFiles(ctx, reference, async ({ root, signal }) => {
     const stat = await named(reference, path, ctx.snapshots.statPath(root, path));
-    const { tar, settled } = ctx.snapshots.pathTar(root, path, { signal: AbortSignal.any([signal, options.signal]) });
+    const { tar, settled } = ctx.snapshots.pathTar(root, path, { ...idsOf(ctx, reference), signal: AbortSignal.any([signal, options.signal]) });
     emitEvent(ctx, lookup(ctx, reference).record, { action: "archive-path" });
     const working = work(stat, tar);
     const aborted = new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(settled()), { once: true }));
@@ -41,12 +42,19 @@ export async function copyTo(ctx: Context, reference: string, path: string, arch
     checkWritable(record, directory);
     const user = record.config.User ?? "";
     await ctx.snapshots.extractInto(root, directory, archive, {
+      ...idsOf(ctx, reference),
       keepKinds: options.keepKinds,
       signal: AbortSignal.any([signal, options.signal]),
       ...(options.toUser && user !== "" && { owner: resolveUser(root, user) }),
     });
     emitEvent(ctx, lookup(ctx, reference).record, { action: "extract-to-dir" });
   });
+}
+
+/** Owners in archives are the container's own. */
+function idsOf(ctx: Context, reference: string): { idMap?: IdMap } {
+  const { idMap } = lookup(ctx, reference).record;
+  return idMap === undefined ? {} : { idMap };
 }
 
 /** Docker's sentence for a path that isn't there. */

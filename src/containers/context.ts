@@ -1,11 +1,13 @@
 import type { Paths } from "../daemon/paths.ts";
 import type { Events } from "../events/types.ts";
 import type { Images } from "../images/types.ts";
+import type { UserNamespaces } from "../kernel/user-namespace.ts";
 import { conflict, EngineError, invalidArgument } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
 import type { KeyedMutex } from "../lib/mutex.ts";
 import type { Logs } from "../logs/types.ts";
 import type { Networks } from "../networks/types.ts";
+import type { IdMap } from "../oci/id-map.ts";
 import type { Runtimes } from "../runtime/types.ts";
 import type { RunningExec, RunningSandbox, Sandboxes } from "../sandbox/types.ts";
 import type { Snapshots } from "../snapshots/types.ts";
@@ -28,10 +30,13 @@ export interface ContainersDeps {
   /** Judges at create what only the builder of the spec can: capabilities, seccomp profiles, runtimes. */
   runtime: Pick<Runtimes, "get" | "validate" | "defaultName" | "expectProcess" | "cgroups">;
   paths: Paths;
+  userNamespaces: Pick<UserNamespaces, "open">;
   log: Logger;
   options: CreateDefaults & {
     /** Seconds that a stop at the engine's end waits for each container. */
     shutdownTimeout: number;
+    /** What --userns-remap gives containers that don't ask for the host's ids. */
+    idMap?: IdMap;
   };
 }
 

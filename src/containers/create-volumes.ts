@@ -154,15 +154,18 @@ function hostMount(request: MountRequest & { type: "bind" | "tmpfs" }): Inherite
 async function fillVolumes(ctx: Context, record: ContainerRecord, volumes: { name: string; destination: string }[]): Promise<void> {
   const empty: typeof volumes = [];
   for (const volume of volumes) if (await ctx.volumes.isEmpty(volume.name)) empty.push(volume);
-  if (empty.length === 0 || record.layers.length === 0) return;
+  if (record.layers.length === 0) return;
+  for (const { name, destination } of empty) await fillVolume(ctx, record, name, destination);
+}
+
+async function fillVolume(ctx: Context, record: ContainerRecord, name: string, destination: string): Promise<void> {
   const view = viewPath(ctx, record.id);
   await mkdir(view, { recursive: true });
   try {
-    ctx.snapshots.mount({ target: view, layers: record.layers });
-    for (const { name, destination } of empty) {
-      using source = directoryIn(view, destination);
-      if (source !== undefined) await ctx.volumes.copyUp(name, source.path);
-    }
+    const { idMap } = ctx.volumes.get(name);
+    await ctx.snapshots.mount({ target: view, layers: record.layers, ...(idMap !== undefined && { idMap }) });
+    using source = directoryIn(view, destination);
+    if (source !== undefined) await ctx.volumes.copyUp(name, source.path);
   } finally {
     await ctx.snapshots.unmount(view);
     await rmdir(view);

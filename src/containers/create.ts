@@ -12,6 +12,7 @@ import { mergeConfig } from "./merge.ts";
 import { newId, parseName, randomName, shortId } from "./names.ts";
 import { OutputHub } from "./output.ts";
 import type { ContainerRecord, CreateOptions } from "./types.ts";
+import { anyIdMap, chooseIdMap, usernsModeOf } from "./user-namespace.ts";
 import { checkConfig, checkHostConfig, nameConflict, pinNamespaces } from "./validate.ts";
 import { planVolumes, prepareVolumes, type VolumePlan } from "./create-volumes.ts";
 
@@ -40,6 +41,7 @@ export async function create(ctx: Context, options: CreateOptions): Promise<{ id
   ctx.runtime.get(filled.Runtime);
   const { host: checked, warnings: dropped } = ctx.runtime.validate(asked, filled);
   warnings.push(...dropped);
+  if (usernsModeOf(asked, checked) === "private") await ctx.snapshots.checkIdMap(anyIdMap);
   if (!asked.Image) throw invalidArgument("no image was given to create a container from");
   const image = ctx.images.resolve(asked.Image, { platform: options.platform });
   using _lease = ctx.images.lease(image);
@@ -57,6 +59,7 @@ export async function create(ctx: Context, options: CreateOptions): Promise<{ id
   const endpoints = endpointsOf(ctx, host, config, options.networking);
   const plan = planVolumes(ctx, config, host);
   if (options.readOnlyNonRecursive === true) for (const request of plan.requests) if (request.type === "bind") request.readOnlyBelow = "never";
+  const idMap = chooseIdMap(ctx, asked, host);
   // most are started at once
   ctx.runtime.expectProcess();
 
@@ -77,6 +80,7 @@ export async function create(ctx: Context, options: CreateOptions): Promise<{ id
     endpoints,
     mounts: [],
     mountSources: [],
+    ...(idMap !== undefined && { idMap }),
     platform: image.config.os || "linux",
     restartCount: 0,
     manuallyStopped: false,

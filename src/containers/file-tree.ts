@@ -2,13 +2,14 @@ import { existsSync } from "node:fs";
 import { mkdir, rmdir, stat } from "node:fs/promises";
 import { attachTree, cloneTree } from "../kernel/bind.ts";
 import { SysError } from "../kernel/ffi.ts";
-import { AT_FDCWD, closeFd, O, openAt } from "../kernel/fs.ts";
+import { AT_FDCWD, chownAt, closeFd, O, openAt } from "../kernel/fs.ts";
 import { holdDirectoryInRoot, type HeldPath } from "../kernel/inroot.ts";
 import { mount, MS } from "../kernel/mount.ts";
 import { conflict, invalidArgument } from "../lib/errors.ts";
 import { bytesOf } from "../lib/tar.ts";
+import { rootOnHost } from "../oci/id-map.ts";
 import type { RunningSandbox, SandboxMount } from "../sandbox/types.ts";
-import { Root } from "../snapshots/root.ts";
+import { Root, type Owner } from "../snapshots/root.ts";
 import { lookup, type Context, type Entry } from "./context.ts";
 import { viewPath } from "./create-volumes.ts";
 import { releaseVolumes, sandboxMounts } from "./mounts.ts";
@@ -118,7 +119,7 @@ async function mountFiles(ctx: Context, entry: Entry, rootfs: string, path: stri
     try {
       attach(
         () => cloneTree(source, { readOnly, recursive: options.includes("rbind") }),
-        () => mountPoint(root, bytesOf(destination), isDirectory),
+        () => mountPoint(root, bytesOf(destination), isDirectory, rootOnHost(record.idMap)),
       );
     } catch (error) {
       if (error instanceof SysError) throw invalidArgument(`mounting ${source} at ${destination} of container ${record.id}: ${error.message}`, error);
@@ -144,15 +145,17 @@ function ownFiles(ctx: Context, record: ContainerRecord): SandboxMount[] {
 }
 
 /** A descriptor of what is mounted on; made where it is missing, as the runtime does at a start. */
-function mountPoint(root: Root, path: string, isDirectory: boolean): number {
-  const owner = { uid: 0, gid: 0 };
+function mountPoint(root: Root, path: string, isDirectory: boolean, owner: Owner): number {
   if (isDirectory) return root.directory(path, owner);
   const present = root.open(path, O.PATH);
   if (present !== undefined) return present;
   const cut = path.lastIndexOf("/");
   const parent = root.directory(path.slice(0, cut), owner);
   try {
-    return openAt(parent, path.slice(cut + 1), O.RDONLY | O.CREAT | O.EXCL | O.NOFOLLOW, 0o644);
+    const name = path.slice(cut + 1);
+    const made = openAt(parent, name, O.RDONLY | O.CREAT | O.EXCL | O.NOFOLLOW, 0o644);
+    chownAt(parent, name, owner.uid, owner.gid);
+    return made;
   } finally {
     closeFd(parent);
   }

@@ -1,8 +1,13 @@
 import { mkdirSync, rmdirSync, statSync, unlinkSync, writeFileSync } from "node:fs";
-import { mkdir, stat } from "node:fs/promises";
+import { chown, mkdir, stat } from "node:fs/promises";
+import { dirname } from "node:path";
+import { attachTree, cloneTree } from "../kernel/bind.ts";
+import { AT_FDCWD, closeFd, O, openAt } from "../kernel/fs.ts";
 import { holdInRoot } from "../kernel/inroot.ts";
 import { MS, mount as bindMount, unmount } from "../kernel/mount.ts";
 import { invalidArgument, messageOf } from "../lib/errors.ts";
+import { bytesOf } from "../lib/tar.ts";
+import { rootOnHost, translation, type IdMap } from "../oci/id-map.ts";
 import type { SandboxMount } from "../sandbox/types.ts";
 import type { Context, Entry } from "./context.ts";
 import type { ContainerMount, ContainerRecord } from "./types.ts";
@@ -21,10 +26,10 @@ async function sandboxMount(ctx: Context, record: ContainerRecord, mount: Contai
   if (type === "tmpfs") return { type, source: "", destination, readOnly, options: mount.options };
   const options = readOnly && (await isReadOnlyBelow(ctx, record, mount)) ? [...mount.options, "rro"] : mount.options;
   if (type === "bind") {
-    await checkSource(mount);
+    await checkSource(mount, rootOnHost(record.idMap));
     return { type, source: mount.source, destination, readOnly, options };
   }
-  let source = type === "image" ? mountImage(ctx, record, mount, held) : await ctx.volumes.mount(mount.source, record.id, { destination, readOnly });
+  let source = type === "image" ? await mountImage(ctx, record, mount, held) : await ctx.volumes.mount(mount.source, record.id, { destination, readOnly });
   if (mount.subpath !== undefined) {
     try {
       source = holdSubpath(ctx, record, source, mount.subpath, held);
@@ -32,6 +37,8 @@ async function sandboxMount(ctx: Context, record: ContainerRecord, mount: Contai
       throw invalidArgument(`cannot mount ${mount.subpath} of ${type} ${mount.source} on ${destination}: ${messageOf(error)}`, error);
     }
   }
+  const ids = type === "image" ? undefined : translation(ctx.volumes.get(mount.source).idMap, record.idMap);
+  if (ids !== undefined) source = await holdMapped(ctx, record, source, ids, held);
   return { type: "bind", source, destination, readOnly, options };
 }
 
@@ -47,17 +54,29 @@ async function isReadOnlyBelow(ctx: Context, record: ContainerRecord, { source, 
 }
 
 /** The image's files, mounted for the moment of a start: the container keeps its own copy of the mount. */
-function mountImage(ctx: Context, record: ContainerRecord, mount: ContainerMount, held: DisposableStack): string {
-  const target = `${ctx.paths.tmp}/${subpathPrefix}${record.id}-${crypto.randomUUID()}`;
-  mkdirSync(target, { mode: 0o700 });
-  held.defer(() => rmdirSync(target));
-  ctx.snapshots.mount({ target, layers: mount.layers ?? [] });
+async function mountImage(ctx: Context, record: ContainerRecord, mount: ContainerMount, held: DisposableStack): Promise<string> {
+  const { idMap } = record;
+  const target = mountPlace(ctx, record, true, held);
+  await ctx.snapshots.mount({ target, layers: mount.layers ?? [], ...(idMap !== undefined && { idMap }) });
   held.defer(() => void unmount(target, { lazy: true }));
   return target;
 }
 
-/** Images, and what lies within images and volumes, mounted for the moment of a start. */
+/** Images, volumes with other owners, and what lies within them, mounted for the moment of a start. */
 export const subpathPrefix = "subpath-";
+
+/** An empty directory or file to mount on. */
+function mountPlace(ctx: Context, record: ContainerRecord, isDirectory: boolean, held: DisposableStack): string {
+  const target = `${ctx.paths.tmp}/${subpathPrefix}${record.id}-${crypto.randomUUID()}`;
+  if (isDirectory) {
+    mkdirSync(target, { mode: 0o700 });
+    held.defer(() => rmdirSync(target));
+  } else {
+    writeFileSync(target, "", { mode: 0o600 });
+    held.defer(() => unlinkSync(target));
+  }
+  return target;
+}
 
 /**
  * The directory or file itself, whatever a container that runs with the volume does to its path meanwhile: found without leaving the volume, held by a
@@ -65,27 +84,37 @@ export const subpathPrefix = "subpath-";
  */
 function holdSubpath(ctx: Context, record: ContainerRecord, volume: string, subpath: string, held: DisposableStack): string {
   using found = holdInRoot(volume, subpath);
-  const target = `${ctx.paths.tmp}/${subpathPrefix}${record.id}-${crypto.randomUUID()}`;
-  if (statSync(found.path).isDirectory()) {
-    mkdirSync(target, { mode: 0o700 });
-    held.defer(() => rmdirSync(target));
-  } else {
-    writeFileSync(target, "", { mode: 0o600 });
-    held.defer(() => unlinkSync(target));
-  }
+  const target = mountPlace(ctx, record, statSync(found.path).isDirectory(), held);
   bindMount(found.path, target, "none", MS.BIND);
   held.defer(() => void unmount(target, { lazy: true }));
   return target;
 }
 
-async function checkSource({ source, createSource }: ContainerMount): Promise<void> {
+/** The same files with the owners that the container's user namespace has for theirs, as an idmapped mount. */
+async function holdMapped(ctx: Context, record: ContainerRecord, source: string, ids: IdMap, held: DisposableStack): Promise<string> {
+  using namespace = await ctx.userNamespaces.open(ids);
+  const target = mountPlace(ctx, record, statSync(source).isDirectory(), held);
+  using open = new DisposableStack();
+  try {
+    const tree = open.adopt(cloneTree(source, { recursive: true, userNamespace: namespace.fd }), closeFd);
+    attachTree(tree, open.adopt(openAt(AT_FDCWD, bytesOf(target), O.PATH), closeFd));
+  } catch (error) {
+    throw invalidArgument(`cannot translate the owners in ${source} for the user namespace of container ${record.id}: ${messageOf(error)}`, error);
+  }
+  held.defer(() => void unmount(target, { lazy: true }));
+  return target;
+}
+
+async function checkSource({ source, createSource }: ContainerMount, owner: { uid: number; gid: number }): Promise<void> {
   try {
     await stat(source);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw invalidArgument(`error while creating mount source path '${source}'`, error);
     if (createSource !== true) throw invalidArgument(`invalid mount config for type "bind": bind source path does not exist: ${source}`);
     try {
-      await mkdir(source, { recursive: true, mode: 0o755 });
+      const first = await mkdir(source, { recursive: true, mode: 0o755 });
+      for (let made = source; first !== undefined && owner.uid !== 0 && made.length >= first.length; made = dirname(made))
+        await chown(made, owner.uid, owner.gid);
     } catch (cause) {
       throw invalidArgument(`error while creating mount source path '${source}': ${(cause as Error).message}`, cause);
     }

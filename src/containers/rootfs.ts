@@ -1,20 +1,21 @@
 import { mkdir, rmdir } from "node:fs/promises";
 import { messageOf } from "../lib/errors.ts";
+import type { IdMap } from "../oci/id-map.ts";
 import type { Change } from "../snapshots/types.ts";
 import { lookup, type Context, type Entry } from "./context.ts";
 import { viewPath } from "./create-volumes.ts";
 
 /** The container's root: that of the running sandbox, or a mount shared by all who read it at the time. A start waits for them. */
-export async function withRootfs<T>(ctx: Context, reference: string, work: (rootfs: string) => Promise<T>): Promise<T> {
+export async function withRootfs<T>(ctx: Context, reference: string, work: (rootfs: string, idMap?: IdMap) => Promise<T>): Promise<T> {
   const entry = lookup(ctx, reference);
   await entry.starting?.settled;
-  if (entry.sandbox !== undefined) return await work(entry.sandbox.rootfs);
+  if (entry.sandbox !== undefined) return await work(entry.sandbox.rootfs, entry.record.idMap);
   await entry.cleaning;
   const view = (entry.view ??= openView(ctx, entry));
   view.users++;
   try {
     await view.ready;
-    return await work(view.path);
+    return await work(view.path, entry.record.idMap);
   } finally {
     view.users--;
     if (view.users === 0 && entry.view === view) await dropView(ctx, entry);
@@ -25,10 +26,15 @@ function openView(ctx: Context, entry: Entry): NonNullable<Entry["view"]> {
   const path = viewPath(ctx, entry.record.id);
   const { promise: released, resolve: release } = Promise.withResolvers<void>();
   const mount = async (): Promise<void> => {
-    const { layers, snapshot } = entry.record;
+    const { layers, snapshot, idMap } = entry.record;
     const init = await ctx.snapshots.initLayer(layers);
     await mkdir(path, { recursive: true });
-    ctx.snapshots.mount({ target: path, layers: layers.includes(init) ? layers : [...layers, init], upper: snapshot });
+    await ctx.snapshots.mount({
+      target: path,
+      layers: layers.includes(init) ? layers : [...layers, init],
+      upper: snapshot,
+      ...(idMap !== undefined && { idMap }),
+    });
   };
   const ready = mount();
   return { path, users: 0, ready, released, release };

@@ -5,6 +5,7 @@ import type { SandboxMount, SandboxNetwork, SandboxSpec } from "../sandbox/types
 import type { Context } from "./context.ts";
 import { linkSettings } from "./linked.ts";
 import { effectiveBindings } from "./ports.ts";
+import { joinedUserNamespace } from "./user-namespace.ts";
 import type { ContainerRecord } from "./types.ts";
 
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -46,6 +47,7 @@ export function specBase(ctx: Context, record: ContainerRecord): SandboxSpec {
     args: [record.path, ...record.args],
     env: environmentOf(record),
     mounts: [],
+    ...(record.idMap !== undefined && { idMap: record.idMap }),
     network: { kind: "none" },
     logPath: record.host.LogConfig?.Type === "none" ? undefined : logPathOf(ctx, record),
   };
@@ -93,10 +95,10 @@ function checkShareable(ctx: Context, mode: string): void {
   throw invalidArgument(`failed to join IPC namespace: container ${donor.id}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)`);
 }
 
-/** Processes whose pid or ipc namespace the container joins (PidMode, IpcMode `container:<id>`). */
+/** Processes whose pid or ipc namespace the container joins (PidMode, IpcMode `container:<id>`), and with them the user namespace. */
 function joinedOf(ctx: Context, record: ContainerRecord): SandboxSpec["joined"] {
   const { PidMode = "", IpcMode = "" } = record.host;
   const pidOf = (mode: string, what: string): number | undefined => (mode.startsWith("container:") ? partnerPid(ctx, mode, what) : undefined);
   checkShareable(ctx, IpcMode);
-  return { pid: pidOf(PidMode, "PID"), ipc: pidOf(IpcMode, "IPC") };
+  return { pid: pidOf(PidMode, "PID"), ipc: pidOf(IpcMode, "IPC"), user: joinedUserNamespace(ctx, record) };
 }

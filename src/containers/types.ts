@@ -1,5 +1,6 @@
 import type { ContainerConfig, EndpointSettings, HostConfig, NetworkingConfig } from "../oci/container.ts";
 import type { ImageRecord } from "../images/types.ts";
+import type { IdMap } from "../oci/id-map.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { LogRecord, ReadLogsOptions } from "../logs/types.ts";
 import type { AttachHub, OutputListener } from "../sandbox/types.ts";
@@ -91,6 +92,8 @@ export interface ContainerRecord {
   mounts: MountPoint[];
   /** The same mounts, and tmpfs, as they are made. */
   mountSources: ContainerMount[];
+  /** Of its user namespace, for life; undefined: the host's. */
+  idMap?: IdMap;
   platform: string;
   restartCount: number;
   /** Stopped by a user: no restart policy brings it back, `unless-stopped` not even at engine start. */
@@ -241,8 +244,8 @@ export interface Containers {
    * read-only
    */
   copyTo(ref: string, path: string, archive: ReadableStream<Uint8Array>, options: CopyToOptions): Promise<void>;
-  /** The container's root as the host can read it: the running overlay, or a mount made for the time of `work`. */
-  withRootfs<T>(ref: string, work: (rootfs: string) => Promise<T>): Promise<T>;
+  /** The container's root as the host can read it: the running overlay, or a mount made for the time of `work`. `idMap`: of its user namespace. */
+  withRootfs<T>(ref: string, work: (rootfs: string, idMap?: IdMap) => Promise<T>): Promise<T>;
 
   execCreate(ref: string, options: ExecCreateOptions): string;
   /** Execs of a container that run, or may still be started. */

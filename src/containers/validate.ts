@@ -121,7 +121,7 @@ function checkNamespaces(config: ContainerConfig, host: HostConfig): void {
   if (!["", "host"].includes(pid) && !/^container:.+/.test(pid)) throw bad(`invalid PID mode: ${pid}`);
   if (!["", "host"].includes(host.UTSMode ?? "")) throw bad(`invalid UTS mode: ${host.UTSMode}`);
   if ((host.UTSMode ?? "") === "host" && config.Hostname) throw bad("conflicting options: hostname and the UTS mode");
-  if (!["", "host"].includes(host.UsernsMode ?? "")) throw bad(`invalid user namespace mode: ${host.UsernsMode}`);
+  if (!["", "host", "private"].includes(host.UsernsMode ?? "")) throw bad(`invalid user namespace mode: ${host.UsernsMode}`);
   if (!["", "private", "host"].includes(host.CgroupnsMode ?? "")) throw bad(`invalid cgroup namespace mode: ${host.CgroupnsMode}`);
   if (!["", "default"].includes(host.Isolation ?? "")) throw bad(`invalid isolation '${host.Isolation}' - linux only supports 'default'`);
 }

@@ -9,6 +9,7 @@ import { createContentStore } from "../content/content.ts";
 import { createRegistryClient } from "../distribution/client.ts";
 import { createEvents } from "../events/events.ts";
 import { createImages } from "../images/images.ts";
+import { createUserNamespaces } from "../kernel/user-namespace.ts";
 import { tryLock } from "../kernel/lock.ts";
 import { conflict } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
@@ -16,6 +17,7 @@ import { version } from "../lib/version.ts";
 import { createLogs } from "../logs/logs.ts";
 import { createNetworks } from "../networks/networks.ts";
 import { createRuntime } from "../runtime/runtime.ts";
+import { checkPassable } from "../sandbox/passable.ts";
 import { createSandboxes } from "../sandbox/sandboxes.ts";
 import { createSnapshots } from "../snapshots/snapshots.ts";
 import { startCheckpoints } from "../store/checkpoint.ts";
@@ -28,6 +30,7 @@ import { listenAll } from "./listen.ts";
 import type { DaemonOptions } from "./options.ts";
 import { enginePaths, type Paths } from "./paths.ts";
 import { applyReload, reloadAttributes } from "./reload.ts";
+import { resolveRemap } from "./userns-remap.ts";
 import { trimWhenIdle } from "./trim.ts";
 
 export interface Engine {
@@ -52,11 +55,18 @@ export async function startEngine(options: DaemonOptions, proxies: Proxies, log:
   for (const lock of paths.locks) stack.use(takeLock(lock));
   const engineKey = new Bun.CryptoHasher("sha256").update(realpathSync(paths.dataRoot)).digest("hex").slice(0, 6);
 
+  const userNamespaces = stack.use(createUserNamespaces());
+  const idMap = await resolveRemap(options.usernsRemap, log);
+  const withIds = idMap === undefined ? {} : { idMap };
   const store = stack.use(openStore(paths.database, migrations));
   stack.use(startCheckpoints(store, log));
   const events = createEvents({ store, log });
   const content = createContentStore({ root: paths.content, store, log });
-  const snapshots = stack.use(createSnapshots({ root: paths.snapshots, store, log }));
+  const snapshots = stack.use(createSnapshots({ root: paths.snapshots, store, log, userNamespaces }));
+  if (idMap !== undefined) {
+    await snapshots.checkIdMap(idMap);
+    checkPassable(paths.execRoot);
+  }
   const registry = createRegistryClient({
     insecure: options.insecureRegistries,
     mirrors: options.registryMirrors,
@@ -67,7 +77,7 @@ export async function startEngine(options: DaemonOptions, proxies: Proxies, log:
   let containers: Containers;
   const users = { containersOf: (image: Parameters<Containers["usingImage"]>[0]) => containers.usingImage(image) };
   const images = createImages({ store, content, snapshots, registry, events, users, limits: options, log });
-  const volumes = createVolumes({ root: paths.volumes, store, events, log });
+  const volumes = createVolumes({ root: paths.volumes, store, events, log, ...withIds });
   const logs = createLogs({ log });
   const networks = createNetworks({ store, events, log, paths, options: { ...options, engineKey } });
   const runtime = await createRuntime({ paths, log, options: { ...options, engineKey } });
@@ -84,15 +94,22 @@ export async function startEngine(options: DaemonOptions, proxies: Proxies, log:
     sandboxes,
     runtime,
     paths,
+    userNamespaces,
     log,
-    options: { ...options, ulimits: Object.values(options.defaultUlimits), runtime: runtime.defaultName },
+    options: { ...options, ...withIds, ulimits: Object.values(options.defaultUlimits), runtime: runtime.defaultName },
   });
-  const builder = createBuilder({ store, images, snapshots, sandboxes, events, paths, log });
-  const system = createSystem({ store, images, containers, networks, volumes, runtime, events, proxies, paths, log, options });
+  const builder = createBuilder({ store, images, snapshots, sandboxes, events, paths, log, ...withIds });
+  const system = createSystem({
+    ...{ store, images, containers, networks, volumes, runtime, events, proxies, paths, log },
+    userns: idMap !== undefined,
+    options,
+  });
 
   await Promise.all([content.restore(), snapshots.restore(), volumes.restore()]);
   await images.restore();
   const running = await containers.adoptAll();
+  const plain = idMap === undefined ? [] : containers.list({ all: true }).filter((each) => each.idMap === undefined && each.host.UsernsMode !== "host");
+  if (plain.length > 0) log.warn("containers made before --userns-remap was set keep the host's ids", { count: plain.length });
   await networks.restore(running);
   await sandboxes.sweep(running);
   await builder.restore();
@@ -140,8 +157,8 @@ function makeRoots(options: DaemonOptions): Paths {
   // Others may pass through the roots (to the API's socket) and list nothing.
   for (const root of [paths.dataRoot, paths.execRoot]) mkdirSync(root, { recursive: true, mode: 0o711 });
   // What containers and images hold is theirs: mountinfo tells everyone the paths, and setuid programs of an image would be a way to root (CVE-2021-41091).
-  const { content, snapshots, volumes, containers, cache, tmp, bundles, exits, runtimeRoot, namespaces } = paths;
-  for (const folder of [content, snapshots, volumes, containers, cache, tmp, bundles, exits, runtimeRoot, namespaces]) {
+  const { content, snapshots, volumes, containers, cache, tmp, exits, runtimeRoot, namespaces } = paths;
+  for (const folder of [content, snapshots, volumes, containers, cache, tmp, exits, runtimeRoot, namespaces]) {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     chmodSync(folder, 0o700);
   }

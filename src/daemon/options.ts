@@ -58,6 +58,8 @@ export interface DaemonOptions {
   /** Undefined: `private` on cgroup v2, `host` on v1. */
   cgroupnsMode?: "private" | "host";
   init: boolean;
+  /** Empty: containers have the host's ids. */
+  usernsRemap: string;
   validate: boolean;
   version: boolean;
   help: boolean;
@@ -234,7 +236,13 @@ export const daemonFlags: readonly Flag[] = [
   { name: "validate", kind: "bool", summary: "Check the settings and exit", set: set("validate") },
   { name: "version", short: "v", kind: "bool", summary: "Print the version and exit", set: set("version") },
   { name: "help", short: "h", kind: "bool", summary: "Print this and exit", set: set("help") },
-  { name: "userns-remap", kind: "string", key: "userns-remap", summary: "Not supported yet", later: "" },
+  {
+    name: "userns-remap",
+    kind: "string",
+    key: "userns-remap",
+    summary: "Run containers with a user's subordinate ids: default, USER[:GROUP], UID[:GID]",
+    set: set("usernsRemap"),
+  },
   {
     name: "storage-driver",
     short: "s",
@@ -333,6 +341,7 @@ export function defaultOptions(): DaemonOptions {
     cgroupMounts: true,
     cdiSpecDirs: ["/etc/cdi", "/var/run/cdi"],
     init: false,
+    usernsRemap: "",
     validate: false,
     version: false,
     help: false,

@@ -60,6 +60,20 @@ export class ContainerNamespaces {
     return path;
   }
 
+  /** Takes over one that something else made: `source` leads to it. @throws SysError */
+  name(containerId: string, source: string): string {
+    const path = this.path(containerId);
+    mkdirSync(this.#folder, { recursive: true, mode: 0o711 });
+    removeNamespaceFile(path);
+    const fd = openSync(source, "r");
+    try {
+      nameNamespace(fd, path);
+    } finally {
+      closeSync(fd);
+    }
+    return path;
+  }
+
   /** Makes namespaces ahead, one at a time, while nothing else is asked for. */
   prepare(): void {
     clearTimeout(this.#refill);

@@ -58,6 +58,7 @@ export function createNetworks({ store, events, log, paths, options }: NetworksD
     endpointsOf: (networkId) => records.endpointsOf(networkId),
     endpointsOfContainer: (containerId) => records.endpointsOfContainer(containerId),
     createNamespace: (containerId) => namespaces.create(containerId),
+    nameNamespace: (containerId, path) => namespaces.name(containerId, path),
     removeNamespace: (containerId) => namespaces.remove(containerId),
     allocate: (wanted) => allocate(ctx, wanted),
     connect: async (wanted) => connect(ctx, wanted),

@@ -78,6 +78,8 @@ export interface Networks {
   endpointsOfContainer(containerId: string): Endpoint[];
   /** A named network namespace without processes, its `lo` up. Returns its path. */
   createNamespace(containerId: string): string;
+  /** Names the namespace that `path` leads to, which something else made, as the container's. Returns its file. @throws SysError */
+  nameNamespace(containerId: string, path: string): string;
   removeNamespace(containerId: string): void;
   /** Address, MAC, ports: recorded in one transaction. @throws EngineError notFound, conflict, invalidArgument; port conflicts say `Bind for 0.0.0.0:80 failed: port is already allocated` */
   allocate(options: ConnectOptions): Endpoint;

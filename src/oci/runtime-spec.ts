@@ -66,8 +66,16 @@ export interface MountSpec {
 
 export type NamespaceType = "pid" | "network" | "mount" | "ipc" | "uts" | "user" | "cgroup";
 
+export interface IdMapping {
+  containerID: number;
+  hostID: number;
+  size: number;
+}
+
 export interface LinuxSpec {
   namespaces: { type: NamespaceType; path?: string }[];
+  uidMappings?: IdMapping[];
+  gidMappings?: IdMapping[];
   devices?: DeviceSpec[];
   cgroupsPath?: string;
   resources?: ResourcesSpec;

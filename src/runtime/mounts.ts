@@ -1,10 +1,12 @@
-import { readFileSync, realpathSync } from "node:fs";
+import { existsSync, readFileSync, realpathSync } from "node:fs";
 import { invalidArgument } from "../lib/errors.ts";
 import type { MountSpec } from "../oci/runtime-spec.ts";
 
 const SHM_SIZE = 64 << 20;
 
 export interface MountInput {
+  /** The ipc namespace belongs to no user namespace of the container's: the kernel mounts no mqueue for it, so that the host's is shown. */
+  hostMqueue?: boolean;
   privileged: boolean;
   writableCgroups: boolean;
   readonlyRootfs: boolean;
@@ -40,7 +42,7 @@ function depth(path: string): number {
 }
 
 /** Source: moby, oci/defaults.go. */
-function defaultMounts({ privileged, writableCgroups }: Pick<MountInput, "privileged" | "writableCgroups">): MountSpec[] {
+function defaultMounts({ privileged, writableCgroups, hostMqueue }: Pick<MountInput, "privileged" | "writableCgroups" | "hostMqueue">): MountSpec[] {
   const access = privileged ? "rw" : "ro";
   return [
     { destination: "/proc", type: "proc", source: "proc", options: ["nosuid", "noexec", "nodev"] },
@@ -48,8 +50,14 @@ function defaultMounts({ privileged, writableCgroups }: Pick<MountInput, "privil
     { destination: "/dev/pts", type: "devpts", source: "devpts", options: ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"] },
     { destination: "/sys", type: "sysfs", source: "sysfs", options: ["nosuid", "noexec", "nodev", access] },
     { destination: "/sys/fs/cgroup", type: "cgroup", source: "cgroup", options: [writableCgroups ? "rw" : "ro", "nosuid", "noexec", "nodev"] },
-    { destination: "/dev/mqueue", type: "mqueue", source: "mqueue", options: ["nosuid", "noexec", "nodev"] },
+    ...mqueue(hostMqueue === true),
   ];
+}
+
+function mqueue(hostMqueue: boolean): MountSpec[] {
+  if (!hostMqueue) return [{ destination: "/dev/mqueue", type: "mqueue", source: "mqueue", options: ["nosuid", "noexec", "nodev"] }];
+  if (!existsSync("/dev/mqueue")) return [];
+  return [{ destination: "/dev/mqueue", type: "bind", source: "/dev/mqueue", options: ["bind", "rprivate", "nosuid", "noexec", "nodev"] }];
 }
 
 function shmMount(shm: MountInput["shm"]): MountSpec[] {

@@ -1,4 +1,4 @@
-import { mkdirSync, statfsSync } from "node:fs";
+import { chmodSync, mkdirSync, statfsSync } from "node:fs";
 import type { Paths } from "../daemon/paths.ts";
 import { mount, MS, unmount } from "../kernel/mount.ts";
 import type { Logger } from "../lib/log.ts";
@@ -14,6 +14,7 @@ export function mountRunDirectories(paths: Paths, log: Logger): void {
   for (const [directory, mode] of directories(paths)) {
     mkdirSync(directory, { recursive: true, mode: Number.parseInt(mode, 8) });
     try {
+      chmodSync(directory, Number.parseInt(mode, 8));
       if (statfsSync(directory).type !== TMPFS_MAGIC) mount("tmpfs", directory, "tmpfs", MS.NOSUID | MS.NODEV | MS.NOEXEC, `mode=${mode}`);
     } catch (error) {
       log.warn("run files stay on disk", { directory, error });
@@ -32,7 +33,8 @@ export function unmountRunDirectories(paths: Paths): void {
 }
 
 const directories = (paths: Paths): [directory: string, mode: string][] => [
-  [paths.bundles, "700"],
+  // whose containers have a user namespace: their roots on the host pass through
+  [paths.bundles, "711"],
   [paths.runtimeRoot, "700"],
   [paths.exits, "700"],
 ];

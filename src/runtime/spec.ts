@@ -5,7 +5,19 @@ import type { CgroupHierarchy } from "../kernel/cgroup.ts";
 import { readLimit, rlimitNumbers } from "../kernel/process.ts";
 import { invalidArgument } from "../lib/errors.ts";
 import type { ContainerConfig, HostConfig } from "../oci/container.ts";
-import type { DeviceSpec, LinuxSpec, MountSpec, NamespaceType, ProcessSpec, RlimitSpec, RuntimeSpec, SeccompSpec, UserSpec } from "../oci/runtime-spec.ts";
+import { idOnHost, type IdMap, type IdRange } from "../oci/id-map.ts";
+import type {
+  DeviceSpec,
+  IdMapping,
+  LinuxSpec,
+  MountSpec,
+  NamespaceType,
+  ProcessSpec,
+  RlimitSpec,
+  RuntimeSpec,
+  SeccompSpec,
+  UserSpec,
+} from "../oci/runtime-spec.ts";
 import { capabilitySets, resolveCapabilities } from "./capabilities.ts";
 import { checkDeviceRequests, type DeviceEdits } from "./device-requests.ts";
 import { maskedPathsOfHost } from "./masked-paths.ts";
@@ -72,15 +84,17 @@ export function buildSpec(input: SpecInput, context: SpecContext): RuntimeSpec {
   const { mounts, rootfsPropagation } = buildMounts({
     privileged: host.Privileged === true,
     writableCgroups: security.writableCgroups,
+    hostMqueue: input.idMap !== undefined && host.IpcMode === "host",
     readonlyRootfs: host.ReadonlyRootfs === true,
     shm: shmOf(input),
     own: init === undefined ? input.own : [...input.own, init],
     user: [...input.user.filter(({ destination }) => !edits.mounts.some((mount) => mount.destination === destination)), ...edits.mounts],
   });
-  const { user, home } = resolveAccount(input.rootfs, config.User ?? "", host.GroupAdd ?? []);
+  const { user, home } = mappedAccount(resolveAccount(input.rootfs, config.User ?? "", host.GroupAdd ?? []), input.idMap);
   const seccomp = seccompOf(security.seccomp, host, capabilities, context);
   const linux: LinuxSpec = {
     namespaces,
+    ...idMappings(input),
     cgroupsPath: cgroupPathOf(input.id, host, context.cgroupParent),
     devices: withDevices(devices, edits.devices, user),
     resources: buildResources(supportedLimits(host, context.support).host, [...rules, ...edits.rules]),
@@ -136,7 +150,7 @@ export function buildExec(input: ExecInput, context: SpecContext): ProcessSpec {
   const { config, host } = input;
   const security = parseSecurity(host, context);
   const capabilities = resolveCapabilities(input.privileged ? { Privileged: true } : host, context.ownCapabilities);
-  const { user, home } = resolveAccount(input.rootfs, input.user || config.User || "", host.GroupAdd ?? []);
+  const { user, home } = mappedAccount(resolveAccount(input.rootfs, input.user || config.User || "", host.GroupAdd ?? []), input.idMap);
   return {
     terminal: input.tty,
     ...(input.consoleSize !== undefined && consoleSizeOf([input.consoleSize.rows, input.consoleSize.cols])),
@@ -163,7 +177,7 @@ function consoleSizeOf(size: readonly [number, number] | undefined): Pick<Proces
 }
 
 function refuseUnsupported(host: HostConfig): void {
-  if (host.UsernsMode !== undefined && host.UsernsMode !== "" && host.UsernsMode !== "host") throw invalidArgument(`invalid USER mode: ${host.UsernsMode}`);
+  if (!["", "host", "private"].includes(host.UsernsMode ?? "")) throw invalidArgument(`invalid USER mode: ${host.UsernsMode}`);
   if (host.UTSMode !== undefined && host.UTSMode !== "" && host.UTSMode !== "host") throw invalidArgument(`invalid UTS mode: ${host.UTSMode}`);
   if (host.Isolation !== undefined && host.Isolation !== "" && host.Isolation !== "default") throw invalidArgument(`invalid isolation: ${host.Isolation}`);
   if (host.Cgroup) throw invalidArgument(`Cgroup ${JSON.stringify(host.Cgroup)} is not supported`);
@@ -180,6 +194,7 @@ function buildNamespaces(input: SpecInput, context: SpecContext): LinuxSpec["nam
     if (pid === undefined) throw invalidArgument(`cannot join the ${type} namespace of ${mode}: it is not running`);
     list.push({ type, path: `/proc/${pid}/ns/${type}` });
   };
+  if (input.idMap !== undefined) list.push(input.joined?.user === undefined ? { type: "user" } : { type: "user", path: `/proc/${input.joined.user}/ns/user` });
   if (input.network === "new") list.push({ type: "network" });
   else if (input.network !== "host") list.push({ type: "network", path: input.network.path });
 
@@ -210,6 +225,28 @@ function shmOf(input: SpecInput): MountInput["shm"] {
   return { size: input.host.ShmSize };
 }
 
+/** A user namespace that is joined has its ids already. */
+function idMappings({ idMap, joined }: SpecInput): Pick<LinuxSpec, "uidMappings" | "gidMappings"> {
+  if (idMap === undefined || joined?.user !== undefined) return {};
+  const mappings = (ranges: readonly IdRange[]): IdMapping[] => ranges.map(({ container, host, size }) => ({ containerID: container, hostID: host, size }));
+  return { uidMappings: mappings(idMap.uids), gidMappings: mappings(idMap.gids) };
+}
+
+/** The kernel takes no group that the namespace doesn't have. */
+function highestGid(idMap: IdMap | undefined): number {
+  return idMap === undefined ? 2147483647 : Math.max(...idMap.gids.map(({ container, size }) => container + size - 1));
+}
+
+/** @throws EngineError invalidArgument for an id that the user namespace doesn't have */
+function mappedAccount(account: ReturnType<typeof resolveAccount>, idMap: IdMap | undefined): ReturnType<typeof resolveAccount> {
+  if (idMap === undefined) return account;
+  const { uid, gid, additionalGids = [] } = account.user;
+  if (idOnHost(idMap.uids, uid) === undefined) throw invalidArgument(`user ${uid} has no id in the container's user namespace`);
+  const unmapped = [gid, ...additionalGids].find((id) => idOnHost(idMap.gids, id) === undefined);
+  if (unmapped !== undefined) throw invalidArgument(`group ${unmapped} has no id in the container's user namespace`);
+  return account;
+}
+
 function sysctlsOf(input: SpecInput): Record<string, string> {
   const { host, config } = input;
   const given = host.Sysctls ?? {};
@@ -217,7 +254,7 @@ function sysctlsOf(input: SpecInput): Record<string, string> {
   if (input.network !== "host") {
     // Docker's defaults since 20.10: ports below 1024 and ping for everyone, since the namespace is the container's own
     result["net.ipv4.ip_unprivileged_port_start"] = "0";
-    result["net.ipv4.ping_group_range"] = "0 2147483647";
+    result["net.ipv4.ping_group_range"] = `0 ${highestGid(input.idMap)}`;
   }
   if (config.Domainname && host.UTSMode !== "host") result["kernel.domainname"] = config.Domainname;
   for (const [name, value] of Object.entries(given)) {

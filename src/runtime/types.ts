@@ -1,6 +1,7 @@
 import type { CgroupHierarchy } from "../kernel/cgroup.ts";
 import type { ContainerConfig, HostConfig } from "../oci/container.ts";
 import type { DeviceEdits } from "./device-requests.ts";
+import type { IdMap } from "../oci/id-map.ts";
 import type { MountSpec, ProcessSpec, ResourcesSpec, RuntimeSpec, UserSpec } from "../oci/runtime-spec.ts";
 
 export interface ExitStatus {
@@ -46,7 +47,9 @@ export interface SpecInput {
   /** A path to join, `host`, or `new`: the runtime makes one with `lo` up. */
   network: { path: string } | "host" | "new";
   /** Pids whose namespaces are joined, where PidMode or IpcMode is `container:…`. */
-  joined?: { pid?: number; ipc?: number };
+  joined?: { pid?: number; ipc?: number; user?: number };
+  /** Of its user namespace; undefined: the host's. */
+  idMap?: IdMap;
   /** Host path bound on /dev/shm, for shareable and joined ipc. */
   shm?: string;
   own: MountSpec[];
@@ -59,6 +62,7 @@ export interface ExecInput {
   rootfs: string;
   config: ContainerConfig;
   host: HostConfig;
+  idMap?: IdMap;
   args: string[];
   env: string[];
   cwd: string;

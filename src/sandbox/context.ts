@@ -11,7 +11,7 @@ import type { RunningSandbox } from "./types.ts";
 export interface SandboxesDeps {
   paths: Paths;
   snapshots: Pick<Snapshots, "mount" | "unmount" | "initLayer">;
-  networks: Pick<Networks, "createNamespace" | "removeNamespace" | "allocate" | "attach" | "release" | "resolvConf" | "endpointsOfContainer">;
+  networks: Pick<Networks, "createNamespace" | "nameNamespace" | "removeNamespace" | "allocate" | "attach" | "release" | "resolvConf" | "endpointsOfContainer">;
   runtime: Runtimes;
   log: Logger;
 }

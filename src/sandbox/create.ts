@@ -1,10 +1,11 @@
-import { chmodSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, chownSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { closeFd } from "../kernel/fs.ts";
 import { rm } from "node:fs/promises";
 import { mount, MS, unmount } from "../kernel/mount.ts";
 import { openPidfd, signalProcess } from "../kernel/pidfd.ts";
 import { cancelled, EngineError, internal } from "../lib/errors.ts";
 import type { Endpoint } from "../networks/types.ts";
+import { rootOnHost } from "../oci/id-map.ts";
 import type { MountSpec } from "../oci/runtime-spec.ts";
 import { createMonitorHub } from "../runtime/attach.ts";
 import { spawnMonitor, type Monitor } from "../runtime/monitor.ts";
@@ -13,6 +14,7 @@ import { cgroupPathOf } from "../runtime/spec.ts";
 import type { Runtime } from "../runtime/types.ts";
 import type { SandboxContext } from "./context.ts";
 import { writeFiles } from "./files.ts";
+import { checkPassable } from "./passable.ts";
 import { runSandbox } from "./running.ts";
 import { writeState } from "./state.ts";
 import { endCreate } from "./sweep.ts";
@@ -26,6 +28,7 @@ const MONITOR_PATIENCE_MS = 3000;
 /** The undo of each step is pushed as soon as the step is done, so that a failure anywhere leaves nothing. */
 export async function createSandbox(ctx: SandboxContext, spec: SandboxSpec, options: { attach?: boolean; signal?: AbortSignal }): Promise<CreatedSandbox> {
   const { paths, networks, runtime: runtimes } = ctx;
+  const { idMap } = spec;
   const { signal } = options;
   const runtime = runtimes.get(spec.host.Runtime);
   const bundle = paths.bundle(spec.id);
@@ -72,6 +75,7 @@ export async function createSandbox(ctx: SandboxContext, spec: SandboxSpec, opti
     network: network.namespace,
     ...(shm !== undefined && { shm: shm.path }),
     ...(spec.joined !== undefined && { joined: spec.joined }),
+    ...(idMap !== undefined && { idMap }),
     own: writeFiles(spec, network.endpoints, networks),
     user: userMounts(spec),
     ...(deviceEdits !== undefined && { deviceEdits }),
@@ -83,7 +87,7 @@ export async function createSandbox(ctx: SandboxContext, spec: SandboxSpec, opti
   hasProceeded = true;
   monitor.proceed();
   undo.defer(() => endMonitor(ctx, runtime, cgroupPath, monitor, spec.id));
-  const [pid] = await bothSettled(createdUnless(signal, monitor), network.attach()).catch((error: unknown) => {
+  const [pid] = await bothSettled(createdUnless(signal, monitor), network.attach(monitor.created)).catch((error: unknown) => {
     checkAborted();
     throw error;
   });
@@ -134,7 +138,13 @@ export function nowNanos(): bigint {
 /** A fresh bundle directory; exit codes and OOM marks of the last run go. */
 function makeBundle(ctx: SandboxContext, spec: SandboxSpec): void {
   const bundle = ctx.paths.bundle(spec.id);
+  if (spec.idMap !== undefined) checkPassable(ctx.paths.bundles);
   mkdirSync(`${bundle}/rootfs`, { recursive: true, mode: 0o700 });
+  if (spec.idMap !== undefined) {
+    // the container's root must get to its root directory, and nobody else
+    chownSync(bundle, 0, rootOnHost(spec.idMap).gid);
+    chmodSync(bundle, 0o710);
+  }
   for (const path of [`${ctx.paths.exits}/${spec.id}`, `${spec.directory}/exit`, `${spec.directory}/oom`, `${bundle}/oom`, `${bundle}/state.json`])
     rmSync(path, { force: true });
 }
@@ -142,7 +152,13 @@ function makeBundle(ctx: SandboxContext, spec: SandboxSpec): void {
 async function mountRoot(ctx: SandboxContext, spec: SandboxSpec, bundle: string): Promise<void> {
   const init = await ctx.snapshots.initLayer(spec.layers);
   const layers = spec.layers.includes(init) ? spec.layers : [...spec.layers, init];
-  ctx.snapshots.mount({ target: `${bundle}/rootfs`, layers, upper: spec.active, volatile: spec.volatile });
+  await ctx.snapshots.mount({
+    target: `${bundle}/rootfs`,
+    layers,
+    upper: spec.active,
+    volatile: spec.volatile,
+    ...(spec.idMap !== undefined && { idMap: spec.idMap }),
+  });
 }
 
 /**
@@ -154,7 +170,8 @@ function mountShm(ctx: SandboxContext, spec: SandboxSpec, bundle: string): { pat
   const path = `${bundle}/shm`;
   if (mode === "shareable") {
     mkdirSync(path, { recursive: true });
-    mount("shm", path, "tmpfs", MS.NOSUID | MS.NODEV | MS.NOEXEC, `mode=1777,size=${spec.host.ShmSize || SHM_SIZE}`);
+    const { uid, gid } = rootOnHost(spec.idMap);
+    mount("shm", path, "tmpfs", MS.NOSUID | MS.NODEV | MS.NOEXEC, `mode=1777,size=${spec.host.ShmSize || SHM_SIZE},uid=${uid},gid=${gid}`);
     chmodSync(path, 0o1777);
     return { path, isOwn: true };
   }
@@ -165,8 +182,8 @@ function mountShm(ctx: SandboxContext, spec: SandboxSpec, bundle: string): { pat
 interface SandboxNetworking {
   namespace: { path: string } | "host" | "new";
   endpoints: Endpoint[];
-  /** Links, addresses and rules: while the runtime creates the container. */
-  attach(): Promise<void>;
+  /** Links, addresses and rules: while the runtime creates the container, or after it, where only then there is a namespace. */
+  attach(created: Promise<number>): Promise<void>;
   release(): void;
 }
 
@@ -183,13 +200,15 @@ function allocateNetwork(ctx: SandboxContext, spec: SandboxSpec): SandboxNetwork
     networks.removeNamespace(spec.id);
   };
   try {
-    const path = networks.createNamespace(spec.id);
+    // one that belongs to the container's user namespace can only be made within that: the container would have no rights in one of ours, nor a /sys of it
+    const path = spec.idMap === undefined ? networks.createNamespace(spec.id) : undefined;
     const endpoints = network.connect.map((each) => networks.allocate(each));
     return {
-      namespace: { path },
+      namespace: path === undefined ? "new" : { path },
       endpoints,
-      attach: async () => {
-        for (const endpoint of endpoints) await networks.attach(endpoint, path);
+      attach: async (created) => {
+        const target = path ?? networks.nameNamespace(spec.id, `/proc/${await created}/ns/net`);
+        for (const endpoint of endpoints) await networks.attach(endpoint, target);
       },
       release,
     };

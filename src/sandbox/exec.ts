@@ -1,8 +1,10 @@
-import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, fchownSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { closeFd, O } from "../kernel/fs.ts";
 import { acceptSocket, listenStream, makePipe, receiveFd, setNonBlocking } from "../kernel/pipe.ts";
 import { openTerminal, setWindowSize } from "../kernel/pty.ts";
 import { internal } from "../lib/errors.ts";
+import { idOnHost, type IdMap } from "../oci/id-map.ts";
+import type { UserSpec } from "../oci/runtime-spec.ts";
 import { execError } from "../runtime/oci-errors.ts";
 import type { SandboxContext } from "./context.ts";
 import type { RunningParts } from "./running.ts";
@@ -36,11 +38,11 @@ export async function createExec(ctx: SandboxContext, parts: RunningParts, rootf
   const bundle = ctx.paths.bundle(parts.spec.id);
   const name = `exec-${crypto.randomUUID().slice(0, 18)}`;
   const files: ExecFiles = { bundle, name, process: `${bundle}/${name}.json`, log: `${bundle}/${name}.log`, pid: `${bundle}/${name}.pid` };
-  const { config, host, env } = parts.spec;
-  const process = ctx.runtime.buildExec({ rootfs, config, host, ...exec, env: execEnvironment(env, exec) });
+  const { config, host, env, idMap } = parts.spec;
+  const process = ctx.runtime.buildExec({ rootfs, config, host, ...(idMap !== undefined && { idMap }), ...exec, env: execEnvironment(env, exec) });
   try {
     writeFileSync(files.process, JSON.stringify(process), { mode: 0o600 });
-    return exec.tty ? await execTerminal(ctx, parts, exec, files) : await execPipes(parts, exec, files);
+    return exec.tty ? await execTerminal(ctx, parts, exec, files) : await execPipes(parts, exec, files, ownerOfPipes(process.user, idMap));
   } catch (error) {
     ctx.reaper.soon();
     throw error;
@@ -60,12 +62,21 @@ export function execEnvironment(container: readonly string[], exec: Pick<ExecSpe
   return [...variables.values()];
 }
 
-async function execPipes(parts: RunningParts, exec: ExecSpec, files: ExecFiles): Promise<RunningExec> {
+/**
+ * A program that opens its own /dev/stdout must own the pipe. crun 1.8 gives it to the program's user from within the container, which the kernel refuses
+ * where that has a user namespace.
+ */
+function ownerOfPipes({ uid, gid }: UserSpec, map: IdMap | undefined): { uid: number; gid: number } | undefined {
+  return map === undefined ? undefined : { uid: idOnHost(map.uids, uid) ?? 0, gid: idOnHost(map.gids, gid) ?? 0 };
+}
+
+async function execPipes(parts: RunningParts, exec: ExecSpec, files: ExecFiles, owner: { uid: number; gid: number } | undefined): Promise<RunningExec> {
   // all pipes or none: there may be no descriptors left
   using made = new DisposableStack();
   const pipe = (): ReturnType<typeof makePipe> => {
     const ends = makePipe();
     for (const fd of [ends.read, ends.write]) made.adopt(fd, closeFd);
+    if (owner !== undefined) fchownSync(ends.write, owner.uid, owner.gid);
     return ends;
   };
   const stdin = exec.attachStdin ? pipe() : undefined;

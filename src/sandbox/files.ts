@@ -1,5 +1,6 @@
-import { writeFileSync } from "node:fs";
+import { chownSync, writeFileSync } from "node:fs";
 import type { HostConfig } from "../oci/container.ts";
+import { rootOnHost } from "../oci/id-map.ts";
 import type { MountSpec } from "../oci/runtime-spec.ts";
 import type { Endpoint, Networks } from "../networks/types.ts";
 import { readInside } from "../runtime/inside.ts";
@@ -19,6 +20,8 @@ export function writeFiles(spec: SandboxSpec, endpoints: readonly Endpoint[], ne
   return Object.entries(texts).map(([name, text]) => {
     const source = `${spec.directory}/${name}`;
     writeFileSync(source, text, { mode: 0o644 });
+    const { uid, gid } = rootOnHost(spec.idMap);
+    if (spec.idMap !== undefined) chownSync(source, uid, gid);
     return { destination: `/etc/${name}`, type: "bind", source, options: ["bind", "rprivate", access] };
   });
 }

@@ -1,4 +1,5 @@
 import type { ContainerConfig, HostConfig } from "../oci/container.ts";
+import type { IdMap } from "../oci/id-map.ts";
 import type { ConnectOptions, Endpoint } from "../networks/types.ts";
 import type { StatsSample } from "../runtime/stats.ts";
 import type { AttachHub, ExitStatus } from "../runtime/types.ts";
@@ -43,8 +44,10 @@ export interface SandboxSpec {
   env: string[];
   mounts: SandboxMount[];
   network: SandboxNetwork;
-  /** Pids whose namespaces are joined, where PidMode or IpcMode is `container:…`. */
-  joined?: { pid?: number; ipc?: number };
+  /** Pids whose namespaces are joined, where PidMode or IpcMode is `container:…`; `user` where one of those, or the network's, has a user namespace. */
+  joined?: { pid?: number; ipc?: number; user?: number };
+  /** Of its user namespace; undefined: the host's. */
+  idMap?: IdMap;
   /** k8s-file log; undefined: nothing is logged (driver `none`). */
   logPath?: string;
 }

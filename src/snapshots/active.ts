@@ -94,7 +94,10 @@ export function createActives(ctx: SnapshotContext): Actives {
       const listRoot = kind === "active" ? changesRoot(id, layers) : lists_root === 1;
       return packStream((options) => ctx.workers.run({ op: "pack", tree: path(id), listRoot, emit: true, sync: false }, options), signal);
     },
-    treeTar: (tree, { signal } = {}) =>
-      packStream((options) => ctx.workers.run({ op: "pack", tree, listRoot: false, emit: true, sync: false }, options), signal),
+    treeTar: (tree, { idMap, signal } = {}) =>
+      packStream(
+        (options) => ctx.workers.run({ op: "pack", tree, listRoot: false, emit: true, sync: false, ...(idMap !== undefined && { idMap }) }, options),
+        signal,
+      ),
   };
 }

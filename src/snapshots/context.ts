@@ -1,6 +1,8 @@
 import { mkdirSync, renameSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { EngineError, internal, notFound, unavailable } from "../lib/errors.ts";
+import { unmount } from "../kernel/mount.ts";
+import type { UserNamespaces } from "../kernel/user-namespace.ts";
 import { isDiskFull } from "../lib/disk-full.ts";
 import type { Logger } from "../lib/log.ts";
 import type { Store } from "../store/store.ts";
@@ -13,6 +15,8 @@ import { createSnapshotWorkers, type SnapshotWorkers } from "./workers.ts";
 export const WORK = ".work";
 export const TRASH = ".trash";
 export const EMPTY = ".empty";
+/** Where the whole folder is mounted, with other owners, for the moment of an overlay mount. */
+export const MAPPED = ".mapped";
 
 export interface SnapshotRow {
   id: SnapshotId;
@@ -25,11 +29,14 @@ export interface SnapshotRow {
   lists_root: 0 | 1;
 }
 
+export type SnapshotsDeps = Pick<SnapshotContext, "root" | "store" | "log" | "userNamespaces">;
+
 /** What the verbs of snapshots/ (one file each) work on. */
 export interface SnapshotContext {
   readonly root: string;
   readonly store: Store;
   readonly log: Logger;
+  readonly userNamespaces: Pick<UserNamespaces, "open">;
   readonly workers: SnapshotWorkers;
   /** Removals under way. */
   readonly removals: Set<Promise<void>>;
@@ -51,10 +58,12 @@ export interface SnapshotContext {
   abandon(id: SnapshotId): Promise<void>;
 }
 
-export function createSnapshotContext(deps: { root: string; store: Store; log: Logger }): SnapshotContext {
+export function createSnapshotContext(deps: SnapshotsDeps): SnapshotContext {
   const { root, store, log } = deps;
   const { db } = store;
-  for (const name of [root, join(root, WORK), join(root, TRASH), join(root, EMPTY)]) mkdirSync(name, { recursive: true, mode: 0o700 });
+  // left where an engine died within that moment
+  unmount(join(root, MAPPED), { lazy: true });
+  for (const name of [root, join(root, WORK), join(root, TRASH), join(root, EMPTY), join(root, MAPPED)]) mkdirSync(name, { recursive: true, mode: 0o700 });
   applyAttributes(join(root, EMPTY), plainDirectory);
   const workers = createSnapshotWorkers();
   const removals = new Set<Promise<void>>();

@@ -9,14 +9,14 @@ export function createCopies({ workers }: Pick<SnapshotContext, "workers">): Cop
   return {
     statPath: (root, path) => workers.run({ op: "stat", root, path }),
     realDirectory: (root, path) => workers.run({ op: "resolve", root, path }),
-    pathTar: (root, path, { signal } = {}) => {
+    pathTar: (root, path, { idMap, signal } = {}) => {
       let job: Promise<unknown> = Promise.resolve();
-      const tar = packStream((options) => (job = workers.run({ op: "copyOut", root, path }, options)), signal);
+      const tar = packStream((options) => (job = workers.run({ op: "copyOut", root, path, ...(idMap !== undefined && { idMap }) }, options)), signal);
       return { tar, settled: async () => void (await Promise.allSettled([job])) };
     },
-    extractInto: async (root, path, archive, { owner, keepKinds, signal }) => {
+    extractInto: async (root, path, archive, { owner, idMap, keepKinds, signal }) => {
       await workers.run(
-        { op: "copyIn", root, path, keepKinds, ...(owner !== undefined && { owner }) },
+        { op: "copyIn", root, path, keepKinds, ...(owner !== undefined && { owner }), ...(idMap !== undefined && { idMap }) },
         { input: archive, ...(signal !== undefined && { signal }) },
       );
     },

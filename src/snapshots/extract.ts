@@ -18,6 +18,8 @@ import {
 import { conflict, invalidArgument } from "../lib/errors.ts";
 import { TarParser } from "../lib/tar-reader.ts";
 import { cleanParts, textOf, type TarHeader } from "../lib/tar.ts";
+import type { IdMap } from "../oci/id-map.ts";
+import { ownerOnHost, xattrsOnHost } from "./owners.ts";
 import { clear, isCarriedXattr, isSymlink, makeSymlink, type Root, setAttributes, setAttributesOfFile, type Attributes, type Owner } from "./root.ts";
 
 export interface ExtractOptions {
@@ -25,6 +27,8 @@ export interface ExtractOptions {
   destination: string;
   /** Everything belongs to this owner, whatever the archive says. */
   owner?: Owner;
+  /** Of the container whose root it is: all those owners are the ones it knows. */
+  idMap?: IdMap;
   /** A directory takes the place of a symlink of its name. Without this it fills the directory that the symlink leads to. */
   replaceLinks?: boolean;
   /** Refuse to put a directory in the place of something else, or something else in the place of a directory. */
@@ -68,6 +72,8 @@ class Target implements Disposable {
   readonly #base: string;
   readonly #options: ExtractOptions;
   readonly #owner: Owner | undefined;
+  /** Of directories that the archive doesn't name. */
+  readonly #maker: Owner;
   /** The parent of the last entry: the next one mostly has the same. */
   #parent: { path: string; fd: number } | undefined;
   /** The file being written: `size` bytes so far, the last `hole` of which are zeros that haven't been. */
@@ -80,7 +86,8 @@ class Target implements Disposable {
     this.#options = options;
     this.#base = options.destination.replace(/^\/+|\/+$/g, "");
     this.#owner = options.owner;
-    closeFd(root.directory(this.#base, options.owner ?? root0));
+    this.#maker = ownerOnHost(options.idMap, options.owner ?? root0);
+    closeFd(root.directory(this.#base, this.#maker));
   }
 
   entry(header: TarHeader): void {
@@ -88,6 +95,7 @@ class Target implements Disposable {
     if (parts === undefined) throw invalidArgument(`the archive's entry ${JSON.stringify(textOf(header.name))} is outside of its root`);
     const name = parts.pop();
     if (name === undefined) return; // the root itself keeps its mode
+    if (header.type !== "hardlink") ownerOnHost(this.#options.idMap, this.#owner ?? header); // before anything is made
     const parent = this.#enter(parts.join("/"));
     if (header.type === "file") {
       this.#open = { fd: this.#create(parent, name, [...parts, name].join("/"), header), header, size: 0, hole: 0 };
@@ -153,7 +161,7 @@ class Target implements Disposable {
     if (this.#parent?.path === path) return this.#parent.fd;
     if (this.#parent !== undefined) closeFd(this.#parent.fd);
     this.#parent = undefined;
-    this.#parent = { path, fd: this.#root.directory(this.#at(path), this.#owner ?? root0) };
+    this.#parent = { path, fd: this.#root.directory(this.#at(path), this.#maker) };
     return this.#parent.fd;
   }
 
@@ -239,13 +247,13 @@ class Target implements Disposable {
 
   #attributesOf(header: TarHeader): Attributes {
     const type = header.type === "symlink" ? S.IFLNK : header.type === "directory" ? S.IFDIR : S.IFREG;
+    const { idMap } = this.#options;
     return {
-      uid: this.#owner?.uid ?? header.uid,
-      gid: this.#owner?.gid ?? header.gid,
+      ...ownerOnHost(idMap, this.#owner ?? header),
       mode: type | header.mode,
       mtimeSeconds: header.mtime.seconds,
       mtimeNanoseconds: header.mtime.nanoseconds,
-      xattrs: new Map([...header.xattrs].filter(([key]) => isCarriedXattr(key))),
+      xattrs: xattrsOnHost(idMap, new Map([...header.xattrs].filter(([key]) => isCarriedXattr(key)))),
     };
   }
 

@@ -2,8 +2,12 @@ import { rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { EngineError, internal, invalidArgument } from "../lib/errors.ts";
 import type { SysError } from "../kernel/ffi.ts";
+import { attachTree, cloneTree } from "../kernel/bind.ts";
+import { AT_FDCWD, closeFd, O, openAt } from "../kernel/fs.ts";
 import { mount, MS, unmount } from "../kernel/mount.ts";
-import { EMPTY, WORK, type SnapshotContext } from "./context.ts";
+import { bytesOf } from "../lib/tar.ts";
+import type { IdMap, IdRange } from "../oci/id-map.ts";
+import { EMPTY, MAPPED, WORK, type SnapshotContext } from "./context.ts";
 import type { Snapshots } from "./types.ts";
 import { unmountError } from "./unmount-error.ts";
 
@@ -15,7 +19,7 @@ type MountOptions = Parameters<Snapshots["mount"]>[0];
 export type Mounts = Pick<Snapshots, "mount" | "unmount">;
 
 export function createMounts(ctx: SnapshotContext): Mounts {
-  const { root, workers } = ctx;
+  const { root, workers, userNamespaces } = ctx;
   /** Mounts made by this engine's present life. */
   const mounted = new Map<string, { syncs: boolean }>();
 
@@ -29,11 +33,13 @@ export function createMounts(ctx: SnapshotContext): Mounts {
   };
 
   return {
-    mount: ({ target, layers, upper, volatile = false }) => {
+    mount: async ({ target, layers, upper, volatile = false, idMap }) => {
       const options = optionsOf({ target, layers, upper, volatile });
+      using namespace = idMap === undefined ? undefined : await userNamespaces.open(overlayIds(idMap));
       // Names relative to here are what lets 500 layers fit into the one page of options. Nothing else in the engine uses relative paths.
       if (process.cwd() !== root) process.chdir(root);
-      const attempt = (): void => mount("overlay", target, "overlay", upper === undefined ? MS.RDONLY : 0, options);
+      const plain = (): void => mount("overlay", target, "overlay", upper === undefined ? MS.RDONLY : 0, options);
+      const attempt = namespace === undefined ? plain : () => withOwnersOf(root, namespace.fd, plain);
       try {
         try {
           attempt();
@@ -59,6 +65,43 @@ export function createMounts(ctx: SnapshotContext): Mounts {
     },
   };
 }
+
+/**
+ * Makes an overlay mount while the snapshots folder, as an idmapped mount of itself, is the working directory. Overlayfs keeps copies of its layers'
+ * mounts, so that this one can go at once; it must stand in our mount namespace, though (before Linux 6.15), and be no file system of its own.
+ */
+function withOwnersOf(root: string, userNamespace: number, work: () => void): void {
+  const place = join(root, MAPPED);
+  const tree = cloneTree(root, { userNamespace });
+  try {
+    const target = openAt(AT_FDCWD, bytesOf(place), O.PATH | O.DIRECTORY);
+    try {
+      attachTree(tree, target);
+    } finally {
+      closeFd(target);
+    }
+  } finally {
+    closeFd(tree);
+  }
+  try {
+    process.chdir(place);
+    work();
+  } finally {
+    process.chdir(root);
+    unmount(place, { lazy: true });
+  }
+}
+
+/**
+ * Ids for the user namespace of an overlay: the container's, and one more. What overlayfs makes for itself (its work directory, whiteouts) it makes as
+ * who mounted it, the host's root, whom the idmapped upper must have an id for: else it is read-only (EOVERFLOW; Linux 6.18). No archive shows it.
+ */
+function overlayIds(map: IdMap): IdMap {
+  const own = (ranges: readonly IdRange[]): IdRange[] => [...ranges, { container: OVERLAY_OWNER, host: 0, size: 1 }];
+  return { uids: own(map.uids), gids: own(map.gids) };
+}
+
+const OVERLAY_OWNER = 0x7ffffffe;
 
 function optionsOf({ layers, upper, volatile }: MountOptions): string {
   // An image may have a layer twice (two empty ones, say), which overlayfs answers with ELOOP: its uppermost place hides all that it says further down.

@@ -4,7 +4,9 @@ import { textOf, type TarEntryType } from "../lib/tar.ts";
 import { SysError } from "../kernel/ffi.ts";
 import { AT_FDCWD, closeFd, isDirectory, isKernelsOwn, isWhiteout, O, openAt, readDirectory, readFd, readlinkAt, S, statAt, type Stat } from "../kernel/fs.ts";
 import { getXattrAt, listXattrAt } from "../kernel/xattr.ts";
+import type { IdMap } from "../oci/id-map.ts";
 import { isOpaque } from "./merged.ts";
+import { ownerInContainer, xattrsInContainer } from "./owners.ts";
 import { fileSystemOf, type PackStart } from "./path.ts";
 import { xattrsOf as carriedXattrsOf } from "./root.ts";
 
@@ -22,6 +24,8 @@ export interface PackOptions {
    * attributes are carried as Docker's copies do. What others take away meanwhile is left out.
    */
   from?: PackStart;
+  /** Of the container whose tree it is: the archive has the owners that they are for it. */
+  idMap?: IdMap;
   /** Takes the chunk over; awaited, which is the back-pressure. */
   emit: (chunk: Uint8Array) => void | Promise<void>;
   cancelled: () => boolean;
@@ -44,7 +48,7 @@ const typeOf: Record<number, TarEntryType | undefined> = {
 export async function packTree(options: PackOptions): Promise<number> {
   const output = new ChunkedOutput(options.emit);
   const links = new Map<string, string>();
-  const { from } = options;
+  const { from, idMap } = options;
   let size = 0;
 
   const file = async (found: number, stat: Stat): Promise<void> => {
@@ -92,10 +96,9 @@ export async function packTree(options: PackOptions): Promise<number> {
     const header = {
       name: path,
       mode: stat.mode & 0o7777,
-      uid: stat.uid,
-      gid: stat.gid,
+      ...ownerInContainer(idMap, stat),
       mtime: { seconds: stat.mtimeSeconds, nanoseconds: 0 },
-      xattrs: from === undefined ? xattrsOf(dir, base) : carriedXattrsOf(dir, base),
+      xattrs: xattrsInContainer(idMap, from === undefined ? xattrsOf(dir, base) : carriedXattrsOf(dir, base)),
     };
     if (type !== "directory" && stat.nlink > 1) {
       const key = `${stat.devMajor}:${stat.devMinor}:${stat.ino}`;

@@ -1,4 +1,5 @@
 import type { ErrorKind } from "../lib/errors.ts";
+import type { IdMap } from "../oci/id-map.ts";
 import type { PathStat } from "./path.ts";
 import type { Owner } from "./root.ts";
 import type { Change } from "./types.ts";
@@ -15,15 +16,15 @@ export type Job =
       parents?: string[];
     }
   /** Tar of a tree: hashed, and sent as `chunk` replies where `emit`. `sync` writes the tree to the disk first. */
-  | { op: "pack"; tree: string; listRoot: boolean; emit: boolean; sync: boolean }
+  | { op: "pack"; tree: string; listRoot: boolean; emit: boolean; sync: boolean; idMap?: IdMap }
   /** What stands at a path within `root`, which is hostile and may change meanwhile. */
   | { op: "stat"; root: string; path: string }
   /** The directory that a path within `root` leads to, without symlinks. */
   | { op: "resolve"; root: string; path: string }
   /** Tar of what stands at a path within `root`, sent as `chunk` replies. */
-  | { op: "copyOut"; root: string; path: string }
+  | { op: "copyOut"; root: string; path: string; idMap?: IdMap }
   /** Unpacks the archive that comes as `chunk` messages into the directory at a path within `root`. */
-  | { op: "copyIn"; root: string; path: string; owner?: Owner; keepKinds: boolean }
+  | { op: "copyIn"; root: string; path: string; owner?: Owner; idMap?: IdMap; keepKinds: boolean }
   | { op: "changes"; tree: string; parents: string[] }
   | { op: "size"; tree: string }
   | { op: "remove"; directory: string; name: string }

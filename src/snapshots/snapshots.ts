@@ -1,19 +1,20 @@
-import type { Logger } from "../lib/log.ts";
-import type { Store } from "../store/store.ts";
 import { createActives } from "./active.ts";
 import { createCopies } from "./copies.ts";
-import { createSnapshotContext } from "./context.ts";
+import { createSnapshotContext, type SnapshotsDeps } from "./context.ts";
+import { checkIdMap } from "./id-map-support.ts";
 import { createLayers } from "./layers.ts";
 import { createMounts } from "./mounts.ts";
 import { restoreSnapshots } from "./restore.ts";
 import type { SnapshotId, Snapshots } from "./types.ts";
 
 /** Overlay snapshots under `root`, an absolute path. Their Workers start with the first need; dispose ends them. */
-export function createSnapshots(deps: { root: string; store: Store; log: Logger }): Snapshots & Disposable {
+export function createSnapshots(deps: SnapshotsDeps): Snapshots & Disposable {
   const ctx = createSnapshotContext(deps);
   const { path, workers, removals } = ctx;
   const { db } = deps.store;
   const layers = createLayers(ctx);
+  const mounts = createMounts(ctx);
+  let idMapCheck: Promise<void> | undefined;
   const selectInUse = db.query<{ layers: string }, []>("SELECT DISTINCT layers FROM snapshots WHERE kind = 'active' AND state = 'ready'");
   const selectLayers = db.query<{ id: SnapshotId; size: number }, []>("SELECT id, size FROM snapshots WHERE kind = 'layer' AND state = 'ready'");
   return {
@@ -21,7 +22,15 @@ export function createSnapshots(deps: { root: string; store: Store; log: Logger 
     path,
     ...layers,
     ...createActives(ctx),
-    ...createMounts(ctx),
+    ...mounts,
+    checkIdMap: async (idMap) => {
+      // which ids doesn't matter; a failure may be mended and is tried again
+      idMapCheck ??= checkIdMap(ctx, mounts, idMap).catch((error: unknown) => {
+        idMapCheck = undefined;
+        throw error;
+      });
+      await idMapCheck;
+    },
     ...createCopies(ctx),
     changes: async (id, below) => await workers.run({ op: "changes", tree: path(ctx.row(id).id), parents: below.map(path) }),
     size: (id) => ctx.peek(id)?.size ?? 0,

@@ -245,6 +245,7 @@ async function pack(id: number, job: Job & { op: "pack" }, state: Running): Prom
     const size = await packTree({
       root,
       listRoot: job.listRoot,
+      ...(job.idMap !== undefined && { idMap: job.idMap }),
       cancelled: () => state.cancelled,
       emit: async (chunk) => {
         hasher.update(chunk);
@@ -267,6 +268,7 @@ async function copyOut(id: number, job: Job & { op: "copyOut" }, state: Running)
       root: root.fd,
       listRoot: false,
       from: start,
+      ...(job.idMap !== undefined && { idMap: job.idMap }),
       cancelled: () => state.cancelled,
       emit: async (chunk) => {
         await breathe();
@@ -287,6 +289,7 @@ async function copyIn(id: number, job: Job & { op: "copyIn" }, state: Running): 
       replaceLinks: true,
       keepKinds: job.keepKinds,
       ...(job.owner !== undefined && { owner: job.owner }),
+      ...(job.idMap !== undefined && { idMap: job.idMap }),
     });
   } catch (error) {
     throw copyError(decompressionError(error));

@@ -1,4 +1,5 @@
 import type { Digest } from "../oci/digest.ts";
+import type { IdMap } from "../oci/id-map.ts";
 import type { PathStat } from "./path.ts";
 
 export type { PathStat } from "./path.ts";
@@ -52,7 +53,16 @@ export interface Snapshots {
   /** The shared layer with /etc/hosts, /etc/hostname, /etc/resolv.conf, /dev, /proc, /sys … as mount points, matching `layers`. */
   initLayer(layers: readonly SnapshotId[]): Promise<SnapshotId>;
   /** Mounts overlay at `target` (which exists). `layers` lowest first, without the init layer unless the caller adds it. `upper` undefined gives a read-only view. @throws EngineError */
-  mount(options: { target: string; layers: readonly SnapshotId[]; upper?: SnapshotId; volatile?: boolean }): void;
+  mount(options: {
+    target: string;
+    layers: readonly SnapshotId[];
+    upper?: SnapshotId;
+    volatile?: boolean;
+    /** Of the container: files have the owners on disk that they have for it, and those of its map for the host. */
+    idMap?: IdMap;
+  }): Promise<void>;
+  /** Whether `mount` can do `idMap`. @throws EngineError unavailable, saying why not */
+  checkIdMap(idMap: IdMap): Promise<void>;
   /** Unmounts; `lazy` detaches at once. Runs in a Worker when it may sync a lot. No error where nothing is mounted. */
   unmount(target: string, options?: { lazy?: boolean }): Promise<void>;
   /** Turns the active snapshot, unmounted, into a layer without a diff id yet (its work directory goes). */
@@ -68,8 +78,8 @@ export interface Snapshots {
   tarSize(diffId: Digest): number | undefined;
   /** Tar of the changes that `id` makes (whiteouts in OCI form), made in a Worker. */
   diffTar(id: SnapshotId, options?: { signal?: AbortSignal }): ReadableStream<Uint8Array>;
-  /** Tar of a directory as the host sees it, e.g. of a mounted overlay; made in a Worker. */
-  treeTar(directory: string, options?: { signal?: AbortSignal }): ReadableStream<Uint8Array>;
+  /** Tar of a directory as the host sees it, e.g. of a mounted overlay; made in a Worker. `idMap`: of the container whose owners go into the tar. */
+  treeTar(directory: string, options?: { idMap?: IdMap; signal?: AbortSignal }): ReadableStream<Uint8Array>;
   /**
    * What stands at `path` in a directory as the host can open it, e.g. a container's root: nothing there leads out of it, whatever somebody changes
    * meanwhile. A symlink is looked at itself unless the path ends in `/` or `/.`. Relative paths count from the root.
@@ -80,19 +90,20 @@ export interface Snapshots {
   realDirectory(root: string, path: string): Promise<string>;
   /**
    * Tar of what stands at `path` within `root`, as Docker copies it: the first entry has the path's last part as its name. `settled` resolves once
-   * nothing reads the tree any more: at the archive's end, or soon after `signal`, though somebody still holds the stream.
+   * nothing reads the tree any more: at the archive's end, or soon after `signal`, though somebody still holds the stream. `idMap`: of the container
+   * whose owners go into the tar.
    */
-  pathTar(root: string, path: string, options?: { signal?: AbortSignal }): { tar: ReadableStream<Uint8Array>; settled: () => Promise<void> };
+  pathTar(root: string, path: string, options?: { idMap?: IdMap; signal?: AbortSignal }): { tar: ReadableStream<Uint8Array>; settled: () => Promise<void> };
   /**
    * Unpacks an archive (plain or compressed) into the directory `path` within `root`, both as above. `owner`: of everything, instead of the archive's.
-   * `keepKinds`: a directory must not take the place of anything else, nor the other way round. @throws EngineError invalidArgument, permissionDenied
+   * `idMap`: of the container whose owners those are. `keepKinds`: a directory must not take the place of anything else, nor the other way round. @throws EngineError invalidArgument, permissionDenied
    * where it is read-only, unavailable where the disk is full
    */
   extractInto(
     root: string,
     path: string,
     archive: ReadableStream<Uint8Array>,
-    options: { owner?: { uid: number; gid: number }; keepKinds: boolean; signal?: AbortSignal },
+    options: { owner?: { uid: number; gid: number }; idMap?: IdMap; keepKinds: boolean; signal?: AbortSignal },
   ): Promise<void>;
   /** Changes of an active snapshot as `docker diff` shows them; the init layer's paths are left out. */
   changes(id: SnapshotId, layers: readonly SnapshotId[]): Promise<Change[]>;

@@ -27,6 +27,8 @@ export interface SystemDeps {
   proxies: Proxies;
   paths: Paths;
   log: Logger;
+  /** Containers have user namespaces unless they ask for none. */
+  userns: boolean;
   options: SystemOptions;
 }
 
@@ -108,7 +110,7 @@ export function createSystem(deps: SystemDeps): System {
         ContainerdCommit: { ID: "", Expected: "" },
         RuncCommit: { ID: "", Expected: "" },
         InitCommit: { ID: "", Expected: "" },
-        SecurityOptions: facts.securityOptions,
+        SecurityOptions: [...facts.securityOptions, ...(deps.userns ? ["name=userns"] : [])],
         ProductLicense: "",
         DefaultAddressPools: deps.options.defaultAddressPools.map(({ base, size }) => ({ Base: base, Size: size })),
         FirewallBackend: { Driver: deps.options.iptables ? "nftables" : "none" },

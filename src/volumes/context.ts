@@ -2,6 +2,7 @@ import { join } from "node:path";
 import type { Events } from "../events/types.ts";
 import { notFound } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
+import type { IdMap } from "../oci/id-map.ts";
 import type { KeyedMutex } from "../lib/mutex.ts";
 import type { Store } from "../store/store.ts";
 import type { VolumeRecord } from "./types.ts";
@@ -12,6 +13,8 @@ export interface VolumesDeps {
   store: Store;
   events: Events;
   log: Logger;
+  /** Whose ids the files of new volumes have; undefined: the host's. */
+  idMap?: IdMap;
 }
 
 export interface Entry {

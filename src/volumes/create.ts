@@ -1,7 +1,8 @@
-import { mkdir } from "node:fs/promises";
+import { chown, mkdir } from "node:fs/promises";
 import { realtimeNano } from "../kernel/clock.ts";
 import { conflict, invalidArgument, notFound } from "../lib/errors.ts";
 import { formatNano } from "../lib/time.ts";
+import { rootOnHost } from "../oci/id-map.ts";
 import { dataOf, setPhase, type Context } from "./context.ts";
 import { parseLocalOptions } from "./options.ts";
 import type { VolumeRecord, Volumes } from "./types.ts";
@@ -32,6 +33,7 @@ export async function create(ctx: Context, asked: Parameters<Volumes["create"]>[
     labels: asked.labels ?? {},
     options,
     anonymous: asked.anonymous ?? !asked.name,
+    ...(ctx.idMap !== undefined && { idMap: ctx.idMap }),
   };
   await make(ctx, record);
   return record;
@@ -51,6 +53,8 @@ async function make(ctx: Context, record: VolumeRecord): Promise<void> {
   ctx.store.db.query("INSERT INTO volumes (name, driver, record, phase) VALUES (?, ?, ?, 'intent')").run(name, driver, JSON.stringify(record));
   try {
     await mkdir(record.mountpoint, { recursive: true, mode: 0o755 });
+    const { uid, gid } = rootOnHost(record.idMap);
+    if (record.idMap !== undefined) await chown(record.mountpoint, uid, gid);
   } catch (error) {
     ctx.store.db.query("DELETE FROM volumes WHERE name = ?").run(name);
     throw error;

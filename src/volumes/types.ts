@@ -1,3 +1,5 @@
+import type { IdMap } from "../oci/id-map.ts";
+
 export interface VolumeRecord {
   name: string;
   driver: string;
@@ -7,6 +9,8 @@ export interface VolumeRecord {
   labels: Record<string, string>;
   options: Record<string, string>;
   anonymous: boolean;
+  /** Whose ids its files have on disk; undefined: the host's. */
+  idMap?: IdMap;
 }
 
 export interface Volumes {

@@ -35,6 +35,8 @@ export async function run(command: string[], options: RunOptions = {}): Promise<
 }
 
 export interface LaunchOptions {
+  /** In a mount namespace of its own, with an /etc that can be changed without a trace, and a run root that others may pass. */
+  ownEtc?: boolean;
   /** What runs the engine's command line, e.g. a shell that sets variables and ends in `exec "$@"`. */
   launcher?: string[];
   /** The engine's descriptors from 3 on. */
@@ -48,6 +50,7 @@ export class Engine implements AsyncDisposable {
   readonly socket: string;
   readonly #flags: string[];
   readonly #docker: string;
+  readonly #ownEtc: boolean;
   #child: Bun.Subprocess | undefined;
   #holder: Bun.Subprocess | undefined;
 
@@ -56,6 +59,7 @@ export class Engine implements AsyncDisposable {
   constructor(flags: string[] = [], docker = dockerClients()[0]?.program ?? "docker", launch: LaunchOptions = {}) {
     this.#docker = docker;
     this.#launch = launch;
+    this.#ownEtc = launch.ownEtc === true;
     this.root = mkdtempSync(join(tmpdir(), "berth-e2e-"));
     this.socket = join(this.root, "berth.sock");
     this.#flags = flags;
@@ -90,26 +94,39 @@ export class Engine implements AsyncDisposable {
   /** A process that keeps the network namespace over restarts of the engine, as the host's does. */
   async #namespace(): Promise<number> {
     if (this.#holder === undefined) {
-      this.#holder = Bun.spawn(["unshare", "-n", "sh", "-c", "busybox ip link set lo up && exec sleep 100000"], { stdio: ["ignore", "ignore", "inherit"] });
+      const script = `${this.#ownEtc ? this.#ownMounts() : ""} busybox ip link set lo up && exec sleep 100000`;
+      this.#holder = Bun.spawn(["unshare", ...this.#kinds.map((kind) => `--${kind}`), "sh", "-c", script], { stdio: ["ignore", "ignore", "inherit"] });
       for (let i = 0; i < 200 && !readFileSync(`/proc/${this.#holder.pid}/cmdline`, "utf8").startsWith("sleep"); i++) await Bun.sleep(10);
     }
     return this.#holder.pid;
   }
 
-  /** Prefix of commands that are to see the engine's network as a process of its host does. */
+  /** Directories for temporary files are their owner's alone; what is mounted from there on /mnt isn't. */
+  #ownMounts(): string {
+    for (const name of ["run", "etc-upper", "etc-work"]) mkdirSync(join(this.root, name), { mode: 0o755 });
+    const etc = `lowerdir=/etc,upperdir=${this.root}/etc-upper,workdir=${this.root}/etc-work`;
+    return `mount --make-rprivate / && mount -t overlay overlay -o ${etc} /etc && mount --bind ${this.root}/run /mnt &&`;
+  }
+
+  get #kinds(): string[] {
+    return this.#ownEtc ? ["net", "mount"] : ["net"];
+  }
+
+  /** Prefix of commands that are to see the engine's network (and /etc) as a process of its host does. */
   get onHost(): string[] {
-    return ["nsenter", `--net=/proc/${this.#holder?.pid}/ns/net`];
+    return ["nsenter", `--target=${this.#holder?.pid}`, ...this.#kinds.map((kind) => `--${kind}`)];
   }
 
   async start(): Promise<void> {
-    const namespace = await this.#namespace();
+    await this.#namespace();
     const fd = openSync(join(this.root, "engine.log"), "a");
     const { launcher = [], fds = [], env } = this.#launch;
     this.#child = Bun.spawn(
       [
         ...launcher,
-        ...["nsenter", `--net=/proc/${namespace}/ns/net`, berth, "daemon", "--config-file", "/dev/null", "--debug"],
-        ...["--data-root", join(this.root, "data"), "--exec-root", join(this.root, "run"), "--host", `unix://${this.socket}`, ...this.#flags],
+        ...[...this.onHost, berth, "daemon", "--config-file", "/dev/null", "--debug"],
+        ...["--data-root", join(this.root, "data"), "--exec-root", this.#ownEtc ? "/mnt" : join(this.root, "run")],
+        ...["--host", `unix://${this.socket}`, ...this.#flags],
       ],
       { stdio: ["ignore", fd, fd, ...fds], env: { ...process.env, ...env } },
     );

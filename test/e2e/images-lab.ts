@@ -8,6 +8,7 @@ import { createEvents } from "../../src/events/events.ts";
 import type { Events } from "../../src/events/types.ts";
 import { createImages } from "../../src/images/images.ts";
 import type { ImageRecord, Images, ProgressMessage } from "../../src/images/types.ts";
+import { createUserNamespaces } from "../../src/kernel/user-namespace.ts";
 import { silent } from "../../src/lib/log.ts";
 import { tarOf, type TarHeaderInit } from "../../src/lib/tar-writer.ts";
 import { registryMigrations } from "../../src/registry/schema.ts";
@@ -48,7 +49,7 @@ export function createLab(options: { stallTimeout?: number } = {}): Lab {
   const log = silent;
   const events = createEvents({ store, log });
   const content = createContentStore({ root: join(root, "content"), store, log });
-  const snapshots = createSnapshots({ root: join(root, "snapshots"), store, log });
+  const snapshots = createSnapshots({ root: join(root, "snapshots"), store, log, userNamespaces: createUserNamespaces() });
   const registry = createRegistryClient({ insecure: [], mirrors: [], certificates: [], retryDelay: 1, log, ...options });
   const images = createImages({ store, content, snapshots, registry, events, users: { containersOf: () => [] }, log });
   const lab: Lab = {

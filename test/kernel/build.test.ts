@@ -63,9 +63,9 @@ describe.skipIf(skipped("root", "overlay"))("builder", () => {
   }
 
   /** What is in an image's file system. */
-  function contents(image: ImageRecord): Record<string, string> {
+  async function contents(image: ImageRecord): Promise<Record<string, string>> {
     const target = mkdtempSync(`${engine.root}/look-`);
-    engine.snapshots.mount({ target, layers: image.layers });
+    await engine.snapshots.mount({ target, layers: image.layers });
     try {
       return whatIs(target);
     } finally {
@@ -122,7 +122,7 @@ describe.skipIf(skipped("root", "overlay"))("builder", () => {
     ]);
     expect(image.repoTags.sort()).toEqual(["localhost:5000/two:3", "one:latest"]);
     expect(image.config.config).toMatchObject({ Cmd: ["sh"], WorkingDir: "/w", Env: ["PATH=/bin", "FROM=image", "v=1"] });
-    expect(contents(image)).toMatchObject({ "x/a": 'file 644 0:0 "hello"', w: "dir 755 0:0" });
+    expect(await contents(image)).toMatchObject({ "x/a": 'file 644 0:0 "hello"', w: "dir 755 0:0" });
     const history = image.config.history ?? [];
     expect(history.map((entry) => entry.created_by?.replace(/file:[0-9a-f]{64}/, "file:HASH"))).toEqual([
       "/bin/sh -c #(nop) COPY file:HASH in /x/ ",
@@ -142,7 +142,7 @@ describe.skipIf(skipped("root", "overlay"))("builder", () => {
       { name: "busybox", type: "file", mode: 0o755, body },
     ]);
     expect(text).toStartWith("Step 1/3 : FROM scratch\n ---> \nStep 2/3 : ");
-    expect(Object.keys(contents(image)).sort()).toEqual(["bin", "bin/busybox", "made"]);
+    expect(Object.keys(await contents(image)).sort()).toEqual(["bin", "bin/busybox", "made"]);
     expect(image.config.config?.Env).toEqual(["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]);
     expect(engine.images.list({}).some(({ id }) => id === image.parent)).toBe(false);
     expect(engine.images.list({ all: true }).some(({ id }) => id === image.parent)).toBe(true);
@@ -162,7 +162,7 @@ describe.skipIf(skipped("root", "overlay"))("builder", () => {
     expect(changed.text.match(/ ---> Using cache\n/g)?.length).toBe(1);
     const argument = await built(dockerfile, files, { buildArgs: { v: "2" } });
     expect(argument.text.match(/ ---> Using cache\n/g)?.length).toBe(2);
-    expect(contents(argument.image)["v"]).toContain('"2\\n"');
+    expect((await contents(argument.image))["v"]).toContain('"2\\n"');
     const none = await built(dockerfile, files, { noCache: true });
     expect(none.text).not.toContain("Using cache");
     expect((await built(dockerfile, files, { cacheFrom: ["nope:1"] })).text).not.toContain("Using cache");
@@ -182,7 +182,7 @@ describe.skipIf(skipped("root", "overlay"))("builder", () => {
     expect(again.id).toBe(id);
     const changed = await built(dockerfile.replace("here", "there"), [file("a", "a")], { cacheFrom: ["remote"] });
     expect(changed.text.match(/ ---> Using cache\n/g)?.length).toBe(2);
-    expect(contents(changed.image)).toMatchObject({ a: 'file 644 0:0 "a"', b: 'file 644 0:0 "there\\n"' });
+    expect(await contents(changed.image)).toMatchObject({ a: 'file 644 0:0 "a"', b: 'file 644 0:0 "there\\n"' });
   });
 
   test("stages: copies keep owners, names and targets, images as sources", async () => {
@@ -198,13 +198,13 @@ describe.skipIf(skipped("root", "overlay"))("builder", () => {
       "COPY --chown=anna:root --chmod=600 f /f",
     ].join("\n");
     const { image } = await built(dockerfile, [file("f", "f")]);
-    expect(contents(image)).toMatchObject({
+    expect(await contents(image)).toMatchObject({
       "named/a": 'file 644 7:8 "1\\n"',
       "from-image": 'file 640 1000:1001 "from the image\\n"',
       f: 'file 600 1000:0 "f"',
     });
     const mid = await built(dockerfile, [file("f", "f")], { target: "mid" });
-    expect(contents(mid.image)).toMatchObject({ "kept/a": 'file 644 7:8 "1\\n"', "kept/b": 'file 644 0:0 "2\\n"', owned: 'file 644 5:5 "1\\n"' });
+    expect(await contents(mid.image)).toMatchObject({ "kept/a": 'file 644 7:8 "1\\n"', "kept/b": 'file 644 0:0 "2\\n"', owned: 'file 644 5:5 "1\\n"' });
     expect(mid.text).toContain("Step 1/5 : ");
   });
 
@@ -223,7 +223,7 @@ describe.skipIf(skipped("root", "overlay"))("builder", () => {
     await built("FROM base\nONBUILD COPY a /a\nONBUILD RUN cat /a > /b\n", [], { tags: ["trigger"] });
     const { text, image } = await built("FROM trigger\nENV x=1\n", [file("a", "now")]);
     expect(masked(text)).toStartWith("Step 1/2 : FROM trigger\n# Executing 2 build triggers\n ---> Running in ID\n");
-    expect(contents(image)).toMatchObject({ b: 'file 644 0:0 "now"' });
+    expect(await contents(image)).toMatchObject({ b: 'file 644 0:0 "now"' });
     expect(image.config.config?.OnBuild ?? []).toEqual([]);
   });
 
@@ -231,7 +231,7 @@ describe.skipIf(skipped("root", "overlay"))("builder", () => {
     const { image } = await built(
       'FROM base\nENV n=7\nRUN <<EOF\necho one > /one\necho two > /two\nEOF\nRUN <<X\n#!/bin/busybox sh\necho "$0" > /three\nX\nCOPY <<"A" <<B /d/\n$n\nA\n$n\nB\n',
     );
-    expect(contents(image)).toMatchObject({
+    expect(await contents(image)).toMatchObject({
       one: 'file 644 0:0 "one\\n"',
       two: 'file 644 0:0 "two\\n"',
       three: 'file 644 0:0 "/dev/pipes/X\\n"',
@@ -253,7 +253,7 @@ describe.skipIf(skipped("root", "overlay"))("builder", () => {
     const { image } = await built(`FROM scratch\nADD t.tgz /t/\nADD --checksum=sha256:${digest} ${url}/f /u/\nADD ${url}/f /name\n`, [
       { name: "t.tgz", type: "file", body: Bun.gzipSync(new Uint8Array(tar)) },
     ]);
-    expect(contents(image)).toMatchObject({ "t/in/side": 'file 644 3:4 "x"', "u/f": 'file 600 0:0 "fetched"', name: 'file 600 0:0 "fetched"' });
+    expect(await contents(image)).toMatchObject({ "t/in/side": 'file 644 3:4 "x"', "u/f": 'file 600 0:0 "fetched"', name: 'file 600 0:0 "fetched"' });
     const wrong = await build(`FROM scratch\nADD --checksum=sha256:${"0".repeat(64)} ${url}/f /u/\n`);
     expect(wrong.error?.message).toContain("digest mismatch sha256:");
     expect((await build(`FROM scratch\nADD ${url}/nope /u/\n`)).error?.message).toContain("with status 404");
@@ -368,7 +368,7 @@ describe.skipIf(skipped("root", "overlay"))("builder", () => {
       { name: "d/l", type: "symlink", linkName: "/etc/shadow" },
       { name: "x", type: "file", body: "x", mode: 0o600 },
     ]);
-    expect(contents(image)).toMatchObject({ "d/l": "link 0:0 -> /etc/shadow", "tmp/evil": 'file 600 0:0 "x"', "etc/x": 'file 600 0:0 "x"' });
+    expect(await contents(image)).toMatchObject({ "d/l": "link 0:0 -> /etc/shadow", "tmp/evil": 'file 600 0:0 "x"', "etc/x": 'file 600 0:0 "x"' });
     expect(existsSync("/tmp/evil")).toBe(false);
   });
 

@@ -10,6 +10,7 @@ import { createEvents } from "../../src/events/events.ts";
 import type { EngineEvent, Events } from "../../src/events/types.ts";
 import { createImages } from "../../src/images/images.ts";
 import type { Images } from "../../src/images/types.ts";
+import { createUserNamespaces } from "../../src/kernel/user-namespace.ts";
 import { createLogger, silent } from "../../src/lib/log.ts";
 import { createLogs } from "../../src/logs/logs.ts";
 import { createNetworks } from "../../src/networks/networks.ts";
@@ -57,7 +58,8 @@ export async function createEngine(options: { at?: string } = {}): Promise<TestE
   const log = process.env["BERTH_TEST_LOG"] === undefined ? silent : createLogger({ level: () => "debug", write: (line) => void process.stderr.write(line) });
   const events = createEvents({ store, log });
   const content = createContentStore({ root: paths.content, store, log });
-  const snapshots = createSnapshots({ root: paths.snapshots, store, log });
+  const userNamespaces = createUserNamespaces();
+  const snapshots = createSnapshots({ root: paths.snapshots, store, log, userNamespaces });
   const registry = createRegistryClient({ insecure: [], mirrors: [], log });
   const users = { containersOf: (image: Parameters<Containers["usingImage"]>[0]) => containers.usingImage(image) };
   const images = createImages({ store, content, snapshots, registry, events, users, log });
@@ -92,6 +94,7 @@ export async function createEngine(options: { at?: string } = {}): Promise<TestE
     sandboxes,
     runtime,
     paths,
+    userNamespaces,
     log,
     options: { logDriver: "json-file", logOpts: {}, ulimits: [], init: false, shutdownTimeout: 10 },
   });

@@ -37,7 +37,7 @@ export async function createFixture(options: { at?: string; runtime?: string } =
   let actives = readdirSync(paths.snapshots).length;
   const snapshots = {
     initLayer: async () => initLayer,
-    mount: ({ target, layers, upper }: { target: string; layers: readonly SnapshotId[]; upper?: SnapshotId }) => {
+    mount: async ({ target, layers, upper }: { target: string; layers: readonly SnapshotId[]; upper?: SnapshotId }) => {
       const lowers = layers.toReversed().map((id) => `${paths.snapshots}/${id}/fs`);
       mount("overlay", target, "overlay", 0, `lowerdir=${lowers.join(":")},upperdir=${paths.snapshots}/${upper}/fs,workdir=${paths.snapshots}/${upper}/work`);
     },
@@ -48,6 +48,7 @@ export async function createFixture(options: { at?: string; runtime?: string } =
   };
   const networks = {
     createNamespace: nothing,
+    nameNamespace: nothing,
     allocate: nothing,
     attach: nothing,
     release: () => {},

@@ -56,12 +56,12 @@ describe.skipIf(skipped("root", "overlay"))("snapshots", () => {
       const [view, root] = ["view", "root"].map((name) => join(temporary.path, name)) as [string, string];
       mkdirSync(view);
       mkdirSync(root);
-      snapshots.mount({ target: view, layers });
+      await snapshots.mount({ target: view, layers });
       expect(readFileSync(join(view, "shared"), "utf8")).toBe(`${count - 1}`);
       expect(readFileSync(join(view, "only-0"), "utf8")).toBe("0");
       expect(() => writeFileSync(join(view, "no"), "")).toThrow("EROFS");
       const upper = await active(storage, layers);
-      snapshots.mount({ target: root, layers, upper });
+      await snapshots.mount({ target: root, layers, upper });
       writeFileSync(join(root, "shared"), "changed");
       expect(readFileSync(join(view, "shared"), "utf8")).toBe(`${count - 1}`);
       await snapshots.unmount(root);
@@ -79,10 +79,10 @@ describe.skipIf(skipped("root", "overlay"))("snapshots", () => {
     const between = (await layer(storage, [file("x", "between"), file(".wh.gone", "")])).snapshot;
     const view = join(temporary.path, "view");
     mkdirSync(view);
-    snapshots.mount({ target: view, layers: [twice, between, twice] });
+    await snapshots.mount({ target: view, layers: [twice, between, twice] });
     expect([readFileSync(join(view, "x"), "utf8"), readdirSync(view).sort()]).toEqual(["twice", ["gone", "x"]]);
     await snapshots.unmount(view);
-    snapshots.mount({ target: view, layers: [twice, twice] });
+    await snapshots.mount({ target: view, layers: [twice, twice] });
     expect(readdirSync(view).sort()).toEqual(["gone", "x"]);
     await snapshots.unmount(view);
   });
@@ -91,7 +91,7 @@ describe.skipIf(skipped("root", "overlay"))("snapshots", () => {
     using temporary = temporaryDirectory("snapshots");
     await using storage = openStorage(temporary.path);
     const layers = Array.from({ length: 501 }, (_, i) => `${i}` as SnapshotId);
-    expect(() => storage.snapshots.mount({ target: temporary.path, layers })).toThrow("501 layers are more than overlayfs can mount");
+    await expect(storage.snapshots.mount({ target: temporary.path, layers })).rejects.toThrow("501 layers are more than overlayfs can mount");
   });
 
   test("no layers at all: FROM scratch", async () => {
@@ -100,7 +100,7 @@ describe.skipIf(skipped("root", "overlay"))("snapshots", () => {
     const root = join(temporary.path, "root");
     mkdirSync(root);
     const upper = await active(storage, []);
-    storage.snapshots.mount({ target: root, layers: [], upper, volatile: true });
+    await storage.snapshots.mount({ target: root, layers: [], upper, volatile: true });
     writeFileSync(join(root, "a"), "1");
     await storage.snapshots.unmount(root);
     expect(whatIs(storage.snapshots.path(upper))).toEqual({ a: 'file 644 0:0 "1"' });
@@ -112,11 +112,11 @@ describe.skipIf(skipped("root", "overlay"))("snapshots", () => {
     const root = join(temporary.path, "root");
     mkdirSync(root);
     const upper = await active(storage, []);
-    storage.snapshots.mount({ target: root, layers: [], upper, volatile: true });
+    await storage.snapshots.mount({ target: root, layers: [], upper, volatile: true });
     await storage.snapshots.unmount(root, { lazy: true });
     // What a crash leaves.
     mkdirSync(join(storage.snapshots.root, ".work", upper, "work/incompat/volatile"), { recursive: true });
-    storage.snapshots.mount({ target: root, layers: [], upper });
+    await storage.snapshots.mount({ target: root, layers: [], upper });
     await storage.snapshots.unmount(root);
   });
 
@@ -128,7 +128,7 @@ describe.skipIf(skipped("root", "overlay"))("snapshots", () => {
     await storage.snapshots.unmount(root);
     await storage.snapshots.unmount(join(temporary.path, "missing"));
     const upper = await active(storage, []);
-    storage.snapshots.mount({ target: root, layers: [], upper });
+    await storage.snapshots.mount({ target: root, layers: [], upper });
     writeFileSync(join(root, "f"), "x");
     const child = Bun.spawn(["sleep", "60"], { cwd: root });
     const error = await storage.snapshots.unmount(root).catch((e: unknown) => e);
@@ -224,7 +224,7 @@ describe.skipIf(skipped("root", "overlay"))("the init layer", () => {
     const root = join(temporary.path, "root");
     mkdirSync(root);
     const upper = await active(storage, [base.snapshot]);
-    storage.snapshots.mount({ target: root, layers: [base.snapshot, init], upper });
+    await storage.snapshots.mount({ target: root, layers: [base.snapshot, init], upper });
     const stat = statSync(root);
     expect([(stat.mode & 0o7777).toString(8), stat.uid]).toEqual(["751", 3]);
     expect(readFileSync(join(root, "etc/passwd"), "utf8")).toBe("kept");
@@ -269,7 +269,7 @@ describe.skipIf(skipped("root", "overlay"))("from a change to a layer and back",
     const root = join(temporary.path, "root");
     mkdirSync(root);
     const upper = await active(storage, [base.snapshot]);
-    snapshots.mount({ target: root, layers: [base.snapshot], upper });
+    await snapshots.mount({ target: root, layers: [base.snapshot], upper });
     const at = (name: string): string => join(root, name);
     rmSync(at("gone"), { recursive: true });
     rmSync(at("replaced"), { recursive: true });
@@ -313,7 +313,7 @@ describe.skipIf(skipped("root", "overlay"))("from a change to a layer and back",
       parents: [base.snapshot],
       expect: made.diffId,
     });
-    snapshots.mount({ target: root, layers: [base.snapshot, pulled.snapshot] });
+    await snapshots.mount({ target: root, layers: [base.snapshot, pulled.snapshot] });
     const got = listTree(root);
     await snapshots.unmount(root);
     const comparable = (tree: typeof got): unknown =>

@@ -1,6 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createUserNamespaces } from "../../src/kernel/user-namespace.ts";
 import { textOf } from "../../src/lib/tar.ts";
 import { silent } from "../../src/lib/log.ts";
 import { AT_FDCWD, closeFd, isDirectory, isWhiteout, O, openAt, readDirectory, readlinkAt, S, statAt } from "../../src/kernel/fs.ts";
@@ -35,7 +36,7 @@ export function temporaryDirectory(name: string): { path: string } & Disposable 
 export function openStorage(root: string, users: ImageUsers = { containersOf: () => [] }) {
   const store = openStore(join(root, "engine.db"), migrations);
   const content = createContentStore({ root: join(root, "content"), store, log: silent });
-  const snapshots = createSnapshots({ root: join(root, "snapshots"), store, log: silent });
+  const snapshots = createSnapshots({ root: join(root, "snapshots"), store, log: silent, userNamespaces: createUserNamespaces() });
   const events = createEvents({ store, log: silent });
   const images = createImages({ store, content, snapshots, events, users, log: silent, registry: {} as never });
   return {

@@ -31,7 +31,7 @@ export const exportContainer = endpoint({
   method: "GET",
   path: "/containers/{id}/export",
   handler: ({ services, params, exchange, signal }) =>
-    services.containers.withRootfs(params.id!, (rootfs) =>
-      sendBytes(exchange, { "Content-Type": "application/x-tar" }, services.snapshots.treeTar(rootfs, { signal })),
+    services.containers.withRootfs(params.id!, (rootfs, idMap) =>
+      sendBytes(exchange, { "Content-Type": "application/x-tar" }, services.snapshots.treeTar(rootfs, { signal, ...(idMap !== undefined && { idMap }) })),
     ),
 });
