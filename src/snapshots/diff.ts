@@ -1,7 +1,8 @@
 import type { SysError } from "../kernel/ffi.ts";
 import { closeFd, isDirectory, isWhiteout, O, openAt2, readDirectory, RESOLVE, statAt } from "../kernel/fs.ts";
+import { getXattrAt } from "../kernel/xattr.ts";
 import { textOf } from "../lib/tar.ts";
-import { isOpaque, type MergedView } from "./merged.ts";
+import { isOpaque, type Found, type MergedView } from "./merged.ts";
 import type { Change } from "./types.ts";
 
 /** What Docker's init layer holds (moby: daemon/initlayer): never shown as a change, since no user made it. */
@@ -9,37 +10,62 @@ export const initPaths: ReadonlySet<string> = new Set(
   "/.dockerenv /dev/console /dev/pts /dev/shm /etc/hosts /etc/hostname /etc/mtab /etc/resolv.conf /proc /sys".split(" "),
 );
 
-/** The changes that the overlay directory `root` makes to `below`, ordered by path. A generator that yields now and then, so that others get in between. */
+/**
+ * The changes that the overlay directory `root` makes to `below`, ordered by path, as Docker tells them (moby: archive.ChangesDirs): what was only copied
+ * up, or replaced by its like, is no change; a directory counts where something in it does. A generator that yields now and then, so that others get in
+ * between.
+ */
 export function* changesOf(root: number, below: MergedView): Generator<void, Change[], undefined> {
-  const changes: Change[] = [];
-  const waiting: string[][] = [[]];
-  for (let parts = waiting.pop(); parts !== undefined; parts = waiting.pop()) {
+  const changes = new Map<string, Change["kind"]>();
+  const add = (parts: readonly string[], kind: Change["kind"]): void => {
+    changes.set(parts.join("/"), kind);
+    for (let above = parts.slice(0, -1); above.length > 0 && !changes.has(above.join("/")); above = above.slice(0, -1)) {
+      changes.set(above.join("/"), "modify");
+    }
+  };
+  // `hides`: nothing that lies below shows through, since a directory on the way is opaque.
+  const waiting: { parts: string[]; hides: boolean }[] = [{ parts: [], hides: false }];
+  for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
+    const { parts } = next;
     const fd = enter(root, parts.length === 0 ? "." : parts.join("/"));
     if (fd === undefined) continue;
     try {
+      const hides = next.hides || (parts.length > 0 && isOpaque(fd, ""));
       const present = new Set<string>();
       for (const name of readDirectory(fd)) {
         present.add(name);
         const stat = statAt(fd, name);
         if (stat === undefined) continue;
         const child = [...parts, name];
-        const path = `/${textOf(child.join("/"))}`;
-        if (isDirectory(stat)) waiting.push(child);
-        if (initPaths.has(path)) continue;
+        if (isDirectory(stat)) waiting.push({ parts: child, hides });
+        if (initPaths.has(`/${textOf(child.join("/"))}`)) continue;
         const before = below.lookup(child);
         if (isWhiteout(stat)) {
-          if (before !== undefined) changes.push({ path, kind: "delete" });
-        } else changes.push({ path, kind: before === undefined ? "add" : "modify" });
+          if (before !== undefined) add(child, "delete");
+        } else if (before === undefined) add(child, "add");
+        else if (differs(before, { layer: fd, path: name, stat })) add(child, "modify");
       }
-      if (parts.length > 0 && isOpaque(fd, "")) {
-        for (const name of below.names(parts)) if (!present.has(name)) changes.push({ path: `/${textOf([...parts, name].join("/"))}`, kind: "delete" });
-      }
+      if (hides) for (const name of below.names(parts)) if (!present.has(name)) add([...parts, name], "delete");
     } finally {
       closeFd(fd);
     }
     yield;
   }
-  return changes.sort((a, b) => (a.path < b.path ? -1 : a.path > b.path ? 1 : 0));
+  return [...changes].map(([path, kind]) => ({ path: `/${textOf(path)}`, kind })).sort((a, b) => (a.path < b.path ? -1 : a.path > b.path ? 1 : 0));
+}
+
+const CAPABILITY = "security.capability";
+
+/** Whether a name was changed, by what Docker compares (moby: archive.statDifferent): times and sizes of directories say nothing. */
+function differs(before: Found, now: Found): boolean {
+  const [a, b] = [before.stat, now.stat];
+  if (a.mode !== b.mode || a.uid !== b.uid || a.gid !== b.gid || a.rdevMajor !== b.rdevMajor || a.rdevMinor !== b.rdevMinor) return true;
+  if (isDirectory(b)) return false;
+  if (a.size !== b.size || a.mtimeSeconds !== b.mtimeSeconds) return true;
+  // Archives may have cut the one to seconds.
+  if (a.mtimeNanoseconds !== b.mtimeNanoseconds && a.mtimeNanoseconds !== 0 && b.mtimeNanoseconds !== 0) return true;
+  const capability = (found: Found): string | undefined => getXattrAt(found.layer, found.path, CAPABILITY)?.toString("latin1");
+  return capability(before) !== capability(now);
 }
 
 /** A directory under `root`; undefined where a running container has taken it away meanwhile, or put a symlink (out of its root, even) on the way. */

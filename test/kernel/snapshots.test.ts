@@ -11,6 +11,7 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  utimesSync,
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
@@ -245,6 +246,60 @@ describe.skipIf(skipped("root", "overlay"))("the init layer", () => {
     const init = await storage.snapshots.initLayer([a.snapshot]);
     expect(await storage.snapshots.initLayer([b.snapshot])).toBe(init);
     expect(await storage.snapshots.initLayer([c.snapshot])).not.toBe(init);
+  });
+});
+
+describe.skipIf(skipped("root", "overlay"))("changes", () => {
+  test("are what differs, not what was copied up or made again", async () => {
+    using temporary = temporaryDirectory("snapshots");
+    await using storage = openStorage(temporary.path);
+    const { snapshots } = storage;
+    const base = await layer(storage, [
+      dir("a"),
+      ...["same", "touched", "mode", "again", "linked", "kind"].map((name) => file(`a/${name}`, "1", { mtime: { seconds: 1000, nanoseconds: 0 } })),
+      dir("a/time"),
+      dir("a/full"),
+      file("a/full/x"),
+      dir("opaque"),
+      dir("opaque/sub"),
+      file("opaque/sub/old"),
+      file("opaque/old"),
+    ]);
+    const root = join(temporary.path, "root");
+    mkdirSync(root);
+    const upper = await active(storage, [base.snapshot]);
+    snapshots.mount({ target: root, layers: [base.snapshot], upper });
+    const at = (name: string): string => join(root, name);
+    utimesSync(at("a/same"), 1000, 1000);
+    utimesSync(at("a/touched"), 1001, 1001);
+    chmodSync(at("a/mode"), 0o600);
+    rmSync(at("a/again"));
+    writeFileSync(at("a/again"), "2");
+    utimesSync(at("a/again"), 1000, 1000);
+    chmodSync(at("a/again"), 0o644);
+    linkSync(at("a/linked"), at("a/link"));
+    rmSync(at("a/kind"));
+    mkdirSync(at("a/kind"));
+    utimesSync(at("a/time"), 1000, 1000);
+    rmSync(at("a/full"), { recursive: true });
+    writeFileSync(at("a/full"), "");
+    rmSync(at("opaque"), { recursive: true });
+    mkdirSync(at("opaque/sub"), { recursive: true });
+    writeFileSync(at("opaque/sub/new"), "");
+    await snapshots.unmount(root);
+    expect((await snapshots.changes(upper, [base.snapshot])).map(({ kind, path }) => `${kind} ${path}`)).toEqual([
+      "modify /a",
+      "modify /a/full",
+      "modify /a/kind",
+      "add /a/link",
+      "modify /a/mode",
+      "modify /a/touched",
+      "modify /opaque",
+      "delete /opaque/old",
+      "modify /opaque/sub",
+      "add /opaque/sub/new",
+      "delete /opaque/sub/old",
+    ]);
   });
 });
 

@@ -323,6 +323,11 @@ function addShortIdAliases(inspect: ContainerInspect): void {
   }
 }
 
+/** Lists leave out a size of 0, as Docker's do. */
+function summarySizes({ rw, rootFs }: { rw: number; rootFs: number }): Pick<ContainerSummary, "SizeRw" | "SizeRootFs"> {
+  return { ...(rw > 0 && { SizeRw: rw }), ...(rootFs > 0 && { SizeRootFs: rootFs }) };
+}
+
 /** One element of `GET /containers/json`. `imageName` is what the image is called now. */
 export function toSummary(
   record: ContainerRecord,
@@ -337,7 +342,7 @@ export function toSummary(
     Command: [record.path, ...record.args.map((arg) => (arg.includes(" ") ? `'${arg}'` : arg))].join(" "),
     Created: unixSeconds(record.created),
     Ports: toPorts(network.ports),
-    ...(context.sizes === undefined ? {} : { SizeRw: context.sizes.rw, SizeRootFs: context.sizes.rootFs }),
+    ...(context.sizes === undefined ? {} : summarySizes(context.sizes)),
     Labels: record.config.Labels ?? {},
     State: stateName(record),
     Status: statusText(record),
