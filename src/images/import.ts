@@ -5,6 +5,7 @@ import type { ImageConfig } from "../oci/image.ts";
 import { hostPlatform, parsePlatform } from "../oci/platform.ts";
 import { formatNano } from "../lib/time.ts";
 import { mediaTypeOf } from "./load.ts";
+import { leased } from "./touched.ts";
 import type { ImageContext, ImageRecord, Images } from "./types.ts";
 
 /** `docker import`: a root file system as an image of one layer. Its tar is kept as it came. */
@@ -12,15 +13,14 @@ export async function importImage(ctx: ImageContext, source: ReadableStream<Uint
   const platform = options.platform ? parsePlatform(options.platform) : hostPlatform();
   const reference = options.reference === undefined || options.reference === "" ? undefined : withDefaultTag(parseReference(options.reference));
   if (reference?.digest !== undefined) throw invalidArgument("cannot import digest reference");
-  using lease = ctx.lease();
   await using ingest = await ctx.content.ingest();
   for await (const chunk of source as unknown as AsyncIterable<Uint8Array>) {
     options.signal?.throwIfAborted();
     await ingest.write(chunk);
   }
-  const blob = await ingest.commit();
-  lease.add(blob.digest);
-  try {
+  return await leased(ctx, async (lease) => {
+    const blob = await ingest.commit();
+    lease.add(blob.digest);
     const total = blob.size;
     const { snapshot, diffId } = await ctx.snapshots.unpack({
       source: ctx.content.path(blob.digest),
@@ -49,8 +49,5 @@ export async function importImage(ctx: ImageContext, source: ReadableStream<Uint
     });
     options.onProgress({ status: image.id });
     return image;
-  } finally {
-    lease[Symbol.dispose]();
-    await ctx.collectBlobs([blob.digest]);
-  }
+  });
 }

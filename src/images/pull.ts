@@ -9,7 +9,7 @@ import type { SnapshotId } from "../snapshots/types.ts";
 import { recordBlobSource } from "./blob-sources.ts";
 import { checkMountable, unpackLayers, type LayerSource } from "./layers.ts";
 import { layerProgress, type LayerProgress } from "./progress.ts";
-import { Touched } from "./touched.ts";
+import { leased } from "./touched.ts";
 import { createLimiter, createTransfers, type TransferWatcher } from "./transfers.ts";
 import type { ImageContext, ImageRecord, Images, Lease, NewImage, ProgressSink } from "./types.ts";
 
@@ -75,14 +75,9 @@ export function createPull(context: ImageContext): Images["pull"] {
   };
 
   const pullOne = async (reference: Reference, options: PullOptions): Promise<{ image: ImageRecord; changed: boolean }> => {
-    const touched = new Touched();
     try {
-      using lease = context.lease();
-      return await pullLeased(reference, options, touched.watch(lease));
+      return await leased(context, (lease) => pullLeased(reference, options, lease));
     } catch (error) {
-      // Nothing half-made stays; what another pull or image needs is kept by these two.
-      await context.collectLayers(touched.snapshots);
-      await context.collectBlobs(touched.blobs);
       throw pullError(error, reference);
     }
   };

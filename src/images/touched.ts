@@ -1,8 +1,21 @@
 import { isDigest, type Digest } from "../oci/digest.ts";
 import type { SnapshotId } from "../snapshots/types.ts";
-import type { Lease } from "./types.ts";
+import type { ImageContext, Lease } from "./types.ts";
 
-/** What one pull or load laid its hands on, for the tidying-up after a failure. */
+/** Gives `work` a lease. Where it fails, nothing that it made stays, but for what others need too. */
+export async function leased<T>(ctx: ImageContext, work: (lease: Lease) => Promise<T>): Promise<T> {
+  const touched = new Touched();
+  try {
+    using lease = touched.watch(ctx.lease());
+    return await work(lease);
+  } catch (error) {
+    await ctx.collectLayers(touched.snapshots);
+    await ctx.collectBlobs(touched.blobs);
+    throw error;
+  }
+}
+
+/** What one piece of work laid its hands on, for the tidying-up after it. */
 export class Touched {
   readonly snapshots = new Set<SnapshotId>();
   readonly blobs = new Set<Digest>();

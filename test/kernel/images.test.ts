@@ -147,6 +147,23 @@ async function nothingLeft(storage: Storage): Promise<void> {
   expect(readdirSync(storage.snapshots.root).filter((name) => !name.startsWith("."))).toEqual([]);
 }
 
+describe.skipIf(skipped("root", "overlay"))("an image made here", () => {
+  test("that fails leaves neither its layer nor its config", async () => {
+    using temporary = temporaryDirectory("images");
+    await using storage = openStorage(temporary.path);
+    const { store, snapshots, images } = storage;
+    await load(storage, oldArchive(["foo:1"]));
+    const parent = images.resolve("foo:1");
+    const snapshot = store.tx(() => snapshots.createActive());
+    await snapshots.prepareActive(snapshot, parent.layers);
+    writeFileSync(join(snapshots.path(snapshot), "new"), "");
+    await snapshots.commit(snapshot);
+    await images.remove("foo:1");
+    await expect(images.create({ parent, snapshot, config: parent.config })).rejects.toMatchObject({ kind: "conflict" });
+    await nothingLeft(storage);
+  });
+});
+
 describe.skipIf(skipped("root", "overlay"))("load", () => {
   test("an old docker-archive, with what Docker says", async () => {
     using temporary = temporaryDirectory("images");
