@@ -103,8 +103,10 @@ export function createBridgeDriver(options: BridgeDriverOptions): NetworkDriver 
       host.request(silenceBridgePort(index));
     } catch (error) {
       // the kernel has just removed it: the namespace of its other end went, as it does some time after a killed engine
-      if ((error as { code?: string }).code === "ENODEV") return;
-      throw error;
+      const { code } = error as { code?: string };
+      if (code === "ENODEV") return;
+      // ENOTSUP: it has not become a port yet
+      if (code !== "ENOTSUP") throw error;
     }
     chores.deleteLink(name).catch((error: unknown) => log.warn("could not delete a stale link", { link: name, error: messageOf(error) }));
   };

@@ -70,10 +70,12 @@ const propagations = new Set(["private", "rprivate", "shared", "rshared", "slave
 
 /** A bind mount with Docker's default propagation, rprivate, unless `options` name another. */
 export function bindMount(source: string, destination: string, options: readonly string[], isReadOnly: boolean): MountSpec {
-  const given = options.filter((each) => each !== "rw" && each !== "ro");
+  const isPlain = options.includes("bind");
+  // crun 1.8 makes a plain bind recursive where its propagation is; without mounts below the words mean the same
+  const given = options.filter((each) => each !== "rw" && each !== "ro").map((each) => (isPlain && propagations.has(each) ? each.replace(/^r/, "") : each));
   const access = given.includes("rro") ? [] : [isReadOnly ? "ro" : "rw"];
   const bind = given.some((each) => each === "bind" || each === "rbind") ? [] : ["rbind"];
-  const propagation = given.some((each) => propagations.has(each)) ? [] : ["rprivate"];
+  const propagation = given.some((each) => propagations.has(each)) ? [] : [isPlain ? "private" : "rprivate"];
   return { destination, type: "bind", source, options: [...bind, ...given, ...access, ...propagation] };
 }
 
