@@ -1,5 +1,6 @@
 import { posix } from "node:path";
 import { parseSignal } from "../lib/signals.ts";
+import { formatDuration } from "../lib/time.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { HealthConfig, ImageRunConfig } from "../oci/image.ts";
 import type { BuildArgs } from "./args.ts";
@@ -245,18 +246,6 @@ function formatHealth(health: HealthConfig): string {
   const rune = retries >= 0x20 && retries < 0x7f ? `'${String.fromCharCode(retries)}'` : `'\\x${retries.toString(16).padStart(2, "0")}'`;
   const times = [health.Interval, health.Timeout, health.StartPeriod, health.StartInterval].map(duration).join(" ");
   return `&{${quoteList(health.Test ?? [])} ${times} ${rune}}`;
-}
-
-/** Go's Duration.String. */
-function formatDuration(nano: number): string {
-  if (nano === 0) return "0s";
-  if (nano < 1e9) return `${nano / 1e6}ms`;
-  const seconds = nano / 1e9;
-  const hours = Math.floor(seconds / 3600);
-  const minutes = Math.floor((seconds % 3600) / 60);
-  const rest = `${Number((seconds % 60).toFixed(9))}s`;
-  if (hours > 0) return `${hours}h${minutes}m${rest}`;
-  return minutes > 0 ? `${minutes}m${rest}` : rest;
 }
 
 /** `80`, `80/udp`, `8000-8010`; a host part as in `-p` is taken and dropped, as Docker does. */

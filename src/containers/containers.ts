@@ -8,6 +8,7 @@ import { commit } from "./commit.ts";
 import { connectNetwork, disconnectNetwork } from "./connect.ts";
 import { create } from "./create.ts";
 import { execCheck, execCreate, execInspect, execResize, execStart } from "./exec.ts";
+import { suspendHealth } from "./health.ts";
 import { kill } from "./kill.ts";
 import { list } from "./list.ts";
 import { logs } from "./logs.ts";
@@ -127,7 +128,7 @@ async function close(ctx: Context, options: { stopAll: boolean; timeoutSeconds: 
   ctx.phase = "detached";
   for (const entry of ctx.entries.values()) {
     clearTimeout(entry.restart?.timer);
-    entry.health?.stop();
+    suspendHealth(entry);
     entry.rotation?.[Symbol.dispose]();
   }
 }

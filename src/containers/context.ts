@@ -13,7 +13,6 @@ import type { RunningExec, RunningSandbox, Sandboxes } from "../sandbox/types.ts
 import type { Snapshots } from "../snapshots/types.ts";
 import type { Store } from "../store/store.ts";
 import type { Volumes } from "../volumes/types.ts";
-import type { HealthMonitor } from "./health.ts";
 import type { OutputHub } from "./output.ts";
 import type { ContainerRecord, ContainerState, ExecRecord, StateBase, WaitResult } from "./types.ts";
 import { noSuchContainer, type CreateDefaults } from "./validate.ts";
@@ -72,7 +71,8 @@ export interface Entry {
   /** Delay before the last restart by policy, 0 after a good run. */
   restartDelay: number;
   rotation?: Disposable;
-  health?: HealthMonitor;
+  /** Ends the health checks that go on. */
+  health?: AbortController;
   execs: Set<string>;
   /** Copies of files that stand on the present or the last run's root. */
   copies: Set<{ abort: AbortController; ended: Promise<void> }>;
@@ -169,8 +169,8 @@ export function isRunning({ status }: ContainerState): boolean {
 
 /** The two halves of a row: what hardly changes, and what each start and exit change. */
 export function documents(record: ContainerRecord): { fixed: string; state: string } {
-  const { state, restartCount, manuallyStopped, health: _memoryOnly, ...fixed } = record;
-  return { fixed: JSON.stringify(fixed), state: JSON.stringify({ state, restartCount, manuallyStopped }) };
+  const { state, restartCount, manuallyStopped, health, ...fixed } = record;
+  return { fixed: JSON.stringify(fixed), state: JSON.stringify({ state, restartCount, manuallyStopped, health }) };
 }
 
 export interface EventDetail {
@@ -192,7 +192,7 @@ export function emitEvent(ctx: Context, record: ContainerRecord, { action, attri
 export function changeState(
   ctx: Context,
   entry: Entry,
-  change: Partial<Pick<ContainerRecord, "state" | "restartCount" | "manuallyStopped">>,
+  change: Partial<Pick<ContainerRecord, "state" | "restartCount" | "manuallyStopped" | "health">>,
   ...events: EventDetail[]
 ): void {
   const next = { ...entry.record, ...change };

@@ -120,7 +120,7 @@ describe("Config", () => {
     [{ Env: ["=x"] }, "invalid environment variable: =x"],
     [{ Cmd: ["a\0b"] }, "invalid argument"],
     [{ StopSignal: "SIGWAT" }, "invalid signal: SIGWAT"],
-    [{ Healthcheck: { Test: ["WAT"] } }, "Unknown healthcheck type: WAT"],
+    [{ Healthcheck: { Test: ["HTTP", "http://elsewhere/"] } }, 'invalid health check ["HTTP","http://elsewhere/"]: the host must be'],
     [{ Healthcheck: { Interval: 5 } }, "Interval in Healthcheck cannot be less than 1ms"],
     [{ ExposedPorts: { "70000/tcp": {} } }, "invalid port specification"],
   ];

@@ -7,6 +7,7 @@ import { formatNano } from "../lib/time.ts";
 import type { ContainerConfig, HostConfig } from "../oci/container.ts";
 import { documents, emitEvent, lookupPartner, tryLookup, type Context, type Entry } from "./context.ts";
 import { endpointsOf } from "./endpoints.ts";
+import { healthWarnings } from "./health-probe.ts";
 import { parseLink } from "./links.ts";
 import { mergeConfig } from "./merge.ts";
 import { newId, parseName, randomName, shortId } from "./names.ts";
@@ -102,7 +103,7 @@ export async function create(ctx: Context, options: CreateOptions): Promise<{ id
     await undo(ctx, record);
     throw error;
   }
-  return { id, warnings };
+  return { id, warnings: [...warnings, ...healthWarnings(config)] };
 }
 
 /** Docker's own default: a namespace of its own on v2. On v1 many programs look for the container's id in /proc/self/cgroup. */

@@ -4,6 +4,7 @@ import type { ExitStatus, RunningSandbox } from "../sandbox/types.ts";
 import { nextRestart } from "./backoff.ts";
 import { baseOf, changeState, resultOf, settle, type Context, type Entry, type EventDetail } from "./context.ts";
 import { endExecs } from "./exec.ts";
+import { stopHealth } from "./health.ts";
 import { releaseVolumes } from "./mounts.ts";
 
 const retryMs = 1000;
@@ -17,8 +18,7 @@ export function onExit(ctx: Context, entry: Entry, sandbox: RunningSandbox, gene
   // The next engine finds the exit file and does the rest.
   if (ctx.phase === "detached") return;
   entry.sandbox = undefined;
-  entry.health?.stop();
-  entry.health = undefined;
+  stopHealth(entry);
   entry.rotation?.[Symbol.dispose]();
   entry.rotation = undefined;
   entry.output.disconnect();

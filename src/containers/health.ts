@@ -1,28 +1,15 @@
-import { messageOf } from "../lib/errors.ts";
 import { realtimeNano } from "../kernel/clock.ts";
+import { messageOf } from "../lib/errors.ts";
 import { formatNano } from "../lib/time.ts";
-import type { HealthConfig } from "../oci/image.ts";
-import type { RunningSandbox } from "../sandbox/types.ts";
-import { emitEvent, type Context, type Entry } from "./context.ts";
-import { environmentOf } from "./spec.ts";
+import { changeState, type Context, type Entry } from "./context.ts";
+import { checkHealth } from "./health-check.ts";
+import { healthProbe, type HealthProbe } from "./health-probe.ts";
 import type { Health, HealthResult } from "./types.ts";
 
-/** Docker's defaults and limits. */
+/** Docker's defaults and limits. Times in nanoseconds. */
 const defaults = { interval: 30e9, timeout: 30e9, startInterval: 5e9, retries: 3 };
 const keptResults = 5;
-const keptOutput = 4096;
-
-export interface HealthMonitor {
-  stop(): void;
-}
-
-/** The command of a health check, or undefined where there is none. */
-export function healthCommand(config: HealthConfig | null | undefined, shell: string[] | null | undefined): string[] | undefined {
-  const [kind, ...rest] = config?.Test ?? [];
-  if (kind === "CMD") return rest;
-  if (kind === "CMD-SHELL") return [...(shell ?? ["/bin/sh", "-c"]), rest[0] ?? ""];
-  return undefined;
-}
+const longestTimer = 0x7fffffff;
 
 /** The state after one more result. Failures within the start period don't count. */
 export function nextHealth(health: Health, result: HealthResult, options: { retries: number; starting: boolean }): Health {
@@ -33,108 +20,95 @@ export function nextHealth(health: Health, result: HealthResult, options: { retr
   return { Status: streak >= options.retries ? "unhealthy" : health.Status, FailingStreak: streak, Log: log };
 }
 
-/** Begins the checks of a running container that has any. */
-export function startHealth(ctx: Context, entry: Entry): void {
-  const { sandbox, record } = entry;
-  const config = record.config.Healthcheck;
-  const command = healthCommand(config, record.config.Shell);
-  if (sandbox === undefined || command === undefined) {
-    entry.record = { ...record, health: undefined };
-    return;
-  }
-  entry.record = { ...record, health: { Status: "starting", FailingStreak: 0, Log: [] } };
-  const begun = Date.now();
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  let stopped = false;
-  const starting = (): boolean => entry.record.health?.Status === "starting" && (Date.now() - begun) * 1e6 < (config?.StartPeriod ?? 0);
-  const schedule = (): void => {
-    const nano = starting() ? config?.StartInterval || defaults.startInterval : config?.Interval || defaults.interval;
-    timer = setTimeout(() => void check(), nano / 1e6);
-  };
-  const check = async (): Promise<void> => {
-    if (entry.record.state.status === "running") {
-      const within = starting();
-      const result = await probe(entry, sandbox, command, config?.Timeout || defaults.timeout);
-      if (stopped) return;
-      note(ctx, entry, result, { retries: config?.Retries || defaults.retries, starting: within });
-    }
-    if (!stopped) schedule();
-  };
-  entry.health = {
-    stop: () => {
-      stopped = true;
-      clearTimeout(timer);
-    },
-  };
-  schedule();
+/** Begins the checks of a container that has just started, or was adopted: then what was known of it holds on. */
+export function startHealth(ctx: Context, entry: Entry, options: { adopted: boolean; paused: boolean }): void {
+  const { record } = entry;
+  const probe = probeOf(ctx, entry);
+  const before = record.health;
+  if (probe === undefined) entry.record = { ...record, health: undefined };
+  else if (!options.adopted || before === undefined) entry.record = { ...record, health: { Status: "starting", FailingStreak: 0, Log: before?.Log ?? [] } };
+  if (probe !== undefined && !options.paused) openMonitor(ctx, entry, probe, options.adopted);
 }
 
+/** After a pause. */
+export function resumeHealth(ctx: Context, entry: Entry): void {
+  const probe = probeOf(ctx, entry);
+  if (probe !== undefined && entry.health === undefined) openMonitor(ctx, entry, probe, false);
+}
+
+/** Ends the checks: the container has ended or is frozen. It counts as unhealthy from then on, without an event, as in Docker. */
+export function stopHealth(entry: Entry): void {
+  suspendHealth(entry);
+  const { health } = entry.record;
+  if (health !== undefined) entry.record = { ...entry.record, health: { ...health, Status: "unhealthy" } };
+}
+
+/** Ends the checks and leaves the status as it is. */
+export function suspendHealth(entry: Entry): void {
+  entry.health?.abort();
+  entry.health = undefined;
+}
+
+function probeOf(ctx: Context, { record }: Entry): HealthProbe | undefined {
+  try {
+    return healthProbe(record.config);
+  } catch (error) {
+    // create has refused it, unless an older engine made this container
+    ctx.log.warn("a health check that can't be understood is not done", { container: record.id, error: messageOf(error) });
+    return undefined;
+  }
+}
+
+function openMonitor(ctx: Context, entry: Entry, probe: HealthProbe, adopted: boolean): void {
+  const controller = new AbortController();
+  entry.health = controller;
+  watch(ctx, entry, probe, controller.signal, adopted).catch((error: unknown) => {
+    ctx.log.error("the health checks of a container have ended", { container: entry.record.id, error: messageOf(error) });
+  });
+}
+
+/** One check after the other, an interval between the end of one and the start of the next, until `signal`. */
+async function watch(ctx: Context, entry: Entry, probe: HealthProbe, signal: AbortSignal, adopted: boolean): Promise<void> {
+  const { sandbox, record } = entry;
+  if (sandbox === undefined) return;
+  const { Interval, StartInterval, StartPeriod, Timeout, Retries } = record.config.Healthcheck ?? {};
+  const began = BigInt(record.state.startedAt);
+  const isEarly = (time: bigint): boolean => Number(time - began) < (StartPeriod ?? 0);
+  const pause = (): number => {
+    const isStarting = entry.record.health?.Status === "starting" && isEarly(realtimeNano());
+    return (isStarting ? StartInterval || defaults.startInterval : Interval || defaults.interval) / 1e6;
+  };
+  // hundreds that are adopted at one moment must not be asked at one moment for ever
+  let wait = adopted ? pause() * Math.random() : pause();
+  for (;;) {
+    await sleep(wait, signal);
+    if (signal.aborted) return;
+    const time = realtimeNano();
+    const { exitCode, output } = await checkHealth(probe, entry.record, sandbox, { timeoutMs: (Timeout || defaults.timeout) / 1e6, signal });
+    // of a container that has ended or was frozen meanwhile it says nothing
+    if (signal.aborted) return;
+    const result = { Start: formatNano(time), End: formatNano(realtimeNano()), ExitCode: exitCode, Output: output };
+    note(ctx, entry, result, { retries: Retries || defaults.retries, starting: isEarly(time) });
+    wait = pause();
+  }
+}
+
+function sleep(ms: number, signal: AbortSignal): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const timer = setTimeout(resolve, Math.min(ms, longestTimer));
+  const end = (): void => {
+    clearTimeout(timer);
+    resolve();
+  };
+  signal.addEventListener("abort", end, { once: true });
+  return promise.finally(() => signal.removeEventListener("abort", end));
+}
+
+/** Results are kept in memory; a change of status is written down with its event, so that the next engine knows it. */
 function note(ctx: Context, entry: Entry, result: HealthResult, options: { retries: number; starting: boolean }): void {
   const before = entry.record.health;
   if (before === undefined) return;
   const health = nextHealth(before, result, options);
-  entry.record = { ...entry.record, health };
-  if (health.Status !== before.Status) emitEvent(ctx, entry.record, { action: `health_status: ${health.Status}` });
-}
-
-/** One check. Never throws: what went wrong is the result. Unlike Docker's, it makes no exec events. */
-async function probe(entry: Entry, sandbox: RunningSandbox, command: string[], timeoutNano: number): Promise<HealthResult> {
-  const start = formatNano(realtimeNano());
-  const done = (ExitCode: number, Output: string): HealthResult => ({ Start: start, End: formatNano(realtimeNano()), ExitCode, Output });
-  const output = new CappedText(keptOutput);
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  try {
-    const { config } = entry.record;
-    const exec = await sandbox.exec({
-      args: command,
-      env: environmentOf(entry.record),
-      cwd: config.WorkingDir ?? "",
-      user: config.User ?? "",
-      tty: false,
-      privileged: false,
-      attachStdin: false,
-      attachStdout: true,
-      attachStderr: true,
-    });
-    const add = (chunk: Uint8Array): void => output.add(chunk);
-    const { promise: ended, resolve } = Promise.withResolvers<void>();
-    using _subscription = exec.io.subscribe({ stdout: add, stderr: add, end: resolve });
-    const late = new Promise<"late">((settle) => {
-      timer = setTimeout(() => settle("late"), timeoutNano / 1e6);
-    });
-    const exitCode = await Promise.race([exec.exited, late]);
-    if (exitCode === "late") {
-      // Its parent in the host, the runtime, holds the pid until it has seen the end, so that it can't be another's yet.
-      process.kill(exec.pid, "SIGKILL");
-      return done(-1, `Health check exceeded timeout (${timeoutNano / 1e9}s)`);
-    }
-    await Promise.race([ended, Bun.sleep(100)]);
-    return done(exitCode, output.toString());
-  } catch (error) {
-    return done(-1, messageOf(error));
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-/** The first bytes of a stream, as text. */
-class CappedText {
-  readonly #limit: number;
-  #chunks: Uint8Array[] = [];
-  #size = 0;
-
-  constructor(limit: number) {
-    this.#limit = limit;
-  }
-
-  add(chunk: Uint8Array): void {
-    const room = this.#limit - this.#size;
-    if (room <= 0) return;
-    this.#chunks.push(chunk.slice(0, room));
-    this.#size += Math.min(room, chunk.length);
-  }
-
-  toString(): string {
-    return Buffer.concat(this.#chunks).toString("utf8");
-  }
+  if (health.Status === before.Status) entry.record = { ...entry.record, health };
+  else changeState(ctx, entry, { health }, { action: `health_status: ${health.Status}` });
 }

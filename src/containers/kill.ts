@@ -3,6 +3,7 @@ import { parseSignal } from "../lib/signals.ts";
 import { within } from "../lib/within.ts";
 import { changeState, emitEvent, lookup, type Context, type Entry } from "./context.ts";
 import { cancelRestart } from "./exit.ts";
+import { resumeHealth } from "./health.ts";
 
 const SIGINT = 2;
 const SIGQUIT = 3;
@@ -65,7 +66,9 @@ async function wake(ctx: Context, entry: Entry): Promise<void> {
   const { state } = entry.record;
   if (entry.sandbox === undefined || state.status !== "paused") return;
   await entry.sandbox.resume();
-  if (entry.record.state.status === "paused") changeState(ctx, entry, { state: { ...state, status: "running" } }, { action: "unpause" });
+  if (entry.record.state.status !== "paused") return;
+  changeState(ctx, entry, { state: { ...state, status: "running" } }, { action: "unpause" });
+  resumeHealth(ctx, entry);
 }
 
 /** SIGKILL, and the end recorded. @throws EngineError internal when init doesn't die */

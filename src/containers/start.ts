@@ -114,7 +114,7 @@ export function setRunning(
     },
     ...(options.adopted === true ? [] : [{ action: "start" }]),
   );
-  startHealth(ctx, entry);
+  startHealth(ctx, entry, { adopted: options.adopted === true, paused: options.paused === true });
   if (options.adopted !== true) tellLinkedParents(ctx, entry.record);
   void sandbox.exited.then((status) => onExit(ctx, entry, sandbox, generation, status));
 }

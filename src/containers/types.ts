@@ -99,7 +99,7 @@ export interface ContainerRecord {
   /** Stopped by a user: no restart policy brings it back, `unless-stopped` not even at engine start. */
   manuallyStopped: boolean;
   state: ContainerState;
-  /** While it runs and has a health check. Kept in memory only. */
+  /** Where it has a health check and was started. Written down with each change of its status, not with each result. */
   health?: Health;
 }
 

@@ -6,6 +6,7 @@ import { defaultReadonlyPaths } from "../oci/default-paths.ts";
 import { maskedPathsOfHost } from "../runtime/masked-paths.ts";
 import type { ContainerConfig, HostConfig } from "../oci/container.ts";
 import { mountRequests, parseVolumesFrom } from "./binds.ts";
+import { healthProbe } from "./health-probe.ts";
 import { parseLink } from "./links.ts";
 import { normalisePortBindings, parsePort } from "./ports.ts";
 
@@ -45,6 +46,7 @@ export function checkConfig(config: ContainerConfig): ContainerConfig {
   if (config.StopSignal) parseSignal(config.StopSignal);
   if (config.ExposedPorts) result.ExposedPorts = Object.fromEntries(Object.keys(config.ExposedPorts).map((port) => [parsePort(port), {}]));
   checkHealth(config);
+  healthProbe(config);
   return result;
 }
 
@@ -55,8 +57,6 @@ function checkHealth({ Healthcheck: health }: ContainerConfig): void {
     if (value !== 0 && value < minimumHealthInterval) throw bad(`${key} in Healthcheck cannot be less than 1ms`);
   }
   if ((health.Retries ?? 0) < 0) throw bad("Retries in Healthcheck cannot be negative");
-  const kind = health.Test?.[0];
-  if (kind !== undefined && kind !== "" && !["NONE", "CMD", "CMD-SHELL"].includes(kind)) throw bad(`Unknown healthcheck type: ${kind}`);
 }
 
 /** Resource limits, for create and for update. @throws EngineError invalidArgument */

@@ -13,6 +13,7 @@ const EPOLL_CLOEXEC = 0o2000000;
 const EPOLL_CTL_ADD = 1;
 const EPOLL_CTL_DEL = 2;
 const EPOLLIN = 1;
+const EPOLLOUT = 4;
 const EPOLLONESHOT = 1 << 30;
 /** epoll_event is packed on x86-64 only. */
 export const EVENT_SIZE = process.arch === "x64" ? 12 : 16;
@@ -25,8 +26,8 @@ export const STOP = 0;
  * be adopted. One Worker blocked in epoll_wait(2), started at the first wait.
  */
 export interface Readiness extends Disposable {
-  /** Resolves once when `fd` is readable. The caller keeps `fd` open until then, or calls `abandon`. */
-  wait(fd: number): Promise<void>;
+  /** Resolves once when `fd` is readable (or writable, where that is asked for), or has failed. The caller keeps `fd` open until then, or calls `abandon`. */
+  wait(fd: number, direction?: "read" | "write"): Promise<void>;
   /** Forgets a wait; its promise never settles. Call it before closing the descriptor. */
   abandon(fd: number): void;
 }
@@ -55,13 +56,13 @@ export function createReadiness(): Readiness {
   };
 
   return {
-    wait: (fd) => {
+    wait: (fd, direction = "read") => {
       started ??= start();
       const { epoll } = started;
       const id = nextId++;
       const { promise, resolve } = Promise.withResolvers<void>();
       waiting.set(id, { fd, resolve });
-      check(c.epoll_ctl(epoll, EPOLL_CTL_ADD, int(fd), event(EPOLLIN | EPOLLONESHOT, id)), "epoll_ctl");
+      check(c.epoll_ctl(epoll, EPOLL_CTL_ADD, int(fd), event((direction === "read" ? EPOLLIN : EPOLLOUT) | EPOLLONESHOT, id)), "epoll_ctl");
       return promise;
     },
     abandon: (fd) => {

@@ -38,6 +38,8 @@ export interface NamespaceDoor extends Disposable {
   netlinkSocket(fd: number, protocol: "route" | "netfilter"): number;
   /** UDP and TCP (listening) sockets bound inside to `address`; port 0 lets the kernel choose. @throws SysError */
   boundSockets(fd: number, address: Uint8Array, ports: { udp: number; tcp: number }): { udp: number; tcp: number };
+  /** A TCP socket that belongs to the namespace for as long as it lives: it is connected from outside. @throws SysError */
+  tcpSocket(fd: number, family: "ipv4" | "ipv6"): number;
   /** Writes /proc/sys files as seen from inside: absent files are passed over. Returns how many were written. @throws SysError on other failures */
   writeSysctls(fd: number, settings: readonly { path: string; value: string }[]): number;
 }
@@ -106,6 +108,15 @@ export function openNamespaceDoor(): NamespaceDoor {
         throw new SysError("bind", failed, `${[...address].join(".")} inside a namespace`);
       }
       return { udp, tcp };
+    },
+
+    tcpSocket(fd, family) {
+      if (c.setns(fd, CLONE_NEWNET) !== 0) throw new SysError("setns", errno());
+      const socket = c.socket(family === "ipv4" ? 2 : 10, 1 | SOCK_FLAGS, 0);
+      const failed = socket < 0 ? errno() : 0;
+      leave();
+      if (failed !== 0) throw new SysError("socket", failed, family);
+      return socket;
     },
 
     writeSysctls(fd, settings) {

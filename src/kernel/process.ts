@@ -64,6 +64,18 @@ export function processesOfSession(session: number): number[] {
   });
 }
 
+/** Parent and process group of a process, as the host sees them. Undefined where it is gone. */
+export function kinOf(pid: number): { parent: number; group: number } | undefined {
+  try {
+    const text = readFileSync(`/proc/${int(pid)}/stat`, "latin1");
+    const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
+    return { parent: Number(fields[1]), group: Number(fields[2]) };
+  } catch (error) {
+    if (isGone(error)) return undefined;
+    throw error;
+  }
+}
+
 /** Exit code (0–255, 128 + signal) of a process that has ended and waits to be reaped; undefined where it lives or is gone. */
 export function zombieExitCode(pid: number): number | undefined {
   try {

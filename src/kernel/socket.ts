@@ -6,6 +6,8 @@ const c = libc({
   socket: { args: [FFIType.i32, FFIType.i32, FFIType.i32], returns: FFIType.i32 },
   bind: { args: [FFIType.i32, FFIType.ptr, FFIType.u32], returns: FFIType.i32 },
   listen: { args: [FFIType.i32, FFIType.i32], returns: FFIType.i32 },
+  connect: { args: [FFIType.i32, FFIType.ptr, FFIType.u32], returns: FFIType.i32 },
+  getsockopt: { args: [FFIType.i32, FFIType.i32, FFIType.i32, FFIType.ptr, FFIType.ptr], returns: FFIType.i32 },
   getsockname: { args: [FFIType.i32, FFIType.ptr, FFIType.ptr], returns: FFIType.i32 },
   setsockopt: { args: [FFIType.i32, FFIType.i32, FFIType.i32, FFIType.ptr, FFIType.u32], returns: FFIType.i32 },
   send: { args: [FFIType.i32, FFIType.ptr, FFIType.u64_fast, FFIType.i32], returns: FFIType.i64_fast },
@@ -25,9 +27,11 @@ const SOCK_CLOEXEC = 0o2000000;
 const MSG_DONTWAIT = 0x40;
 const EAGAIN = 11;
 const EINTR = 4;
+const EINPROGRESS = 115;
 
 const SOL_SOCKET = 1;
 const SO_REUSEADDR = 2;
+const SO_ERROR = 4;
 const SO_ATTACH_FILTER = 26;
 const IPPROTO_IPV6 = 41;
 const IPV6_V6ONLY = 26;
@@ -75,6 +79,25 @@ export function bindSocket(type: "tcp" | "udp", address: Uint8Array, port: numbe
     closeFd(fd);
     throw error;
   }
+}
+
+/** Begins to connect a non-blocking socket: true where it is connected already, else once it is writable and `checkConnected` says so. @throws SysError */
+export function beginConnect(fd: number, address: Uint8Array, port: number): boolean {
+  const name = socketAddress(address, port);
+  if (c.connect(int(fd), name, name.length) === 0) return true;
+  const code = errno();
+  if (code === EINPROGRESS || code === EINTR) return false;
+  throw new SysError("connect", code);
+}
+
+/** What came of a connection that took its time. @throws SysError, e.g. ECONNREFUSED */
+export function checkConnected(fd: number): void {
+  const value = Buffer.alloc(4);
+  const length = Buffer.alloc(4);
+  length.writeUInt32LE(4);
+  check(c.getsockopt(int(fd), SOL_SOCKET, SO_ERROR, value, length), "getsockopt");
+  const code = value.readInt32LE(0);
+  if (code !== 0) throw new SysError("connect", code);
 }
 
 /** The port a socket is bound to. @throws SysError */

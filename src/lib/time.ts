@@ -39,6 +39,18 @@ export function parseDuration(text: string): bigint | undefined {
   return text.startsWith("-") ? -total : total;
 }
 
+/** Go's Duration.String, of nanoseconds. */
+export function formatDuration(nano: number): string {
+  if (nano === 0) return "0s";
+  if (nano < 1e9) return `${nano / 1e6}ms`;
+  const seconds = nano / 1e9;
+  const hours = Math.floor(seconds / 3600);
+  const minutes = Math.floor((seconds % 3600) / 60);
+  const rest = `${Number((seconds % 60).toFixed(9))}s`;
+  if (hours > 0) return `${hours}h${minutes}m${rest}`;
+  return minutes > 0 ? `${minutes}m${rest}` : rest;
+}
+
 /**
  * A time as Docker's clients send it in `since` and `until`: unix seconds with an optional fraction, RFC 3339, or a duration
  * before `now`. Result and `now` are unix nanoseconds. @throws EngineError invalidArgument

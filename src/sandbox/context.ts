@@ -1,5 +1,6 @@
 import type { Paths } from "../daemon/paths.ts";
 import type { Readiness } from "../kernel/epoll.ts";
+import type { NamespaceDoor } from "../kernel/namespace.ts";
 import type { Logger } from "../lib/log.ts";
 import type { Turns } from "../lib/turns.ts";
 import type { Networks } from "../networks/types.ts";
@@ -18,6 +19,7 @@ export interface SandboxesDeps {
 
 export interface SandboxContext extends SandboxesDeps {
   readiness: Readiness;
+  door: NamespaceDoor;
   reaper: Reaper;
   /** Before work that blocks for a millisecond or more: starts, cleanings, execs. */
   turns: Turns;

@@ -1,10 +1,10 @@
 import { existsSync, fchownSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { closeFd, O } from "../kernel/fs.ts";
-import { acceptSocket, listenStream, makePipe, receiveFd, setNonBlocking } from "../kernel/pipe.ts";
+import { acceptSocket, listenStream, makePipe, readFd, receiveFd, setNonBlocking } from "../kernel/pipe.ts";
 import { openTerminal, setWindowSize } from "../kernel/pty.ts";
 import { internal } from "../lib/errors.ts";
 import { idOnHost, type IdMap } from "../oci/id-map.ts";
-import type { UserSpec } from "../oci/runtime-spec.ts";
+import type { ProcessSpec, UserSpec } from "../oci/runtime-spec.ts";
 import { execError } from "../runtime/oci-errors.ts";
 import type { SandboxContext } from "./context.ts";
 import type { RunningParts } from "./running.ts";
@@ -14,7 +14,7 @@ import type { ExecSpec, RunningExec } from "./types.ts";
 /** How long output may be silent, after the process has ended, while a child of it still holds the pipes. */
 const DRAIN_MS = 100;
 
-interface ExecFiles {
+export interface ExecFiles {
   bundle: string;
   name: string;
   process: string;
@@ -22,8 +22,15 @@ interface ExecFiles {
   pid: string;
 }
 
+export function execFiles(bundle: string): ExecFiles {
+  const name = `exec-${crypto.randomUUID().slice(0, 18)}`;
+  return { bundle, name, process: `${bundle}/${name}.json`, log: `${bundle}/${name}.log`, pid: `${bundle}/${name}.pid` };
+}
+
 /** The runtime's exec command on its way. */
-interface ExecChild {
+export interface ExecChild {
+  /** The runtime itself. */
+  runtimePid: number;
   /** The process inside, as the host sees it; undefined: the runtime failed. */
   pid: Promise<number | undefined>;
   exited: Promise<number>;
@@ -35,14 +42,11 @@ interface ExecChild {
 export async function createExec(ctx: SandboxContext, parts: RunningParts, rootfs: string, exec: ExecSpec): Promise<RunningExec> {
   ctx.runtime.expectProcess();
   await ctx.turns();
-  const bundle = ctx.paths.bundle(parts.spec.id);
-  const name = `exec-${crypto.randomUUID().slice(0, 18)}`;
-  const files: ExecFiles = { bundle, name, process: `${bundle}/${name}.json`, log: `${bundle}/${name}.log`, pid: `${bundle}/${name}.pid` };
-  const { config, host, env, idMap } = parts.spec;
-  const process = ctx.runtime.buildExec({ rootfs, config, host, ...(idMap !== undefined && { idMap }), ...exec, env: execEnvironment(env, exec) });
+  const files = execFiles(ctx.paths.bundle(parts.spec.id));
+  const process = execProcess(ctx, parts, rootfs, exec);
   try {
     writeFileSync(files.process, JSON.stringify(process), { mode: 0o600 });
-    return exec.tty ? await execTerminal(ctx, parts, exec, files) : await execPipes(parts, exec, files, ownerOfPipes(process.user, idMap));
+    return exec.tty ? await execTerminal(ctx, parts, exec, files) : await execPipes(ctx, parts, exec, files, ownerOfPipes(process.user, parts.spec.idMap));
   } catch (error) {
     ctx.reaper.soon();
     throw error;
@@ -62,15 +66,27 @@ export function execEnvironment(container: readonly string[], exec: Pick<ExecSpe
   return [...variables.values()];
 }
 
+/** The whole process as the runtime takes it. @throws EngineError */
+export function execProcess(ctx: SandboxContext, { spec }: RunningParts, rootfs: string, exec: ExecSpec): ProcessSpec {
+  const { config, host, env, idMap } = spec;
+  return ctx.runtime.buildExec({ rootfs, config, host, ...(idMap !== undefined && { idMap }), ...exec, env: execEnvironment(env, exec) });
+}
+
 /**
  * A program that opens its own /dev/stdout must own the pipe. crun 1.8 gives it to the program's user from within the container, which the kernel refuses
  * where that has a user namespace.
  */
-function ownerOfPipes({ uid, gid }: UserSpec, map: IdMap | undefined): { uid: number; gid: number } | undefined {
+export function ownerOfPipes({ uid, gid }: UserSpec, map: IdMap | undefined): { uid: number; gid: number } | undefined {
   return map === undefined ? undefined : { uid: idOnHost(map.uids, uid) ?? 0, gid: idOnHost(map.gids, gid) ?? 0 };
 }
 
-async function execPipes(parts: RunningParts, exec: ExecSpec, files: ExecFiles, owner: { uid: number; gid: number } | undefined): Promise<RunningExec> {
+async function execPipes(
+  ctx: SandboxContext,
+  parts: RunningParts,
+  exec: ExecSpec,
+  files: ExecFiles,
+  owner: { uid: number; gid: number } | undefined,
+): Promise<RunningExec> {
   // all pipes or none: there may be no descriptors left
   using made = new DisposableStack();
   const pipe = (): ReturnType<typeof makePipe> => {
@@ -91,7 +107,7 @@ async function execPipes(parts: RunningParts, exec: ExecSpec, files: ExecFiles, 
   });
   let child: ExecChild;
   try {
-    child = spawnExec(parts, files, [stdin?.read ?? "ignore", stdout?.write ?? "ignore", stderr?.write ?? "ignore"], undefined);
+    child = spawnExec(ctx, parts, files, [stdin?.read ?? "ignore", stdout?.write ?? "ignore", stderr?.write ?? "ignore"], undefined);
   } catch (error) {
     await hub.finish(0);
     throw error;
@@ -102,7 +118,7 @@ async function execPipes(parts: RunningParts, exec: ExecSpec, files: ExecFiles, 
 }
 
 async function execTerminal(ctx: SandboxContext, parts: RunningParts, exec: ExecSpec, files: ExecFiles): Promise<RunningExec> {
-  const { child, terminal } = parts.runtime.sendsTerminal ? await execWithSocket(ctx, parts, files) : execOnTerminal(parts, files);
+  const { child, terminal } = parts.runtime.sendsTerminal ? await execWithSocket(ctx, parts, files) : execOnTerminal(ctx, parts, files);
   if (terminal === undefined) throw await failure(child, exec, files);
   const resize = (rows: number, cols: number): void => {
     setWindowSize(terminal, rows, cols);
@@ -126,7 +142,7 @@ async function execWithSocket(ctx: SandboxContext, parts: RunningParts, files: E
   const socket = `${files.name}.tty`;
   const listener = listenStream(files.bundle, socket);
   try {
-    const child = spawnExec(parts, files, ["ignore", "ignore", "ignore"], { consoleSocket: `${files.bundle}/${socket}` });
+    const child = spawnExec(ctx, parts, files, ["ignore", "ignore", "ignore"], { consoleSocket: `${files.bundle}/${socket}` });
     return { child, terminal: await receiveTerminal(ctx, listener, child.exited) };
   } finally {
     closeFd(listener);
@@ -135,10 +151,10 @@ async function execWithSocket(ctx: SandboxContext, parts: RunningParts, files: E
 }
 
 /** The runtime runs on a terminal of ours and copies. */
-function execOnTerminal(parts: RunningParts, files: ExecFiles): { child: ExecChild; terminal: number } {
+function execOnTerminal(ctx: SandboxContext, parts: RunningParts, files: ExecFiles): { child: ExecChild; terminal: number } {
   const { master, peer } = openTerminal();
   try {
-    return { child: spawnExec(parts, files, [peer, peer, peer], {}), terminal: master };
+    return { child: spawnExec(ctx, parts, files, [peer, peer, peer], {}), terminal: master };
   } catch (error) {
     closeFd(master);
     throw error;
@@ -168,7 +184,13 @@ async function receiveTerminal(ctx: SandboxContext, listener: number, exited: Pr
 type Stdio = number | "ignore";
 
 /** `terminal`: the exec has one; with a socket where the runtime sends it. */
-function spawnExec(parts: RunningParts, files: ExecFiles, stdio: [Stdio, Stdio, Stdio], terminal: { consoleSocket?: string } | undefined): ExecChild {
+export function spawnExec(
+  ctx: SandboxContext,
+  parts: RunningParts,
+  files: ExecFiles,
+  stdio: [Stdio, Stdio, Stdio],
+  terminal: { consoleSocket?: string } | undefined,
+): ExecChild {
   const { runtime, spec } = parts;
   // crun writes the pid in place, so a pipe tells it at once; others rename a file over the given name
   const pidPipe = runtime.writesPidInPlace ? makePipe() : undefined;
@@ -183,7 +205,12 @@ function spawnExec(parts: RunningParts, files: ExecFiles, stdio: [Stdio, Stdio, 
     const env = { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", ...runtime.environment };
     const child = Bun.spawn(command, { cwd: files.bundle, env, stdio: [...stdio, ...(pidPipe === undefined ? [] : [pidPipe.write])] as never });
     const exited = child.exited;
-    return { exited, signal: (name) => child.kill(name), pid: pidPipe === undefined ? pollPid(files.pid, exited) : readPid(pidPipe.read) };
+    return {
+      runtimePid: child.pid,
+      exited,
+      signal: (name) => child.kill(name),
+      pid: pidPipe === undefined ? pollPid(files.pid, exited) : readPid(ctx, pidPipe.read),
+    };
   } catch (error) {
     if (pidPipe !== undefined) closeFd(pidPipe.read);
     throw internal(`cannot start ${runtime.program}: ${(error as Error).message}`, error);
@@ -192,14 +219,12 @@ function spawnExec(parts: RunningParts, files: ExecFiles, stdio: [Stdio, Stdio, 
   }
 }
 
-async function readPid(fd: number): Promise<number | undefined> {
+async function readPid(ctx: SandboxContext, fd: number): Promise<number | undefined> {
   try {
     setNonBlocking(fd, O.RDONLY);
-    for await (const chunk of Bun.file(fd).stream()) {
-      const pid = Number.parseInt(Buffer.from(chunk as Uint8Array).toString("latin1"), 10);
-      if (Number.isInteger(pid)) return pid;
-    }
-    return undefined;
+    await ctx.readiness.wait(fd);
+    const pid = Number.parseInt(Buffer.from(readFd(fd, 32) ?? []).toString("latin1"), 10);
+    return Number.isInteger(pid) ? pid : undefined;
   } finally {
     closeFd(fd);
   }
@@ -234,7 +259,7 @@ async function started(child: ExecChild, hub: StreamHub, exec: ExecSpec, files: 
 }
 
 /** What the runtime wrote into its own log: lines of JSON. */
-async function failure(child: ExecChild, exec: ExecSpec, files: ExecFiles): Promise<Error> {
+export async function failure(child: ExecChild, exec: ExecSpec, files: ExecFiles): Promise<Error> {
   await child.exited;
   let text = "";
   try {

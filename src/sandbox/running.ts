@@ -12,6 +12,8 @@ import type { MonitorHub } from "../runtime/attach.ts";
 import { readStats } from "../runtime/stats.ts";
 import type { Runtime } from "../runtime/types.ts";
 import type { SandboxContext } from "./context.ts";
+import { runCommand } from "./command.ts";
+import { dial } from "./dial.ts";
 import { createExec } from "./exec.ts";
 import type { ExitStatus, RunningSandbox, SandboxSpec } from "./types.ts";
 
@@ -73,6 +75,8 @@ export function runSandbox(ctx: SandboxContext, parts: RunningParts): RunningSan
     pause: () => freeze(true),
     resume: () => freeze(false),
     exec: (execSpec) => createExec(ctx, parts, rootfs, execSpec),
+    command: (command, options) => runCommand(ctx, parts, rootfs, command, options),
+    dial: (address, port, signal) => dial(ctx, pid, address, port, signal),
     update: (limits) => parts.runtime.update(spec.id, ctx.runtime.buildLimits(limits)),
     stats: () => readStats(cgroups, cgroupPath, pid),
     pids: async () => pidsIn(cgroups, cgroupPath),

@@ -1,4 +1,5 @@
 import { createReadiness } from "../kernel/epoll.ts";
+import { openNamespaceDoor } from "../kernel/namespace.ts";
 import { createTurns } from "../lib/turns.ts";
 import { adoptSandbox } from "./adopt.ts";
 import type { SandboxesDeps } from "./context.ts";
@@ -11,7 +12,7 @@ export function createSandboxes(deps: SandboxesDeps): Sandboxes {
   const running = new Map<string, RunningSandbox>();
   const reaper = startReaper((pid) => running.values().some((each) => each.pid === pid));
   const monitorProgram = Bun.which("conmon") ?? "/usr/bin/conmon";
-  const ctx = { ...deps, readiness: createReadiness(), reaper, turns: createTurns(), monitorProgram, running };
+  const ctx = { ...deps, readiness: createReadiness(), door: openNamespaceDoor(), reaper, turns: createTurns(), monitorProgram, running };
   return {
     create: (spec, options = {}) => createSandbox(ctx, spec, options),
     adopt: (spec, startedAt) => adoptSandbox(ctx, spec, startedAt),

@@ -4,6 +4,7 @@ import type { ConnectOptions, Endpoint } from "../networks/types.ts";
 import type { StatsSample } from "../runtime/stats.ts";
 import type { AttachHub, ExitStatus } from "../runtime/types.ts";
 import type { SnapshotId } from "../snapshots/types.ts";
+import type { Connection } from "./dial.ts";
 
 export type { AttachHub, ExitStatus, OutputListener } from "../runtime/types.ts";
 
@@ -65,6 +66,24 @@ export interface ExecSpec {
   consoleSize?: { rows: number; cols: number };
 }
 
+export interface CommandOptions {
+  /** Counted from the moment at which the runtime has started it. */
+  timeoutMs: number;
+  /** Bytes of output that are kept. */
+  outputLimit: number;
+  /** Ends it. */
+  signal: AbortSignal;
+}
+
+export interface CommandResult {
+  /** -1 where it was killed. */
+  exitCode: number;
+  /** The beginning of stdout and stderr; `...` stands for what is cut off. */
+  output: string;
+  /** It lasted too long. */
+  isLate: boolean;
+}
+
 export interface RunningExec {
   readonly pid: number;
   readonly exited: Promise<number>;
@@ -91,6 +110,10 @@ export interface RunningSandbox {
   resume(): Promise<void>;
   /** @throws EngineError with exitCode 126 or 127 where the program can't be run */
   exec(spec: ExecSpec): Promise<RunningExec>;
+  /** Runs a command inside to its end. @throws EngineError with exitCode 126 or 127 where the program can't be run */
+  command(spec: Pick<ExecSpec, "args" | "user" | "cwd">, options: CommandOptions): Promise<CommandResult>;
+  /** A TCP connection from inside its network namespace, without a process there. `signal` closes it. @throws SysError, e.g. code ECONNREFUSED */
+  dial(address: Uint8Array, port: number, signal: AbortSignal): Promise<Connection>;
   /** New limits, at once: what is given of Memory, MemorySwap, NanoCpus, CpuShares, PidsLimit and the like. */
   update(limits: Partial<HostConfig>): Promise<void>;
   /** What it uses now. */
