@@ -90,6 +90,9 @@ describe("what create and run send", () => {
     expect(await request("--health-cmd check --health-interval 5s --health-retries 2 busybox")).toMatchObject({
       Healthcheck: { Test: ["CMD-SHELL", "check"], Interval: 5e9, Retries: 2 },
     });
+    expect(await request("--health-http :80/up busybox")).toMatchObject({ Healthcheck: { Test: ["HTTP", ":80/up"] } });
+    expect(await request("--health-tcp :80 --health-interval 1s busybox")).toMatchObject({ Healthcheck: { Test: ["TCP", ":80"], Interval: 1e9 } });
+    await expect(request("--health-tcp :80 --health-cmd x busybox")).rejects.toThrow("--health-cmd conflicts with --health-tcp");
     expect(await request("--no-healthcheck busybox")).toMatchObject({ Healthcheck: { Test: ["NONE"] } });
     await expect(request("--no-healthcheck --health-retries 1 busybox")).rejects.toThrow("--no-healthcheck conflicts");
   });
