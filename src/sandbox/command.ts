@@ -1,9 +1,9 @@
-import { rmSync, writeFileSync } from "node:fs";
+import { fchownSync, rmSync, writeFileSync } from "node:fs";
 import { kinOf } from "../kernel/process.ts";
 import { closeFd, O } from "../kernel/fs.ts";
 import { makePipe, readFd, setNonBlocking } from "../kernel/pipe.ts";
 import type { SandboxContext } from "./context.ts";
-import { execEnvironment, execFiles, failure, spawnExec, type ExecChild } from "./exec.ts";
+import { execFiles, execProcess, failure, ownerOfPipes, spawnExec, type ExecChild } from "./exec.ts";
 import type { RunningParts } from "./running.ts";
 import type { CommandOptions, CommandResult, ExecSpec } from "./types.ts";
 
@@ -28,13 +28,15 @@ export async function runCommand(
   await ctx.turns();
   const exec: ExecSpec = { ...spec, env: [], tty: false, privileged: false, attachStdin: false, attachStdout: true, attachStderr: true };
   const files = execFiles(ctx.paths.bundle(parts.spec.id));
-  const { config, host, env } = parts.spec;
-  writeFileSync(files.process, JSON.stringify(ctx.runtime.buildExec({ rootfs, config, host, ...exec, env: execEnvironment(env, exec) })), { mode: 0o600 });
+  const process = execProcess(ctx, parts, rootfs, exec);
+  const owner = ownerOfPipes(process.user, parts.spec.idMap);
+  writeFileSync(files.process, JSON.stringify(process), { mode: 0o600 });
   const pipe = makePipe();
   using output = collect(ctx, pipe.read, options.outputLimit);
   try {
     let child: ExecChild;
     try {
+      if (owner !== undefined) fchownSync(pipe.write, owner.uid, owner.gid);
       child = spawnExec(ctx, parts, files, ["ignore", pipe.write, pipe.write], undefined);
     } finally {
       closeFd(pipe.write);
