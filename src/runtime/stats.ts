@@ -1,5 +1,6 @@
-import { readFileSync } from "node:fs";
+import { readFileSync, readlinkSync } from "node:fs";
 import { directoryOf, type CgroupHierarchy } from "../kernel/cgroup.ts";
+import { monotonicNano, realtimeNano } from "../kernel/clock.ts";
 
 /** One sample of what a container uses, in the units of Docker's stats: bytes and nanoseconds, counted since its start. */
 export interface StatsSample {
@@ -30,7 +31,24 @@ export interface StatsSample {
   };
   pids: { current: number; limit: number | undefined };
   blockIo: { bytes: BlockIoEntry[]; operations: BlockIoEntry[] };
+  /** None where the network is the host's. */
   networks: Record<string, NetworkCounters>;
+  /** How long its processes waited for each; absent where the kernel doesn't count that. */
+  pressure: { cpu?: Pressure; memory?: Pressure; io?: Pressure };
+  /** Version of the control groups. */
+  cgroups: 1 | 2;
+}
+
+/** Pressure stall information: shares of the last 10, 60 and 300 seconds in percent, and microseconds since the start. */
+export interface Pressure {
+  some: PressureLine;
+  full?: PressureLine;
+}
+export interface PressureLine {
+  avg10: number;
+  avg60: number;
+  avg300: number;
+  total: number;
 }
 
 export interface BlockIoEntry {
@@ -55,18 +73,49 @@ export interface NetworkCounters {
 /** USER_HZ, fixed at 100 on all Linux architectures we run on. */
 const TICK_NS = 1e7;
 
-/** Some 15 files, 0.2 ms. What the host doesn't count is 0. `pid` is any process in the container's network namespace. */
+/** Some 20 files, 0.2 ms. What the host doesn't count is 0. `pid` is any process in the container's network namespace. */
 export function readStats(cgroups: CgroupHierarchy, path: string, pid: number): StatsSample {
-  const host = hostCpu();
   const isV2 = cgroups.version === 2;
+  const own = isV2 ? cpuV2(`${cgroups.unified}${path}`) : cpuV1(cgroups, path);
   return {
-    readAt: BigInt(Date.now()) * 1_000_000n,
-    cpu: { ...(isV2 ? cpuV2(`${cgroups.unified}${path}`) : cpuV1(cgroups, path)), hostTotal: host.total, online: host.online },
+    readAt: realtimeNano(),
+    cpu: { ...own, ...hostCpu() },
     memory: isV2 ? memoryV2(`${cgroups.unified}${path}`) : memoryV1(directoryOf(cgroups, "memory", path) ?? ""),
     pids: pidsOf(directoryOf(cgroups, "pids", path) ?? ""),
     blockIo: isV2 ? blockIoV2(`${cgroups.unified}${path}`) : blockIoV1(directoryOf(cgroups, "blkio", path) ?? ""),
-    networks: networkCounters(text(`/proc/${pid}/net/dev`)),
+    networks: isHostNetwork(pid) ? {} : networkCounters(text(`/proc/${pid}/net/dev`)),
+    pressure: cgroups.unified === undefined ? {} : pressureOf(`${cgroups.unified}${path}`),
+    cgroups: cgroups.version,
   };
+}
+
+function isHostNetwork(pid: number): boolean {
+  try {
+    return readlinkSync(`/proc/${pid}/ns/net`) === readlinkSync("/proc/self/ns/net");
+  } catch {
+    // it has just ended
+    return false;
+  }
+}
+
+/** Also on hybrid hosts: the kernel counts it in the v2 tree, which every runtime fills. */
+function pressureOf(directory: string): StatsSample["pressure"] {
+  const pressure: StatsSample["pressure"] = {};
+  for (const resource of ["cpu", "memory", "io"] as const) {
+    const read = parsePressure(text(`${directory}/${resource}.pressure`));
+    if (read !== undefined) pressure[resource] = read;
+  }
+  return pressure;
+}
+
+/** Lines of `some avg10=0.00 avg60=0.00 avg300=0.00 total=0`, and of `full` where that means something. */
+export function parsePressure(lines: string): Pressure | undefined {
+  const found = new Map<string, PressureLine>();
+  for (const [, kind = "", a = "", b = "", c = "", total = ""] of lines.matchAll(/^(some|full) avg10=(\S+) avg60=(\S+) avg300=(\S+) total=(\d+)$/gm)) {
+    found.set(kind, { avg10: Number(a), avg60: Number(b), avg300: Number(c), total: Number(total) });
+  }
+  const [some, full] = [found.get("some"), found.get("full")];
+  return some && { some, ...(full && { full }) };
 }
 
 /** Missing files are controllers that the host doesn't have, or a container that has just ended. */
@@ -128,11 +177,20 @@ function cpuV2(directory: string): OwnCpu {
   };
 }
 
-/** As Docker sums it: user, nice, system, idle, iowait, irq, softirq, steal of the first line. */
-function hostCpu(): { total: number; online: number } {
-  const lines = text("/proc/stat").split("\n");
-  const ticks = (lines[0] ?? "").split(/\s+/).slice(1, 9).map(Number);
-  return { total: ticks.reduce((sum, each) => sum + each, 0) * TICK_NS, online: lines.filter((line) => /^cpu\d/.test(line)).length };
+/**
+ * Docker sums /proc/stat, which comes to the time since boot on every processor, in ticks of 10 ms. The clock says the same to the nanosecond, so that
+ * two samples soon after each other give a true rate.
+ */
+function hostCpu(): Pick<StatsSample["cpu"], "hostTotal" | "online"> {
+  const online = countCpus(text("/sys/devices/system/cpu/online"));
+  return { hostTotal: Number(monotonicNano()) * online, online };
+}
+
+/** `0-3,6`: 5. */
+export function countCpus(list: string): number {
+  let count = 0;
+  for (const [, first, last = first] of list.matchAll(/(\d+)(?:-(\d+))?/g)) count += Number(last) - Number(first) + 1;
+  return Math.max(1, count);
 }
 
 function memoryV1(directory: string): StatsSample["memory"] {
@@ -150,7 +208,7 @@ function memoryV2(directory: string): StatsSample["memory"] {
     usage: number(`${directory}/memory.current`),
     maxUsage: limit(`${directory}/memory.peak`),
     limit: limit(`${directory}/memory.max`) ?? hostMemory(),
-    failures: pairs(`${directory}/memory.events`)["max"] ?? 0,
+    failures: pairs(`${directory}/memory.events`)["oom"] ?? 0,
     details: pairs(`${directory}/memory.stat`),
   };
 }

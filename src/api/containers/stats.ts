@@ -1,15 +1,18 @@
 import type { ContainerRecord } from "../../containers/types.ts";
+import { kindOf } from "../../lib/errors.ts";
 import { formatNano, zeroTime } from "../../lib/time.ts";
-import type { StatsSample } from "../../runtime/stats.ts";
+import type { Pressure, StatsSample } from "../../runtime/stats.ts";
 import { endpoint, json } from "../endpoint.ts";
 import type { ApiVersion } from "../versions.ts";
 
 /** Between two samples of a stream, as dockerd. */
 const interval = 1000;
+/** Between a first answer's sample and the one before it: long enough to tell rates, short enough to wait for. dockerd waits for its next second. */
+const firstInterval = 100;
 
 /**
- * One JSON line a second, or one answer (`stream=0`), which waits for a second sample so that rates can be told, unless `one-shot=1`.
- * A container that doesn't run gives lines of zeros.
+ * One JSON line a second, or one answer (`stream=0`). Each has two samples, so that rates can be told, unless `one-shot=1`. A container that doesn't run
+ * gives lines of zeros; the stream ends when it is removed.
  */
 export const containerStats = endpoint({
   method: "GET",
@@ -18,26 +21,29 @@ export const containerStats = endpoint({
     const { containers } = services;
     const { id } = containers.get(params.id!);
     const line = (before: StatsSample | undefined, now: StatsSample | undefined): unknown => toStats(containers.get(id), before, now, api);
-    if (!query.bool("stream", true)) {
-      if (api >= 41 && query.bool("one-shot")) return json(line(undefined, containers.stats(id)));
-      const before = containers.stats(id);
-      if (before !== undefined) await Bun.sleep(interval);
-      return json(line(before, containers.stats(id)));
+    const isStream = query.bool("stream", true);
+    if (!isStream && api >= 41 && query.bool("one-shot")) return json(line(undefined, containers.stats(id)));
+    const stream = isStream ? exchange.stream(200, { "Content-Type": "application/json" }) : undefined;
+    let before = containers.stats(id);
+    if (before !== undefined) await pause(firstInterval, signal);
+    if (stream === undefined) return json(line(before, containers.stats(id)));
+    try {
+      while (!signal.aborted) {
+        const now = containers.stats(id);
+        await stream.write(JSON.stringify(line(before, now)) + "\n");
+        before = now;
+        await pause(interval, signal);
+      }
+    } catch (error) {
+      if (kindOf(error) !== "notFound") throw error;
     }
-    const stream = exchange.stream(200, { "Content-Type": "application/json" });
-    let before: StatsSample | undefined;
-    while (!signal.aborted) {
-      const now = containers.stats(id);
-      await stream.write(JSON.stringify(line(before, now)) + "\n");
-      before = now;
-      await nextTick(signal);
-    }
+    stream.end();
   },
 });
 
-function nextTick(signal: AbortSignal): Promise<void> {
+function pause(ms: number, signal: AbortSignal): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
-  const timer = setTimeout(done, interval);
+  const timer = setTimeout(done, ms);
   function done(): void {
     clearTimeout(timer);
     signal.removeEventListener("abort", done);
@@ -55,27 +61,37 @@ function toStats({ id, name }: ContainerRecord, before: StatsSample | undefined,
     read: now === undefined ? zeroTime : formatNano(now.readAt),
     preread: before === undefined ? zeroTime : formatNano(before.readAt),
     pids_stats: now === undefined ? {} : { current: now.pids.current, ...(now.pids.limit === undefined ? {} : { limit: now.pids.limit }) },
-    blkio_stats: {
-      io_service_bytes_recursive: now?.blockIo.bytes.map(toBlockIo) ?? null,
-      io_serviced_recursive: now?.blockIo.operations.map(toBlockIo) ?? null,
-      io_queue_recursive: null,
-      io_service_time_recursive: null,
-      io_wait_time_recursive: null,
-      io_merged_recursive: null,
-      io_time_recursive: null,
-      sectors_recursive: null,
-    },
+    blkio_stats: toBlockIo(now),
     num_procs: 0,
     storage_stats: {},
     cpu_stats: toCpu(now),
     precpu_stats: toCpu(before),
     memory_stats: toMemory(now),
-    ...(now === undefined ? {} : { networks: toNetworks(now) }),
+    ...(now === undefined || Object.keys(now.networks).length === 0 ? {} : { networks: toNetworks(now) }),
   };
 }
 
-function toBlockIo({ major, minor, operation, value }: StatsSample["blockIo"]["bytes"][number]): Record<string, unknown> {
-  return { major, minor, op: operation, value };
+/** Lists are null where nothing is counted: all of a container that doesn't run, and those that only v1 had. */
+function toBlockIo(sample: StatsSample | undefined): Record<string, unknown> {
+  const entry = ({ major, minor, operation, value }: StatsSample["blockIo"]["bytes"][number]): unknown => ({ major, minor, op: operation, value });
+  const none = sample?.cgroups === 1 ? [] : null;
+  const list = (entries: StatsSample["blockIo"]["bytes"] = []): unknown => (entries.length === 0 ? none : entries.map(entry));
+  return {
+    io_service_bytes_recursive: list(sample?.blockIo.bytes),
+    io_serviced_recursive: list(sample?.blockIo.operations),
+    io_queue_recursive: none,
+    io_service_time_recursive: none,
+    io_wait_time_recursive: none,
+    io_merged_recursive: none,
+    io_time_recursive: none,
+    sectors_recursive: none,
+    ...toPressure(sample?.pressure.io),
+  };
+}
+
+/** Not in Docker's API; named as in runc's `events --stats`. */
+function toPressure(psi: Pressure | undefined): { psi?: Pressure } {
+  return psi === undefined ? {} : { psi };
 }
 
 function toCpu(sample: StatsSample | undefined): Record<string, unknown> {
@@ -89,13 +105,21 @@ function toCpu(sample: StatsSample | undefined): Record<string, unknown> {
     },
     ...(cpu === undefined ? {} : { system_cpu_usage: cpu.hostTotal, online_cpus: cpu.online }),
     throttling_data: { periods: cpu?.periods ?? 0, throttled_periods: cpu?.throttledPeriods ?? 0, throttled_time: cpu?.throttledTime ?? 0 },
+    ...toPressure(sample?.pressure.cpu),
   };
 }
 
 function toMemory(sample: StatsSample | undefined): Record<string, unknown> {
   if (sample === undefined) return {};
   const { usage, maxUsage, limit, failures, details } = sample.memory;
-  return { usage, ...(maxUsage === undefined ? {} : { max_usage: maxUsage }), stats: details, failcnt: failures, limit };
+  return {
+    usage,
+    ...(maxUsage === undefined ? {} : { max_usage: maxUsage }),
+    stats: details,
+    ...(failures === 0 ? {} : { failcnt: failures }),
+    limit,
+    ...toPressure(sample.pressure.memory),
+  };
 }
 
 function toNetworks({ networks }: StatsSample): Record<string, unknown> {
