@@ -12,6 +12,7 @@ export interface Skip {
 export const skips = {
   root: { reason: "needs root", missing: () => process.getuid?.() !== 0 },
   overlay: { reason: "needs overlayfs in the kernel", missing: () => !readable("/proc/filesystems").includes("overlay") },
+  cgroupV1: { reason: "needs memory limits of cgroup v1", missing: () => !existsSync("/sys/fs/cgroup/memory/memory.limit_in_bytes") },
   guest: { reason: "needs qemu and a guest kernel (packages that apt could not give)", missing: () => guestTools() === undefined },
   docker: { reason: "needs a docker command line (on PATH, or Debian's package)", missing: () => dockerClients().length === 0 },
   compose: { reason: "needs Docker Compose 2 (on PATH, or Debian trixie's package)", missing: () => composeProgram() === undefined },

@@ -1,10 +1,10 @@
-import { conflict, invalidArgument } from "../lib/errors.ts";
-import type { HostConfig } from "../oci/container.ts";
+import { conflict, EngineError, messageOf } from "../lib/errors.ts";
+import type { HostConfig, RestartPolicy } from "../oci/container.ts";
 import { changeRecord, lookup, type Context } from "./context.ts";
-import { checkResources } from "./validate.ts";
+import { checkResources, checkRestartPolicy } from "./validate.ts";
 
-/** What `docker update` may change; anything else in the body is ignored, as Docker does. */
-const updatable = [
+/** What `docker update` may change, where zero and empty mean unchanged; anything else in the body is ignored, as Docker does. */
+const scalars = [
   "BlkioWeight",
   "CpuShares",
   "CpuPeriod",
@@ -17,34 +17,99 @@ const updatable = [
   "MemoryReservation",
   "MemorySwap",
   "NanoCpus",
-  "PidsLimit",
 ] as const satisfies readonly (keyof HostConfig)[];
 
-/** Zero and empty mean unchanged. Limits of a running container take effect at once. @throws EngineError invalidArgument, conflict */
+/** Limits of devices: absent means unchanged, a list takes the place of the one before. */
+const lists = [
+  "BlkioWeightDevice",
+  "BlkioDeviceReadBps",
+  "BlkioDeviceWriteBps",
+  "BlkioDeviceReadIOps",
+  "BlkioDeviceWriteIOps",
+] as const satisfies readonly (keyof HostConfig)[];
+
+/**
+ * Limits of a running container, paused or not, take effect at once; those of one at rest at its next start. Where anything is refused nothing has changed.
+ * @throws EngineError invalidArgument, conflict
+ */
 export async function update(ctx: Context, reference: string, asked: Partial<HostConfig>): Promise<{ warnings: string[] }> {
   const entry = lookup(ctx, reference);
   using _lock = await ctx.mutex.lock(entry.record.id);
-  const { record } = entry;
-  if (entry.removing !== undefined) throw conflict(`cannot update container ${record.id}: container is marked for removal and cannot be "update"`);
-  const change: Partial<HostConfig> = {};
-  for (const key of updatable) {
-    const value = asked[key];
-    if (value !== undefined && value !== null && value !== 0 && value !== "") Object.assign(change, { [key]: value });
+  // a start under way has read the limits already
+  await entry.starting?.settled;
+  const { record, sandbox } = entry;
+  if (entry.removing !== undefined) throw refused(record.id, conflict('container is marked for removal and cannot be "update"'));
+  const wanted = changeOf(asked);
+  checkResources(wanted, { update: true });
+  const policy = policyOf(asked.RestartPolicy);
+  const { host: kept, warnings } = ctx.runtime.validate({}, wanted);
+  const change = changeOf(kept);
+  // as at creation: memory and swap together get twice the memory
+  if (change.Memory !== undefined && change.MemorySwap === undefined && !record.host.MemorySwap) change.MemorySwap = change.Memory * 2;
+  const host: HostConfig = { ...record.host, ...change, ...(policy === undefined ? {} : { RestartPolicy: policy }) };
+  try {
+    refuseConflicts(record.host, change);
+    if (policy !== undefined && policy.Name !== "no" && record.host.AutoRemove === true) {
+      throw conflict("Restart policy cannot be updated because AutoRemove is enabled for the container");
+    }
+    checkResources(host, { update: true });
+    const limits = limitsOf(record.host, host, change);
+    if (sandbox !== undefined && Object.keys(limits).length > 0) await sandbox.update(limits);
+  } catch (error) {
+    // one that has ended meanwhile takes them at its next start
+    if (entry.sandbox === sandbox || !(error instanceof EngineError)) throw refused(record.id, error);
   }
-  const host: HostConfig = { ...record.host, ...change };
-  if (change.Memory !== undefined && change.MemorySwap === undefined && (record.host.MemorySwap ?? 0) > 0 && change.Memory > (record.host.MemorySwap ?? 0)) {
-    throw invalidArgument("Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time");
-  }
-  checkResources(host, { update: true });
-  const policy = asked.RestartPolicy;
-  if (policy?.Name !== undefined && policy.Name !== "") {
-    if (record.host.AutoRemove === true && policy.Name !== "no")
-      throw invalidArgument("Restart policy cannot be updated because AutoRemove is enabled for the container");
-    if ((policy.MaximumRetryCount ?? 0) > 0 && policy.Name !== "on-failure")
-      throw invalidArgument("invalid restart policy: maximum retry count can only be used with 'on-failure'");
-    host.RestartPolicy = { Name: policy.Name, MaximumRetryCount: policy.MaximumRetryCount ?? 0 };
-  }
-  if (entry.sandbox !== undefined && Object.keys(change).length > 0) await entry.sandbox.update(change);
   changeRecord(ctx, entry, { host }, { action: "update" });
-  return { warnings: [] };
+  return { warnings };
+}
+
+/** Docker's words, which name the container. */
+function refused(id: string, error: unknown): unknown {
+  return error instanceof EngineError ? new EngineError(error.kind, `Cannot update container ${id}: ${messageOf(error)}`, { cause: error }) : error;
+}
+
+function changeOf(asked: Partial<HostConfig>): Partial<HostConfig> {
+  const change: Partial<HostConfig> = {};
+  for (const key of scalars) if (asked[key]) Object.assign(change, { [key]: asked[key] });
+  for (const key of lists) if (asked[key] !== undefined && asked[key] !== null) Object.assign(change, { [key]: asked[key] });
+  if (asked.PidsLimit !== undefined && asked.PidsLimit !== null) change.PidsLimit = asked.PidsLimit;
+  return change;
+}
+
+function policyOf(asked: RestartPolicy | null | undefined): RestartPolicy | undefined {
+  if (!asked?.Name) return undefined;
+  const policy: RestartPolicy = { Name: asked.Name, MaximumRetryCount: asked.MaximumRetryCount ?? 0 };
+  checkRestartPolicy({ RestartPolicy: policy });
+  return policy;
+}
+
+/** A share of processors stands in one of two forms, and stays in it. */
+function refuseConflicts(before: HostConfig, change: Partial<HostConfig>): void {
+  const isSet = (value: number | undefined): boolean => (value ?? 0) > 0;
+  const clash = (one: string, other: string): Error => conflict(`Conflicting options: ${one} cannot be updated as ${other} has already been set`);
+  if (isSet(change.NanoCpus) && isSet(before.CpuPeriod)) throw clash("Nano CPUs", "CPU Period");
+  if (isSet(change.NanoCpus) && isSet(before.CpuQuota)) throw clash("Nano CPUs", "CPU Quota");
+  if (isSet(change.CpuPeriod) && isSet(before.NanoCpus)) throw clash("CPU Period", "NanoCPUs");
+  if (isSet(change.CpuQuota) && isSet(before.NanoCpus)) throw clash("CPU Quota", "NanoCPUs");
+  const swap = before.MemorySwap ?? 0;
+  // unlike Docker, which counts "no limit" as the smallest one
+  if (change.Memory !== undefined && change.MemorySwap === undefined && swap > 0 && change.Memory > swap) {
+    throw conflict("Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time");
+  }
+}
+
+/** What the kernel is to be told. */
+function limitsOf(before: HostConfig, host: HostConfig, change: Partial<HostConfig>): Partial<HostConfig> {
+  const limits: Partial<HostConfig> = { ...change };
+  if (change.Memory !== undefined || change.MemorySwap !== undefined) Object.assign(limits, { Memory: host.Memory, MemorySwap: host.MemorySwap });
+  // 0 means unlimited here, where a new container's 0 means nothing to set
+  if (change.PidsLimit === 0) limits.PidsLimit = -1;
+  for (const key of lists) {
+    const list = change[key] as { Path: string }[] | undefined;
+    if (list === undefined) continue;
+    const gone = ((before[key] ?? []) as { Path: string }[]).filter(({ Path }) => !list.some((each) => each.Path === Path));
+    const none = key === "BlkioWeightDevice" ? { Weight: 0 } : { Rate: 0 };
+    Object.assign(limits, { [key]: [...list, ...gone.map(({ Path }) => ({ Path, ...none }))] });
+  }
+  return limits;
 }

@@ -126,7 +126,8 @@ function checkNamespaces(config: ContainerConfig, host: HostConfig): void {
   if (!["", "default"].includes(host.Isolation ?? "")) throw bad(`invalid isolation '${host.Isolation}' - linux only supports 'default'`);
 }
 
-function checkRestartPolicy({ RestartPolicy: policy, AutoRemove }: HostConfig): void {
+/** @throws EngineError invalidArgument */
+export function checkRestartPolicy({ RestartPolicy: policy, AutoRemove }: HostConfig): void {
   const name = policy?.Name ?? "";
   const retries = policy?.MaximumRetryCount ?? 0;
   if (!["", "no", "always", "unless-stopped", "on-failure"].includes(name))

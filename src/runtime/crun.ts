@@ -4,6 +4,7 @@ import { closeFd, O } from "../kernel/fs.ts";
 import { openFd, writeFd } from "../kernel/pipe.ts";
 import type { Logger } from "../lib/log.ts";
 import { canKernelReadOnlyBelow, createCommandRuntime, type RuntimeProgram } from "./command-runtime.ts";
+import { writeLimits } from "./limits.ts";
 import type { SeccompCache } from "./seccomp-cache.ts";
 import type { Runtime } from "./types.ts";
 
@@ -48,6 +49,7 @@ export function createCrunRuntime(options: {
         await commands.start(id);
       }
     },
+    update: (_, resources, cgroupPath) => writeLimits(cgroups, cgroupPath, resources),
     delete: async (id, cgroupPath) => {
       if (existsSync(`${stateOf(id)}/${hooksMark}`) || !removeCgroup(cgroups, cgroupPath)) {
         // processes are left: a shared pid namespace, or a container that was never started

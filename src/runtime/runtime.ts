@@ -12,6 +12,7 @@ import { readCdi } from "./cdi.ts";
 import { resolveDeviceRequests } from "./device-requests.ts";
 import { createCommandRuntime, type RuntimeProgram } from "./command-runtime.ts";
 import { createCrunRuntime } from "./crun.ts";
+import { writeLimits } from "./limits.ts";
 import { mountRunDirectories, unmountRunDirectories } from "./run-directories.ts";
 import { buildResources } from "./resources.ts";
 import { createSeccompCache } from "./seccomp-cache.ts";
@@ -185,6 +186,10 @@ async function describeRuntime(options: {
   background: Promise<void>[];
 }): Promise<Runtime> {
   const { program, context, paths, log, background } = options;
+  if (program.name === "runc") {
+    // its own update leaves the first half of a change behind when the kernel refuses the second
+    return { ...createCommandRuntime(program), update: (_, resources, cgroupPath) => writeLimits(context.cgroups, cgroupPath, resources) };
+  }
   if (program.name !== "crun") return createCommandRuntime(program);
   const version = await new Response(Bun.spawn([program.path, "--version"], { stdio: ["ignore", "pipe", "ignore"] }).stdout).text();
   if (!version.startsWith("crun version")) return createCommandRuntime(program);

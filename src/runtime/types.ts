@@ -100,7 +100,7 @@ export interface Runtime {
   /** Whether "rro" makes a bind read-only with all that is mounted below it. */
   mountsReadOnlyBelow(): Promise<boolean>;
   /** Sets limits of a running container. @throws EngineError invalidArgument where the kernel refuses one */
-  update(id: string, resources: ResourcesSpec): Promise<void>;
+  update(id: string, resources: ResourcesSpec, cgroupPath: string): Promise<void>;
   /** Ids that the runtime has state of. */
   list(): string[];
 }

@@ -77,7 +77,7 @@ export function runSandbox(ctx: SandboxContext, parts: RunningParts): RunningSan
     exec: (execSpec) => createExec(ctx, parts, rootfs, execSpec),
     command: (command, options) => runCommand(ctx, parts, rootfs, command, options),
     dial: (address, port, signal) => dial(ctx, pid, address, port, signal),
-    update: (limits) => parts.runtime.update(spec.id, ctx.runtime.buildLimits(limits)),
+    update: (limits) => parts.runtime.update(spec.id, ctx.runtime.buildLimits(limits), cgroupPath),
     stats: () => readStats(cgroups, cgroupPath, pid),
     pids: async () => pidsIn(cgroups, cgroupPath),
     cleanup: () =>

@@ -89,6 +89,9 @@ export const deleteContainer = endpoint({
   },
 });
 
+/** Before 1.55 an update left them alone. */
+const deviceLimits = ["BlkioWeightDevice", "BlkioDeviceReadBps", "BlkioDeviceWriteBps", "BlkioDeviceReadIOps", "BlkioDeviceWriteIOps"] as const;
+
 export const updateContainer = endpoint({
   method: "POST",
   path: "/containers/{id}/update",
@@ -96,9 +99,10 @@ export const updateContainer = endpoint({
   handler: async ({ services, params, body, api }) => {
     const host = { ...body };
     if (api < 40) delete host.PidsLimit;
+    if (api < 55) for (const name of deviceLimits) delete host[name];
     // 0 and any negative number mean unlimited
     if (host.PidsLimit !== undefined && host.PidsLimit < 0) host.PidsLimit = 0;
     const { warnings } = await services.containers.update(params.id!, host);
-    return json({ Warnings: warnings });
+    return json({ Warnings: warnings.length === 0 ? null : warnings });
   },
 });

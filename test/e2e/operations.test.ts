@@ -1,0 +1,173 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { existsSync, readFileSync } from "node:fs";
+import { skipped } from "../skips.ts";
+import { Engine, until } from "./harness.ts";
+
+/** What clients see of operations on containers: stats, limits, lists and the like, against the compiled engine. */
+describe.skipIf(skipped("root", "overlay", "docker"))("operations", () => {
+  let engine: Engine;
+
+  beforeAll(async () => {
+    engine = await Engine.start();
+    await engine.importBusybox();
+  });
+  afterAll(async () => {
+    await engine?.[Symbol.asyncDispose]();
+  });
+
+  const MiB = 1 << 20;
+
+  // biome-ignore lint/suspicious/noExplicitAny: answers are looked into as a script would
+  type Answer = any;
+
+  async function call(method: string, path: string, body?: unknown): Promise<{ status: number; body: Answer }> {
+    const response = await engine.api(method, path, body);
+    const text = await response.text();
+    return { status: response.status, body: text === "" ? undefined : JSON.parse(text) };
+  }
+  /** A running container that is removed with the scope. */
+  async function running(body: object = {}, name?: string): Promise<{ id: string } & AsyncDisposable> {
+    const created = await call("POST", `/containers/create${name === undefined ? "" : `?name=${name}`}`, { Image: "busybox", Cmd: ["sleep", "600"], ...body });
+    expect(created.status).toBe(201);
+    const id = created.body.Id as string;
+    expect((await call("POST", `/containers/${id}/start`)).status).toBe(204);
+    return { id, [Symbol.asyncDispose]: async () => void (await call("DELETE", `/containers/${id}?force=1&v=1`)) };
+  }
+  const inspect = async (id: string): Promise<Answer> => (await call("GET", `/containers/${id}/json`)).body;
+
+  test("stats: two real samples soon, in a stream from its first line on", async () => {
+    await using container = await running({ Cmd: ["sh", "-c", "while :; do :; done"] });
+    const { body: once } = await call("GET", `/v1.45/containers/${container.id}/stats?stream=0`);
+    expect(once.precpu_stats.cpu_usage.total_usage).toBeGreaterThan(0);
+    expect(once.cpu_stats.cpu_usage.total_usage).toBeGreaterThan(once.precpu_stats.cpu_usage.total_usage);
+    expect(once.cpu_stats.system_cpu_usage).toBeGreaterThan(once.precpu_stats.system_cpu_usage);
+    expect(Date.parse(once.read)).toBeGreaterThan(Date.parse(once.preread));
+    expect(once.memory_stats.usage).toBeGreaterThan(0);
+    expect(Object.keys(once.networks)).toEqual(["eth0"]);
+    if (existsSync("/proc/pressure/cpu")) expect(once.cpu_stats.psi.some.total).toBeGreaterThanOrEqual(0);
+    const stream = await engine.api("GET", `/containers/${container.id}/stats`);
+    const reader = stream.body!.getReader();
+    const first = JSON.parse(Buffer.from((await reader.read()).value!).toString()) as Answer;
+    expect(first.precpu_stats.cpu_usage.total_usage).toBeGreaterThan(0);
+    await reader.cancel();
+    const { body: shot } = await call("GET", `/containers/${container.id}/stats?stream=0&one-shot=1`);
+    expect([shot.precpu_stats.cpu_usage.total_usage, shot.preread]).toEqual([0, "0001-01-01T00:00:00Z"]);
+  });
+
+  test("stats: a stream ends with its container; the host's network is nobody's", async () => {
+    const container = await running({ HostConfig: { NetworkMode: "host" } });
+    const reader = (await engine.api("GET", `/containers/${container.id}/stats`)).body!.getReader();
+    expect(JSON.parse(Buffer.from((await reader.read()).value!).toString()) as Answer).not.toHaveProperty("networks");
+    await container[Symbol.asyncDispose]();
+    let last = await reader.read();
+    while (!last.done) last = await reader.read();
+  });
+
+  /** Files of the container's cgroup, by name, whichever tree they stand in. */
+  async function limits(id: string, ...names: string[]): Promise<string[]> {
+    const pid = (await inspect(id)).State.Pid as number;
+    const groups = readFileSync(`/proc/${pid}/cgroup`, "utf8").trim().split("\n");
+    return names.map((name) => {
+      for (const line of groups) {
+        const [, controllers = "", path = ""] = line.split(":");
+        const file = `/sys/fs/cgroup/${controllers === "" ? "" : controllers.replace(/^name=/, "")}${path}/${name}`;
+        if (existsSync(file)) return readFileSync(file, "utf8").trim();
+      }
+      return "no such file";
+    });
+  }
+  const memory = (id: string): Promise<string[]> => limits(id, "memory.limit_in_bytes", "memory.memsw.limit_in_bytes");
+
+  test.skipIf(skipped("cgroupV1"))("update: memory up and down, with swap in the order the kernel wants", async () => {
+    await using container = await running({ HostConfig: { Memory: 64 * MiB, MemorySwap: 128 * MiB } });
+    const update = (body: object): Promise<{ status: number; body: Answer }> => call("POST", `/containers/${container.id}/update`, body);
+    const steps: [Record<string, number>, string[]][] = [
+      [{ Memory: 32 * MiB }, [String(32 * MiB), String(128 * MiB)]],
+      [{ Memory: 256 * MiB, MemorySwap: 512 * MiB }, [String(256 * MiB), String(512 * MiB)]],
+      [{ Memory: 48 * MiB, MemorySwap: 48 * MiB }, [String(48 * MiB), String(48 * MiB)]],
+      [{ Memory: 300 * MiB, MemorySwap: -1 }, [String(300 * MiB), "9223372036854771712"]],
+    ];
+    for (const [change, expected] of steps) {
+      expect(await update(change)).toEqual({ status: 200, body: { Warnings: null } });
+      expect(await memory(container.id)).toEqual(expected);
+      expect((await inspect(container.id)).HostConfig).toMatchObject(change);
+    }
+    await using open = await running();
+    expect((await call("POST", `/containers/${open.id}/update`, { Memory: 64 * MiB })).status).toBe(200);
+    expect(await memory(open.id)).toEqual([String(64 * MiB), String(128 * MiB)]);
+    expect((await inspect(open.id)).HostConfig).toMatchObject({ Memory: 64 * MiB, MemorySwap: 128 * MiB });
+  });
+
+  test.skipIf(skipped("cgroupV1"))("update: what the kernel refuses leaves all as it was", async () => {
+    const cmd = ["sh", "-c", "dd if=/dev/zero of=/fill/x bs=1M count=30; sleep 600"];
+    await using container = await running({ Cmd: cmd, HostConfig: { Memory: 100 * MiB, MemorySwap: 100 * MiB, CpuShares: 512, Tmpfs: { "/fill": "" } } });
+    await until("30 MiB in memory", async () => Number((await limits(container.id, "memory.usage_in_bytes"))[0]) > 30 * MiB);
+    const refused = await call("POST", `/containers/${container.id}/update`, { CpuShares: 100, Memory: 8 * MiB, MemorySwap: 8 * MiB });
+    expect(refused.status).toBe(409);
+    expect(refused.body.message).toMatch(/^Cannot update container \w+: memory\.limit_in_bytes can't be set to "8388608": the container uses more$/);
+    // the kernel takes the share of processors after the memory, and refuses the realtime runtime after that
+    const late = await call("POST", `/containers/${container.id}/update`, { Memory: 90 * MiB, MemorySwap: 90 * MiB, CpuShares: 100, CpuRealtimeRuntime: 1000 });
+    expect(late.status).toBe(400);
+    expect(await limits(container.id, "memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "cpu.shares")).toEqual([
+      String(100 * MiB),
+      String(100 * MiB),
+      "512",
+    ]);
+    expect((await inspect(container.id)).HostConfig).toMatchObject({ Memory: 100 * MiB, MemorySwap: 100 * MiB, CpuShares: 512, CpuRealtimeRuntime: 0 });
+  });
+
+  test("update: 0 takes the limit of processes away, null leaves it, an older API doesn't know it", async () => {
+    await using container = await running({ HostConfig: { PidsLimit: 50 } });
+    const pids = async (): Promise<unknown[]> => [...(await limits(container.id, "pids.max")), (await inspect(container.id)).HostConfig.PidsLimit];
+    await call("POST", `/v1.39/containers/${container.id}/update`, { PidsLimit: 70 });
+    await call("POST", `/containers/${container.id}/update`, { PidsLimit: null });
+    expect(await pids()).toEqual(["50", 50]);
+    await call("POST", `/containers/${container.id}/update`, { PidsLimit: -1 });
+    expect(await pids()).toEqual(["max", 0]);
+    await call("POST", `/containers/${container.id}/update`, { PidsLimit: 60 });
+    expect(await pids()).toEqual(["60", 60]);
+  });
+
+  test.skipIf(skipped("cgroupV1"))("update: limits of devices from 1.55 on: absent stays, a list replaces, an empty one clears; paused too", async () => {
+    const device = ["/dev/vda", "/dev/sda", "/dev/nvme0n1", "/dev/loop0"].find((path) => existsSync(path));
+    if (device === undefined) return;
+    await using container = await running();
+    const rate = async (): Promise<string> => (await limits(container.id, "blkio.throttle.read_bps_device"))[0]!.replace(/^\S+ /, "");
+    const update = (version: string, body: object): Promise<unknown> => call("POST", `/${version}/containers/${container.id}/update`, body);
+    await update("v1.54", { BlkioDeviceReadBps: [{ Path: device, Rate: MiB }] });
+    expect(await rate()).toBe("");
+    await call("POST", `/containers/${container.id}/pause`);
+    await update("v1.55", { BlkioDeviceReadBps: [{ Path: device, Rate: MiB }] });
+    await call("POST", `/containers/${container.id}/unpause`);
+    await update("v1.55", { CpuShares: 512 });
+    expect(await rate()).toBe(String(MiB));
+    await update("v1.55", { BlkioDeviceReadBps: [] });
+    expect(await rate()).toBe("");
+    expect((await inspect(container.id)).HostConfig.BlkioDeviceReadBps).toEqual([]);
+  });
+
+  test("update: refusals in Docker's words, and of a container at rest", async () => {
+    await using container = await running({ HostConfig: { NanoCpus: 500_000_000, AutoRemove: true } });
+    const message = async (body: object): Promise<unknown[]> => {
+      const answer = await call("POST", `/containers/${container.id}/update`, body);
+      return [answer.status, answer.body.message];
+    };
+    const prefix = `Cannot update container ${container.id}: `;
+    expect(await message({ CpuQuota: 20_000 })).toEqual([409, `${prefix}Conflicting options: CPU Quota cannot be updated as NanoCPUs has already been set`]);
+    expect(await message({ RestartPolicy: { Name: "always" } })).toEqual([
+      409,
+      `${prefix}Restart policy cannot be updated because AutoRemove is enabled for the container`,
+    ]);
+    expect(await message({ RestartPolicy: { Name: "on-failure", MaximumRetryCount: -1 } })).toEqual([
+      400,
+      "invalid restart policy: maximum retry count cannot be negative",
+    ]);
+    expect(await message({ Memory: 1 })).toEqual([400, "Minimum memory limit allowed is 6MB"]);
+
+    const { body: rest } = await call("POST", "/containers/create", { Image: "busybox", Cmd: ["sleep", "600"] });
+    expect((await call("POST", `/containers/${rest.Id}/update`, { CpuShares: 300 })).status).toBe(200);
+    await call("POST", `/containers/${rest.Id}/start`);
+    expect(await limits(rest.Id, "cpu.shares", "cpu.weight")).toContain(existsSync("/sys/fs/cgroup/cgroup.controllers") ? "12" : "300");
+    await call("DELETE", `/containers/${rest.Id}?force=1`);
+  });
+});
