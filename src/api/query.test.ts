@@ -12,6 +12,12 @@ describe("query parameters", () => {
     expect(query.bool("b", true)).toBe(false);
   });
 
+  test("names of files as bytes", () => {
+    const query = new Query("a=1&path=/a+b%2Fc%ff%C3%A9é%zz%&path=2");
+    expect(query.bytes("path")).toBe(Buffer.from("/a b/c").toString("latin1") + "\xff\xc3\xa9\xc3\xa9%zz%");
+    expect(query.bytes("none")).toBe("");
+  });
+
   test("integers", () => {
     const query = new Query("a=5&b=-1&c=x&d=1.5&e=");
     expect([query.int("a"), query.int("b"), query.int("e"), query.int("absent")]).toEqual([5, -1, undefined, undefined]);

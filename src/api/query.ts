@@ -2,9 +2,11 @@ import { invalidArgument } from "../lib/errors.ts";
 
 /** Docker's readings of query parameters. */
 export class Query {
+  readonly #text: string;
   readonly #params: URLSearchParams;
 
   constructor(text: string) {
+    this.#text = text;
     this.#params = new URLSearchParams(text);
   }
 
@@ -15,6 +17,14 @@ export class Query {
   /** "" where absent. */
   text(name: string): string {
     return this.#params.get(name) ?? "";
+  }
+
+  /** As `text`, with one character a byte (latin1): for names of files, which needn't be UTF-8. */
+  bytes(name: string): string {
+    const pair = this.#text.split("&").find((each) => each.startsWith(`${name}=`));
+    if (pair === undefined) return "";
+    const value = Buffer.from(pair.slice(name.length + 1).replaceAll("+", " "), "utf8").toString("latin1");
+    return value.replace(/%([0-9a-f]{2})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
   }
 
   /** undefined where absent or empty. */

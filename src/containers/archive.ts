@@ -1,5 +1,6 @@
 import { EngineError, notFound, permissionDenied } from "../lib/errors.ts";
 import type { IdMap } from "../oci/id-map.ts";
+import { textOf } from "../lib/tar.ts";
 import { resolveUser } from "../runtime/user.ts";
 import type { PathStat } from "../snapshots/types.ts";
 import { emitEvent, lookup, type Context } from "./context.ts";
@@ -39,7 +40,7 @@ export async function copyTo(ctx: Context, reference: string, path: string, arch
   await withFiles(ctx, reference, async ({ root, signal }) => {
     const { record } = lookup(ctx, reference);
     const directory = await named(reference, path, ctx.snapshots.realDirectory(root, path));
-    checkWritable(record, directory);
+    checkWritable(record, textOf(directory));
     const user = record.config.User ?? "";
     await ctx.snapshots.extractInto(root, directory, archive, {
       ...idsOf(ctx, reference),
@@ -62,7 +63,7 @@ async function named<T>(reference: string, path: string, looking: Promise<T>): P
   try {
     return await looking;
   } catch (error) {
-    if (error instanceof EngineError && error.kind === "notFound") throw notFound(`Could not find the file ${path} in container ${reference}`, error);
+    if (error instanceof EngineError && error.kind === "notFound") throw notFound(`Could not find the file ${textOf(path)} in container ${reference}`, error);
     throw error;
   }
 }

@@ -126,7 +126,19 @@ async function mountFiles(ctx: Context, entry: Entry, rootfs: string, path: stri
       throw error;
     }
   }
+  makeWorkingDirectory(root, record);
   if (record.host.ReadonlyRootfs === true) mount("none", path, "none", MS.REMOUNT | MS.BIND | MS.RDONLY);
+}
+
+/** Docker makes it when the container is created: files are copied there before the first start. */
+function makeWorkingDirectory(root: Root, { config, idMap }: ContainerRecord): void {
+  if (!config.WorkingDir) return;
+  try {
+    closeFd(root.directory(bytesOf(config.WorkingDir), rootOnHost(idMap)));
+  } catch (error) {
+    // Something else has its name, or its place is read-only: the start will say so.
+    if (!(error instanceof SysError)) throw error;
+  }
 }
 
 /** Mounts what `openTree` opens on what `openTarget` opens. */

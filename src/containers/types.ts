@@ -235,7 +235,10 @@ export interface Containers {
   /** An image of the container as it is. */
   commit(ref: string, options: CommitOptions): Promise<ImageRecord>;
   sizes(ref: string): Promise<{ rw: number; rootFs: number }>;
-  /** What stands at a path in the container, running or not; mounts included, symlinks resolved within it. @throws EngineError notFound, invalidArgument */
+  /**
+   * What stands at a path in the container, running or not; mounts included, symlinks resolved within it. Here and below a path is bytes as latin1
+   * (lib/tar.ts). @throws EngineError notFound, invalidArgument
+   */
   statPath(ref: string, path: string): Promise<PathStat>;
   /** Gives `work` a tar of what stands at a path; its first entry is named as the path's last part. The files are at hand until `work` is done. */
   copyFrom<T>(ref: string, path: string, options: { signal: AbortSignal }, work: (stat: PathStat, tar: ReadableStream<Uint8Array>) => Promise<T>): Promise<T>;

@@ -1,7 +1,7 @@
 import { SysError } from "../kernel/ffi.ts";
 import { closeFd, isDirectory, isKernelsOwn, O, openAt2, readlinkAt, RESOLVE, S, statAt, type Stat } from "../kernel/fs.ts";
 import { invalidArgument, notFound } from "../lib/errors.ts";
-import { bytesOf, textOf } from "../lib/tar.ts";
+import { textOf } from "../lib/tar.ts";
 import type { Root } from "./root.ts";
 
 /** As many links as the kernel follows in one path. */
@@ -29,10 +29,10 @@ export interface PathStat {
   linkTarget: string;
 }
 
-/** Relative paths count from the root. */
+/** Relative paths count from the root. `path` is bytes as latin1, here and below. */
 export function askedPath(path: string): AskedPath {
   const parts: string[] = [];
-  const given = bytesOf(path).split("/");
+  const given = path.split("/");
   for (const part of given) {
     if (part === "..") parts.pop();
     else if (part !== "" && part !== ".") parts.push(part);
@@ -47,7 +47,10 @@ function openPath(root: Root, parts: readonly string[], follow: boolean): number
   return openAt2(root.fd, parts.length === 0 ? "." : parts.join("/"), flags, RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS);
 }
 
-/** A look at one name: its stat, and the target where it is a symlink. Undefined where there is nothing. */
+/**
+ * A look at one name: its stat, and the target where it is a symlink. Undefined where there is nothing, or what the kernel makes up: Docker's copies don't
+ * see it either, and what /proc says depends on who asks.
+ */
 function look(root: Root, parts: readonly string[]): { stat: Stat; target?: string } | undefined {
   let fd: number;
   try {
@@ -58,7 +61,7 @@ function look(root: Root, parts: readonly string[]): { stat: Stat; target?: stri
   }
   try {
     const stat = statAt(fd, "");
-    if (stat === undefined) return undefined;
+    if (stat === undefined || (!stat.mountRoot && isKernelsOwn(fd))) return undefined;
     return (stat.mode & S.IFMT) === S.IFLNK ? { stat, target: readlinkAt(fd, "") } : { stat };
   } finally {
     closeFd(fd);
@@ -102,7 +105,7 @@ export function statPath(root: Root, path: string): PathStat {
   });
 }
 
-/** The directory that `path` leads to, symlinks followed: its absolute path without any, as text. @throws EngineError notFound, invalidArgument */
+/** The directory that `path` leads to, symlinks followed: its absolute path without any. @throws EngineError notFound, invalidArgument */
 export function realDirectory(root: Root, path: string): string {
   return explained(path, () => {
     const real = followLinks(root, askedPath(path).parts);
@@ -110,7 +113,13 @@ export function realDirectory(root: Root, path: string): string {
     if (found === undefined) throw new SysError("lstat", 2, path);
     // Docker's sentence (moby: containerExtractToDir)
     if (!isDirectory(found.stat)) throw invalidArgument("extraction point is not a directory");
-    return `/${textOf(real.join("/"))}`;
+    const directory = openPath(root, real, true);
+    try {
+      if (isKernelsOwn(directory)) throw invalidArgument(`${textOf(path)} shows the state of the kernel: no files can be put there`);
+    } finally {
+      closeFd(directory);
+    }
+    return `/${real.join("/")}`;
   });
 }
 
@@ -152,10 +161,12 @@ function explained<T>(path: string, work: () => T): T {
     return work();
   } catch (error) {
     if (!(error instanceof SysError)) throw error;
-    if (error.code === "ENOENT") throw notFound(`${path}: no such file or directory`, error);
-    if (error.code === "ENOTDIR") throw invalidArgument(`lstat ${path}: not a directory`, error);
-    if (error.code === "ELOOP") throw invalidArgument(`lstat ${path}: too many levels of symbolic links`, error);
-    if (error.code === "ENAMETOOLONG" || error.code === "EINVAL") throw invalidArgument(`lstat ${path}: ${error.message}`, error);
+    const shown = textOf(path);
+    if (error.code === "ENOENT") throw notFound(`${shown}: no such file or directory`, error);
+    if (error.code === "ENOTDIR") throw invalidArgument(`lstat ${shown}: not a directory`, error);
+    if (error.code === "ELOOP") throw invalidArgument(`lstat ${shown}: too many levels of symbolic links`, error);
+    if (error.code === "ENAMETOOLONG") throw invalidArgument(`lstat ${shown}: file name too long`, error);
+    if (error.code === "EINVAL") throw invalidArgument(`lstat ${shown}: invalid argument`, error);
     throw error;
   }
 }

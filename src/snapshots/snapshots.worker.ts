@@ -1,7 +1,6 @@
 import { isDiskFull } from "../lib/disk-full.ts";
 import { cancelled, EngineError, internal, invalidArgument, kindOf, messageOf, permissionDenied, unavailable } from "../lib/errors.ts";
 import { decompressed, decompressionError } from "../lib/compression.ts";
-import { bytesOf } from "../lib/tar.ts";
 import { TarParser } from "../lib/tar-reader.ts";
 import { SysError } from "../kernel/ffi.ts";
 import { AT_FDCWD, closeFd, O, openAt, readFd } from "../kernel/fs.ts";
@@ -285,7 +284,7 @@ async function copyIn(id: number, job: Job & { op: "copyIn" }, state: Running): 
   try {
     const archive = await openArchive(fromMessages(id, state, () => {}));
     await extractTar(root, archive, {
-      destination: bytesOf(job.path),
+      destination: job.path,
       replaceLinks: true,
       keepKinds: job.keepKinds,
       ...(job.owner !== undefined && { owner: job.owner }),

@@ -82,7 +82,8 @@ export interface Snapshots {
   treeTar(directory: string, options?: { idMap?: IdMap; signal?: AbortSignal }): ReadableStream<Uint8Array>;
   /**
    * What stands at `path` in a directory as the host can open it, e.g. a container's root: nothing there leads out of it, whatever somebody changes
-   * meanwhile. A symlink is looked at itself unless the path ends in `/` or `/.`. Relative paths count from the root.
+   * meanwhile. A symlink is looked at itself unless the path ends in `/` or `/.`. Relative paths count from the root. Here and below, paths within a root are bytes
+   * as latin1 (lib/tar.ts).
    * @throws EngineError notFound, invalidArgument
    */
   statPath(root: string, path: string): Promise<PathStat>;

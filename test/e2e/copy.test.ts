@@ -242,6 +242,34 @@ describe.skipIf(skipped("root", "overlay", "docker"))("copying files", () => {
       });
     });
 
+    test("names may be any bytes", async () => {
+      await inside("rm -rf /s; mkdir -p /s/$(printf 'd\\377') && echo in > /s/$(printf 'd\\377')/f");
+      const path = `/containers/box/archive?path=/s/d%ff`;
+      const stat = await engine.api("HEAD", path);
+      expect([stat.status, statOf(stat)["name"]]).toEqual([200, "d\ufffd"]);
+      expect(await namesIn(await engine.api("GET", path))).toEqual(["d\xff/", "d\xff/f"]);
+      const body = new Uint8Array(tarOf([{ name: "\xfe", type: "file", body: "put" }]));
+      expect((await fetch(`http://engine${path}`, { unix: engine.socket, method: "PUT", body } as RequestInit)).status).toBe(200);
+      expect(await inside("cat /s/d*/*")).toBe("in\nput");
+    });
+
+    test("what the kernel makes up isn't there, whatever links say", async () => {
+      await inside("rm -rf /s; mkdir /s; ln -s /proc/self/root /s/root; ln -s /proc/mounts /s/mtab");
+      expect(statOf(await engine.api("HEAD", archive("/s/root")))).toMatchObject({ linkTarget: "/proc/self/root" });
+      expect(statOf(await engine.api("HEAD", archive("/s/mtab")))).toMatchObject({ linkTarget: "/proc/mounts" });
+      expect((await engine.api("HEAD", archive("/s/root/"))).status).toBe(404);
+      expect(await put("/proc", [{ name: "f", type: "file" }])).toMatchObject({
+        status: 400,
+        text: '{"message":"/proc shows the state of the kernel: no files can be put there"}\n',
+      });
+    });
+
+    test("the working directory of a container that never ran is there", async () => {
+      const id = await ok("create", "-w", "/made/for/work", "busybox", "true");
+      expect(await put("/made/for/work", [{ name: "f", type: "file", body: "x" }], id)).toMatchObject({ status: 200 });
+      await ok("rm", id);
+    });
+
     test("PUT puts nothing outside, whatever links say", async () => {
       const outside = join(folder, "outside");
       mkdirSync(outside);
@@ -259,8 +287,8 @@ describe.skipIf(skipped("root", "overlay", "docker"))("copying files", () => {
           { name: "new/f2", type: "file", body: "x" },
         ]),
       ).toMatchObject({ status: 200 });
-      // what the link says is read as a path of the container
-      expect((await put("/s/magic", [{ name: "magic", type: "file", body: "x" }])).status).toBe(200);
+      // the kernel's own links lead nowhere
+      expect((await put("/s/magic", [{ name: "magic", type: "file", body: "x" }])).status).toBe(404);
       expect(existsSync("/magic")).toBe(false);
       expect(readdirSync(outside)).toEqual([]);
       expect(existsSync("/tmp/g")).toBe(false);

@@ -39,11 +39,12 @@ export const putArchive = endpoint({
   },
 });
 
+/** Bytes as latin1. */
 function pathOf(query: Query): string {
-  const text = query.text("path");
+  const path = query.bytes("path");
   // Docker's text, its missing space included (moby: httputils.ArchiveFormValues)
-  if (text === "") throw invalidArgument("bad parameter: pathcannot be empty");
-  return text;
+  if (path === "") throw invalidArgument("bad parameter: pathcannot be empty");
+  return path;
 }
 
 function statHeader(stat: PathStat): Record<string, string> {
