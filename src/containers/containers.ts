@@ -129,6 +129,7 @@ async function close(ctx: Context, options: { stopAll: boolean; timeoutSeconds: 
   for (const entry of ctx.entries.values()) {
     clearTimeout(entry.restart?.timer);
     suspendHealth(entry);
-    entry.rotation?.[Symbol.dispose]();
+    entry.logKeeping?.[Symbol.dispose]();
   }
+  await Promise.all([...ctx.entries.values()].map((entry) => entry.forwarding?.stop()));
 }

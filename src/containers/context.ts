@@ -5,6 +5,7 @@ import type { UserNamespaces } from "../kernel/user-namespace.ts";
 import { conflict, EngineError, invalidArgument } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
 import type { KeyedMutex } from "../lib/mutex.ts";
+import type { Forwarding } from "../logs/forward.ts";
 import type { Logs } from "../logs/types.ts";
 import type { Networks } from "../networks/types.ts";
 import type { IdMap } from "../oci/id-map.ts";
@@ -70,7 +71,10 @@ export interface Entry {
   restart?: { timer: ReturnType<typeof setTimeout>; delay: number };
   /** Delay before the last restart by policy, 0 after a good run. */
   restartDelay: number;
-  rotation?: Disposable;
+  /** Bounds the log of a container that runs. */
+  logKeeping?: Disposable;
+  /** Sends the log elsewhere, where the driver does. */
+  forwarding?: Forwarding;
   /** Ends the health checks that go on. */
   health?: AbortController;
   execs: Set<string>;

@@ -6,7 +6,7 @@ import { mergeConfig } from "./merge.ts";
 import { newId, parseName, randomName } from "./names.ts";
 import { effectiveBindings, normalisePortBindings, parsePort } from "./ports.ts";
 import { parsePs } from "./top.ts";
-import { checkConfig, checkHostConfig, checkLogConfig, parseSize, type CreateDefaults } from "./validate.ts";
+import { checkConfig, checkHostConfig, checkLogConfig, type CreateDefaults } from "./validate.ts";
 
 const defaults: CreateDefaults = { logDriver: "json-file", logOpts: {}, ulimits: [], init: false };
 const check = (host: HostConfig, config: ContainerConfig = {}): HostConfig => checkHostConfig(config, host, defaults).host;
@@ -94,7 +94,7 @@ describe("HostConfig", () => {
     [{ RestartPolicy: { Name: "sometimes" as never } }, "invalid restart policy: unknown policy 'sometimes'"],
     [{ RestartPolicy: { Name: "always", MaximumRetryCount: 3 } }, "maximum retry count can only be used with 'on-failure'"],
     [{ RestartPolicy: { Name: "always" }, AutoRemove: true }, "can't create 'AutoRemove' container with restart policy"],
-    [{ LogConfig: { Type: "syslog" } }, "no log driver named 'syslog' is registered"],
+    [{ LogConfig: { Type: "gelf" } }, "no log driver named 'gelf' is registered"],
     [{ LogConfig: { Type: "json-file", Config: { wat: "1" } } }, "unknown log opt 'wat' for json-file log driver"],
     [{ PortBindings: { "x/tcp": [] } }, "invalid port specification"],
     [{ PortBindings: { "80/tcp": [{ HostPort: "99999" }] } }, "invalid port specification"],
@@ -142,15 +142,12 @@ describe("ports", () => {
   });
 });
 
-describe("log options", () => {
-  test("sizes and files", () => {
-    expect(parseSize("10m")).toBe(10 << 20);
-    expect(parseSize("1.5GiB")).toBe(1.5 * 2 ** 30);
-    expect(() => parseSize("many")).toThrow("invalid size: 'many'");
-    expect(() => checkLogConfig({ Config: { "max-file": "0" } }, defaults)).toThrow("max-file cannot be less than 1");
-    expect(checkLogConfig({}, { ...defaults, logOpts: { "max-size": "1m" } })).toEqual({ Type: "json-file", Config: { "max-size": "1m" } });
-    expect(checkLogConfig({ Type: "none" }, { ...defaults, logOpts: { "max-size": "1m" } })).toEqual({ Type: "none", Config: {} });
-  });
+test("the daemon's log options are for its driver, but for those of the cache", () => {
+  const withOptions = { ...defaults, logOpts: { "max-size": "1m", "cache-max-size": "5m" } };
+  expect(checkLogConfig({}, withOptions)).toEqual({ Type: "json-file", Config: { "max-size": "1m", "cache-max-size": "5m" } });
+  expect(checkLogConfig({ Config: { "max-size": "2m" } }, withOptions).Config["max-size"]).toBe("2m");
+  expect(checkLogConfig({ Type: "syslog" }, withOptions)).toEqual({ Type: "syslog", Config: { "cache-max-size": "5m" } });
+  expect(checkLogConfig({ Type: "none" }, defaults)).toEqual({ Type: "none", Config: {} });
 });
 
 describe("restart policy", () => {

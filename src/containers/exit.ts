@@ -19,8 +19,8 @@ export function onExit(ctx: Context, entry: Entry, sandbox: RunningSandbox, gene
   if (ctx.phase === "detached") return;
   entry.sandbox = undefined;
   stopHealth(entry);
-  entry.rotation?.[Symbol.dispose]();
-  entry.rotation = undefined;
+  entry.logKeeping?.[Symbol.dispose]();
+  entry.logKeeping = undefined;
   entry.output.disconnect();
   endExecs(ctx, entry);
   releaseScarce(ctx, sandbox);

@@ -1,35 +1,42 @@
-import { notImplemented } from "../lib/errors.ts";
+import { conflict, notImplemented } from "../lib/errors.ts";
+import { logDetails, type LogSource } from "../logs/attributes.ts";
+import { isReadable, keepOptionsOf } from "../logs/options.ts";
 import type { ReadLogsOptions } from "../logs/types.ts";
 import { isRunning, lookup, type Context } from "./context.ts";
 import { exitOf } from "./kill.ts";
 import { logPathOf } from "./spec.ts";
 import type { ContainerRecord, Containers } from "./types.ts";
 
-/** @throws EngineError notFound, notImplemented for the driver `none` */
+/** @throws EngineError notFound, conflict, notImplemented for the driver `none` and a cache that is switched off */
 export function logs(ctx: Context, reference: string, options: ReadLogsOptions): ReturnType<Containers["logs"]> {
   const entry = lookup(ctx, reference);
   const { record } = entry;
-  if (record.host.LogConfig?.Type === "none") throw notImplemented("configured logging driver does not support reading");
+  if (entry.removing !== undefined) throw conflict("can not get logs from container which is dead or marked for removal");
+  const { Type = "json-file", Config } = record.host.LogConfig ?? {};
+  if (!isReadable(Type, Config ?? {})) throw notImplemented("configured logging driver does not support reading");
   // When the exit is recorded the log is complete.
   const ended = options.follow && isRunning(record.state) ? exitOf(entry, options.signal) : Promise.resolve();
-  return { tty: record.config.Tty === true, details: logDetails(record), records: ctx.logs.read(logPathOf(ctx, record), options, ended) };
+  return { tty: record.config.Tty === true, details: logDetails(logSourceOf(record)), records: ctx.logs.read(logPathOf(ctx, record), options, ended) };
 }
 
-/** What `docker logs --details` shows before each line: labels and variables that the log options name, as `k=v,k=v` (moby's loginfo). */
-export function logDetails({ config, host }: Pick<ContainerRecord, "config" | "host">): string {
-  const options = host.LogConfig?.Config ?? {};
-  const variables = (config.Env ?? []).map((text): [string, string] => {
-    const at = text.indexOf("=");
-    return at < 0 ? [text, ""] : [text.slice(0, at), text.slice(at + 1)];
-  });
-  const found = [...chosen(Object.entries(config.Labels ?? {}), options, "labels"), ...chosen(variables, options, "env")];
-  return [...new Map(found)]
-    .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map((pair) => pair.map((text) => encodeURIComponent(text).replaceAll("%20", "+")).join("="))
-    .join(",");
+/** What a log driver may say of the container. */
+export function logSourceOf(record: Pick<ContainerRecord, "id" | "name" | "created" | "imageId" | "path" | "args" | "config" | "host">): LogSource {
+  const { id, name, created, imageId, path, args, config, host } = record;
+  return {
+    id,
+    name,
+    created,
+    imageId,
+    imageName: config.Image ?? "",
+    args: [path, ...args],
+    env: config.Env ?? [],
+    labels: config.Labels ?? {},
+    options: host.LogConfig?.Config ?? {},
+  };
 }
 
-function chosen(pairs: readonly [string, string][], options: Record<string, string>, kind: "labels" | "env"): [string, string][] {
-  const names = (options[kind] ?? "").split(",");
-  return pairs.filter(([name]) => names.includes(name));
+/** Bounds a running container's log as its options say. */
+export function keepLog(ctx: Context, record: ContainerRecord): Disposable | undefined {
+  const options = keepOptionsOf(record.host.LogConfig?.Type ?? "json-file", record.host.LogConfig?.Config ?? {});
+  return options === undefined ? undefined : ctx.logs.keep(logPathOf(ctx, record), `${ctx.paths.bundle(record.id)}/ctl`, options);
 }

@@ -5,6 +5,8 @@ import { deleteRows } from "./create.ts";
 import { cancelRestart } from "./exit.ts";
 import { dropExecs } from "./exec.ts";
 import { killAndWait } from "./kill.ts";
+import { endForwarding } from "./log-forwarding.ts";
+import { logPathOf } from "./spec.ts";
 import { dropView } from "./rootfs.ts";
 
 /** Deleting row, files, no row. @throws EngineError conflict where it runs (without force) or is being removed */
@@ -52,6 +54,7 @@ async function removeEntry(ctx: Context, entry: Entry, withVolumes: boolean): Pr
   }
   if (entry.sandbox !== undefined) await killAndWait(ctx, entry);
   await entry.cleaning;
+  await endForwarding(ctx, entry);
 
   const { name } = entry.record;
   ctx.store.tx(() => {
@@ -79,6 +82,6 @@ async function removeEntry(ctx: Context, entry: Entry, withVolumes: boolean): Pr
 }
 
 async function removeFiles(ctx: Context, entry: Entry): Promise<void> {
-  await dropView(ctx, entry);
+  await Promise.all([dropView(ctx, entry), ctx.logs.forget(logPathOf(ctx, entry.record))]);
   await Promise.all([ctx.snapshots.remove(entry.record.snapshot), rm(ctx.paths.container(entry.record.id), { recursive: true, force: true })]);
 }

@@ -6,6 +6,7 @@ import type { ExitStatus } from "../sandbox/types.ts";
 import { baseOf, changeState, type Context, type Entry } from "./context.ts";
 import { newEntry, removeIntent } from "./create.ts";
 import { recordExit, scheduleRestart } from "./exit.ts";
+import { startForwarding } from "./log-forwarding.ts";
 import { autoRemove } from "./remove.ts";
 import { subpathPrefix } from "./mounts.ts";
 import { setRunning } from "./start.ts";
@@ -105,6 +106,8 @@ function atRest(ctx: Context, entry: Entry): void {
 /** Exits that happened meanwhile, half-made and half-removed containers, restart policies, `--rm`. */
 export async function resume(ctx: Context, restored: Restored): Promise<void> {
   const exitedNow = new Set(restored.exited.map(({ entry }) => entry));
+  // Before any of them is removed.
+  for (const entry of ctx.entries.values()) if (entry.sandbox === undefined) startForwarding(ctx, entry, Promise.resolve());
   for (const { entry, status } of restored.exited) recordExit(ctx, entry, status);
   await removeViews(ctx);
   for (const record of restored.halfway) {

@@ -4,10 +4,11 @@ import type { RunningSandbox } from "../sandbox/types.ts";
 import { baseOf, changeState, lookup, type Context, type Entry } from "./context.ts";
 import { onExit } from "./exit.ts";
 import { startHealth } from "./health.ts";
+import { prepareForwarding, startForwarding } from "./log-forwarding.ts";
+import { keepLog } from "./logs.ts";
 import { endCopies } from "./file-tree.ts";
 import { tellLinkedParents } from "./linked.ts";
 import { releaseVolumes, sandboxMounts } from "./mounts.ts";
-import { rotationOf } from "./rotation.ts";
 import { sandboxSpec } from "./spec.ts";
 
 /** Exit code of a container that the engine could not start, and that says nothing better; Docker's. */
@@ -57,6 +58,7 @@ async function startSandbox(ctx: Context, entry: Entry, signal: AbortSignal): Pr
   await entry.cleaning;
   await entry.view?.released;
   await endCopies(entry);
+  await prepareForwarding(ctx, entry, signal);
   // Directories within volumes, held until the container has them.
   using held = new DisposableStack();
   const spec = sandboxSpec(ctx, entry.record, await sandboxMounts(ctx, entry.record, held));
@@ -73,8 +75,8 @@ async function startSandbox(ctx: Context, entry: Entry, signal: AbortSignal): Pr
 
 /** What can't be written down must not run. */
 async function takeBack(entry: Entry, sandbox: RunningSandbox): Promise<void> {
-  entry.rotation?.[Symbol.dispose]();
-  entry.rotation = undefined;
+  entry.logKeeping?.[Symbol.dispose]();
+  entry.logKeeping = undefined;
   entry.sandbox = undefined;
   entry.output.disconnect();
   try {
@@ -95,7 +97,8 @@ export function setRunning(
   options: { adopted?: boolean; paused?: boolean } = {},
 ): void {
   entry.sandbox = sandbox;
-  entry.rotation = rotationOf(ctx, entry.record);
+  entry.logKeeping = keepLog(ctx, entry.record);
+  startForwarding(ctx, entry, sandbox.exited);
   changeState(
     ctx,
     entry,

@@ -2,7 +2,7 @@ import type { ContainerConfig, EndpointSettings, HostConfig, NetworkingConfig } 
 import type { ImageRecord } from "../images/types.ts";
 import type { IdMap } from "../oci/id-map.ts";
 import type { Digest } from "../oci/digest.ts";
-import type { LogRecord, ReadLogsOptions } from "../logs/types.ts";
+import type { LogBatch, ReadLogsOptions } from "../logs/types.ts";
 import type { AttachHub, OutputListener } from "../sandbox/types.ts";
 import type { StatsSample } from "../runtime/stats.ts";
 import type { SnapshotId } from "../snapshots/types.ts";
@@ -215,7 +215,7 @@ export interface Containers {
   attach(ref: string, listener?: OutputListener): AttachSession;
   resize(ref: string, rows: number, cols: number): Promise<void>;
   /** `details` stands before each line for those who ask for details. */
-  logs(ref: string, options: ReadLogsOptions): { tty: boolean; details: string; records: AsyncIterable<LogRecord[]> };
+  logs(ref: string, options: ReadLogsOptions): { tty: boolean; details: string; records: AsyncIterable<LogBatch> };
   top(ref: string, psArgs: string): Promise<{ titles: string[]; processes: string[][] }>;
   /** What it uses now; undefined while it doesn't run. */
   stats(ref: string): StatsSample | undefined;

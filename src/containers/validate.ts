@@ -3,6 +3,7 @@ import { isAbsolute, normalize } from "node:path";
 import { conflict, invalidArgument, notFound } from "../lib/errors.ts";
 import { parseSignal } from "../lib/signals.ts";
 import { defaultReadonlyPaths } from "../oci/default-paths.ts";
+import { checkLogOptions } from "../logs/options.ts";
 import { maskedPathsOfHost } from "../runtime/masked-paths.ts";
 import type { ContainerConfig, HostConfig } from "../oci/container.ts";
 import { mountRequests, parseVolumesFrom } from "./binds.ts";
@@ -137,34 +138,16 @@ export function checkRestartPolicy({ RestartPolicy: policy, AutoRemove }: HostCo
   if (AutoRemove === true && name !== "" && name !== "no") throw bad("can't create 'AutoRemove' container with restart policy");
 }
 
-const logOptions: Record<string, ReadonlySet<string>> = {
-  "json-file": new Set(["max-size", "max-file", "compress", "labels", "labels-regex", "env", "env-regex", "tag", "mode", "max-buffer-size"]),
-  local: new Set(["max-size", "max-file", "compress", "mode", "max-buffer-size"]),
-  none: new Set(["mode", "max-buffer-size"]),
-};
-
-/** The log driver's name and options, checked. Texts are Docker's. @throws EngineError invalidArgument */
+/** The log driver's name and options, checked. @throws EngineError invalidArgument */
 export function checkLogConfig(
   log: { Type?: string; Config?: Record<string, string> | null } | undefined,
-  defaults: CreateDefaults,
+  defaults: Pick<CreateDefaults, "logDriver" | "logOpts">,
 ): { Type: string; Config: Record<string, string> } {
   const type = log?.Type || defaults.logDriver;
-  const known = logOptions[type];
-  if (known === undefined) throw bad(`logger: no log driver named '${type}' is registered`);
-  const inherited = type === defaults.logDriver ? defaults.logOpts : {};
-  const options = { ...inherited, ...log?.Config };
-  for (const key of Object.keys(options)) if (!known.has(key)) throw bad(`unknown log opt '${key}' for ${type} log driver`);
-  if (options["max-size"] !== undefined) parseSize(options["max-size"]);
-  const files = options["max-file"];
-  if (files !== undefined && !(/^\d{1,6}$/.test(files) && Number(files) >= 1)) throw bad("max-file cannot be less than 1");
+  const inherited = Object.entries(defaults.logOpts).filter(([key]) => type === defaults.logDriver || key.startsWith("cache-"));
+  const options = { ...Object.fromEntries(inherited), ...log?.Config };
+  checkLogOptions(type, options);
   return { Type: type, Config: options };
-}
-
-/** Bytes of `10m`, `1.5GiB`, `512`. @throws EngineError invalidArgument */
-export function parseSize(text: string): number {
-  const match = /^(\d+(?:\.\d+)?)\s*([kmgtp]?)(?:i?b)?$/i.exec(text.trim());
-  if (match === null) throw bad(`invalid size: '${text}'`);
-  return Math.floor(Number(match[1]) * 1024 ** " kmgtp".indexOf((match[2] ?? "").toLowerCase() || " "));
 }
 
 /** All of a HostConfig. Returns it with Docker's defaults where Docker fills them. @throws EngineError invalidArgument */

@@ -4,6 +4,7 @@ import { parseLogFormat, parseLogLevel, type LogFormat, type LogLevel } from "..
 import { maskCredentials } from "../system/mask.ts";
 import { checkOptions } from "./check-options.ts";
 import { readConfigFile } from "./config-file.ts";
+import { checkLogOptions } from "../logs/options.ts";
 
 /** The engine's settings: flags over daemon.json over defaults. Names are dockerd's, in camel case. */
 export interface DaemonOptions {
@@ -186,8 +187,8 @@ export const daemonFlags: readonly Flag[] = [
     set: set("defaultRuntime"),
   },
   { name: "exec-opt", kind: "list", key: "exec-opts", summary: "native.cgroupdriver=cgroupfs", set: set("execOpts") },
-  { name: "log-driver", kind: "string", key: "log-driver", summary: "json-file, local or none", set: set("logDriver") },
-  { name: "log-opt", kind: "map", key: "log-opts", summary: "max-size=10m, max-file=5", set: set("logOpts") },
+  { name: "log-driver", kind: "string", key: "log-driver", summary: "json-file, local, journald, syslog or none", set: set("logDriver") },
+  { name: "log-opt", kind: "map", key: "log-opts", summary: "max-size=10m, max-file=20, and others (docs/logging.md)", set: set("logOpts") },
   { name: "label", kind: "list", key: "labels", summary: "Labels of the engine", set: set("labels") },
   {
     name: "live-restore",
@@ -373,6 +374,7 @@ export function parseDaemonOptions(argv: readonly string[]): DaemonOptions {
   if (options.pidfile === "") options.pidfile = `${options.execRoot}/berth.pid`;
   // as dockerd: whoever asks for TLS and names no host means TCP
   if (options.hosts.length === 0) options.hosts = [options.tls ? "tcp://127.0.0.1:2376" : `unix://${options.execRoot}/berth.sock`];
+  checkLogs(options);
   checkOptions(options);
   return options;
 }
@@ -395,6 +397,14 @@ function shownValue(value: unknown): string {
   return `map[${Object.entries(value)
     .map(([key, each]) => `${key}:${shownValue(each)}`)
     .join(" ")}]`;
+}
+
+function checkLogs({ logDriver, logOpts }: DaemonOptions): void {
+  try {
+    checkLogOptions(logDriver, logOpts);
+  } catch (error) {
+    throw invalidArgument(`failed to set log opts: ${messageOf(error)}`, error);
+  }
 }
 
 function apply(flag: Flag, options: DaemonOptions, value: unknown): void {

@@ -17,6 +17,7 @@ const c = libc({
   fcntl: { args: [FFIType.i32, FFIType.i32, FFIType.i32], returns: FFIType.i32 },
   read: { args: [FFIType.i32, FFIType.ptr, FFIType.u64_fast], returns: FFIType.i64_fast },
   write: { args: [FFIType.i32, FFIType.ptr, FFIType.u64_fast], returns: FFIType.i64_fast },
+  ioctl: { args: [FFIType.i32, FFIType.u64_fast, FFIType.ptr], returns: FFIType.i32 },
 });
 
 const AF_UNIX = 1;
@@ -29,6 +30,7 @@ const MSG_NOSIGNAL = 0x4000;
 const MSG_DONTWAIT = 0x40;
 const MSG_CMSG_CLOEXEC = 0x40000000;
 const F_SETFL = 4;
+const FIONREAD = 0x541b;
 const EINTR = 4;
 const EAGAIN = 11;
 
@@ -54,6 +56,13 @@ export function makeSocketPair(): [number, number] {
 /** Sets O_NONBLOCK on the description behind `fd`, which was opened with `access` (O.RDONLY, O.WRONLY or O.RDWR). @throws SysError */
 export function setNonBlocking(fd: number, access: number): void {
   check(c.fcntl(int(fd), F_SETFL, access | O.NONBLOCK), "fcntl");
+}
+
+/** Bytes that were written into a pipe, or have come into a socket, and that nobody has read yet. @throws SysError */
+export function bytesWaiting(fd: number): number {
+  const count = stable(4);
+  check(c.ioctl(int(fd), FIONREAD, count), "ioctl FIONREAD");
+  return count.readInt32LE(0);
 }
 
 /** One write(2). Returns the bytes taken, 0 where it would block. @throws SysError, e.g. EPIPE */

@@ -1,5 +1,5 @@
 import { FFIType } from "bun:ffi";
-import { addressOf, check, errno, int, libc, stable, SysError } from "./ffi.ts";
+import { addressOf, check, cstr, errno, int, libc, stable, SysError } from "./ffi.ts";
 import { closeFd } from "./fs.ts";
 
 const c = libc({
@@ -25,13 +25,18 @@ export const SOCK_RAW = 3;
 const SOCK_NONBLOCK = 0o4000;
 const SOCK_CLOEXEC = 0o2000000;
 const MSG_DONTWAIT = 0x40;
+const MSG_PEEK = 2;
+const MSG_NOSIGNAL = 0x4000;
 const EAGAIN = 11;
 const EINTR = 4;
 const EINPROGRESS = 115;
+const EALREADY = 114;
+const EISCONN = 106;
 
 const SOL_SOCKET = 1;
 const SO_REUSEADDR = 2;
 const SO_ERROR = 4;
+const SO_SNDBUFFORCE = 32;
 const SO_ATTACH_FILTER = 26;
 const IPPROTO_IPV6 = 41;
 const IPV6_V6ONLY = 26;
@@ -153,4 +158,48 @@ export function receiveMessage(fd: number, into: Buffer): number | undefined {
     if (code === EAGAIN) return undefined;
     if (code !== EINTR) throw new SysError("recv", code);
   }
+}
+
+/**
+ * connect(2) of a non-blocking socket to a `socketAddress` or `unixAddress`. False while it is under way: ask again until it is true. @throws
+ * SysError ECONNREFUSED, ETIMEDOUT and the like
+ */
+export function connectSocket(fd: number, address: Buffer): boolean {
+  if (c.connect(int(fd), address, address.length) === 0) return true;
+  const code = errno();
+  if (code === EISCONN) return true;
+  // EAGAIN is a unix socket's listener whose queue is full
+  if ([EINPROGRESS, EALREADY, EAGAIN, EINTR].includes(code)) return false;
+  throw new SysError("connect", code);
+}
+
+/** A sockaddr_un. @throws SysError for a path of more than 107 bytes */
+export function unixAddress(path: string): Buffer {
+  const bytes = cstr(path);
+  if (bytes.length > 108) throw new SysError("sockaddr_un", 36, path);
+  return Buffer.concat([Buffer.of(AF_UNIX, 0), bytes]);
+}
+
+/** Room for that many bytes that wait to be sent, beyond the host's usual limit. @throws SysError */
+export function setSendBuffer(fd: number, size: number): void {
+  setOption(fd, SOL_SOCKET, SO_SNDBUFFORCE, size);
+}
+
+/** Bytes that the kernel took: of a stream perhaps a part, of a datagram all; 0 where it would block. @throws SysError EPIPE, ECONNREFUSED, EMSGSIZE … */
+export function sendSome(fd: number, data: Uint8Array): number {
+  for (;;) {
+    const sent = Number(c.send(int(fd), data, data.length, MSG_DONTWAIT | MSG_NOSIGNAL));
+    if (sent >= 0) return sent;
+    const code = errno();
+    if (code === EAGAIN) return 0;
+    if (code !== EINTR) throw new SysError("send", code);
+  }
+}
+
+const peeked = stable(8);
+
+/** The peer of a stream has closed its side, or is gone. */
+export function isClosedByPeer(fd: number): boolean {
+  const n = Number(c.recv(int(fd), peeked, 1, MSG_PEEK | MSG_DONTWAIT));
+  return n === 0 || (n < 0 && errno() !== EAGAIN && errno() !== EINTR);
 }

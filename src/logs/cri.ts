@@ -1,4 +1,4 @@
-import type { LogRecord, StdStream } from "./types.ts";
+import type { LogBatch, StdStream } from "./types.ts";
 
 const SPACE = 0x20;
 const NEWLINE = 0x0a;
@@ -7,6 +7,12 @@ const LETTER_P = 0x50;
 
 /** Nothing that conmon writes is longer: 8 KiB of text and a head. What is, is no log record, and skipped. */
 const longestLine = 1 << 20;
+
+/** Docker cuts longer lines into records of this size, each with its own time stamp and frame. */
+const pieceSize = 16 * 1024;
+
+/** conmon's time: `2026-11-21T17:46:59.012724977+00:00`. */
+const usualTime = 35;
 
 const second = 1_000_000_000n;
 
@@ -20,83 +26,219 @@ export function parseCriTime(text: string): bigint | undefined {
   return BigInt(millis / 1000) * second + BigInt((match[7] ?? "").padEnd(9, "0"));
 }
 
-/**
- * Reads records from the bytes of a k8s-file log, in pieces of any size: `time stream tag text\n`. A `P` record is a piece of a line: its bytes
- * have no newline. Lines that are no records are skipped. Bytes given out point into the chunk they came in.
- */
-export class CriParser {
-  #rest: Uint8Array = new Uint8Array(0);
-  #skipping = false;
-  #timeText = "";
+/** Parses the times of a log's lines: those of one read by conmon are the same, so the last one is remembered. */
+export class TimeCache {
+  #text: Uint8Array = new Uint8Array(0);
   #time: bigint | undefined;
 
-  push(chunk: Uint8Array): LogRecord[] {
-    const data = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk]);
-    const records: LogRecord[] = [];
-    let at = 0;
-    for (let end = data.indexOf(NEWLINE, at); end >= 0; end = data.indexOf(NEWLINE, at)) {
-      const record = this.#skipping ? undefined : this.#parse(data, at, end);
-      this.#skipping = false;
-      if (record !== undefined) records.push(record);
-      at = end + 1;
-    }
-    // A copy: the chunk's memory may be used again.
-    this.#rest = data.slice(at);
-    if (this.#rest.length > longestLine) {
-      this.#rest = new Uint8Array(0);
-      this.#skipping = true;
-    }
-    return records;
-  }
-
-  /** Drops an unfinished line: the file ended in the middle of a write. */
-  reset(): void {
-    this.#rest = new Uint8Array(0);
-    this.#skipping = false;
-  }
-
-  #parse(data: Uint8Array, start: number, end: number): LogRecord | undefined {
-    const afterTime = data.indexOf(SPACE, start);
-    if (afterTime < 0 || afterTime >= end) return undefined;
-    const afterStream = data.indexOf(SPACE, afterTime + 1);
-    if (afterStream < 0 || afterStream >= end) return undefined;
-    const stream = streamOf(data, afterTime + 1, afterStream);
-    let afterTag = data.indexOf(SPACE, afterStream + 1);
-    // An empty text may come without its separator.
-    if (afterTag < 0 || afterTag > end) afterTag = end;
-    const tag = data[afterStream + 1];
-    const time = this.#timeOf(data, start, afterTime);
-    if (stream === undefined || time === undefined || (tag !== LETTER_F && tag !== LETTER_P)) return undefined;
-    const text = Math.min(afterTag + 1, end);
-    return { stream, time, bytes: data.subarray(text, tag === LETTER_F ? end + 1 : end) };
-  }
-
-  /** All lines of one read by conmon have the same time, so the last one is remembered. */
-  #timeOf(data: Uint8Array, start: number, end: number): bigint | undefined {
+  /** Unix nanoseconds of the time that stands in `data` from `start` to `end`; undefined where none does. */
+  at(data: Buffer, start: number, end: number): bigint | undefined {
     if (end - start > 40) return undefined;
-    const text = Buffer.from(data.buffer, data.byteOffset + start, end - start).toString("latin1");
-    if (text !== this.#timeText) {
-      this.#timeText = text;
-      this.#time = parseCriTime(text);
-    }
+    if (end - start === this.#text.length && data.compare(this.#text, 0, this.#text.length, start, end) === 0) return this.#time;
+    this.#text = Buffer.from(data.subarray(start, end));
+    this.#time = parseCriTime(data.toString("latin1", start, end));
     return this.#time;
   }
 }
 
-function streamOf(data: Uint8Array, start: number, end: number): StdStream | undefined {
-  if (end - start !== 6) return undefined;
-  // stdout, stderr: the fourth letter tells them apart.
-  const text = Buffer.from(data.buffer, data.byteOffset + start, 6).toString("latin1");
-  return text === "stdout" || text === "stderr" ? text : undefined;
+/** Where the parts of a line lie; filled by `parseHead`, one object for all lines. */
+interface Head {
+  timeEnd: number;
+  stderr: boolean;
+  full: boolean;
+  /** First byte of the text. */
+  text: number;
 }
 
-/** Stream and completeness of the line in `data` from `start` (its first byte) on; undefined for what is no record. */
-export function headOf(data: Uint8Array, start: number): { stream: StdStream; full: boolean } | undefined {
-  const afterTime = data.indexOf(SPACE, start);
-  if (afterTime < 0 || afterTime - start > 40) return undefined;
-  const afterStream = afterTime + 7;
-  const stream = data[afterStream] === SPACE ? streamOf(data, afterTime + 1, afterStream) : undefined;
-  const tag = data[afterStream + 1];
-  if (stream === undefined || (tag !== LETTER_F && tag !== LETTER_P)) return undefined;
-  return { stream, full: tag === LETTER_F };
+/** Reads the head of the line `data[start, end)` into `head`; false for what is no record. The time itself isn't checked. */
+export function parseHead(data: Buffer, start: number, end: number, head: Head): boolean {
+  let timeEnd = start + usualTime;
+  if (data[timeEnd] !== SPACE || timeEnd >= end) {
+    timeEnd = data.indexOf(SPACE, start);
+    if (timeEnd < 0 || timeEnd >= end || timeEnd - start > 40) return false;
+  }
+  // `stdout` or `stderr`, then a space, a tag that begins with F or P, a space, the text
+  const tagAt = timeEnd + 8;
+  if (tagAt >= end || data[timeEnd + 7] !== SPACE) return false;
+  const stream = streamAt(data, timeEnd + 1);
+  const tag = data[tagAt];
+  if (stream === undefined || (tag !== LETTER_F && tag !== LETTER_P)) return false;
+  let tagEnd = tagAt + 1;
+  while (tagEnd < end && data[tagEnd] !== SPACE) tagEnd++;
+  head.timeEnd = timeEnd;
+  head.stderr = stream === "stderr";
+  head.full = tag === LETTER_F;
+  // An empty text may come without its separator.
+  head.text = Math.min(tagEnd + 1, end);
+  return isTime(data, start, timeEnd);
+}
+
+/** The shape of a time, without its value: a digit first and a `T` in its place. */
+function isTime(data: Buffer, start: number, end: number): boolean {
+  const first = data[start] ?? 0;
+  return end - start >= 20 && first >= 0x30 && first <= 0x39 && data[start + 10] === 0x54;
+}
+
+function streamAt(data: Buffer, at: number): StdStream | undefined {
+  // "std" and "out" or "err"
+  if (data[at] !== 0x73 || data[at + 1] !== 0x74 || data[at + 2] !== 0x64) return undefined;
+  if (data[at + 3] === 0x6f && data[at + 4] === 0x75 && data[at + 5] === 0x74) return "stdout";
+  if (data[at + 3] === 0x65 && data[at + 4] === 0x72 && data[at + 5] === 0x72) return "stderr";
+  return undefined;
+}
+
+export const newHead = (): Head => ({ timeEnd: 0, stderr: false, full: false, text: 0 });
+
+/** Numbers per record in `LogBatch.heads`. */
+export const headSize = 5;
+export const flagStderr = 1;
+export const flagContinued = 2;
+
+/** A line of which only pieces have come. */
+interface OpenLine {
+  time: Uint8Array;
+  pieces: Uint8Array[];
+  length: number;
+  /** Bytes of the present 16 KiB that were given out already. */
+  column: number;
+}
+
+/**
+ * Reads records from the bytes of a log in the CRI format, in chunks of any size: `time stream tag text\n`. The pieces of a long line (tag `P`)
+ * are put together to Docker's: 16 KiB each. Lines that are no records are skipped. Whole lines are given out where they lie, in the chunk.
+ */
+export class CriParser {
+  #rest: Buffer = Buffer.alloc(0);
+  #skipping = false;
+  readonly #head = newHead();
+  readonly #open: Record<StdStream, OpenLine | undefined> = { stdout: undefined, stderr: undefined };
+  #out: LogBatch[] = [];
+  #heads = new Int32Array(headSize * 64);
+  #count = 0;
+
+  /** Bytes of an unfinished record at the end of what was pushed. */
+  get restLength(): number {
+    return this.#rest.length;
+  }
+
+  /** No line is open of which pieces have come: what follows can be read without what was before. */
+  get isAtLine(): boolean {
+    return this.#open.stdout === undefined && this.#open.stderr === undefined && !this.#skipping;
+  }
+
+  push(chunk: Uint8Array): LogBatch[] {
+    const data = this.#rest.length === 0 ? asBuffer(chunk) : Buffer.concat([this.#rest, chunk]);
+    this.#out = [];
+    let at = 0;
+    for (let end = data.indexOf(NEWLINE, at); end >= 0; end = data.indexOf(NEWLINE, at)) {
+      if (this.#skipping) this.#skipping = false;
+      else if (parseHead(data, at, end, this.#head)) this.#take(data, at, end);
+      at = end + 1;
+    }
+    this.#close(data);
+    // A copy: the chunk's memory may be used again.
+    this.#rest = Buffer.from(data.subarray(at));
+    if (this.#rest.length > longestLine) {
+      this.#rest = Buffer.alloc(0);
+      this.#skipping = true;
+    }
+    return this.#out;
+  }
+
+  /** The text goes on in another file: a record that is cut off by the end of the last one stays so. Lines in pieces go on. */
+  nextFile(): void {
+    this.#rest = Buffer.alloc(0);
+    this.#skipping = false;
+  }
+
+  /** What has come of unfinished lines: nothing more is there now, and a prompt is worth showing. */
+  flush(): LogBatch[] {
+    this.#out = [];
+    for (const stream of ["stdout", "stderr"] as const) {
+      const line = this.#open[stream];
+      if (line !== undefined && line.length > 0) this.#emit(line, stream === "stderr", line.length);
+    }
+    return this.#out;
+  }
+
+  #take(data: Buffer, start: number, end: number): void {
+    const { timeEnd, stderr, full, text } = this.#head;
+    const stream = stderr ? "stderr" : "stdout";
+    const line = this.#open[stream];
+    if (full && line === undefined) {
+      const at = this.#count * headSize;
+      if (at === this.#heads.length) this.#heads = grown(this.#heads);
+      this.#heads[at] = start;
+      this.#heads[at + 1] = timeEnd;
+      this.#heads[at + 2] = text;
+      this.#heads[at + 3] = end + 1;
+      this.#heads[at + 4] = stderr ? flagStderr : 0;
+      this.#count++;
+      return;
+    }
+    this.#close(data);
+    const open: OpenLine = (this.#open[stream] ??= { time: Buffer.from(data.subarray(start, timeEnd)), pieces: [], length: 0, column: 0 });
+    const piece = Buffer.from(data.subarray(text, full ? end + 1 : end));
+    open.pieces.push(piece);
+    open.length += piece.length;
+    // without the newline: Docker looks for one only in what its buffer holds
+    while (open.length + open.column - (full ? 1 : 0) >= pieceSize) this.#emit(open, stderr, pieceSize - open.column);
+    if (!full) return;
+    this.#emit(open, stderr, open.length);
+    this.#open[stream] = undefined;
+  }
+
+  /** One record of the line's next `length` bytes. */
+  #emit(line: OpenLine, stderr: boolean, length: number): void {
+    const all = line.pieces.length === 1 ? (line.pieces[0] as Uint8Array) : Buffer.concat(line.pieces);
+    const data = Buffer.concat([line.time, all.subarray(0, length)]);
+    const flags = (stderr ? flagStderr : 0) | (line.column > 0 ? flagContinued : 0);
+    this.#out.push({ data, heads: Int32Array.of(0, line.time.length, line.time.length, data.length, flags), count: 1 });
+    line.column = (line.column + length) % pieceSize;
+    line.pieces = length === line.length ? [] : [all.subarray(length)];
+    line.length -= length;
+  }
+
+  /** Ends the batch under way. */
+  #close(data: Buffer): void {
+    if (this.#count === 0) return;
+    this.#out.push({ data, heads: this.#heads, count: this.#count });
+    this.#heads = new Int32Array(Math.max(headSize * 64, this.#count * headSize));
+    this.#count = 0;
+  }
+}
+
+function grown(heads: Int32Array): Int32Array<ArrayBuffer> {
+  const larger = new Int32Array(heads.length * 2);
+  larger.set(heads);
+  return larger;
+}
+
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+/** The records of a batch as objects: for those who don't read a gigabyte. `time` is the text as it stands in the log. */
+export function* recordsOf({ data, heads, count }: LogBatch): Generator<{ stream: StdStream; time: string; bytes: Buffer }> {
+  for (let i = 0; i < count; i++) {
+    const [start = 0, timeEnd = 0, text = 0, end = 0, flags = 0] = heads.subarray(i * headSize, i * headSize + headSize);
+    yield {
+      stream: (flags & flagStderr) !== 0 ? "stderr" : "stdout",
+      time: data.toString("latin1", start, timeEnd),
+      bytes: data.subarray(text, end),
+    };
+  }
+}
+
+/** The batch without the records that `keep` refuses (it gets stream bit and place of the time); undefined where none is left. */
+export function filtered(batch: LogBatch, keep: (stderr: boolean, timeStart: number, timeEnd: number) => boolean): LogBatch | undefined {
+  const { heads } = batch;
+  let count = 0;
+  for (let i = 0; i < batch.count; i++) {
+    const at = i * headSize;
+    if (!keep(((heads[at + 4] as number) & flagStderr) !== 0, heads[at] as number, heads[at + 1] as number)) continue;
+    if (count !== i) heads.copyWithin(count * headSize, at, at + headSize);
+    count++;
+  }
+  return count === 0 ? undefined : { data: batch.data, heads, count };
 }

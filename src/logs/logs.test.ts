@@ -1,11 +1,13 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { appendFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
+import { gunzipSync, gzipSync } from "node:zlib";
 import { join } from "node:path";
 import { silent } from "../lib/log.ts";
 import { createLogs } from "./logs.ts";
-import { rotateOnce } from "./rotate.ts";
-import type { LogRecord, ReadLogsOptions } from "./types.ts";
+import { recordsOf } from "./cri.ts";
+import { compressFile } from "./compress.ts";
+import type { LogBatch, ReadLogsOptions } from "./types.ts";
 
 let root: string;
 let path: string;
@@ -20,10 +22,13 @@ const line = (index: number, stream = "stdout", tag = "F", text = `line ${index}
   `${new Date(Number(base) * 1000 + index * 1000).toISOString().replace("Z", "000000+00:00")} ${stream} ${tag} ${text}\n`;
 const both: ReadLogsOptions = { stdout: true, stderr: true, follow: false };
 
-async function collect(records: AsyncIterable<LogRecord[]>): Promise<string> {
+async function collect(records: AsyncIterable<LogBatch>): Promise<string> {
   let out = "";
-  for await (const batch of records) for (const { bytes } of batch) out += Buffer.from(bytes).toString();
+  for await (const batch of records) for (const { bytes } of recordsOf(batch)) out += Buffer.from(bytes).toString();
   return out;
+}
+async function compress(number: number): Promise<void> {
+  for await (const _ of compressFile(`${path}.${number}`, readFileSync(`${path}.${number}`).length));
 }
 const read = (options: Partial<ReadLogsOptions> = {}, ended: Promise<unknown> = Promise.resolve()): Promise<string> =>
   collect(createLogs({ log: silent }).read(path, { ...both, ...options }, ended));
@@ -42,8 +47,9 @@ describe("read", () => {
   });
 
   test("tail counts lines of the streams asked for, over rotated files", async () => {
-    writeFileSync(`${path}.2`, line(0) + line(1));
-    writeFileSync(`${path}.1`, line(2) + line(3, "stderr"));
+    writeFileSync(`${path}.1`, line(0) + line(1));
+    writeFileSync(`${path}.2`, line(2) + line(3, "stderr"));
+    await compress(1);
     writeFileSync(path, line(4) + line(5, "stderr") + line(6, "stderr"));
     expect(await read({ tail: 0 })).toBe("");
     expect(await read({ tail: 1 })).toBe("line 6\n");
@@ -66,10 +72,10 @@ describe("read", () => {
     const reader = createLogs({ log: silent }).read(path, { ...both, follow: true }, ended);
     const follower = reader[Symbol.asyncIterator]();
     for (let i = 0; i < 4; i++) {
-      if (i > 0) renameSync(path, `${path}.1`);
+      if (i > 0) renameSync(path, `${path}.${i}`);
       writeFileSync(path, line(i));
       const { value } = await follower.next();
-      expect(Buffer.from(value![0]!.bytes).toString()).toBe(`line ${i}\n`);
+      expect([...recordsOf(value as LogBatch)][0]?.bytes.toString()).toBe(`line ${i}\n`);
       expect(held()).toEqual([path]);
     }
     end();
@@ -106,7 +112,7 @@ describe("follow", () => {
     const seen: string[] = [];
     const done = (async () => {
       for await (const batch of createLogs({ log: silent }).read(path, { ...both, follow: true }, ended)) {
-        for (const { bytes } of batch) seen.push(Buffer.from(bytes).toString());
+        for (const { bytes } of recordsOf(batch)) seen.push(Buffer.from(bytes).toString());
         if (seen.length === 1) appendFileSync(path, line(1));
         if (seen.length === 2) {
           appendFileSync(path, line(2));
@@ -136,10 +142,11 @@ describe("follow", () => {
     for (let i = 0; i < 200; i++) {
       // As conmon does: it goes on writing into the renamed file until it is told.
       if (i % 20 === 7) {
-        for (let number = 8; number >= 1; number--) if (existsSync(`${path}.${number}`)) renameSync(`${path}.${number}`, `${path}.${number + 1}`);
-        renameSync(path, `${path}.1`);
-        current = `${path}.1`;
+        current = `${path}.${(i - 7) / 20 + 1}`;
+        renameSync(path, current);
       }
+      // Those before are compressed meanwhile.
+      if (i % 20 === 15 && i > 20) await compress((i - 15) / 20);
       if (i % 20 === 11) {
         current = path;
         writeFileSync(path, "");
@@ -167,33 +174,96 @@ describe("follow", () => {
   });
 });
 
-describe("rotation", () => {
-  test("keeps the number of files and tells the monitor", async () => {
-    const ctl = join(root, "ctl");
-    // A plain file stands for the fifo: what is written to it is what counts.
-    writeFileSync(ctl, "");
-    for (let i = 0; i < 6; i++) {
-      writeFileSync(path, line(i));
-      await rotateOnce(path, ctl, 3);
-      expect(readFileSync(ctl, "utf8")).toBe("2 0 0\n");
+describe("places in a log are found without reading it all", () => {
+  const count = 8000;
+  const log = (from: number, to: number): string => {
+    let out = "";
+    for (let i = from; i < to; i++) out += line(i, "stdout", "F", `line ${i} ${"x".repeat(i % 97)}`);
+    return out;
+  };
+  const firstOf = (text: string): string => text.slice(0, text.indexOf("\n")).split(" ")[1] ?? "";
+  const since = (index: number): bigint => (base + BigInt(index)) * 1_000_000_000n;
+
+  test.each(["one file", "many files", "many files, compressed"])("%s", async (kind) => {
+    const cuts = kind === "one file" ? [0, count] : [0, 3, 2000, 2001, 5000, 7999, count];
+    for (let i = 1; i < cuts.length; i++) {
+      const isLast = i === cuts.length - 1;
+      writeFileSync(isLast ? path : `${path}.${i}`, log(cuts[i - 1] as number, cuts[i] as number));
+      if (!isLast && kind.endsWith("compressed")) await compress(i);
     }
-    expect(existsSync(path)).toBe(false);
-    expect(readFileSync(`${path}.1`, "utf8")).toBe(line(5));
-    expect(readFileSync(`${path}.2`, "utf8")).toBe(line(4));
-    expect(existsSync(`${path}.3`)).toBe(false);
+    for (const index of [0, 1, 2, 3, 1999, 2000, 2001, 4000, 5000, 6666, 7998, 7999]) {
+      const found = await read({ since: since(index) });
+      expect(firstOf(found)).toBe(String(index));
+      expect(found.split("\n").length - 1).toBe(count - index);
+      const tail = await read({ tail: count - index });
+      expect(firstOf(tail)).toBe(String(index));
+      expect(tail.split("\n").length - 1).toBe(count - index);
+    }
+    expect(await read({ since: since(count) })).toBe("");
+    expect((await read({ since: since(4000), until: since(4001) })).split("\n").length - 1).toBe(2);
+  });
+});
+
+describe("compressed files", () => {
+  test("are gzip for everybody, and without what is no log of ours", async () => {
+    writeFileSync(`${path}.1`, log20k());
+    writeFileSync(path, line(20_000));
+    const all = await read();
+    await compress(1);
+    expect(existsSync(`${path}.1`)).toBe(false);
+    expect(existsSync(`${path}.1.gz.tmp`)).toBe(false);
+    expect(gunzipSync(readFileSync(`${path}.1.gz`)).toString()).toBe(log20k());
+    const size = readFileSync(`${path}.1.gz`).length;
+    expect(size).toBeLessThan(log20k().length / 4);
+    expect(await read()).toBe(all);
+    writeFileSync(`${path}.1.gz`, gzipSync(line(0)));
+    expect(await read()).toBe("line 20000\n");
   });
 
-  test("without a monitor only the name changes", async () => {
-    writeFileSync(path, line(0));
-    await rotateOnce(path, join(root, "none"), 2);
-    expect(readFileSync(`${path}.1`, "utf8")).toBe(line(0));
+  const log20k = (): string => Array.from({ length: 20_000 }, (_, i) => line(i)).join("");
+
+  test("one whose compression was broken off stays plain", async () => {
+    writeFileSync(`${path}.1`, log20k());
+    writeFileSync(path, line(20_000));
+    for await (const _ of compressFile(`${path}.1`, 1)) break;
+    expect(readdirSync(root).sort()).toEqual(["container.log", "container.log.1"]);
+    expect((await read()).split("\n").length - 1).toBe(20_001);
   });
 
-  test("remove takes all files", async () => {
-    for (const name of [path, `${path}.1`, `${path}.12`]) writeFileSync(name, "");
-    writeFileSync(join(root, "hosts"), "");
-    await createLogs({ log: silent }).remove(path);
-    expect(existsSync(path) || existsSync(`${path}.1`) || existsSync(`${path}.12`)).toBe(false);
-    expect(existsSync(join(root, "hosts"))).toBe(true);
+  test("a client that takes nothing for a while holds no file, and goes on with what there is", async () => {
+    writeFileSync(`${path}.1`, log20k());
+    writeFileSync(path, line(20_000));
+    const records = createLogs({ log: silent })
+      .read(path, { ...both, follow: true }, Promise.resolve())
+      [Symbol.asyncIterator]();
+    const first = await records.next();
+    await Bun.sleep(1100);
+    expect(readdirSync("/proc/self/fd").filter((fd) => linkOf(fd).startsWith(root))).toEqual([]);
+    await compress(1);
+    let text = await collectRest(first.value as LogBatch, records);
+    expect(text.split("\n").length - 1).toBe(20_001);
+    writeFileSync(`${path}.2`, line(5));
+    const again = createLogs({ log: silent })
+      .read(path, { ...both, follow: true }, Promise.resolve())
+      [Symbol.asyncIterator]();
+    const begun = await again.next();
+    await Bun.sleep(1100);
+    rmSync(`${path}.1.gz`);
+    text = await collectRest(begun.value as LogBatch, again);
+    expect(text).toEndWith("line 5\nline 20000\n");
   });
+
+  const linkOf = (fd: string): string => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`);
+    } catch {
+      return ""; // the directory's own descriptor is closed by now
+    }
+  };
+  const collectRest = async (first: LogBatch, records: AsyncIterator<LogBatch>): Promise<string> => {
+    let out = [...recordsOf(first)].map(({ bytes }) => bytes.toString()).join("");
+    for (let next = await records.next(); next.done !== true; next = await records.next())
+      out += [...recordsOf(next.value)].map(({ bytes }) => bytes.toString()).join("");
+    return out;
+  };
 });

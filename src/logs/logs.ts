@@ -1,19 +1,36 @@
-import { rm } from "node:fs/promises";
 import type { Logger } from "../lib/log.ts";
-import { rotatedNumbers } from "./files.ts";
+import type { LogSource } from "./attributes.ts";
+import { forwardLog } from "./forward.ts";
+import { journaldSink } from "./journald.ts";
+import { createKeeper } from "./keep.ts";
+import { keepOptionsOf } from "./options.ts";
 import { readLog } from "./read.ts";
-import { createRotator } from "./rotate.ts";
+import type { Sink } from "./sink.ts";
+import { syslogSink } from "./syslog.ts";
 import type { Logs } from "./types.ts";
 
-/** Reading and rotating of k8s-file logs. */
+/** Reading, bounding, compressing and forwarding of k8s-file logs. */
 export function createLogs({ log }: { log: Logger }): Logs {
-  const rotator = createRotator({ log });
   return {
     read: readLog,
-    rotate: (logPath, ctlPath, options) => rotator.add(logPath, ctlPath, options),
-    async remove(logPath) {
-      for (const number of await rotatedNumbers(logPath)) await rm(`${logPath}.${number}`, { force: true });
-      await rm(logPath, { force: true });
+    ...createKeeper({ log }),
+    async checkReceiver(type, source, signal) {
+      await using sink = sinkOf(type, source);
+      await sink.connect(signal);
     },
+    forward: (type, source, { logPath, ended, hold }) =>
+      forwardLog({
+        logPath,
+        ended,
+        sink: sinkOf(type, source),
+        hold: source.options["mode"] === "non-blocking" ? undefined : hold,
+        // One file is being written, and one is in the making.
+        holdAt: Math.max(1, (keepOptionsOf(type, source.options)?.maxFiles ?? 0) - 2),
+        log,
+      }),
   };
+}
+
+function sinkOf(type: string, source: LogSource): Sink {
+  return type === "journald" ? journaldSink(source) : syslogSink(source);
 }

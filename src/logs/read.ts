@@ -1,163 +1,73 @@
-import { watch, type FSWatcher } from "node:fs";
-import { dirname } from "node:path";
-import { CriParser } from "./cri.ts";
-import { openAll, openNext, type OpenFile } from "./files.ts";
+import { CriParser, filtered, TimeCache } from "./cri.ts";
+import { Cursor, endOf } from "./cursor.ts";
+import { findSince } from "./since.ts";
 import { findTail } from "./tail.ts";
-import type { LogRecord, ReadLogsOptions, StdStream } from "./types.ts";
-
-const chunkSize = 64 * 1024;
-/** A safety net under inotify: an event may be lost when its queue overflows. */
-const pollMs = 1000;
-const noBytes = 0;
+import type { LogBatch, LogPosition, ReadLogsOptions, StdStream } from "./types.ts";
+import { Wake } from "./wake.ts";
 
 /** See Logs.read. */
-export async function* readLog(logPath: string, options: ReadLogsOptions, ended: Promise<unknown>): AsyncGenerator<LogRecord[]> {
-  const streams = new Set<StdStream>([...(options.stdout ? (["stdout"] as const) : []), ...(options.stderr ? (["stderr"] as const) : [])]);
-  const { signal, since, until } = options;
+export async function* readLog(logPath: string, options: ReadLogsOptions, ended: Promise<unknown>): AsyncGenerator<LogBatch> {
+  const { signal, follow } = options;
   await using stack = new AsyncDisposableStack();
-  const wake = options.follow ? stack.use(new Wake(logPath, ended, options)) : undefined;
-  const files = await openAll(logPath);
-  for (const file of files) stack.use(file);
-  const begin = await beginning(files, options, streams);
-  let isOver = false;
-  const wanted = (records: LogRecord[]): LogRecord[] =>
-    records.filter((record) => {
-      if (until !== undefined && record.time > until) isOver = true;
-      return !isOver && streams.has(record.stream) && (since === undefined || record.time >= since);
-    });
-
-  let last: OpenFile | undefined;
-  let offset = 0;
-  let parser = new CriParser();
-  for (const [index, file] of files.entries()) {
-    if (index < begin.file) continue;
-    offset = index === begin.file ? begin.offset : 0;
-    parser = new CriParser();
-    for await (const { records, next } of chunks(file, offset, parser)) {
-      if (signal?.aborted === true) return;
-      offset = next;
-      const some = wanted(records);
-      if (some.length > 0) yield some;
-      if (isOver) return;
-    }
-    last = file;
-  }
-  if (wake === undefined) return;
+  const wake = follow ? stack.use(new Wake(logPath, ended, options)) : undefined;
+  // A log that is written faster than it is read would never end.
+  const end = follow ? undefined : await endOf(logPath);
+  if (!follow && end === undefined) return;
+  const parser = new CriParser();
+  const cursor = stack.use(new Cursor(logPath, await beginning(logPath, options), { end, onNextFile: () => parser.nextFile() }));
+  const choice = new Choice(options);
 
   for (;;) {
     // Asked before the reading, so that what was written before the end is read after it.
-    const done = wake.isDone;
-    wake.clear();
-    // A successor that exists before this file's end is seen means that nothing more comes into this file.
-    const successor = await openNext(logPath, last?.inode);
-    if (last !== undefined) {
-      for await (const { records, next } of chunks(last, offset, parser)) {
-        if (signal?.aborted === true) return;
-        offset = next;
-        const some = wanted(records);
-        if (some.length > 0) yield some;
-        if (isOver) return;
+    const isDone = wake === undefined || wake.isDone;
+    for (;;) {
+      const piece = await cursor.read();
+      if (signal?.aborted === true) return;
+      for (const batch of piece === undefined ? parser.flush() : parser.push(piece)) {
+        const chosen = choice.of(batch);
+        if (chosen !== undefined) {
+          cursor.rest();
+          yield chosen;
+          cursor.resume();
+        }
+        if (choice.isOver) return;
       }
+      if (piece === undefined) break;
     }
-    if (successor !== undefined) {
-      stack.use(successor);
-      // an open file that has been deleted still takes its room on the disk: a follower of a flood would fill it
-      await last?.[Symbol.asyncDispose]();
-      last = successor;
-      offset = 0;
-      parser = new CriParser();
-    } else if (done) {
-      return;
-    } else {
-      await wake.wait();
-    }
+    if (isDone) return;
+    await wake.wait(() => cursor.hasMore());
   }
 }
 
-async function beginning(files: OpenFile[], { tail }: ReadLogsOptions, streams: ReadonlySet<StdStream>): Promise<{ file: number; offset: number }> {
-  if (tail === undefined || files.length === 0) return { file: 0, offset: 0 };
-  return await findTail(
-    files.map((file) => file.handle),
-    tail,
-    streams,
-  );
+async function beginning(logPath: string, { tail, since, stdout, stderr }: ReadLogsOptions): Promise<LogPosition> {
+  const streams = new Set<StdStream>([...(stdout ? (["stdout"] as const) : []), ...(stderr ? (["stderr"] as const) : [])]);
+  const found = tail !== undefined ? await findTail(logPath, tail, streams) : since !== undefined ? await findSince(logPath, since) : undefined;
+  return found ?? { segment: 0, offset: 0 };
 }
 
-/** What is in the file from `offset` to its present end, in pieces; a new buffer each time, since records point into it. */
-async function* chunks(file: OpenFile, offset: number, parser: CriParser): AsyncGenerator<{ records: LogRecord[]; next: number }> {
-  let at = offset;
-  for (;;) {
-    const buffer = Buffer.allocUnsafeSlow(chunkSize);
-    const { bytesRead } = await file.handle.read(buffer, 0, buffer.length, at);
-    if (bytesRead === noBytes) return;
-    at += bytesRead;
-    yield { records: parser.push(buffer.subarray(0, bytesRead)), next: at };
-  }
-}
+/** Which records were asked for. */
+class Choice {
+  readonly #options: ReadLogsOptions;
+  readonly #all: boolean;
+  readonly #times = new TimeCache();
+  /** A record later than `until` has come. */
+  isOver = false;
 
-/** Tells a follower when to look again: something happened in the log's directory, the container ended, the client left, `until` is past. */
-class Wake implements Disposable {
-  #isDirty = false;
-  #isDone = false;
-  #resolve: (() => void) | undefined;
-  readonly #watcher: FSWatcher | undefined;
-  readonly #timers: ReturnType<typeof setTimeout>[] = [];
-  readonly #signal: AbortSignal | undefined;
-  readonly #finish = (): void => {
-    this.#isDone = true;
-    this.#notify();
-  };
-
-  constructor(logPath: string, ended: Promise<unknown>, { signal, until }: ReadLogsOptions) {
-    this.#watcher = startWatch(dirname(logPath), () => this.#notify());
-    this.#timers.push(setInterval(() => this.#notify(), this.#watcher === undefined ? 100 : pollMs));
-    void ended.then(this.#finish, this.#finish);
-    this.#signal = signal;
-    signal?.addEventListener("abort", this.#finish, { once: true });
-    if (signal?.aborted === true) this.#isDone = true;
-    if (until !== undefined) {
-      const ms = Number(until / 1_000_000n) - Date.now();
-      if (ms <= 0) this.#isDone = true;
-      else if (ms < 0x7fffffff) this.#timers.push(setTimeout(this.#finish, ms));
-    }
+  constructor(options: ReadLogsOptions) {
+    this.#options = options;
+    this.#all = options.stdout && options.stderr && options.since === undefined && options.until === undefined;
   }
 
-  get isDone(): boolean {
-    return this.#isDone;
-  }
-
-  clear(): void {
-    this.#isDirty = false;
-  }
-
-  /** Resolves at the next word, or at once where there was one since `clear`. */
-  async wait(): Promise<void> {
-    if (this.#isDirty || this.#isDone) return;
-    await new Promise<void>((resolve) => {
-      this.#resolve = resolve;
+  of(batch: LogBatch): LogBatch | undefined {
+    if (this.#all) return batch;
+    const { stdout, stderr, since, until } = this.#options;
+    return filtered(batch, (isStderr, timeStart, timeEnd) => {
+      if (this.isOver) return false;
+      if (since === undefined && until === undefined) return isStderr ? stderr : stdout;
+      const time = this.#times.at(batch.data, timeStart, timeEnd);
+      if (time === undefined) return false;
+      if (until !== undefined && time > until) this.isOver = true;
+      return !this.isOver && (isStderr ? stderr : stdout) && (since === undefined || time >= since);
     });
-  }
-
-  #notify(): void {
-    this.#isDirty = true;
-    this.#resolve?.();
-    this.#resolve = undefined;
-  }
-
-  [Symbol.dispose](): void {
-    this.#watcher?.close();
-    for (const timer of this.#timers) clearTimeout(timer);
-    this.#signal?.removeEventListener("abort", this.#finish);
-  }
-}
-
-/** Undefined where inotify gives no more watches: then there is only the polling. */
-function startWatch(directory: string, listener: () => void): FSWatcher | undefined {
-  try {
-    const watcher = watch(directory, listener);
-    watcher.on("error", listener);
-    return watcher;
-  } catch {
-    return undefined;
   }
 }

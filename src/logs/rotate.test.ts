@@ -1,18 +1,108 @@
-import { expect, test } from "bun:test";
-import { nextLook } from "./rotate.ts";
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { closeSync, constants, existsSync, mkdtempSync, openSync, readdirSync, readFileSync, readSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { dropOld, mend, nextLook, rotate } from "./rotate.ts";
 
-const maxSize = 10 << 20;
+const maxSize = 10_000_000;
 
-test("a flooded log is looked at again before it has twice its limit", () => {
-  const perMs = 250_000;
-  const delay = nextLook({ grown: 100 * perMs, elapsed: 100, maxSize, delay: 100 });
-  expect(delay).toBe(25);
-  expect(maxSize + delay * perMs).toBeLessThan(2 * maxSize);
+describe("the next look", () => {
+  test("at a flood comes before it is far over its limit", () => {
+    const perMs = 250_000;
+    const look = (size: number): number => nextLook({ size, grown: 4 * perMs, elapsed: 4, maxSize, delay: 4 });
+    expect(look(0)).toBe(20);
+    expect(look(9_500_000)).toBe(4);
+    expect(look(11_000_000)).toBe(4);
+  });
+
+  test("at one that grows slowly, or not at all", () => {
+    expect(nextLook({ size: 0, grown: 1, elapsed: 100, maxSize, delay: 8000 })).toBe(40);
+    expect(nextLook({ size: 0, grown: 0, elapsed: 100, maxSize, delay: 4 })).toBe(40);
+    expect(nextLook({ size: 0, grown: -5, elapsed: 8000, maxSize, delay: 8000 })).toBe(8000);
+    expect(nextLook({ size: 5, grown: 5, elapsed: 1, maxSize: Infinity, delay: 8000 })).toBe(40);
+  });
 });
 
-test("the faster it grows the sooner, between 25 ms and a second; one that is silent ever later, up to 8 s", () => {
-  expect(nextLook({ grown: 1 << 20, elapsed: 100, maxSize, delay: 100 })).toBe(500);
-  expect(nextLook({ grown: 1, elapsed: 100, maxSize, delay: 8000 })).toBe(1000);
-  expect(nextLook({ grown: 0, elapsed: 100, maxSize, delay: 100 })).toBe(200);
-  expect(nextLook({ grown: -5, elapsed: 8000, maxSize, delay: 8000 })).toBe(8000);
+describe("rotation", () => {
+  let root: string;
+  let path: string;
+  let ctl: string;
+  /** conmon's end of its fifo. */
+  let fifo: number | undefined;
+  beforeEach(() => {
+    root = mkdtempSync(join(tmpdir(), "berth-rotate-"));
+    path = join(root, "container.log");
+    ctl = join(root, "ctl");
+    Bun.spawnSync(["mkfifo", ctl]);
+    fifo = openSync(ctl, constants.O_RDWR | constants.O_NONBLOCK);
+  });
+  afterEach(() => {
+    if (fifo !== undefined) closeSync(fifo);
+    rmSync(root, { recursive: true });
+  });
+  const told = (): string => {
+    const buffer = Buffer.alloc(100);
+    return buffer.toString("latin1", 0, readSync(fifo as number, buffer, 0, 100, null));
+  };
+  const logs = (): string[] =>
+    readdirSync(root)
+      .filter((name) => name.startsWith("container.log"))
+      .sort();
+
+  test("counts on, tells the monitor once, and has its file made for it", () => {
+    for (let i = 1; i <= 6; i++) {
+      writeFileSync(path, `${i}`);
+      expect(rotate(path, ctl)).toBe(true);
+      expect(told()).toBe("2 0 0\n");
+      expect(existsSync(path)).toBe(false);
+      expect(existsSync(`${path}.tmp`)).toBe(true);
+      expect(readFileSync(`${path}.${i}`, "utf8")).toBe(`${i}`);
+      dropOld(path, { maxSize: 100, maxFiles: 3 });
+    }
+    expect(logs()).toEqual(["container.log.5", "container.log.6", "container.log.tmp"]);
+  });
+
+  test("does nothing where the monitor is gone", () => {
+    closeSync(fifo as number);
+    fifo = undefined;
+    writeFileSync(path, "x");
+    expect(rotate(path, ctl)).toBe(false);
+    expect(logs()).toEqual(["container.log"]);
+    expect(rotate(path, join(root, "none"))).toBe(false);
+  });
+
+  test("with one file keeps the number alone", () => {
+    for (let i = 1; i <= 3; i++) {
+      writeFileSync(path, "text");
+      rotate(path, ctl);
+      writeFileSync(path, "");
+      dropOld(path, { maxSize: 4, maxFiles: 1 });
+      expect(readFileSync(`${path}.${i}`, "utf8")).toBe("");
+    }
+    expect(logs()).toEqual(["container.log", "container.log.3", "container.log.tmp"]);
+  });
+
+  test("files that are too big together go before they are too many", () => {
+    for (let i = 1; i <= 5; i++) writeFileSync(`${path}.${i}`, Buffer.alloc(30));
+    writeFileSync(path, Buffer.alloc(30));
+    dropOld(path, { maxSize: 10, maxFiles: 10 });
+    expect(logs()).toEqual(["container.log", "container.log.4", "container.log.5"]);
+  });
+
+  test("of its two forms a file keeps the compressed one", () => {
+    writeFileSync(`${path}.1`, "plain");
+    writeFileSync(`${path}.1.gz`, "gz");
+    dropOld(path, { maxSize: 100, maxFiles: 5 });
+    expect(logs()).toEqual(["container.log.1.gz"]);
+  });
+
+  test("a rotation that was cut short is finished, and the monitor is never told twice", () => {
+    writeFileSync(`${path}.1`, "x");
+    mend(path, ctl);
+    mend(path, ctl);
+    expect(told()).toBe("2 0 0\n");
+    writeFileSync(path, "");
+    mend(path, ctl);
+    expect(() => told()).toThrow("EAGAIN");
+  });
 });

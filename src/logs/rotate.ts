@@ -1,152 +1,130 @@
-import { open, rename, rm, stat } from "node:fs/promises";
-import { constants } from "node:fs";
-import { messageOf } from "../lib/errors.ts";
-import type { Logger } from "../lib/log.ts";
+import { closeSync, constants, openSync, readdirSync, renameSync, rmSync, statSync, writeSync } from "node:fs";
+import { basename, dirname } from "node:path";
+import { bytesWaiting } from "../kernel/pipe.ts";
+import { isDiskFull } from "../lib/disk-full.ts";
+import { numbersAmong } from "./segments.ts";
 
-/** The first look at a new log: one that is flooded has some ten megabytes by then. */
-const firstMs = 100;
-/** Between two looks: a flood of 250 MB/s is rotated at about one and a half times its limit; one that doesn't grow costs next to nothing. */
-const shortestMs = 25;
-const growingMs = 1000;
+/**
+ * Rotation, as the thread of keeper.worker.ts does it: with calls that block, since a few microseconds are all they take. Everything holds at
+ * whatever instant the engine is killed: a name is changed, then conmon is told; `mend` tells it again.
+ */
+
+/** Between two looks: a flood of 250 MB/s writes a megabyte in the shortest time; one that begins just now, ten in the longest. */
+const shortestMs = 4;
+export const growingMs = 40;
+/** inotify tells when it begins to grow: this is but the net below. */
 const silentMs = 8000;
 
-interface Watched {
-  logPath: string;
-  ctlPath: string;
-  maxSize: number;
-  maxFiles: number;
-  lastSize: number;
-  /** By the clock of `performance.now()`. */
-  lookedAt: number;
-  delay: number;
-  isGone: boolean;
+/**
+ * Milliseconds until the next look at a log of `size` bytes that grew by `grown` of them in `elapsed` ms: until half of what is left to its limit
+ * is filled at that speed.
+ */
+export function nextLook({ size, grown, elapsed, maxSize, delay }: { size: number; grown: number; elapsed: number; maxSize: number; delay: number }): number {
+  if (grown <= 0) return Math.min(Math.max(delay * 2, growingMs), silentMs);
+  return Math.min(Math.max((Math.max(0, maxSize - size) / 2 / grown) * elapsed, shortestMs), growingMs);
 }
 
-export interface Rotator {
-  add(logPath: string, ctlPath: string, options: { maxSize: number; maxFiles: number }): Disposable;
+export interface RotatedFile {
+  number: number;
+  path: string;
+  isCompressed: boolean;
+  size: number;
+  /** Unix milliseconds. */
+  modified: number;
 }
 
-/** Looks at the size of all running logs, by one timer that runs only while there are any. */
-export function createRotator({ log }: { log: Logger }): Rotator {
-  const all = new Set<Watched>();
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  let armedFor = Infinity;
-  let isBusy = false;
+/** The rotated files of a log, oldest first. Of one that has its compressed form beside it the plain one is removed: a crash came between. */
+export function rotatedFiles(logPath: string): RotatedFile[] {
+  const directory = dirname(logPath);
+  return numbersAmong(readdirSync(directory), basename(logPath)).flatMap(({ number, plain, compressed }) => {
+    if (plain && compressed) rmSync(`${logPath}.${number}`, { force: true });
+    const path = compressed ? `${logPath}.${number}.gz` : `${logPath}.${number}`;
+    const found = statSync(path, { throwIfNoEntry: false });
+    return found === undefined ? [] : [{ number, path, isCompressed: compressed, size: found.size, modified: found.mtimeMs }];
+  });
+}
 
-  const dueOf = ({ lookedAt, delay }: Watched): number => lookedAt + delay;
-  const arm = (): void => {
-    clearTimeout(timer);
-    armedFor = Infinity;
-    for (const watched of all) armedFor = Math.min(armedFor, dueOf(watched));
-    if (armedFor === Infinity) return;
-    timer = setTimeout(() => void tick(), Math.max(0, armedFor - performance.now()));
-    timer.unref();
-  };
-  const tick = async (): Promise<void> => {
-    isBusy = true;
-    try {
-      const now = performance.now();
-      for (const watched of all) if (dueOf(watched) <= now) await look(watched, log);
-    } finally {
-      isBusy = false;
-      arm();
-    }
-  };
-  return {
-    add(logPath, ctlPath, { maxSize, maxFiles }) {
-      const watched: Watched = {
-        logPath,
-        ctlPath,
-        maxSize,
-        maxFiles: Math.max(1, maxFiles),
-        lastSize: 0,
-        lookedAt: performance.now(),
-        delay: firstMs,
-        isGone: false,
-      };
-      all.add(watched);
-      if (!isBusy && dueOf(watched) < armedFor) arm();
-      return {
-        [Symbol.dispose]: () => {
-          watched.isGone = true;
-          all.delete(watched);
-          if (all.size === 0 && !isBusy) arm();
-        },
-      };
-    },
-  };
+export function sizeOf(path: string): number | undefined {
+  return statSync(path, { throwIfNoEntry: false })?.size;
 }
 
 /**
- * Milliseconds until the next look at a log that grew by `grown` bytes in `elapsed` ms: until it has grown by half its limit at that speed; one
- * that didn't grow is looked at less and less often.
+ * Gives the log the next number and tells conmon to open it anew. The rename must come first: without it conmon replaces the file, and what is in
+ * it is lost. False where the monitor is gone: then nothing is done.
+ * @throws where the disk is so full that conmon could not make its file, which would be its end
  */
-export function nextLook({ grown, elapsed, maxSize, delay }: { grown: number; elapsed: number; maxSize: number; delay: number }): number {
-  if (grown <= 0) return Math.min(delay * 2, silentMs);
-  return Math.min(Math.max((maxSize / 2 / grown) * elapsed, shortestMs), growingMs);
-}
-
-async function look(watched: Watched, log: Logger): Promise<void> {
-  const { logPath, ctlPath, maxSize, maxFiles, lastSize, lookedAt, delay } = watched;
-  watched.lookedAt = performance.now();
+export function rotate(logPath: string, ctlPath: string): boolean {
+  const ctl = openControl(ctlPath);
+  if (ctl === undefined) return false;
   try {
-    const size = await sizeOf(logPath);
-    if (watched.isGone) return;
-    const elapsed = Math.max(1, watched.lookedAt - lookedAt);
-    watched.delay = nextLook({ grown: (size ?? 0) - lastSize, elapsed, maxSize, delay });
-    watched.lastSize = size ?? 0;
-    // Renamed and not yet made anew: the monitor didn't get the word (the engine died in between).
-    if (size === undefined) return await reopen(ctlPath);
-    if (size <= maxSize) return;
-    await rotateOnce(logPath, ctlPath, maxFiles);
-    watched.lastSize = 0;
-  } catch (error) {
-    log.warn("rotating a log", { log: logPath, error: messageOf(error) });
-  }
-}
-
-async function sizeOf(path: string): Promise<number | undefined> {
-  try {
-    return (await stat(path)).size;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-    throw error;
+    // conmon ends when it can't make this file; made here, it is there.
+    makeRoom(logPath, () => closeSync(openSync(`${logPath}.tmp`, "a", 0o600)));
+    renameSync(logPath, `${logPath}.${(rotatedFiles(logPath).at(-1)?.number ?? 0) + 1}`);
+    tellReopen(ctl);
+    return true;
+  } finally {
+    closeSync(ctl);
   }
 }
 
 /**
- * `log.N-1` goes, the others move up by one, `log` becomes `log.1`; then conmon is told to open `log` again. The rename must come first: without
- * it conmon replaces the file, and what is in it is lost. With one file the renamed one goes too, once conmon has left it.
+ * For a log that was renamed and not made anew: the engine before may have died in between. conmon is told again only if nothing waits for it in
+ * its fifo: told twice, it would replace the new file, and what it wrote into it meanwhile were lost.
  */
-export async function rotateOnce(logPath: string, ctlPath: string, maxFiles: number): Promise<void> {
-  await rm(`${logPath}.${Math.max(1, maxFiles - 1)}`, { force: true });
-  for (let number = maxFiles - 2; number >= 1; number--) {
-    await rename(`${logPath}.${number}`, `${logPath}.${number + 1}`).catch((error: NodeJS.ErrnoException) => {
-      if (error.code !== "ENOENT") throw error;
-    });
-  }
-  await rename(logPath, `${logPath}.1`);
-  await reopen(ctlPath);
-  if (maxFiles > 1) return;
-  for (let tries = 0; tries < 20; tries++) {
-    if ((await sizeOf(logPath)) !== undefined) return await rm(`${logPath}.1`, { force: true });
-    await Bun.sleep(10);
+export function mend(logPath: string, ctlPath: string): void {
+  const ctl = openControl(ctlPath);
+  if (ctl === undefined) return;
+  try {
+    if (bytesWaiting(ctl) > 0 || sizeOf(logPath) !== undefined) return;
+    makeRoom(logPath, () => closeSync(openSync(`${logPath}.tmp`, "a", 0o600)));
+    tellReopen(ctl);
+  } finally {
+    closeSync(ctl);
   }
 }
 
-/** `2 0 0` in conmon's control fifo: open the log again. Nothing where the monitor is gone. */
-async function reopen(ctlPath: string): Promise<void> {
-  let handle;
+/** Drops the oldest files until there are as many, and together as big, as they may be. The newest stays, and with it the count. */
+export function dropOld(logPath: string, { maxSize, maxFiles }: { maxSize: number; maxFiles: number }): void {
+  const files = rotatedFiles(logPath);
+  let total = files.reduce((sum, file) => sum + file.size, sizeOf(logPath) ?? 0);
+  while (files.length > 1 && (files.length > Math.max(1, maxFiles - 1) || total > maxSize * maxFiles)) {
+    const oldest = files.shift() as RotatedFile;
+    rmSync(oldest.path, { force: true });
+    total -= oldest.size;
+  }
+  // With one file nothing rotated is kept but its number. A new empty file: who reads the old one still has it.
+  const last = files[0];
+  if (maxFiles > 1 || last === undefined || last.size === 0) return;
+  const empty = `${logPath}.empty`;
+  closeSync(openSync(empty, "w", 0o600));
+  renameSync(empty, last.path);
+}
+
+/** Runs `action`; where the disk is full, the oldest rotated file goes for it. */
+function makeRoom(logPath: string, action: () => void): void {
   try {
-    handle = await open(ctlPath, constants.O_WRONLY | constants.O_NONBLOCK);
+    action();
+  } catch (error) {
+    const oldest = isDiskFull(error) ? rotatedFiles(logPath)[0] : undefined;
+    if (oldest === undefined || rotatedFiles(logPath).length < 2) throw error;
+    rmSync(oldest.path, { force: true });
+    action();
+  }
+}
+
+/** Undefined where the monitor is gone. Opened for both ways, so that what waits in it can be counted; nobody else may be reading. */
+function openControl(ctlPath: string): number | undefined {
+  try {
+    // First as a writer only: that fails where nobody reads.
+    closeSync(openSync(ctlPath, constants.O_WRONLY | constants.O_NONBLOCK));
+    return openSync(ctlPath, constants.O_RDWR | constants.O_NONBLOCK);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    if (code === "ENXIO" || code === "ENOENT") return;
+    if (code === "ENXIO" || code === "ENOENT") return undefined;
     throw error;
   }
-  try {
-    await handle.write("2 0 0\n");
-  } finally {
-    await handle.close();
-  }
+}
+
+function tellReopen(ctl: number): void {
+  writeSync(ctl, "2 0 0\n");
 }

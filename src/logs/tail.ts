@@ -1,58 +1,81 @@
-import type { FileHandle } from "node:fs/promises";
-import { headOf } from "./cri.ts";
-import type { StdStream } from "./types.ts";
+import { newHead, parseHead } from "./cri.ts";
+import { openSegment, segmentNumbers, type Segment } from "./segments.ts";
+import type { LogPosition, StdStream } from "./types.ts";
 
-const chunkSize = 64 * 1024;
 const NEWLINE = 0x0a;
 
 /**
- * Where the last `count` lines of `streams` begin, found by reading backwards over `files` (oldest first): index of the file and offset in it.
- * Pieces of a line count with the line they belong to.
+ * Where the last `count` lines of `streams` begin, found by reading backwards. Pieces of a line count with the line they belong to.
+ * Undefined where there is no log.
  */
-export async function findTail(files: readonly FileHandle[], count: number, streams: ReadonlySet<StdStream>): Promise<{ file: number; offset: number }> {
-  let lines = 0;
+export async function findTail(logPath: string, count: number, streams: ReadonlySet<StdStream>): Promise<LogPosition | undefined> {
+  const counter = new LineCounter(count, streams);
+  const numbers = await segmentNumbers(logPath);
+  let first: LogPosition | undefined;
+  for (const number of numbers.toReversed()) {
+    await using segment = await openSegment(logPath, number);
+    if (segment === undefined) break; // gone by now, and all before it
+    const offset = await backwards(segment, counter);
+    if (offset !== undefined) return { segment: number, offset };
+    first = { segment: number, offset: 0 };
+  }
+  return first;
+}
+
+/** Counts lines, last first, until there are enough. */
+class LineCounter {
+  readonly #count: number;
+  readonly #streams: ReadonlySet<StdStream>;
+  #lines = 0;
   /** Streams whose line has been counted and whose earlier pieces may follow. */
-  const open = new Set<StdStream>();
-  for (let file = files.length - 1; file >= 0; file--) {
-    const handle = files[file] as FileHandle;
-    for await (const { line, end } of linesBackwards(handle)) {
-      const head = headOf(line, 0);
-      if (head === undefined || !streams.has(head.stream)) continue;
-      if (!head.full && open.has(head.stream)) continue;
-      // A complete line ends here, or an unfinished one at the very end.
-      if (lines === count) return { file, offset: end };
-      lines++;
-      open.add(head.stream);
-    }
+  readonly #open = new Set<StdStream>();
+  readonly #head = newHead();
+
+  constructor(count: number, streams: ReadonlySet<StdStream>) {
+    this.#count = count;
+    this.#streams = streams;
   }
-  return { file: 0, offset: 0 };
+
+  /** True where the line `data[start, end)` is one too many. */
+  push(data: Buffer, start: number, end: number): boolean {
+    if (!parseHead(data, start, end, this.#head)) return false;
+    const stream = this.#head.stderr ? "stderr" : "stdout";
+    if (!this.#streams.has(stream)) return false;
+    // A complete line ends here, or an unfinished one at the very end.
+    if (!this.#head.full && this.#open.has(stream)) return false;
+    if (this.#lines === this.#count) return true;
+    this.#lines++;
+    this.#open.add(stream);
+    return false;
+  }
 }
 
-/** Lines of a file, last first; `end` is where the next one begins. Only the first 128 bytes of a line are sure to be given. */
-async function* linesBackwards(handle: FileHandle): AsyncGenerator<{ line: Uint8Array; end: number }> {
-  let end = (await handle.stat()).size;
-  // The unfinished last line isn't one yet.
-  let lineEnd = -1;
-  const head = Buffer.alloc(128);
-  while (end > 0) {
-    const start = Math.max(0, end - chunkSize);
-    const chunk = Buffer.alloc(end - start);
-    const { bytesRead } = await handle.read(chunk, 0, chunk.length, start);
-    for (let at = bytesRead - 1; at >= 0; at--) {
-      if (chunk[at] !== NEWLINE) continue;
-      const lineStart = start + at + 1;
-      if (lineEnd > lineStart) yield { line: await headAt(handle, chunk, start, lineStart, head), end: lineEnd };
-      lineEnd = lineStart;
+/** The end of the first line too many, or undefined where the file has none. */
+async function backwards(segment: Segment, counter: LineCounter): Promise<number | undefined> {
+  let at = segment.size();
+  /** The line of which the beginning lies before `at`, with its newline; empty while no newline was met: what follows the last isn't a line yet. */
+  let carried: Buffer = Buffer.alloc(0);
+  let carriedEnd = -1;
+  while (at > 0) {
+    const { start, data: piece } = await segment.readBefore(at);
+    if (piece.length === 0) return undefined;
+    const data = carried.length === 0 ? piece : Buffer.concat([piece, carried]);
+    let end = carriedEnd;
+    let length = end < 0 ? 0 : data.length;
+    for (let newline = lastNewline(data, end < 0 ? data.length - 1 : length - 2); newline >= 0; newline = lastNewline(data, newline - 1)) {
+      if (end >= 0 && counter.push(data, newline + 1, length - 1)) return end;
+      end = start + newline + 1;
+      length = newline + 1;
     }
-    end = start;
+    if (start === 0 && end >= 0 && counter.push(data, 0, length - 1)) return end;
+    // No record is as long as that: what is left of it is skipped, as it is when reading forwards.
+    carried = data.subarray(Math.max(0, length - (1 << 20)), length);
+    carriedEnd = end;
+    at = start;
   }
-  if (lineEnd > 0) yield { line: await headAt(handle, Buffer.alloc(0), 0, 0, head), end: lineEnd };
+  return undefined;
 }
 
-/** The head of the line at `offset`: from the chunk at hand, or from the file where the line began in an earlier one. */
-async function headAt(handle: FileHandle, chunk: Buffer, chunkStart: number, offset: number, head: Buffer): Promise<Uint8Array> {
-  const at = offset - chunkStart;
-  if (at + head.length <= chunk.length) return chunk.subarray(at, at + head.length);
-  const { bytesRead } = await handle.read(head, 0, head.length, offset);
-  return head.subarray(0, bytesRead);
+function lastNewline(data: Buffer, from: number): number {
+  return from < 0 ? -1 : data.lastIndexOf(NEWLINE, from);
 }

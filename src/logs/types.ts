@@ -1,11 +1,22 @@
+import type { LogSource } from "./attributes.ts";
+import type { Forwarding } from "./forward.ts";
+
 export type StdStream = "stdout" | "stderr";
 
-/** One record of a container's log: one line, or a part of a long one. `bytes` keeps its newline where it had one. */
-export interface LogRecord {
-  stream: StdStream;
-  /** Unix nanoseconds. */
-  time: bigint;
-  bytes: Uint8Array;
+/**
+ * Records of a log, lying in one piece of memory: a gigabyte of them must not become objects. Per record five numbers in `heads`: where its
+ * time begins, where that ends, where the text begins, where it ends (its newline included), and flags (see cri.ts, which reads batches too).
+ */
+export interface LogBatch {
+  data: Buffer;
+  heads: Int32Array;
+  count: number;
+}
+
+/** A place in a log: the file's number, which it keeps when it is rotated or compressed, and an offset in its text. */
+export interface LogPosition {
+  segment: number;
+  offset: number;
 }
 
 export interface ReadLogsOptions {
@@ -20,14 +31,31 @@ export interface ReadLogsOptions {
   signal?: AbortSignal;
 }
 
-/** Reads what conmon writes (k8s-file, which is the CRI format) and rotates it. Paths are given by the container. */
+/** Bounds of a log on the disk. */
+export interface KeepOptions {
+  /** Bytes of one file. */
+  maxSize: number;
+  /** Files, the current one included. */
+  maxFiles: number;
+  compress: boolean;
+}
+
+/** Reads, bounds and compresses what conmon writes (k8s-file, which is the CRI format). Paths are given by the container. */
 export interface Logs {
   /**
    * Records in order of writing; ends at the log's end, or with `follow` once `ended` resolves and all is read.
    * Rotated files are read too, oldest first; follow goes on across a rotation without loss or doubling.
    */
-  read(logPath: string, options: ReadLogsOptions, ended: Promise<unknown>): AsyncIterable<LogRecord[]>;
-  /** Watches a running container's log and rotates it by size (rename, then `2 0 0` to conmon's ctl fifo). Dispose to stop. */
-  rotate(logPath: string, ctlPath: string, options: { maxSize: number; maxFiles: number }): Disposable;
-  remove(logPath: string): Promise<void>;
+  read(logPath: string, options: ReadLogsOptions, ended: Promise<unknown>): AsyncIterable<LogBatch>;
+  /** Watches a running container's log, rotates it by size and compresses what was rotated. Dispose when the container has ended. */
+  keep(logPath: string, ctlPath: string, options: KeepOptions): Disposable;
+  /** Before a start with the driver `syslog` or `journald`: can its receiver be reached? @throws an error that says why not */
+  checkReceiver(type: string, source: LogSource, signal: AbortSignal): Promise<void>;
+  /**
+   * Sends a log to the driver's receiver, from where the last one stopped; `ended`: the run is over and the log complete. `hold` keeps the
+   * container from writing until it is disposed: for when it writes faster than the receiver takes.
+   */
+  forward(type: string, source: LogSource, options: { logPath: string; ended: Promise<unknown>; hold: () => Disposable }): Forwarding;
+  /** Resolves when nothing touches that log's files any more: they may be removed. */
+  forget(logPath: string): Promise<void>;
 }

@@ -64,6 +64,8 @@ export function createMonitorHub(options: { bundle: string; openStdin: boolean }
       };
       // `fd` works (one packet a call, closed by Bun) but is missing in Bun's types
       socket = await Bun.connect({ fd, socket: handlers } as unknown as Bun.UnixSocketOptions<undefined>);
+      // somebody may have asked to wait meanwhile
+      if (holds > 0 && !isLifted) socket.pause();
     } catch (error) {
       closeFd(fd);
       lose();

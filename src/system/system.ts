@@ -6,6 +6,7 @@ import type { Images } from "../images/types.ts";
 import { realtimeNano } from "../kernel/clock.ts";
 import type { Logger } from "../lib/log.ts";
 import { formatNano } from "../lib/time.ts";
+import { logDrivers } from "../logs/options.ts";
 import { apiVersion, minApiVersion, version } from "../lib/version.ts";
 import type { Networks } from "../networks/types.ts";
 import type { Runtimes } from "../runtime/types.ts";
@@ -71,7 +72,7 @@ export function createSystem(deps: SystemDeps): System {
           ["userxattr", "false"],
         ],
         SystemStatus: null,
-        Plugins: { Volume: ["local"], Network: ["bridge", "host", "null"], Authorization: null, Log: ["json-file", "local", "none"] },
+        Plugins: { Volume: ["local"], Network: ["bridge", "host", "null"], Authorization: null, Log: [...logDrivers] },
         ...facts.limits,
         BridgeNfIptables: facts.bridgeNetfilter.v4,
         BridgeNfIp6tables: facts.bridgeNetfilter.v6,

@@ -3,7 +3,8 @@ import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, readlinkSy
 import { join } from "node:path";
 import type { ContainerRecord } from "../../src/containers/types.ts";
 import { EngineError } from "../../src/lib/errors.ts";
-import type { LogRecord } from "../../src/logs/types.ts";
+import { recordsOf } from "../../src/logs/cri.ts";
+import type { LogBatch } from "../../src/logs/types.ts";
 import type { OutputListener } from "../../src/sandbox/types.ts";
 import { kernelState, leaks } from "../leaks.ts";
 import { skipped } from "../skips.ts";
@@ -12,9 +13,9 @@ import { createEngine, type TestEngine } from "./containers-fixture.ts";
 const running = (name: string): string[] => ["sh", "-c", `trap 'exit 7' TERM; echo ${name} ready; while :; do sleep 0.05; done`];
 const plain = { stdout: true, stderr: true, follow: false };
 
-async function text(records: AsyncIterable<LogRecord[]>): Promise<string> {
+async function text(records: AsyncIterable<LogBatch>): Promise<string> {
   let out = "";
-  for await (const batch of records) for (const { bytes } of batch) out += Buffer.from(bytes).toString();
+  for await (const batch of records) for (const { bytes } of recordsOf(batch)) out += Buffer.from(bytes).toString();
   return out;
 }
 

@@ -1,4 +1,5 @@
 import { messageOf } from "../../lib/errors.ts";
+import { recordsOf } from "../../logs/cri.ts";
 import type { StdStream } from "../../logs/types.ts";
 import { endpoint, type Call } from "../endpoint.ts";
 import { AttachedClient, hijack, type AttachedOptions } from "../streams/attach.ts";
@@ -75,7 +76,7 @@ async function attach(call: Call, asked: Wanted, open: (tty: boolean) => Pick<At
 async function replay({ services, params, signal }: Call, client: AttachedClient, { stdout, stderr }: Wanted): Promise<void> {
   const { records } = services.containers.logs(params.id!, { stdout, stderr, follow: false, signal });
   for await (const batch of records) {
-    for (const { stream, bytes } of batch) client.output(stream, bytes);
+    for (const { stream, bytes } of recordsOf(batch)) client.output(stream, bytes);
     await client.drained();
   }
 }

@@ -263,7 +263,7 @@ export function toInspect(
     ResolvConfPath: `${directory}/resolv.conf`,
     HostnamePath: `${directory}/hostname`,
     HostsPath: `${directory}/hosts`,
-    LogPath: host.LogConfig?.Type === "none" ? "" : `${directory}/container.log`,
+    LogPath: (host.LogConfig?.Type ?? "json-file") !== "json-file" ? "" : `${directory}/container.log`,
     Name: `/${record.name}`,
     RestartCount: record.restartCount,
     Driver: "overlay2",

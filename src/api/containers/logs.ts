@@ -1,11 +1,10 @@
 import { realtimeNano } from "../../kernel/clock.ts";
 import { invalidArgument, kindOf, messageOf } from "../../lib/errors.ts";
 import { parseTimestamp } from "../../lib/time.ts";
-import type { LogRecord } from "../../logs/types.ts";
 import { endpoint } from "../endpoint.ts";
 import type { Query } from "../query.ts";
 import { contentType, frame } from "../streams/frames.ts";
-import { formatLogTime } from "../time.ts";
+import { encodeLog } from "../streams/log-frames.ts";
 
 export const containerLogs = endpoint({
   method: "GET",
@@ -24,9 +23,9 @@ export const containerLogs = endpoint({
       ...(tail === undefined ? {} : { tail }),
     });
     const stream = exchange.stream(200, { "Content-Type": contentType(tty, api) });
-    const prefix = linePrefix(query, details);
+    const format = { framed: !tty, timestamps: query.bool("timestamps"), prefix: query.bool("details") ? `${details} ` : "" };
     try {
-      for await (const batch of records) await stream.write(encode(batch, tty, prefix));
+      for await (const batch of records) await stream.write(encodeLog(batch, format));
     } catch (error) {
       if (signal.aborted || kindOf(error) === "cancelled") return;
       services.log.error("reading a container's log failed", { container: params.id, error });
@@ -39,27 +38,11 @@ export const containerLogs = endpoint({
 /** undefined: all. Anything but a number of lines means all, as with dockerd. */
 function tailOf(query: Query): number | undefined {
   const text = query.text("tail");
-  return /^\d{1,9}$/.test(text) ? Number(text) : undefined;
+  return /^\+?\d{1,9}$/.test(text) ? Number(text) : undefined;
 }
 
 function timeOf<Name extends "since" | "until">(query: Query, name: Name): { [key in Name]?: bigint } {
   const text = query.text(name);
   if (text === "" || text === "0") return {};
   return { [name]: parseTimestamp(text, realtimeNano()) } as { [key in Name]?: bigint };
-}
-
-function linePrefix(query: Query, details: string): ((record: LogRecord) => string) | undefined {
-  const [times, detailed] = [query.bool("timestamps"), query.bool("details")];
-  if (!times && !detailed) return undefined;
-  return ({ time }) => (times ? `${formatLogTime(time)} ` : "") + (detailed ? `${details} ` : "");
-}
-
-/** One frame a record, all records of a batch in one piece. */
-function encode(batch: readonly LogRecord[], tty: boolean, prefix: ((record: LogRecord) => string) | undefined): Buffer {
-  const pieces: Uint8Array[] = [];
-  for (const record of batch) {
-    const bytes = prefix === undefined ? record.bytes : Buffer.concat([Buffer.from(prefix(record)), record.bytes]);
-    pieces.push(tty ? bytes : frame(record.stream, bytes));
-  }
-  return Buffer.concat(pieces);
 }

@@ -1,7 +1,8 @@
-import { CliError } from "../errors.ts";
+/** A template that is none, or that doesn't fit what it is used on. */
+export class TemplateError extends Error {}
 
-function wrong(message: string): CliError {
-  return new CliError(`template parsing error: template: ${message}`);
+function wrong(message: string): TemplateError {
+  return new TemplateError(`template parsing error: template: ${message}`);
 }
 
 /** Go's truth: false, 0, "", nil and what is empty are false. */

@@ -1,0 +1,107 @@
+import { openFrom, openSegment, segmentNumbers, type Segment } from "./segments.ts";
+import { statSync } from "node:fs";
+import type { LogPosition } from "./types.ts";
+
+/** A reader that takes nothing for so long holds no file open: one that has been dropped meanwhile would still take its room on the disk. */
+const patienceMs = 1000;
+
+/** Where the log ends now; undefined where there is none. */
+export async function endOf(logPath: string): Promise<LogPosition | undefined> {
+  const last = (await segmentNumbers(logPath)).at(-1);
+  if (last === undefined) return undefined;
+  await using segment = await openSegment(logPath, last);
+  return { segment: last, offset: segment?.size() ?? 0 };
+}
+
+/** Reads the text of a log from a place on, from file to file. What was dropped before it was read is passed over. */
+export class Cursor implements AsyncDisposable {
+  readonly #logPath: string;
+  readonly #end: LogPosition | undefined;
+  readonly #onNextFile: (isGap: boolean) => void;
+  #segment: number;
+  #offset: number;
+  #file: Segment | undefined;
+  #idle: ReturnType<typeof setTimeout> | undefined;
+
+  /** Not beyond `end`, where it is given. `onNextFile` is told when the text goes on in another file, and whether some before it was dropped. */
+  constructor(logPath: string, start: LogPosition, options: { end?: LogPosition | undefined; onNextFile: (isGap: boolean) => void }) {
+    this.#logPath = logPath;
+    this.#segment = start.segment;
+    this.#offset = start.offset;
+    this.#end = options.end;
+    this.#onNextFile = options.onNextFile;
+  }
+
+  get position(): LogPosition {
+    return { segment: this.#segment, offset: this.#offset };
+  }
+
+  /** The next piece; undefined where nothing more is there now. */
+  async read(): Promise<Buffer | undefined> {
+    for (;;) {
+      const file = (this.#file ??= await this.#open());
+      if (file === undefined) return undefined;
+      // Asked before the reading: what was written before its completion is read after it.
+      const isComplete = file.isComplete();
+      const room = this.#end?.segment === file.number ? this.#end.offset - this.#offset : Infinity;
+      const piece = room <= 0 ? undefined : await file.read(this.#offset);
+      if (piece !== undefined && piece.length > 0) {
+        const part = piece.length > room ? piece.subarray(0, room) : piece;
+        this.#offset += part.length;
+        return part;
+      }
+      if (!isComplete || file.number >= (this.#end?.segment ?? Infinity)) return undefined;
+      const next = await openFrom(this.#logPath, file.number + 1);
+      if (next === undefined) return undefined;
+      await file[Symbol.asyncDispose]();
+      this.#begin(next, next.number !== file.number + 1);
+    }
+  }
+
+  /** It reads the file that is being written. */
+  get isAtLatest(): boolean {
+    return this.#file === undefined || !this.#file.isComplete();
+  }
+
+  /** Without waiting: may there be more to read? */
+  hasMore(): boolean {
+    if (this.#file === undefined) return statSync(this.#logPath, { throwIfNoEntry: false }) !== undefined;
+    return this.#file.size() > this.#offset || this.#file.isComplete();
+  }
+
+  /** While the reader's user is busy with what it got. */
+  rest(): void {
+    this.#idle ??= setTimeout(() => void this.#close(), patienceMs);
+  }
+
+  resume(): void {
+    clearTimeout(this.#idle);
+    this.#idle = undefined;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.resume();
+    await this.#close();
+  }
+
+  async #open(): Promise<Segment | undefined> {
+    const same = await openSegment(this.#logPath, this.#segment);
+    if (same !== undefined) return same;
+    const next = await openFrom(this.#logPath, this.#segment);
+    if (next !== undefined) this.#begin(next, this.#segment > 0);
+    return next;
+  }
+
+  #begin(file: Segment, isGap: boolean): void {
+    this.#file = file;
+    this.#segment = file.number;
+    this.#offset = 0;
+    this.#onNextFile(isGap);
+  }
+
+  async #close(): Promise<void> {
+    const file = this.#file;
+    this.#file = undefined;
+    await file?.[Symbol.asyncDispose]();
+  }
+}

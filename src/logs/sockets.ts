@@ -1,0 +1,138 @@
+import { lookup } from "node:dns/promises";
+import { isIP } from "node:net";
+import { closeFd } from "../kernel/fs.ts";
+import {
+  AF_INET,
+  AF_INET6,
+  AF_UNIX,
+  connectSocket,
+  isClosedByPeer,
+  openSocket,
+  sendSome,
+  setSendBuffer,
+  SOCK_DGRAM,
+  SOCK_STREAM,
+  socketAddress,
+  unixAddress,
+} from "../kernel/socket.ts";
+import type { Sink } from "./sink.ts";
+
+export type SocketTarget = { kind: "unix" | "unixgram"; path: string } | { kind: "udp" | "tcp"; host: string; port: number };
+
+const connectMs = 10_000;
+/** Larger than any message, so that none is refused for its size. */
+const datagramBuffer = 8 << 20;
+
+/**
+ * The plain ways out: sockets of our own, since whoever counts must know what the kernel has taken: bytes that it has will arrive also when the
+ * engine is killed right then, bytes in a buffer of a library won't. Several targets: the first that answers.
+ */
+export function socketSink(targets: readonly SocketTarget[], format: Sink["format"]): Sink {
+  let fd = -1;
+  let isStream = false;
+  let current: SocketTarget | undefined;
+  const close = (): void => {
+    if (fd >= 0) closeFd(fd);
+    fd = -1;
+  };
+  return {
+    format,
+    get isStream() {
+      return isStream;
+    },
+    target: targets.map(nameOf).join(", "),
+    async connect(signal) {
+      close();
+      let failure: unknown;
+      for (const target of targets) {
+        try {
+          fd = await open(target, signal);
+          current = target;
+          isStream = target.kind === "tcp" || target.kind === "unix";
+          return;
+        } catch (error) {
+          failure = error;
+        }
+      }
+      throw failure;
+    },
+    send(message) {
+      try {
+        if (isStream) {
+          // a peer that has closed takes one more message without a word, and loses it
+          if (isClosedByPeer(fd)) throw new Error("the other side has closed the connection");
+          const sent = sendSome(fd, message);
+          return sent === message.length ? undefined : rest(fd, message.subarray(sent));
+        }
+        return sendDatagram(fd, message, current?.kind === "udp") ? undefined : rest(fd, message);
+      } catch (error) {
+        close();
+        throw error;
+      }
+    },
+    [Symbol.asyncDispose]: async () => close(),
+  };
+}
+
+function nameOf(target: SocketTarget): string {
+  return "path" in target
+    ? `${target.kind}://${target.path}`
+    : `${target.kind}://${target.host.includes(":") ? `[${target.host}]` : target.host}:${target.port}`;
+}
+
+async function open(target: SocketTarget, signal: AbortSignal): Promise<number> {
+  const type = target.kind === "tcp" || target.kind === "unix" ? SOCK_STREAM : SOCK_DGRAM;
+  const { family, address } = "path" in target ? { family: AF_UNIX, address: unixAddress(target.path) } : await inetAddress(target.host, target.port);
+  const fd = openSocket(family, type);
+  try {
+    if (type === SOCK_DGRAM) setSendBuffer(fd, datagramBuffer);
+    const begun = performance.now();
+    for (let wait = 1; !connectSocket(fd, address); wait = Math.min(wait * 2, 50)) {
+      if (performance.now() - begun > connectMs) throw new Error("connect: timed out");
+      signal.throwIfAborted();
+      await Bun.sleep(wait);
+    }
+    return fd;
+  } catch (error) {
+    closeFd(fd);
+    throw new Error(`dial ${nameOf(target)}: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+async function inetAddress(host: string, port: number): Promise<{ family: number; address: Buffer }> {
+  const { address, family } = isIP(host) === 0 ? await lookup(host) : { address: host, family: isIP(host) };
+  return { family: family === 6 ? AF_INET6 : AF_INET, address: socketAddress(addressBytes(address, family), port) };
+}
+
+function addressBytes(text: string, family: number): Uint8Array {
+  if (family !== 6) return Uint8Array.from(text.split(".").map(Number));
+  const [head = "", tail] = text.replace(/%.*$/, "").split("::");
+  const groups = (part: string): number[] => (part === "" ? [] : part.split(":").map((group) => Number.parseInt(group, 16)));
+  const [before, after] = [groups(head), groups(tail ?? "")];
+  const all = tail === undefined ? before : [...before, ...new Array<number>(8 - before.length - after.length).fill(0), ...after];
+  return Uint8Array.from(all.flatMap((group) => [group >> 8, group & 0xff]));
+}
+
+/** Waits for room, and sends what is left. */
+async function rest(fd: number, message: Buffer): Promise<void> {
+  let left = message;
+  for (let wait = 1; left.length > 0; wait = Math.min(wait * 2, 50)) {
+    await Bun.sleep(wait);
+    const sent = sendSome(fd, left);
+    if (sent > 0) wait = 1;
+    left = left.subarray(sent);
+  }
+}
+
+/** False where there is no room. A refusal on UDP tells of an earlier datagram, and this one wasn't sent: once more, then it is UDP's loss. */
+function sendDatagram(fd: number, message: Buffer, isUdp: boolean): boolean {
+  for (let tries = 0; ; tries++) {
+    try {
+      return sendSome(fd, message) === message.length;
+    } catch (error) {
+      const { code } = error as { code?: string };
+      if (!isUdp || (code !== "ECONNREFUSED" && code !== "EMSGSIZE")) throw error;
+      if (tries > 0 || code === "EMSGSIZE") return true;
+    }
+  }
+}
