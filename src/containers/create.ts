@@ -15,6 +15,7 @@ import { OutputHub } from "./output.ts";
 import type { ContainerRecord, CreateOptions } from "./types.ts";
 import { anyIdMap, chooseIdMap, usernsModeOf } from "./user-namespace.ts";
 import { checkConfig, checkHostConfig, nameConflict, pinNamespaces } from "./validate.ts";
+import { platformWarnings } from "./platform-warning.ts";
 import { planVolumes, prepareVolumes, type VolumePlan } from "./create-volumes.ts";
 
 export function newEntry(record: ContainerRecord): Entry {
@@ -46,6 +47,7 @@ export async function create(ctx: Context, options: CreateOptions): Promise<{ id
   if (!asked.Image) throw invalidArgument("no image was given to create a container from");
   const image = ctx.images.resolve(asked.Image, { platform: options.platform });
   using _lease = ctx.images.lease(image);
+  if (options.platform === undefined) warnings.push(...platformWarnings(image));
   const config = checkConfig(mergeConfig(asked, image.config.config));
   const host = pinNamespaces(checked, {
     // that of the network may come later: it is asked for at start

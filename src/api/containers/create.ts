@@ -162,17 +162,15 @@ function interfaceSysctls(host: HostConfig, endpoints: Record<string, EndpointSe
   return `Migrated sysctl ${JSON.stringify([...names].join(","))} to DriverOpts{${JSON.stringify(endpointSysctls)}:${JSON.stringify(moved)}}.`;
 }
 
-/** Up to 1.52 an empty list of bindings means one binding with everything chosen by us. Returns a warning. */
+/**
+ * An empty list of bindings means one binding with everything chosen by us. The API's text says that this ends with 1.53; engines up to the newest
+ * keep it (moby issue 51727). Returns a warning.
+ */
 function portBindings(host: HostConfig, api: ApiVersion): string | undefined {
   const empty = Object.entries(host.PortBindings ?? {}).filter(([, bindings]) => bindings === null || bindings.length === 0);
   if (empty.length === 0) return undefined;
-  const bindings = { ...host.PortBindings };
-  for (const [port] of empty) {
-    if (api > 52) delete bindings[port];
-    else bindings[port] = [{}];
-  }
-  host.PortBindings = bindings;
-  if (api !== 52) return undefined;
+  host.PortBindings = { ...host.PortBindings, ...Object.fromEntries(empty.map(([port]) => [port, [{}]])) };
+  if (api < 52) return undefined;
   const ports = empty.map(([port]) => port).join(", ");
-  return `Following container port(s) have an empty list of port-bindings: ${ports}. Starting with API 1.53, such bindings will be discarded.`;
+  return `Following container port(s) have an empty list of port-bindings: ${ports}. Such bindings will be discarded in a future version.`;
 }
