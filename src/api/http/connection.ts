@@ -193,7 +193,7 @@ export class Connection {
     if (now >= this.#deadline) {
       if (this.#phase === "head" && this.#scanner.length > 0) this.#refuse(new BadRequest(408, "request head not complete in time"));
       else this.#socket.destroy();
-    } else if (this.#ended && this.#gone()) this.#socket.destroy();
+    } else if ((this.#ended || this.#paused) && this.#gone()) this.#socket.destroy();
   }
 
   // ---- input
@@ -206,6 +206,8 @@ export class Connection {
     else if (this.#input.length > highWater) {
       this.#paused = true;
       this.#socket.pause();
+      // a paused socket doesn't tell of its client's leaving
+      this.#set.watch(this);
     }
   }
 
@@ -371,6 +373,7 @@ export class Connection {
   #resume(): void {
     if (!this.#paused) return;
     this.#paused = false;
+    if (!this.#ended && this.#deadline === Infinity) this.#set.unwatch(this);
     this.#socket.resume();
   }
 

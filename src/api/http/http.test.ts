@@ -383,6 +383,17 @@ describe("leaving", () => {
     release.resolve();
   });
 
+  test("also while nobody reads what the client had sent", async () => {
+    release = Promise.withResolvers();
+    const client = await open();
+    client.send("POST /wait?unread HTTP/1.1\r\nHost: x\r\nContent-Length: 4194304\r\n\r\n");
+    client.send(Buffer.alloc(4 << 20));
+    await Bun.sleep(50);
+    client.socket.destroy();
+    while (!seen.aborted.includes("/wait?unread")) await Bun.sleep(20);
+    release.resolve();
+  });
+
   test("also after a half-close", async () => {
     release = Promise.withResolvers();
     const client = await open();
