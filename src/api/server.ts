@@ -73,7 +73,9 @@ function sendReply(exchange: Exchange, reply: Reply): void {
 
 function sendError(exchange: Exchange, path: string, error: unknown, log: Logger): void {
   const { status, message, unexpected } = errorAnswer(error);
-  if (unexpected) log.error(`${exchange.head.method} ${path} failed`, { error, stack: error instanceof Error ? error.stack : undefined });
+  // what breaks off because its client has gone is nobody's fault
+  if (unexpected && !(exchange.signal.aborted && isAbort(error)))
+    log.error(`${exchange.head.method} ${path} failed`, { error, stack: error instanceof Error ? error.stack : undefined });
   if (exchange.responded) {
     // too late for a status; the connection breaks off, so that the client sees it
     if (!unexpected && status !== 499) log.debug(`${exchange.head.method} ${path} broke off`, { error: messageOf(error) });
@@ -81,6 +83,9 @@ function sendError(exchange: Exchange, path: string, error: unknown, log: Logger
   }
   exchange.reply(status, { "Content-Type": "application/json" }, JSON.stringify({ message }) + "\n");
 }
+
+/** As streams and fetch say it. */
+const isAbort = (error: unknown): boolean => error instanceof Error && error.name === "AbortError";
 
 /** The request's JSON, with dockerd's checks and texts. @throws EngineError invalidArgument */
 async function readJson(exchange: Exchange, required: boolean): Promise<unknown> {

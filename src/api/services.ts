@@ -6,7 +6,6 @@ import type { Events } from "../events/types.ts";
 import type { Images } from "../images/types.ts";
 import type { Logger } from "../lib/log.ts";
 import type { Networks } from "../networks/types.ts";
-import type { Snapshots } from "../snapshots/types.ts";
 import type { System } from "../system/types.ts";
 import type { Volumes } from "../volumes/types.ts";
 
@@ -15,7 +14,6 @@ export interface Services {
   containers: Containers;
   images: Images;
   networks: Networks;
-  snapshots: Pick<Snapshots, "treeTar">;
   volumes: Volumes;
   registry: RegistryClient;
   builder: Builder;

@@ -5,6 +5,7 @@ import { resolveUser } from "../runtime/user.ts";
 import type { PathStat } from "../snapshots/types.ts";
 import { emitEvent, lookup, type Context } from "./context.ts";
 import { withFiles } from "./file-tree.ts";
+import { withRootfs } from "./rootfs.ts";
 import type { ContainerRecord, CopyToOptions } from "./types.ts";
 
 /** Files into and out of containers: docker cp. */
@@ -26,13 +27,30 @@ export async function copyFrom<T>(
     const stat = await named(reference, path, ctx.snapshots.statPath(root, path));
     const { tar, settled } = ctx.snapshots.pathTar(root, path, { ...idsOf(ctx, reference), signal: AbortSignal.any([signal, options.signal]) });
     emitEvent(ctx, lookup(ctx, reference).record, { action: "archive-path" });
-    const working = work(stat, tar);
-    const aborted = new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(settled()), { once: true }));
-    // A client that takes nothing more may hold the stream, but not the files.
-    await Promise.race([working, aborted]);
-    return { working };
+    return await whileFilesAreThere(work(stat, tar), settled, signal);
   });
   return await working;
+}
+
+/** See Containers.exportRoot. */
+export async function exportRoot<T>(
+  ctx: Context,
+  reference: string,
+  options: { signal: AbortSignal },
+  work: (tar: ReadableStream<Uint8Array>) => Promise<T>,
+): Promise<T> {
+  const { working } = await withRootfs(ctx, reference, async (rootfs, signal) => {
+    const { tar, settled } = ctx.snapshots.treeTar(rootfs, { ...idsOf(ctx, reference), signal: AbortSignal.any([signal, options.signal]) });
+    return await whileFilesAreThere(work(tar), settled, signal);
+  });
+  return await working;
+}
+
+/** Until the work is done, or until nothing reads the files any more after `signal`: a client that takes nothing more may hold the stream, but not the files. */
+async function whileFilesAreThere<T>(working: Promise<T>, settled: () => Promise<void>, signal: AbortSignal): Promise<{ working: Promise<T> }> {
+  const aborted = new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(settled()), { once: true }));
+  await Promise.race([working, aborted]);
+  return { working };
 }
 
 /** See Containers.copyTo. */

@@ -1,7 +1,7 @@
 import { messageOf } from "../lib/errors.ts";
 import { KeyedMutex } from "../lib/mutex.ts";
 import type { Digest } from "../oci/digest.ts";
-import { copyFrom, copyTo, statPath } from "./archive.ts";
+import { copyFrom, copyTo, exportRoot, statPath } from "./archive.ts";
 import { attach, resize } from "./attach.ts";
 import { isRunning, lookup, type Context, type ContainersDeps } from "./context.ts";
 import { commit } from "./commit.ts";
@@ -68,6 +68,7 @@ export function createContainers(deps: ContainersDeps): Containers {
     statPath: (reference, path) => statPath(ctx, reference, path),
     copyFrom: (reference, path, options, work) => copyFrom(ctx, reference, path, options, work),
     copyTo: (reference, path, archive, options) => copyTo(ctx, reference, path, archive, options),
+    exportRoot: (reference, options, work) => exportRoot(ctx, reference, options, work),
     withRootfs: (reference, work) => withRootfs(ctx, reference, work),
     execCreate: (reference, options) => execCreate(ctx, reference, options),
     execIds: (reference) => [...lookup(ctx, reference).execs],

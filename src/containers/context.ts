@@ -81,7 +81,7 @@ export interface Entry {
   /** Copies of files that stand on the present or the last run's root. */
   copies: Set<{ abort: AbortController; ended: Promise<void> }>;
   /** The root of a container at rest, mounted for those who read it. */
-  view?: { path: string; users: number; ready: Promise<void>; released: Promise<void>; release: () => void };
+  view?: { path: string; abort: AbortController; users: number; ready: Promise<void>; released: Promise<void>; release: () => void };
 }
 
 /** A command to be run in a container, or that was. */

@@ -13,7 +13,7 @@ import { Root, type Owner } from "../snapshots/root.ts";
 import { lookup, type Context, type Entry } from "./context.ts";
 import { viewPath } from "./create-volumes.ts";
 import { releaseVolumes, sandboxMounts } from "./mounts.ts";
-import { withRootfs } from "./rootfs.ts";
+import { duringRun, withRootfs } from "./rootfs.ts";
 import type { ContainerRecord } from "./types.ts";
 
 /** A container's files at hand. */
@@ -36,10 +36,10 @@ export async function withFiles<T>(ctx: Context, reference: string, work: (tree:
   if (running !== undefined) return await duringRun(entry, (signal) => work({ root: running.path, signal }));
   // Its init is gone, and the engine is about to notice.
   await entry.sandbox?.exited;
-  return await withRootfs(ctx, entry.record.id, async (rootfs) => {
+  return await withRootfs(ctx, entry.record.id, async (rootfs, signal) => {
     const tree = await treeAtRest(ctx, entry, rootfs);
     try {
-      return await work({ root: `/proc/${process.pid}/fd/${tree}`, signal: new AbortController().signal });
+      return await work({ root: `/proc/${process.pid}/fd/${tree}`, signal });
     } finally {
       closeFd(tree);
     }
@@ -77,25 +77,6 @@ function rootOf(sandbox: RunningSandbox): HeldPath | undefined {
     held[Symbol.dispose]();
     return undefined;
   }
-}
-
-async function duringRun<T>(entry: Entry, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-  const abort = new AbortController();
-  const { promise: ended, resolve } = Promise.withResolvers<void>();
-  const copy = { abort, ended };
-  entry.copies.add(copy);
-  try {
-    return await work(abort.signal);
-  } finally {
-    entry.copies.delete(copy);
-    resolve();
-  }
-}
-
-/** Before a new run: no work on the last one's root goes on. */
-export async function endCopies(entry: Entry): Promise<void> {
-  for (const { abort } of entry.copies) abort.abort();
-  await Promise.all([...entry.copies].map(({ ended }) => ended));
 }
 
 /**

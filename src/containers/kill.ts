@@ -79,6 +79,8 @@ export async function killAndWait(ctx: Context, entry: Entry): Promise<void> {
   await send(ctx, entry, SIGKILL, true);
   for (let look = 0; look < killLooks; look++) {
     if (await within(ended, lookMs)) return;
+    // a pause that was under way may have frozen it after the signal
+    await wake(ctx, entry);
     entry.sandbox?.endIdleMonitor();
   }
   throw internal(`cannot kill container ${entry.record.id}: tried to kill it, but did not receive an exit event`);

@@ -7,7 +7,7 @@ import { dropExecs } from "./exec.ts";
 import { killAndWait } from "./kill.ts";
 import { endForwarding } from "./log-forwarding.ts";
 import { logPathOf } from "./spec.ts";
-import { dropView } from "./rootfs.ts";
+import { dropView, endCopies } from "./rootfs.ts";
 
 /** Deleting row, files, no row. @throws EngineError conflict where it runs (without force) or is being removed */
 export async function remove(ctx: Context, reference: string, options: { force?: boolean; volumes?: boolean; link?: boolean } = {}): Promise<void> {
@@ -82,6 +82,7 @@ async function removeEntry(ctx: Context, entry: Entry, withVolumes: boolean): Pr
 }
 
 async function removeFiles(ctx: Context, entry: Entry): Promise<void> {
+  await endCopies(entry);
   await Promise.all([dropView(ctx, entry), ctx.logs.forget(logPathOf(ctx, entry.record))]);
   await Promise.all([ctx.snapshots.remove(entry.record.snapshot), rm(ctx.paths.container(entry.record.id), { recursive: true, force: true })]);
 }

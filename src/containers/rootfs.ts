@@ -1,25 +1,61 @@
 import { mkdir, rmdir } from "node:fs/promises";
-import { messageOf } from "../lib/errors.ts";
-import type { IdMap } from "../oci/id-map.ts";
+import { cloneTree } from "../kernel/bind.ts";
+import { closeFd } from "../kernel/fs.ts";
+import { conflict, messageOf } from "../lib/errors.ts";
+import { within } from "../lib/within.ts";
 import type { Change } from "../snapshots/types.ts";
 import { lookup, type Context, type Entry } from "./context.ts";
 import { viewPath } from "./create-volumes.ts";
 
-/** The container's root: that of the running sandbox, or a mount shared by all who read it at the time. A start waits for them. */
-export async function withRootfs<T>(ctx: Context, reference: string, work: (rootfs: string, idMap?: IdMap) => Promise<T>): Promise<T> {
+/** How long a start waits for those who read the files of the container at rest. */
+const viewPatienceMs = 10_000;
+
+/**
+ * Gives `work` the container's root: a mount of its own of that of a running one, so that it keeps nobody from ending the run; or one shared by all who read it
+ * at the time. `signal`: a new run or a removal needs it.
+ */
+export async function withRootfs<T>(ctx: Context, reference: string, work: (rootfs: string, signal: AbortSignal) => Promise<T>): Promise<T> {
   const entry = lookup(ctx, reference);
   await entry.starting?.settled;
-  if (entry.sandbox !== undefined) return await work(entry.sandbox.rootfs, entry.record.idMap);
+  if (entry.sandbox !== undefined) {
+    const tree = cloneTree(entry.sandbox.rootfs);
+    try {
+      return await duringRun(entry, (signal) => work(`/proc/${process.pid}/fd/${tree}`, signal));
+    } finally {
+      closeFd(tree);
+    }
+  }
   await entry.cleaning;
+  if (entry.removing !== undefined) throw conflict(`container ${entry.record.id} is marked for removal: its files can't be read`);
   const view = (entry.view ??= openView(ctx, entry));
   view.users++;
   try {
     await view.ready;
-    return await work(view.path, entry.record.idMap);
+    return await work(view.path, view.abort.signal);
   } finally {
     view.users--;
     if (view.users === 0 && entry.view === view) await dropView(ctx, entry);
   }
+}
+
+/** Work on the root of a run: `endCopies` ends it. */
+export async function duringRun<T>(entry: Entry, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const abort = new AbortController();
+  const { promise: ended, resolve } = Promise.withResolvers<void>();
+  const copy = { abort, ended };
+  entry.copies.add(copy);
+  try {
+    return await work(abort.signal);
+  } finally {
+    entry.copies.delete(copy);
+    resolve();
+  }
+}
+
+/** No work on the last run's root goes on. */
+export async function endCopies(entry: Entry): Promise<void> {
+  for (const { abort } of entry.copies) abort.abort();
+  await Promise.all([...entry.copies].map(({ ended }) => ended));
 }
 
 function openView(ctx: Context, entry: Entry): NonNullable<Entry["view"]> {
@@ -37,7 +73,16 @@ function openView(ctx: Context, entry: Entry): NonNullable<Entry["view"]> {
     });
   };
   const ready = mount();
-  return { path, users: 0, ready, released, release };
+  return { path, abort: new AbortController(), users: 0, ready, released, release };
+}
+
+/** Before a new run: nobody reads the root any more. Those who began while the container was at rest may finish, unless they take too long (or nothing). */
+export async function endReaders(entry: Entry): Promise<void> {
+  await endCopies(entry);
+  const { view } = entry;
+  if (view === undefined || (await within(view.released, viewPatienceMs))) return;
+  view.abort.abort();
+  await view.released;
 }
 
 /** Detaches the view, whoever still reads it: they keep what they have open. */
@@ -45,6 +90,8 @@ export async function dropView(ctx: Context, entry: Entry): Promise<void> {
   const { view } = entry;
   if (view === undefined) return;
   entry.view = undefined;
+  view.abort.abort();
+  await Promise.allSettled([view.ready]);
   try {
     await ctx.snapshots.unmount(view.path, { lazy: true });
     await rmdir(view.path);

@@ -6,9 +6,9 @@ import { onExit } from "./exit.ts";
 import { startHealth } from "./health.ts";
 import { prepareForwarding, startForwarding } from "./log-forwarding.ts";
 import { keepLog } from "./logs.ts";
-import { endCopies } from "./file-tree.ts";
 import { tellLinkedParents } from "./linked.ts";
 import { releaseVolumes, sandboxMounts } from "./mounts.ts";
+import { endReaders } from "./rootfs.ts";
 import { sandboxSpec } from "./spec.ts";
 
 /** Exit code of a container that the engine could not start, and that says nothing better; Docker's. */
@@ -56,8 +56,7 @@ export async function run(ctx: Context, entry: Entry, change: { restartCount?: n
 /** Volumes, sandbox, output, start byte. Nothing is left when it throws. */
 async function startSandbox(ctx: Context, entry: Entry, signal: AbortSignal): Promise<RunningSandbox> {
   await entry.cleaning;
-  await entry.view?.released;
-  await endCopies(entry);
+  await endReaders(entry);
   await prepareForwarding(ctx, entry, signal);
   // Directories within volumes, held until the container has them.
   using held = new DisposableStack();

@@ -1,4 +1,4 @@
-import { internal, notModified } from "../lib/errors.ts";
+import { conflict, notModified } from "../lib/errors.ts";
 import { within } from "../lib/within.ts";
 import { changeState, emitEvent, lookup, type Context, type Entry } from "./context.ts";
 import { cancelRestart } from "./exit.ts";
@@ -55,7 +55,7 @@ export async function restart(ctx: Context, reference: string, options: StopOpti
   } finally {
     entry.restarting = false;
   }
-  if (entry.removing !== undefined) throw internal(`container ${entry.record.id} was removed while it was restarted`);
+  if (entry.removing !== undefined) throw conflict(`cannot restart container ${entry.record.id}: it was removed meanwhile`);
   while (entry.starting !== undefined) await entry.starting.settled;
   if (entry.sandbox === undefined) await run(ctx, entry, { restartCount: 0, manuallyStopped: false });
   emitEvent(ctx, entry.record, { action: "restart" });

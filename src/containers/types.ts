@@ -247,8 +247,10 @@ export interface Containers {
    * read-only
    */
   copyTo(ref: string, path: string, archive: ReadableStream<Uint8Array>, options: CopyToOptions): Promise<void>;
-  /** The container's root as the host can read it: the running overlay, or a mount made for the time of `work`. `idMap`: of its user namespace. */
-  withRootfs<T>(ref: string, work: (rootfs: string, idMap?: IdMap) => Promise<T>): Promise<T>;
+  /** Gives `work` a tar of the container's root, without what is mounted in it. A new run or a removal cuts it short. */
+  exportRoot<T>(ref: string, options: { signal: AbortSignal }, work: (tar: ReadableStream<Uint8Array>) => Promise<T>): Promise<T>;
+  /** The container's root as the host can read it, mounted for the time of `work`, which a new run or a removal aborts. */
+  withRootfs<T>(ref: string, work: (rootfs: string, signal: AbortSignal) => Promise<T>): Promise<T>;
 
   execCreate(ref: string, options: ExecCreateOptions): string;
   /** Execs of a container that run, or may still be started. */

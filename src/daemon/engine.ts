@@ -115,7 +115,7 @@ export async function startEngine(options: DaemonOptions, proxies: Proxies, log:
   await builder.restore();
 
   const server = createApiServer({
-    services: { containers, images, snapshots, networks, volumes, registry, builder, events, system, paths, log },
+    services: { containers, images, networks, volumes, registry, builder, events, system, paths, log },
     endpoints,
     version,
     log,

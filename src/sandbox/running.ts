@@ -6,7 +6,7 @@ import { unmount } from "../kernel/mount.ts";
 import { exitCodeOf, isAlive, openPidfd, sendSignal } from "../kernel/pidfd.ts";
 import { zombieExitCode } from "../kernel/process.ts";
 import { setWindowSizeOf } from "../kernel/pty.ts";
-import { conflict, internal } from "../lib/errors.ts";
+import { conflict, EngineError, internal } from "../lib/errors.ts";
 import type { Endpoint } from "../networks/types.ts";
 import type { MonitorHub } from "../runtime/attach.ts";
 import { readStats } from "../runtime/stats.ts";
@@ -93,6 +93,8 @@ export function runSandbox(ctx: SandboxContext, parts: RunningParts): RunningSan
     try {
       await setFrozen(cgroups, cgroupPath, frozen);
     } catch (error) {
+      // its end has taken the cgroup away
+      if (["ENOENT", "ENODEV"].includes((error as { code?: string }).code ?? "")) throw conflict(`container ${spec.id} is not running`, error);
       throw internal(`cannot ${frozen ? "pause" : "unpause"} container ${spec.id}: ${(error as Error).message}`, error);
     }
   };
@@ -130,11 +132,22 @@ export async function cleanUp(ctx: SandboxContext, id: string, runtime: Runtime,
   await attempt(() => ctx.networks.release(id));
   await attempt(() => ctx.networks.removeNamespace(id));
   await attempt(() => unmount(`${bundle}/shm`, { lazy: true }));
-  await attempt(() => ctx.snapshots.unmount(`${bundle}/rootfs`));
+  await attempt(() => unmountRoot(ctx, id, `${bundle}/rootfs`));
   // never into a root that is still mounted
   if (failures.length === 0) await attempt(() => rm(bundle, { recursive: true, force: true }));
   await attempt(() => rm(`${ctx.paths.exits}/${id}`, { force: true }));
   if (failures.length > 0) throw internal(`cleaning up after container ${id}: ${failures.map(String).join("; ")}`, failures[0]);
+}
+
+/** One that is in use (somebody's shell stands in it) is only taken out of sight: it goes with the last who has it open. */
+async function unmountRoot(ctx: SandboxContext, id: string, rootfs: string): Promise<void> {
+  try {
+    await ctx.snapshots.unmount(rootfs);
+  } catch (error) {
+    if (!(error instanceof EngineError && error.kind === "conflict")) throw error;
+    ctx.log.warn("the root of a container that has ended is in use: detaching it", { container: id });
+    await ctx.snapshots.unmount(rootfs, { lazy: true });
+  }
 }
 
 /** Init's end, by way of conmon; where conmon was killed, from the kernel. Never rejects. */

@@ -14,7 +14,7 @@ interface LayersFacts {
 
 const MOST_FACTS = 256;
 
-export type Actives = Pick<Snapshots, "createActive" | "prepareActive" | "initLayer" | "commit" | "diffTar" | "treeTar">;
+export type Actives = Pick<Snapshots, "createActive" | "prepareActive" | "initLayer" | "commit" | "diffTar">;
 
 /** Writable snapshots from their row to a layer, and the init layer under them. */
 export function createActives(ctx: SnapshotContext): Actives {
@@ -94,10 +94,5 @@ export function createActives(ctx: SnapshotContext): Actives {
       const listRoot = kind === "active" ? changesRoot(id, layers) : lists_root === 1;
       return packStream((options) => ctx.workers.run({ op: "pack", tree: path(id), listRoot, emit: true, sync: false }, options), signal);
     },
-    treeTar: (tree, { idMap, signal } = {}) =>
-      packStream(
-        (options) => ctx.workers.run({ op: "pack", tree, listRoot: false, emit: true, sync: false, ...(idMap !== undefined && { idMap }) }, options),
-        signal,
-      ),
   };
 }

@@ -1,19 +1,19 @@
 import type { SnapshotContext } from "./context.ts";
 import { packStream } from "./pack-stream.ts";
 import type { Snapshots } from "./types.ts";
+import type { JobOptions } from "./workers.ts";
 
-export type Copies = Pick<Snapshots, "statPath" | "realDirectory" | "pathTar" | "extractInto">;
+export type Copies = Pick<Snapshots, "statPath" | "realDirectory" | "pathTar" | "treeTar" | "extractInto">;
 
 /** Files into and out of trees that belong to others, in the Workers. */
 export function createCopies({ workers }: Pick<SnapshotContext, "workers">): Copies {
   return {
     statPath: (root, path) => workers.run({ op: "stat", root, path }),
     realDirectory: (root, path) => workers.run({ op: "resolve", root, path }),
-    pathTar: (root, path, { idMap, signal } = {}) => {
-      let job: Promise<unknown> = Promise.resolve();
-      const tar = packStream((options) => (job = workers.run({ op: "copyOut", root, path, ...(idMap !== undefined && { idMap }) }, options)), signal);
-      return { tar, settled: async () => void (await Promise.allSettled([job])) };
-    },
+    pathTar: (root, path, { idMap, signal } = {}) =>
+      reading((options) => workers.run({ op: "copyOut", root, path, ...(idMap !== undefined && { idMap }) }, options), signal),
+    treeTar: (tree, { idMap, signal } = {}) =>
+      reading((options) => workers.run({ op: "pack", tree, listRoot: false, emit: true, sync: false, ...(idMap !== undefined && { idMap }) }, options), signal),
     extractInto: async (root, path, archive, { owner, idMap, keepKinds, signal }) => {
       await workers.run(
         { op: "copyIn", root, path, keepKinds, ...(owner !== undefined && { owner }), ...(idMap !== undefined && { idMap }) },
@@ -21,4 +21,11 @@ export function createCopies({ workers }: Pick<SnapshotContext, "workers">): Cop
       );
     },
   };
+}
+
+/** A job's chunks as a stream, and when the job is over. */
+function reading(run: (options: JobOptions) => Promise<unknown>, signal?: AbortSignal): { tar: ReadableStream<Uint8Array>; settled: () => Promise<void> } {
+  let job: Promise<unknown> = Promise.resolve();
+  const tar = packStream((options) => (job = run(options)), signal);
+  return { tar, settled: async () => void (await Promise.allSettled([job])) };
 }

@@ -78,8 +78,8 @@ export interface Snapshots {
   tarSize(diffId: Digest): number | undefined;
   /** Tar of the changes that `id` makes (whiteouts in OCI form), made in a Worker. */
   diffTar(id: SnapshotId, options?: { signal?: AbortSignal }): ReadableStream<Uint8Array>;
-  /** Tar of a directory as the host sees it, e.g. of a mounted overlay; made in a Worker. `idMap`: of the container whose owners go into the tar. */
-  treeTar(directory: string, options?: { idMap?: IdMap; signal?: AbortSignal }): ReadableStream<Uint8Array>;
+  /** Tar of a directory as the host sees it, e.g. of a mounted overlay; made in a Worker. `idMap`: of the container whose owners go into the tar. `settled` as for `pathTar`. */
+  treeTar(directory: string, options?: { idMap?: IdMap; signal?: AbortSignal }): { tar: ReadableStream<Uint8Array>; settled: () => Promise<void> };
   /**
    * What stands at `path` in a directory as the host can open it, e.g. a container's root: nothing there leads out of it, whatever somebody changes
    * meanwhile. A symlink is looked at itself unless the path ends in `/` or `/.`. Relative paths count from the root. Here and below, paths within a root are bytes

@@ -31,7 +31,5 @@ export const exportContainer = endpoint({
   method: "GET",
   path: "/containers/{id}/export",
   handler: ({ services, params, exchange, signal }) =>
-    services.containers.withRootfs(params.id!, (rootfs, idMap) =>
-      sendBytes(exchange, { "Content-Type": "application/x-tar" }, services.snapshots.treeTar(rootfs, { signal, ...(idMap !== undefined && { idMap }) })),
-    ),
+    services.containers.exportRoot(params.id!, { signal }, (tar) => sendBytes(exchange, { "Content-Type": "application/x-tar" }, tar)),
 });

@@ -1,6 +1,6 @@
 import { realtimeNano } from "../../kernel/clock.ts";
 import type { EngineEvent } from "../../events/types.ts";
-import { invalidArgument } from "../../lib/errors.ts";
+import { cancelled, invalidArgument } from "../../lib/errors.ts";
 import { hasLabel } from "../../lib/match.ts";
 import { parseTimestamp } from "../../lib/time.ts";
 import { endpoint } from "../endpoint.ts";
@@ -32,17 +32,25 @@ export const events = endpoint({
     let backlog = 0;
     let last = -1;
     const send = (event: EngineEvent): void => {
-      if (signal.aborted || event.seq <= last || !matches(event, filters)) return;
+      if (signal.aborted || backlog > maxBacklog || event.seq <= last || !matches(event, filters)) return;
       // image create events were added in 1.46
       if (api < 46 && event.type === "image" && event.action === "create") return;
       last = event.seq;
       const line = encode(event);
-      const waiting = stream.write(line);
+      let waiting: Promise<void> | undefined;
+      try {
+        waiting = stream.write(line);
+      } catch (error) {
+        // it has gone, and its signal comes in a moment
+        return done.reject(error);
+      }
       if (waiting === undefined) return;
       backlog += line.length;
-      if (backlog > maxBacklog) done.reject(new Error("the client reads its events too slowly"));
+      if (backlog > maxBacklog) done.reject(cancelled("the client reads its events too slowly"));
       void waiting.then(() => (backlog = 0));
     };
+    // may be long before anybody waits for it
+    done.promise.catch(() => {});
     const live: EngineEvent[] = [];
     let deliver = (event: EngineEvent): void => void live.push(event);
     using _subscription = services.events.subscribe((event) => deliver(event));
