@@ -13,7 +13,7 @@ export interface AskedPath {
   parts: string[];
   /** The path ends in `/` or `/.`: what a symlink leads to is meant, and it must be a directory. */
   into: boolean;
-  /** Name of the first entry in an archive of it: the last part, `.` for `x/.`, `/` for the root. Bytes as latin1. */
+  /** Name of the first entry in an archive of it: the last part, `.` for `x/.` and `x/./`, `/` for the root. Bytes as latin1. */
   name: string;
 }
 
@@ -37,7 +37,7 @@ export function askedPath(path: string): AskedPath {
     if (part === "..") parts.pop();
     else if (part !== "" && part !== ".") parts.push(part);
   }
-  const dot = given.at(-1) === ".";
+  const dot = given.findLast((part) => part !== "") === ".";
   return { parts, into: dot || given.at(-1) === "", name: dot ? "." : (parts.at(-1) ?? "/") };
 }
 
