@@ -32,6 +32,8 @@ export async function withRootfs<T>(ctx: Context, reference: string, work: (root
   try {
     await view.ready;
     return await work(view.path, view.abort.signal);
+  } catch (error) {
+    throw brokenOff(entry, view.abort.signal) ?? error;
   } finally {
     view.users--;
     if (view.users === 0 && entry.view === view) await dropView(ctx, entry);
@@ -46,10 +48,18 @@ export async function duringRun<T>(entry: Entry, work: (signal: AbortSignal) => 
   entry.copies.add(copy);
   try {
     return await work(abort.signal);
+  } catch (error) {
+    throw brokenOff(entry, abort.signal) ?? error;
   } finally {
     entry.copies.delete(copy);
     resolve();
   }
+}
+
+/** What those are told whose work on the container's files was ended. */
+function brokenOff({ record, removing }: Entry, { aborted }: AbortSignal): Error | undefined {
+  if (!aborted) return undefined;
+  return conflict(`container ${record.id} ${removing === undefined ? "is started again" : "is removed"}: the work on its files was broken off`);
 }
 
 /** No work on the last run's root goes on. */

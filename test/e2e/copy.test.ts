@@ -396,6 +396,25 @@ describe.skipIf(skipped("root", "overlay", "docker"))("copying files", () => {
       await ok("rm", "-f", id);
     });
 
+    test("a removal breaks copies off, in both directions", async () => {
+      const before = readdirSync(`/proc/${engine.pid}/fd`).length;
+      for (const state of ["running", "at rest"]) {
+        const id = await ok(...(state === "running" ? ["run", "-d"] : ["create"]), "busybox", "sleep", "1000");
+        expect(await put("/tmp", [{ name: "bulk", type: "file", body: "x".repeat(32 << 20) }], id)).toMatchObject({ status: 200 });
+        const out = (await engine.api("GET", archive("/tmp", id))).body!.getReader();
+        await out.read();
+        const half = new ReadableStream({ start: (controller) => controller.enqueue(tarOf([{ name: "f", type: "file", body: "x" }]).subarray(0, 1000)) });
+        const into = fetch(`http://engine${archive("/tmp", id)}`, { unix: engine.socket, method: "PUT", body: half, duplex: "half" } as RequestInit);
+        await Bun.sleep(100);
+        await ok("rm", "-f", id);
+        const answer = await into;
+        expect({ state, status: answer.status }).toEqual({ state, status: 409 });
+        expect(await answer.text()).toContain("is removed: the work on its files was broken off");
+        await out.cancel().catch(() => {});
+      }
+      await until("all descriptors are closed", async () => readdirSync(`/proc/${engine.pid}/fd`).length <= before + 8);
+    });
+
     test("a copy that an engine's death cut short leaves no mount", async () => {
       const id = await ok("create", "-v", "files:/vol", "busybox", "true");
       await ok("cp", "/bin/busybox", `${id}:/vol/bulk`);
