@@ -6,6 +6,7 @@ import { commitContainer, exportContainer } from "./containers/image.ts";
 import { inspectContainer } from "./containers/inspect.ts";
 import {
   deleteContainer,
+  deleteLink,
   killContainer,
   pauseContainer,
   renameContainer,
@@ -84,6 +85,7 @@ export const endpoints: readonly Endpoint[] = [
   containerChanges,
   pruneContainers,
   deleteContainer,
+  deleteLink,
 
   createExec,
   inspectExec,

@@ -34,7 +34,9 @@ export async function kill(ctx: Context, reference: string, text = "KILL"): Prom
 /** Whom to send what. Docker's errors name the verb too. @throws EngineError notFound, invalidArgument */
 function target(ctx: Context, reference: string, text: string): { entry: Entry; signal: number } {
   try {
-    return { entry: lookup(ctx, reference), signal: text === "" ? SIGKILL : parseSignal(text) };
+    const entry = lookup(ctx, reference);
+    if (/^\d{1,9}$/.test(text) && Number(text) > 64) throw invalidArgument(`the linux daemon does not support signal ${text}`);
+    return { entry, signal: text === "" ? SIGKILL : parseSignal(text) };
   } catch (error) {
     if (!(error instanceof EngineError)) throw error;
     throw new EngineError(error.kind, `cannot kill container: ${reference}: ${error.message}`, { cause: error });

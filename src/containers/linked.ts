@@ -109,3 +109,15 @@ function renewHosts(ctx: Context, parent: ContainerRecord, alias: string, addres
     ctx.log.warn("telling a linked container of a new address", { container: parent.id, error: messageOf(error) });
   }
 }
+
+/** Takes a link's name out of a container's /etc/hosts. */
+export function forgetLinked(ctx: Context, parent: ContainerRecord, alias: string): void {
+  const file = `${ctx.paths.container(parent.id)}/hosts`;
+  try {
+    const text = readFileSync(file, "utf8");
+    writeFileSync(file, text.replace(new RegExp(`^\\S+\\t${RegExp.escape(alias)}(?: .*)?\\n`, "gm"), ""));
+  } catch (error) {
+    // one that never ran has no such file yet
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") ctx.log.warn("taking a link away", { container: parent.id, error: messageOf(error) });
+  }
+}

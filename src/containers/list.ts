@@ -21,16 +21,17 @@ export const listFilters: ReadonlySet<string> = new Set([
   "status",
   "volume",
 ]);
+const healths = new Set(["none", "starting", "healthy", "unhealthy"]);
 const statuses = new Set(["created", "restarting", "running", "removing", "paused", "exited", "dead"]);
 
 type Test = (record: ContainerRecord) => boolean;
 
-/** Newest first. Without `all` those that run, unless a filter speaks of others. @throws EngineError invalidArgument, notFound */
+/** Newest first. Without `all` those that run, unless a limit or a status is given. @throws EngineError invalidArgument, notFound */
 export function list(ctx: Context, options: ListOptions = {}): ContainerRecord[] {
   const filters = options.filters ?? {};
   const tests = Object.entries(filters).map(([name, values]) => testOf(ctx, name, values));
   const limit = options.limit !== undefined && options.limit > 0 ? options.limit : Infinity;
-  const all = options.all === true || limit !== Infinity || ["status", "exited", "before", "since"].some((name) => (filters[name] ?? []).length > 0);
+  const all = options.all === true || limit !== Infinity || (filters["status"] ?? []).length > 0;
   const result: ContainerRecord[] = [];
   for (const { record } of newestFirst(ctx)) {
     if (result.length >= limit) break;
@@ -81,10 +82,16 @@ function testOf(ctx: Context, name: string, values: string[]): Test {
     case "publish":
     case "expose":
       return portTest(ctx, name, values);
-    case "health":
+    case "health": {
+      const bad = values.find((value) => !healths.has(value));
+      if (bad !== undefined) throw invalidArgument(`unrecognized filter value for health: ${bad}`);
       return (record) => values.includes(record.health?.Status ?? "none");
-    case "is-task":
+    }
+    case "is-task": {
+      const bad = values.find((value) => !["true", "1", "false", "0"].includes(value));
+      if (bad !== undefined) throw invalidArgument(`invalid filter 'is-task=[${values.join(" ")}]'`);
       return () => !values.some((value) => value === "true" || value === "1");
+    }
     default:
       return () => true;
   }
@@ -144,8 +151,5 @@ function portTest(ctx: Context, name: "publish" | "expose", values: string[]): T
     for (let port = Number(first); port <= Number(last); port++) wanted.add(`${port}/${proto}`);
   }
   if (name === "expose") return (record) => Object.keys(record.config.ExposedPorts ?? {}).some((port) => wanted.has(port));
-  return (record) =>
-    ctx.networks
-      .endpointsOfContainer(record.id)
-      .some(({ ports }) => ports.some(({ hostPort, containerPort, proto }) => wanted.has(`${hostPort}/${proto}`) || wanted.has(`${containerPort}/${proto}`)));
+  return (record) => ctx.networks.endpointsOfContainer(record.id).some(({ ports }) => ports.some(({ hostPort, proto }) => wanted.has(`${hostPort}/${proto}`)));
 }

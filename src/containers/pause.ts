@@ -2,24 +2,25 @@ import { conflict } from "../lib/errors.ts";
 import { changeState, lookup, type Context } from "./context.ts";
 import { resumeHealth, stopHealth, suspendHealth } from "./health.ts";
 
-/** @throws EngineError conflict */
+/** @throws EngineError conflict, also where it ends meanwhile */
 export async function pause(ctx: Context, reference: string, options: { forCommit?: true } = {}): Promise<void> {
   const entry = lookup(ctx, reference);
   using _lock = await ctx.mutex.lock(entry.record.id);
   const { record, sandbox, generation } = entry;
   if (sandbox === undefined || record.state.status === "starting") throw conflict(`container ${record.id} is not running`);
-  if (record.state.status === "paused") throw conflict(`container ${record.id} is already paused`);
+  if (record.state.status === "paused") throw conflict(`Container ${record.id} is already paused`);
   // a check that is frozen could neither end nor be killed
   suspendHealth(entry);
   try {
     await sandbox.pause();
   } catch (error) {
     resumeHealth(ctx, entry);
+    // with its processes its cgroup has gone
+    if (entry.sandbox !== sandbox) throw conflict(`container ${record.id} is not running`, error);
     throw error;
   }
   const { state } = entry.record;
-  // It may have ended meanwhile.
-  if (entry.generation !== generation || state.status !== "running") return;
+  if (entry.generation !== generation || state.status !== "running") throw conflict(`container ${record.id} is not running`);
   try {
     if (options.forCommit !== true) stopHealth(entry);
     changeState(ctx, entry, { state: { ...state, status: "paused", ...options } }, { action: "pause" });
@@ -35,8 +36,13 @@ export async function unpause(ctx: Context, reference: string): Promise<void> {
   const entry = lookup(ctx, reference);
   using _lock = await ctx.mutex.lock(entry.record.id);
   const { record, sandbox } = entry;
-  if (sandbox === undefined || record.state.status !== "paused") throw conflict(`container ${record.id} is not paused`);
-  await sandbox.resume();
+  if (sandbox === undefined || record.state.status !== "paused") throw conflict(`Container ${record.id} is not paused`);
+  try {
+    await sandbox.resume();
+  } catch (error) {
+    if (entry.sandbox !== sandbox) throw conflict(`Container ${record.id} is not paused`, error);
+    throw error;
+  }
   const { state } = entry.record;
   if (state.status !== "paused") return;
   const { forCommit: _over, ...rest } = state;

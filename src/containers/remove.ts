@@ -7,10 +7,12 @@ import { dropExecs } from "./exec.ts";
 import { killAndWait } from "./kill.ts";
 import { endForwarding } from "./log-forwarding.ts";
 import { logPathOf } from "./spec.ts";
+import { removeLink } from "./remove-link.ts";
 import { dropView, endCopies } from "./rootfs.ts";
 
 /** Deleting row, files, no row. @throws EngineError conflict where it runs (without force) or is being removed */
 export async function remove(ctx: Context, reference: string, options: { force?: boolean; volumes?: boolean; link?: boolean } = {}): Promise<void> {
+  if (options.link === true && reference.includes("/", 1)) return await removeLink(ctx, reference.replace(/^\//, ""));
   const entry = lookup(ctx, reference);
   if (options.link === true) throw conflict("Conflict, cannot remove the default link name of the container");
   if (entry.removing !== undefined) throw conflict(`removal of container ${reference} is already in progress`);

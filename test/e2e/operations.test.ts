@@ -170,4 +170,113 @@ describe.skipIf(skipped("root", "overlay", "docker"))("operations", () => {
     expect(await limits(rest.Id, "cpu.shares", "cpu.weight")).toContain(existsSync("/sys/fs/cgroup/cgroup.controllers") ? "12" : "300");
     await call("DELETE", `/containers/${rest.Id}?force=1`);
   });
+
+  test("pause of a container that is about to end: done or refused, never a failure of the engine", async () => {
+    const statuses = new Set<number>();
+    for (let round = 0; round < 15; round++) {
+      await using container = await running({ Cmd: ["sleep", "0.02"], HostConfig: { NetworkMode: "none" } });
+      await Bun.sleep(round);
+      for (const verb of ["pause", "unpause"]) statuses.add((await call("POST", `/containers/${container.id}/${verb}`)).status);
+    }
+    expect([...statuses].filter((status) => status !== 204 && status !== 409)).toEqual([]);
+  });
+
+  test("signals of every spelling, and those that are none", async () => {
+    await using container = await running({
+      Cmd: ["sh", "-c", 'for s in HUP USR1 34 64; do trap "echo got $s" $s; done; echo ready; while :; do sleep 0.1; done'],
+    });
+    await until("the traps", async () => (await engine.ok("logs", container.id)).includes("ready"));
+    const kill = async (signal: string): Promise<number> => (await call("POST", `/containers/${container.id}/kill?signal=${signal}`)).status;
+    for (const [signal, told] of [
+      ["SIGHUP", "HUP"],
+      ["usr1", "USR1"],
+      ["34", "34"],
+      ["RTMAX", "64"],
+    ] as const) {
+      expect(await kill(signal)).toBe(204);
+      await until(signal, async () => (await engine.ok("logs", container.id)).includes(`got ${told}`));
+    }
+    for (const bad of ["FOO", "0", "-1", "RTMIN-1"]) {
+      const answer = await call("POST", `/containers/${container.id}/kill?signal=${bad}`);
+      expect([answer.status, answer.body.message]).toEqual([400, `cannot kill container: ${container.id}: invalid signal: ${bad}`]);
+    }
+    const large = await call("POST", `/containers/${container.id}/kill?signal=99`);
+    expect(large.body.message).toBe(`cannot kill container: ${container.id}: the linux daemon does not support signal 99`);
+  });
+
+  test("rm --link takes a name away, and no container", async () => {
+    await using store = await running({}, "store");
+    await using web = await running({ HostConfig: { Links: ["store:db", "store:other"] } }, "web");
+    const hosts = async (): Promise<string> => await engine.ok("exec", "web", "cat", "/etc/hosts");
+    expect(await hosts()).toMatch(/\tdb /);
+    expect((await engine.docker(["rm", "--link", "web/nope"])).stderr).toContain("No such container: web/nope");
+    expect(await engine.ok("rm", "--link", "/web/db")).toBe("/web/db");
+    expect(await hosts()).not.toMatch(/\tdb /);
+    expect(await hosts()).toMatch(/\tother /);
+    expect((await inspect(web.id)).HostConfig.Links).toEqual(["/store:/web/other"]);
+    expect((await inspect(store.id)).State.Running).toBe(true);
+    expect((await engine.docker(["rm", "--link", "web"])).stderr).toContain("cannot remove the default link name of the container");
+    await engine.ok("restart", "-t", "0", "web");
+    expect(await hosts()).not.toMatch(/\tdb /);
+  });
+
+  test("top: the host's ps sees the container's processes alone, and its refusals are told", async () => {
+    await using container = await running({ Cmd: ["sh", "-c", "sleep 601 & sleep 602; wait"] });
+    const top = async (args: string): Promise<{ status: number; body: Answer }> =>
+      await call("GET", `/containers/${container.id}/top?ps_args=${encodeURIComponent(args)}`);
+    await until("both", async () => (await top("")).body.Processes.length === 3);
+    expect((await top("")).body.Titles).toEqual(["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"]);
+    const { body } = await top("-o pid,args");
+    expect(body.Titles).toEqual(["PID", "COMMAND"]);
+    expect(body.Processes.map((row: string[]) => row[1]).toSorted()).toEqual(["sh -c sleep 601 & sleep 602; wait", "sleep 601", "sleep 602"]);
+    expect(await top("-eo comm")).toEqual({ status: 400, body: { message: "Couldn't find PID field in ps output" } });
+    expect(await top("-eo comm, comm=PID")).toEqual({ status: 400, body: { message: 'specifying "comm=PID" is not allowed' } });
+    expect((await top("--bogus")).body.message).toStartWith("ps: ");
+  });
+
+  test("lists: which containers each filter means", async () => {
+    await using first = await running(
+      { Labels: { k: "v" }, ExposedPorts: { "80/tcp": {} }, HostConfig: { PortBindings: { "80/tcp": [{ HostPort: "18080" }] } } },
+      "list-first",
+    );
+    await using second = await running({ Labels: { k: "w" }, HostConfig: { NetworkMode: "none", Binds: ["list-volume:/data"] } }, "list-second");
+    await using third = await running({ Cmd: ["sh", "-c", "exit 3"], HostConfig: { NetworkMode: "host" } }, "list-third");
+    await call("POST", `/containers/${third.id}/wait`);
+    await call("POST", `/containers/${second.id}/pause`);
+    const list = async (filters: object, query = "all=1"): Promise<unknown> => {
+      const { status, body } = await call("GET", `/containers/json?${query}&filters=${encodeURIComponent(JSON.stringify({ name: ["list-"], ...filters }))}`);
+      return status === 200 ? body.map((each: Answer) => each.Names[0].replace("/list-", "")) : `${status} ${body.message}`;
+    };
+    expect(await list({})).toEqual(["third", "second", "first"]);
+    expect(await list({}, "")).toEqual(["second", "first"]);
+    expect(await list({}, "limit=1")).toEqual(["third"]);
+    const cases: [object, unknown][] = [
+      [{ id: [first.id.slice(0, 12)] }, ["first"]],
+      [{ label: ["k"] }, ["second", "first"]],
+      [{ label: ["k=w"] }, ["second"]],
+      [{ status: ["exited", "paused"] }, ["third", "second"]],
+      [{ exited: ["3"] }, ["third"]],
+      [{ ancestor: ["busybox"] }, ["third", "second", "first"]],
+      [{ before: ["list-second"] }, ["first"]],
+      [{ since: ["list-second"] }, ["third"]],
+      [{ volume: ["list-volume"] }, ["second"]],
+      [{ volume: ["/data"] }, ["second"]],
+      [{ network: ["host"] }, ["third"]],
+      [{ publish: ["18000-18090/tcp"] }, ["first"]],
+      [{ publish: ["80"] }, []],
+      [{ expose: ["80"] }, ["first"]],
+      [{ health: ["none"] }, ["third", "second", "first"]],
+      [{ "is-task": ["true"] }, []],
+      [{ isolation: ["default"] }, ["third", "second", "first"]],
+      [{ status: ["odd"] }, "400 invalid filter 'status=odd': unrecognised filter value for status: odd"],
+      [{ health: ["odd"] }, "400 unrecognized filter value for health: odd"],
+      [{ "is-task": ["odd"] }, "400 invalid filter 'is-task=[odd]'"],
+      [{ odd: ["x"] }, "400 invalid filter 'odd'"],
+      [{ before: ["nobody"] }, "404 No such container: nobody"],
+    ];
+    for (const [filters, expected] of cases) expect([filters, await list(filters)]).toEqual([filters, expected]);
+    // a status speaks of containers that don't run, an exit code doesn't
+    expect(await list({ status: ["exited"] }, "")).toEqual(["third"]);
+    expect(await list({ exited: ["3"] }, "")).toEqual([]);
+  });
 });

@@ -89,6 +89,16 @@ export const deleteContainer = endpoint({
   },
 });
 
+/** `docker rm --link web/store`: a link of the default bridge, which has no name but this. */
+export const deleteLink = endpoint({
+  method: "DELETE",
+  path: "/containers/{id}/{alias}",
+  handler: async ({ services, params, query }) => {
+    await services.containers.remove(`${params.id}/${params.alias}`, { link: query.bool("link") });
+    return noContent;
+  },
+});
+
 /** Before 1.55 an update left them alone. */
 const deviceLimits = ["BlkioWeightDevice", "BlkioDeviceReadBps", "BlkioDeviceWriteBps", "BlkioDeviceReadIOps", "BlkioDeviceWriteIOps"] as const;
 

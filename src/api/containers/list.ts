@@ -10,10 +10,6 @@ export const listContainers = endpoint({
   path: "/containers/json",
   handler: async ({ services, query, api }) => {
     const filters = query.filters([...listFilters]);
-    for (const name of ["before", "since"]) {
-      const reference = query.optional(name);
-      if (reference !== undefined) filters[name] ??= [reference];
-    }
     const limit = query.int("limit");
     const records = services.containers.list({
       all: query.bool("all"),

@@ -8,8 +8,8 @@ export const topContainer = endpoint({
   method: "GET",
   path: "/containers/{id}/top",
   handler: async ({ services, params, query }) => {
-    const { titles, processes } = await services.containers.top(params.id!, query.text("ps_args") || "-ef");
-    const answer: ContainerTop = { Titles: titles, Processes: processes };
+    const { titles, processes } = await services.containers.top(params.id!, query.text("ps_args"));
+    const answer: ContainerTop = { Titles: titles, Processes: processes.length === 0 ? null : processes };
     return json(answer);
   },
 });

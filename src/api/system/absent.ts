@@ -32,8 +32,6 @@ export const absent: readonly Endpoint[] = [
   ...swarmPaths.flatMap((path) =>
     methods.flatMap((method) => [refuse(method, path, () => unavailable(noSwarm)), refuse(method, `${path}/{rest*}`, () => unavailable(noSwarm))]),
   ),
-  // `docker rm --link web/store`
-  refuse("DELETE", "/containers/{id}/{alias}", () => notImplemented("removing a link is not supported by this engine: make the container anew without it")),
   // how buildx and `docker build` with BuildKit speak to an engine
   ...["/session", "/grpc"].map((path) =>
     refuse("POST", path, () => notImplemented("this engine has no BuildKit yet: build with DOCKER_BUILDKIT=0 docker build, or with berth build")),

@@ -107,7 +107,7 @@ export interface ContainerWaited {
 /** `GET /containers/{id}/top` */
 export interface ContainerTop {
   Titles: string[];
-  Processes: string[][];
+  Processes: string[][] | null;
 }
 
 /** `GET /containers/{id}/changes`; Kind 0 modified, 1 added, 2 deleted. */
