@@ -276,7 +276,7 @@ describe.skipIf(skipped("root", "overlay"))("containers", () => {
     const id = await startReady("frozen");
     await engine.containers.pause(id);
     expect(get(id).state.status).toBe("paused");
-    expect((await failure(engine.containers.pause(id))).message).toBe(`container ${id} is already paused`);
+    expect((await failure(engine.containers.pause(id))).message).toBe(`Container ${id} is already paused`);
     expect((await failure(engine.containers.start(id))).message).toContain("cannot start a paused container");
     expect((await failure(Promise.try(() => engine.containers.execCreate(id, { Cmd: ["true"] })))).kind).toBe("conflict");
     await engine.containers.unpause(id);
