@@ -225,9 +225,9 @@ function shmOf(input: SpecInput): MountInput["shm"] {
   return { size: input.host.ShmSize };
 }
 
-/** A user namespace that is joined has its ids already. */
-function idMappings({ idMap, joined }: SpecInput): Pick<LinuxSpec, "uidMappings" | "gidMappings"> {
-  if (idMap === undefined || joined?.user !== undefined) return {};
+/** Also where a user namespace is joined, which has its ids already: runc 1.1 wants them all the same, crun takes no notice. */
+function idMappings({ idMap }: SpecInput): Pick<LinuxSpec, "uidMappings" | "gidMappings"> {
+  if (idMap === undefined) return {};
   const mappings = (ranges: readonly IdRange[]): IdMapping[] => ranges.map(({ container, host, size }) => ({ containerID: container, hostID: host, size }));
   return { uidMappings: mappings(idMap.uids), gidMappings: mappings(idMap.gids) };
 }

@@ -1,12 +1,12 @@
-import { chmodSync, chownSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, chownSync, mkdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { closeFd } from "../kernel/fs.ts";
 import { rm } from "node:fs/promises";
 import { mount, MS, unmount } from "../kernel/mount.ts";
 import { openPidfd, signalProcess } from "../kernel/pidfd.ts";
 import { cancelled, EngineError, internal } from "../lib/errors.ts";
 import type { Endpoint } from "../networks/types.ts";
-import { rootOnHost } from "../oci/id-map.ts";
-import type { MountSpec } from "../oci/runtime-spec.ts";
+import { idOnHost, rootOnHost, type IdMap } from "../oci/id-map.ts";
+import type { MountSpec, UserSpec } from "../oci/runtime-spec.ts";
 import { createMonitorHub } from "../runtime/attach.ts";
 import { spawnMonitor, type Monitor } from "../runtime/monitor.ts";
 import { bindMount, tmpfsMount } from "../runtime/mounts.ts";
@@ -91,6 +91,7 @@ export async function createSandbox(ctx: SandboxContext, spec: SandboxSpec, opti
     checkAborted();
     throw error;
   });
+  if (idMap !== undefined && spec.config.Tty !== true) givePipes(pid, built.process.user, idMap);
   runtime.learn(spec.id, built);
   checkAborted();
 
@@ -128,6 +129,15 @@ export async function createSandbox(ctx: SandboxContext, spec: SandboxSpec, opti
       if (!isStarted) await stack.disposeAsync();
     },
   };
+}
+
+/** A program that opens its own /dev/stdout must own the pipe. crun sees to that itself; runc tries to from within, where the kernel refuses. */
+function givePipes(pid: number, { uid, gid }: UserSpec, map: IdMap): void {
+  const owner = { uid: idOnHost(map.uids, uid) ?? 0, gid: idOnHost(map.gids, gid) ?? 0 };
+  for (const stream of ["0", "1", "2"]) {
+    const path = `/proc/${pid}/fd/${stream}`;
+    if (statSync(path).isFIFO()) chownSync(path, owner.uid, owner.gid);
+  }
 }
 
 /** Wall clock in unix nanoseconds. */
