@@ -13,7 +13,7 @@ export function syncFileSystem(fd: number): void {
   check(c.syncfs(int(fd)), "syncfs");
 }
 
-/** Has the file own blocks for its first `bytes` bytes without changing its size: writes up to there can't fail for want of space. @throws SysError ENOSPC, EOPNOTSUPP */
+/** Has the file own blocks for its first `bytes` bytes without changing its size: writes up to there can't fail for want of space. @throws SysError ENOSPC, ENOTSUP */
 export function reserveBlocks(fd: number, bytes: number): void {
   check(c.fallocate(int(fd), FALLOC_FL_KEEP_SIZE, 0, bytes), "fallocate");
 }

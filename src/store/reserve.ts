@@ -29,7 +29,7 @@ function reserve(path: string, bytes: (size: number) => number): void {
     reserveBlocks(fd, bytes(fstatSync(fd).size));
   } catch (error) {
     // full already, or a file system without reservations: the next checkpoint tries again
-    if (!isDiskFull(error) && (error as { code?: string }).code !== "EOPNOTSUPP") throw error;
+    if (!isDiskFull(error) && (error as { code?: string }).code !== "ENOTSUP") throw error;
   } finally {
     closeSync(fd);
   }

@@ -1,4 +1,4 @@
-import { existsSync, openSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, openSync, readdirSync, readFileSync, statSync } from "node:fs";
 
 /**
  * Runs inside the guest, by the compiled executable itself as Bun. Prints `GUEST ok <check>` or `GUEST FAIL <check>: <why>` a line; the outer test
@@ -7,9 +7,9 @@ import { existsSync, openSync, readdirSync, readFileSync } from "node:fs";
 const socket = "/run/berth.sock";
 let engine: Bun.Subprocess | undefined;
 
-async function startEngine(...flags: string[]): Promise<void> {
+async function startEngine(flags: string[] = [], dataRoot = "/var/lib/berth"): Promise<void> {
   const log = openSync("/var/engine.log", "a");
-  const roots = ["--data-root", "/var/lib/berth", "--exec-root", "/run/berth", "--host", `unix://${socket}`];
+  const roots = ["--data-root", dataRoot, "--exec-root", "/run/berth", "--host", `unix://${socket}`];
   const env = { PATH: "/usr/bin:/bin", HOME: "/root" }; // not BUN_BE_BUN
   engine = Bun.spawn(["/usr/bin/berth", "daemon", "--config-file", "/dev/null", "--debug", ...roots, ...flags], { stdio: ["ignore", log, log], env });
   for (let i = 0; i < 600; i++) {
@@ -214,4 +214,34 @@ await check("nothing is left", async () => {
     [],
   );
   equal(existsSync("/var/lib/berth/engine.db"), true);
+});
+await check("user namespaces: refused on a tmpfs, which this kernel can't map, and there on a disk", async () => {
+  const remap = ["--userns-remap", "default"];
+  const refusal = await startEngine(remap).then(
+    () => "none",
+    (error: Error) => error.message,
+  );
+  equal(refusal.includes("user namespaces need idmapped mounts under overlayfs"), true);
+  // an ext2, which can't reserve space either
+  const disk = "dd if=/dev/zero of=/tmp/disk bs=1M count=64 && mke2fs -F /tmp/disk && mkdir /disk && mount -t ext4 -o loop /tmp/disk /disk";
+  equal(Bun.spawnSync(["sh", "-c", disk]).exitCode, 0);
+  await startEngine(remap, "/disk/berth");
+  await ok("load", "-i", "/guest/image.tar");
+  const script = "cat /proc/self/uid_map /proc/self/cgroup; mkdir /own; chown 5:6 /own; stat -c %u:%g /own /bin; touch /v/f";
+  const lines = (await ok("run", "--name", "mapped", "-m", "64m", "-v", "vol:/v", "guest", "sh", "-c", script)).split("\n").map((line) => line.trim());
+  equal([lines[0]?.split(/ +/), ...lines.slice(1)], [["0", "100000", "65536"], "0::/", "5:6", "0:0"]);
+  equal(statSync("/disk/berth/volumes/vol/_data/f").uid, 100000);
+  await ok("commit", "mapped", "kept");
+  equal(await ok("run", "--rm", "--userns", "host", "kept", "stat", "-c", "%u:%g", "/own"), "5:6");
+  await ok("run", "-d", "--name", "web2", "-p", "8081:80", "guest", "sh", "-c", "mkdir /www; echo mapped > /www/x; exec httpd -f -p 80 -h /www");
+  const answer = (): Promise<string> =>
+    fetch("http://127.0.0.1:8081/x").then(
+      (response) => response.text(),
+      () => "",
+    );
+  await until("an answer", async () => (await answer()) === "mapped\n");
+  equal(await ok("exec", "web2", "cat", "/proc/self/cgroup"), "0::/");
+  await ok("rm", "-f", "web2", "mapped");
+  await stopEngine("SIGTERM");
+  equal(cgroupsLeft(), []);
 });
