@@ -21,7 +21,11 @@ export function createBuilder(services: BuildServices): Builder {
   const files = createBuildFiles();
   return {
     build: (options) => build(services, files, options),
-    pruneCache: () => pruneSteps(services),
+    pruneCache: async () => {
+      const pruned = await pruneSteps(services);
+      services.events.emit("builder", "prune", "", { reclaimed: String(pruned.spaceReclaimed) });
+      return pruned;
+    },
     restore: () => removeLeftovers(services),
   };
 }

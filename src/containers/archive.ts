@@ -41,6 +41,7 @@ export async function exportRoot<T>(
 ): Promise<T> {
   const { working } = await withRootfs(ctx, reference, async (rootfs, signal) => {
     const { tar, settled } = ctx.snapshots.treeTar(rootfs, { ...idsOf(ctx, reference), signal: AbortSignal.any([signal, options.signal]) });
+    emitEvent(ctx, lookup(ctx, reference).record, { action: "export" });
     return await whileFilesAreThere(work(tar), settled, signal);
   });
   return await working;

@@ -1,6 +1,6 @@
 import { conflict, invalidArgument, permissionDenied } from "../lib/errors.ts";
 import type { EndpointSettings } from "../oci/container.ts";
-import { changeRecord, lookup, type Context, type Entry } from "./context.ts";
+import { changeRecord, emitNetworkEvent, lookup, type Context, type Entry } from "./context.ts";
 import { checkEndpoint } from "./endpoints.ts";
 import { connectOptions } from "./spec.ts";
 
@@ -39,7 +39,11 @@ export async function disconnectNetwork(ctx: Context, reference: string, network
   if (!Object.hasOwn(record.endpoints, name)) throw invalidArgument(`container ${record.id} is not connected to network ${name}`);
   if (entry.sandbox !== undefined) await ctx.networks.disconnect(record.id, name);
   const { [name]: _gone, ...endpoints } = record.endpoints;
-  changeRecord(ctx, entry, { endpoints });
+  ctx.store.tx(() => {
+    changeRecord(ctx, entry, { endpoints });
+    // of one at rest nobody else knows
+    if (entry.sandbox === undefined && ctx.networks.list().some((each) => each.name === name)) emitNetworkEvent(ctx, record, name, "disconnect");
+  });
 }
 
 /** A forced disconnection works for a network that isn't there any more. */

@@ -192,6 +192,20 @@ export function emitEvent(ctx: Context, record: ContainerRecord, { action, attri
   });
 }
 
+/**
+ * Docker tells of joining and leaving the networks `host` and `none` too, though there is nothing to join: no endpoint is made, so that the networks
+ * themselves say nothing.
+ */
+export function emitPlainNetworkEvent(ctx: Context, record: ContainerRecord, action: "connect" | "disconnect"): void {
+  const mode = record.host.NetworkMode;
+  if (mode === "host" || mode === "none") emitNetworkEvent(ctx, record, mode, action);
+}
+
+export function emitNetworkEvent(ctx: Context, record: ContainerRecord, network: string, action: "connect" | "disconnect"): void {
+  const { id, name, driver } = ctx.networks.resolve(network);
+  ctx.events.emit("network", action, id, { container: record.id, name, type: driver });
+}
+
 /** Writes the state half of the row and the events in one transaction; memory follows at the commit. */
 export function changeState(
   ctx: Context,

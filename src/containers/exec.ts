@@ -63,7 +63,8 @@ function requireRunning({ record, sandbox }: Entry, reference: string): void {
   if (sandbox === undefined) throw conflict(`container ${record.id} is not running`);
 }
 
-const commandOf = ({ entrypoint, arguments: args }: ExecRecord): string => [entrypoint, ...args].join(" ");
+/** With Docker's blank after a command that has no arguments: events are compared as text. */
+const commandOf = ({ entrypoint, arguments: args }: ExecRecord): string => `${entrypoint} ${args.join(" ")}`;
 
 function tell(ctx: Context, entry: Entry, record: ExecRecord, action: string, attributes: Record<string, string> = {}): void {
   emitEvent(ctx, entry.record, { action, attributes: { ...attributes, execID: record.id } });

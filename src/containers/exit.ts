@@ -2,7 +2,7 @@ import { isDiskFull } from "../lib/disk-full.ts";
 import { messageOf } from "../lib/errors.ts";
 import type { ExitStatus, RunningSandbox } from "../sandbox/types.ts";
 import { nextRestart } from "./backoff.ts";
-import { baseOf, changeState, resultOf, settle, type Context, type Entry, type EventDetail } from "./context.ts";
+import { baseOf, changeState, emitPlainNetworkEvent, resultOf, settle, type Context, type Entry, type EventDetail } from "./context.ts";
 import { endExecs } from "./exec.ts";
 import { stopHealth } from "./health.ts";
 import { releaseVolumes } from "./mounts.ts";
@@ -82,6 +82,7 @@ export function recordExit(ctx: Context, entry: Entry, status: ExitStatus): void
 async function clean(ctx: Context, entry: Entry, sandbox: RunningSandbox): Promise<void> {
   try {
     await sandbox.cleanup();
+    emitPlainNetworkEvent(ctx, entry.record, "disconnect");
   } catch (error) {
     ctx.log.error("cleaning up after a container", { container: entry.record.id, error: messageOf(error) });
   }

@@ -1,7 +1,7 @@
 import { realtimeNano } from "../kernel/clock.ts";
 import { cancelled, conflict, EngineError, messageOf, notModified } from "../lib/errors.ts";
 import type { RunningSandbox } from "../sandbox/types.ts";
-import { baseOf, changeState, lookup, type Context, type Entry } from "./context.ts";
+import { baseOf, changeState, emitPlainNetworkEvent, lookup, type Context, type Entry } from "./context.ts";
 import { onExit } from "./exit.ts";
 import { startHealth } from "./health.ts";
 import { prepareForwarding, startForwarding } from "./log-forwarding.ts";
@@ -98,6 +98,7 @@ export function setRunning(
   entry.sandbox = sandbox;
   entry.logKeeping = keepLog(ctx, entry.record);
   startForwarding(ctx, entry, sandbox.exited);
+  if (options.adopted !== true) emitPlainNetworkEvent(ctx, entry.record, "connect");
   changeState(
     ctx,
     entry,

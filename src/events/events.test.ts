@@ -50,6 +50,7 @@ describe("events", () => {
     expect(all[0]?.attributes).toEqual({ name: "x" });
     expect(second.history({ since: (all[1] as EngineEvent).timeNano }).length).toBe(2);
     expect(second.history({ until: (all[0] as EngineEvent).timeNano }).length).toBe(1);
+    expect(second.history({ after: 1, limit: 1 }).map((event) => event.seq)).toEqual([2]);
   });
 
   test("a listener that throws harms neither the others nor the emitter", () => {

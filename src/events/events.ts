@@ -39,10 +39,14 @@ export function createEvents({ store, log }: { store: Store; log: Logger }): Eve
   );
   const trim = store.db.query("DELETE FROM events WHERE seq <= ?");
   // Unix nanoseconds have 19 digits until the year 2286, so that text compares as numbers do.
-  const between = store.db.query<Row, [string, string]>("SELECT * FROM events WHERE time_nano >= ? AND time_nano <= ? ORDER BY seq");
+  const between = store.db.query<Row, [number, string, string, number]>(
+    "SELECT * FROM events WHERE seq > ? AND time_nano >= ? AND time_nano <= ? ORDER BY seq LIMIT ?",
+  );
   const listeners = new Set<(event: EngineEvent) => void>();
+  let count = 0;
 
   const dispatch = (event: EngineEvent): void => {
+    count++;
     for (const listener of listeners) {
       try {
         listener(event);
@@ -56,6 +60,9 @@ export function createEvents({ store, log }: { store: Store; log: Logger }): Eve
     get listeners() {
       return listeners.size;
     },
+    get count() {
+      return count;
+    },
     emit(type, action, actor, attributes) {
       store.tx(() => {
         const timeNano = realtimeNano();
@@ -64,8 +71,8 @@ export function createEvents({ store, log }: { store: Store; log: Logger }): Eve
         store.afterCommit(() => dispatch({ seq, type, action, actor, attributes, timeNano }));
       });
     },
-    history({ since, until }) {
-      return between.all(digits(since ?? 0n), digits(until ?? latest)).map(fromRow);
+    history({ since, until, after = 0, limit = -1 }) {
+      return between.all(after, digits(since ?? 0n), digits(until ?? latest), limit).map(fromRow);
     },
     subscribe(listener) {
       // A wrapper of its own, so that one function may be subscribed twice.

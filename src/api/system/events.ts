@@ -15,6 +15,9 @@ const filterNames = ["event", "label", "scope", "type", ...objectTypes];
 /** Events a client may leave unread before it is cut off. */
 const maxBacklog = 16 << 20;
 
+/** Events of the past that are read at once: under a millisecond. */
+const pageSize = 256;
+
 /** Recorded events of the past, then those that happen, without a gap or a repetition between the two. */
 export const events = endpoint({
   method: "GET",
@@ -29,6 +32,8 @@ export const events = endpoint({
     const { type, encode } = encoding(exchange, api);
     const stream = exchange.stream(200, { "Content-Type": type });
     const done = Promise.withResolvers<void>();
+    // it may fail before anybody waits for it
+    done.promise.catch(() => undefined);
     let backlog = 0;
     let last = -1;
     const send = (event: EngineEvent): void => {
@@ -56,7 +61,15 @@ export const events = endpoint({
     using _subscription = services.events.subscribe((event) => deliver(event));
     if (since !== undefined || until !== undefined) {
       const range = { ...(since === undefined ? {} : { since }), ...(until === undefined ? {} : { until }) };
-      for (const event of services.events.history(range)) send(event);
+      let page: EngineEvent[];
+      let after = 0;
+      do {
+        page = services.events.history({ ...range, after, limit: pageSize });
+        for (const event of page) send(event);
+        after = page.at(-1)?.seq ?? after;
+        // all of them at once would stop everybody else for some ten milliseconds
+        if (page.length === pageSize) await Bun.sleep(0);
+      } while (page.length === pageSize && !signal.aborted);
     }
     deliver = send;
     for (const event of live) send(event);
@@ -83,21 +96,39 @@ function timeOf(query: Query, name: string): bigint | undefined {
   return text === "" ? undefined : parseTimestamp(text, realtimeNano());
 }
 
-/** Lines of JSON; since 1.52 a client may ask for RFC 7464 sequences by its Accept header. */
+const streamTypes = ["application/jsonl", "application/x-ndjson", "application/json-seq"] as const;
+
+/** Lines of JSON, or what the client names in its Accept header: the same lines under another name, or RFC 7464 sequences. */
 function encoding({ head }: Exchange, api: ApiVersion): { type: string; encode(event: EngineEvent): string } {
-  const accept = api >= 52 ? (head.headers.accept ?? "") : "";
   const line = (event: EngineEvent): string => JSON.stringify(toMessage(event, api)) + "\n";
-  if (accept.includes("application/json-seq")) return { type: "application/json-seq", encode: (event) => `\x1e${line(event)}` };
-  if (accept.includes("application/x-ndjson")) return { type: "application/x-ndjson", encode: line };
-  if (api >= 53 && accept.includes("application/jsonl")) return { type: "application/jsonl", encode: line };
-  return { type: "application/json", encode: line };
+  // wrong, but what clients of those versions have always been told
+  const usual = api < 52 ? "application/json" : api < 53 ? "application/x-ndjson" : "application/jsonl";
+  const type = bestOf(head.headers.accept ?? "", streamTypes) ?? usual;
+  return { type, encode: type === "application/json-seq" ? (event) => `\x1e${line(event)}` : line };
+}
+
+/** The offer that stands in an Accept header by its own name with the highest weight, the first of several; wildcards choose nothing. */
+function bestOf<Offer extends string>(accept: string, offers: readonly Offer[]): Offer | undefined {
+  const weights = new Map(
+    accept.split(",").map((range): [string, number] => {
+      const [type = "", ...parameters] = range.split(";").map((part) => part.trim().toLowerCase());
+      const weight = parameters.find((parameter) => parameter.startsWith("q="));
+      return [type, weight === undefined ? 1 : Number(weight.slice(2)) || 0];
+    }),
+  );
+  let best: Offer | undefined;
+  for (const offer of offers) if ((weights.get(offer) ?? 0) > (best === undefined ? 0 : weights.get(best)!)) best = offer;
+  return best;
 }
 
 function toMessage(event: EngineEvent, api: ApiVersion): Record<string, unknown> {
   const legacy = api < 52 && (event.type === "container" || event.type === "image");
+  const { image } = event.attributes;
   return {
-    ...(legacy ? { status: event.action, id: event.actor } : {}),
-    ...(legacy && event.type === "container" ? { from: event.attributes.image ?? "" } : {}),
+    // Go leaves out what is empty: the id of a prune, the image of a container that has none
+    ...(legacy ? { status: event.action } : {}),
+    ...(legacy && event.actor !== "" ? { id: event.actor } : {}),
+    ...(legacy && event.type === "container" && image ? { from: image } : {}),
     Type: event.type,
     Action: event.action,
     Actor: { ID: event.actor, Attributes: event.attributes },

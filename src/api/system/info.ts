@@ -11,6 +11,7 @@ const gates: FieldGate[] = [
   { path: "ContainerdCommit.Expected", until: 49 },
   { path: "RuncCommit.Expected", until: 49 },
   { path: "InitCommit.Expected", until: 49 },
+  { path: "KernelMemoryTCP", until: 52 },
   { path: "BridgeNfIptables", until: 50 },
   { path: "BridgeNfIp6tables", until: 50 },
 ];
