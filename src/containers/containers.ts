@@ -13,6 +13,7 @@ import { kill } from "./kill.ts";
 import { list } from "./list.ts";
 import { logs } from "./logs.ts";
 import { networkSettings } from "./network-settings.ts";
+import { dependentsAmong, inOrder } from "./order.ts";
 import { pause, unpause } from "./pause.ts";
 import { prune } from "./prune.ts";
 import { autoRemove, remove } from "./remove.ts";
@@ -24,6 +25,7 @@ import { stats } from "./stats.ts";
 import { restart, startSettled, stop, stopEntry } from "./stop.ts";
 import { top } from "./top.ts";
 import type { Containers } from "./types.ts";
+import { endUnhealthy } from "./unhealthy.ts";
 import { update } from "./update.ts";
 import { wait } from "./wait.ts";
 
@@ -36,7 +38,7 @@ export function createContainers(deps: ContainersDeps): Containers {
     execs: new Map(),
     mutex: new KeyedMutex(),
     phase: "open",
-    again: { start: (entry) => run(ctx, entry), autoRemove: (entry) => autoRemove(ctx, entry) },
+    again: { start: (entry) => run(ctx, entry), autoRemove: (entry) => autoRemove(ctx, entry), endUnhealthy: (entry) => endUnhealthy(ctx, entry) },
   };
   let restored: Restored = { exited: [], halfway: [] };
   return {
@@ -95,22 +97,21 @@ function usingImage(ctx: Context, image: Digest): ReturnType<Containers["usingIm
   });
 }
 
-/** All at once, each in its own time; none is restarted by its policy, and none counts as stopped by a user. */
+/** Each in its own time, all at once but for those that others depend on: these go after them. None is restarted by its policy, and none counts as stopped by a user. */
 async function stopAll(ctx: Context, timeoutSeconds: number): Promise<void> {
   ctx.phase = "stopping";
-  await Promise.all(
-    [...ctx.entries.values()].map(async (entry) => {
-      try {
-        await startSettled(entry, timeoutSeconds);
-        // a container that was given more time than the engine's default needs it
-        await stopEntry(ctx, entry, { timeoutSeconds: entry.record.config.StopTimeout ?? timeoutSeconds, byEngine: true });
-        await entry.cleaning;
-        await entry.removing;
-      } catch (error) {
-        ctx.log.error("stopping a container at the engine's end", { container: entry.record.id, error: messageOf(error) });
-      }
-    }),
-  );
+  const entries = [...ctx.entries.values()];
+  await inOrder(entries, dependentsAmong(ctx, entries), Number.POSITIVE_INFINITY, async (entry) => {
+    try {
+      await startSettled(entry, timeoutSeconds);
+      // a container that was given more time than the engine's default needs it
+      await stopEntry(ctx, entry, { timeoutSeconds: entry.record.config.StopTimeout ?? timeoutSeconds, byEngine: true });
+      await entry.cleaning;
+      await entry.removing;
+    } catch (error) {
+      ctx.log.error("stopping a container at the engine's end", { container: entry.record.id, error: messageOf(error) });
+    }
+  });
 }
 
 /** The engine itself goes on, unless it is told to end meanwhile. */

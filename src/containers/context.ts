@@ -68,13 +68,15 @@ export interface Entry {
   exitWaiters: Set<(result: WaitResult) => void>;
   removeWaiters: Set<(result: WaitResult) => void>;
   /** A restart by policy that waits for its delay. */
-  restart?: { timer: ReturnType<typeof setTimeout>; delay: number };
+  restart?: { timer?: ReturnType<typeof setTimeout>; delay: number };
   /** Delay before the last restart by policy, 0 after a good run. */
   restartDelay: number;
   /** Bounds the log of a container that runs. */
   logKeeping?: Disposable;
   /** Sends the log elsewhere, where the driver does. */
   forwarding?: Forwarding;
+  /** The generation of a run that is ended because it is unhealthy. */
+  unhealthyRun?: number;
   /** Ends the health checks that go on. */
   health?: AbortController;
   execs: Set<string>;
@@ -108,7 +110,7 @@ export interface Context extends ContainersDeps {
   /** The engine is going: `stopping` ends the containers and restarts none; `detached` leaves them, and their exits, to the next engine. */
   phase: "open" | "stopping" | "detached";
   /** Verbs that the end of a run leads to; given by createContainers, since they in turn use the file that handles ends. */
-  again: { start(entry: Entry): Promise<void>; autoRemove(entry: Entry): Promise<void> };
+  again: { start(entry: Entry): Promise<void>; autoRemove(entry: Entry): Promise<void>; endUnhealthy(entry: Entry): Promise<void> };
 }
 
 const idPattern = /^[0-9a-f]{1,64}$/;
@@ -154,6 +156,7 @@ export function lookupPartner(ctx: Context, reference: string, prefix = ""): Ent
 /** As `lookup`, for containers whose init lives. @throws EngineError conflict `container x is not running` */
 export function lookupRunning(ctx: Context, reference: string): Entry & { sandbox: RunningSandbox } {
   const entry = lookup(ctx, reference);
+  if (entry.record.state.status === "restarting") throw conflict(`Container ${entry.record.id} is restarting, wait until the container is running`);
   if (entry.sandbox === undefined) throw conflict(`container ${entry.record.id} is not running`);
   return entry as Entry & { sandbox: RunningSandbox };
 }

@@ -151,20 +151,28 @@ test("the daemon's log options are for its driver, but for those of the cache", 
 });
 
 describe("restart policy", () => {
+  const ended = (exitCode: number, restartCount: number, seconds: number, lastDelay: number) => ({ exitCode, restartCount, seconds, lastDelay });
   test("100 ms, doubled up to a minute, anew after a good run", () => {
     let delay = 0;
     const delays: number[] = [];
-    for (let i = 0; i < 12; i++) delays.push((delay = nextRestart({ Name: "always" }, 0, i, 1, delay) as number));
+    for (let i = 0; i < 12; i++) delays.push((delay = nextRestart({ Name: "always" }, ended(0, i, 1, delay)) as number));
     expect(delays).toEqual([100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 51200, 60000, 60000]);
-    expect(nextRestart({ Name: "always" }, 0, 12, 10, delay)).toBe(100);
+    expect(nextRestart({ Name: "always" }, ended(0, 12, 10, delay))).toBe(100);
   });
   test("on-failure counts", () => {
-    expect(nextRestart({ Name: "on-failure" }, 0, 0, 1, 0)).toBeUndefined();
-    expect(nextRestart({ Name: "on-failure" }, 1, 99, 1, 0)).toBe(100);
-    expect(nextRestart({ Name: "on-failure", MaximumRetryCount: 2 }, 1, 1, 1, 100)).toBe(200);
-    expect(nextRestart({ Name: "on-failure", MaximumRetryCount: 2 }, 1, 2, 1, 200)).toBeUndefined();
-    expect(nextRestart({ Name: "no" }, 1, 0, 1, 0)).toBeUndefined();
-    expect(nextRestart(undefined, 1, 0, 1, 0)).toBeUndefined();
+    expect(nextRestart({ Name: "on-failure" }, ended(0, 0, 1, 0))).toBeUndefined();
+    expect(nextRestart({ Name: "on-failure" }, ended(1, 99, 1, 0))).toBe(100);
+    expect(nextRestart({ Name: "on-failure", MaximumRetryCount: 2 }, ended(1, 1, 1, 100))).toBe(200);
+    expect(nextRestart({ Name: "on-failure", MaximumRetryCount: 2 }, ended(1, 2, 1, 200))).toBeUndefined();
+    expect(nextRestart({ Name: "no" }, ended(1, 0, 1, 0))).toBeUndefined();
+    expect(nextRestart(undefined, ended(1, 0, 1, 0))).toBeUndefined();
+  });
+  test("what was ended because it was unhealthy comes back under any policy, within its count", () => {
+    const unhealthy = { ...ended(0, 1, 1, 0), unhealthy: true };
+    for (const Name of ["no", "always", "on-failure", "on-unhealthy"] as const) expect(nextRestart({ Name }, unhealthy)).toBe(100);
+    expect(nextRestart({ Name: "on-unhealthy", MaximumRetryCount: 1 }, unhealthy)).toBeUndefined();
+    expect(nextRestart({ Name: "on-unhealthy" }, ended(0, 0, 1, 0))).toBeUndefined();
+    expect(nextRestart({ Name: "on-unhealthy" }, ended(1, 0, 1, 0))).toBe(100);
   });
 });
 

@@ -1,10 +1,11 @@
 import { isDiskFull } from "../lib/disk-full.ts";
 import { messageOf } from "../lib/errors.ts";
 import type { ExitStatus, RunningSandbox } from "../sandbox/types.ts";
-import { nextRestart } from "./backoff.ts";
+import { longerDelay, nextRestart, type EndedRun } from "./backoff.ts";
 import { baseOf, changeState, emitPlainNetworkEvent, resultOf, settle, type Context, type Entry, type EventDetail } from "./context.ts";
 import { endExecs } from "./exec.ts";
 import { stopHealth } from "./health.ts";
+import { partnersOf } from "./order.ts";
 import { releaseVolumes } from "./mounts.ts";
 
 const retryMs = 1000;
@@ -58,7 +59,14 @@ export function recordExit(ctx: Context, entry: Entry, status: ExitStatus): void
   const { record } = entry;
   const duration = Number(status.finishedAt - BigInt(record.state.startedAt)) / 1e9;
   const stopping = record.manuallyStopped || entry.removing !== undefined || ctx.phase !== "open";
-  const restart = stopping ? undefined : nextRestart(record.host.RestartPolicy, status.exitCode, record.restartCount, duration, entry.restartDelay);
+  const run: EndedRun = {
+    exitCode: status.exitCode,
+    unhealthy: entry.unhealthyRun === entry.generation,
+    seconds: duration,
+    restartCount: record.restartCount,
+    lastDelay: entry.restartDelay,
+  };
+  const restart = stopping ? undefined : nextRestart(record.host.RestartPolicy, run);
   const base = {
     ...baseOf(record.state),
     exitCode: status.exitCode,
@@ -95,6 +103,9 @@ export function scheduleRestart(ctx: Context, entry: Entry, delay: number): void
   const timer = setTimeout(() => {
     entry.restart = undefined;
     if (ctx.phase !== "open" || entry.removing !== undefined || entry.record.state.status !== "restarting") return;
+    // one whose partner is down for a moment itself, e.g. by the same cause, would fail for good
+    const isComing = ({ record: { state } }: Entry): boolean => state.status === "restarting" || state.status === "starting";
+    if (partnersOf(ctx, entry).some(isComing)) return scheduleRestart(ctx, entry, longerDelay(delay));
     ctx.again.start(entry).catch((error: unknown) => {
       ctx.log.error("restarting a container by its policy", { container: entry.record.id, error: messageOf(error) });
     });
@@ -102,12 +113,13 @@ export function scheduleRestart(ctx: Context, entry: Entry, delay: number): void
   entry.restart = { timer, delay };
 }
 
-/** Ends the waiting for a restart by policy: the container is simply `exited`. False where it wasn't waiting. */
-export function cancelRestart(ctx: Context, entry: Entry, ...events: EventDetail[]): boolean {
+/** Ends the waiting for a restart by policy: the container is simply `exited`. False where it wasn't waiting. `byEngine`: no user's wish. */
+export function cancelRestart(ctx: Context, entry: Entry, options: { byEngine?: boolean }, ...events: EventDetail[]): boolean {
   if (entry.restart === undefined) return false;
   clearTimeout(entry.restart.timer);
   entry.restart = undefined;
-  changeState(ctx, entry, { manuallyStopped: true, state: { ...baseOf(entry.record.state), status: "exited", generation: entry.generation } }, ...events);
+  const manuallyStopped = options.byEngine === true ? entry.record.manuallyStopped : true;
+  changeState(ctx, entry, { manuallyStopped, state: { ...baseOf(entry.record.state), status: "exited", generation: entry.generation } }, ...events);
   settle(entry.exitWaiters, resultOf(entry.record));
   return true;
 }

@@ -111,4 +111,8 @@ function note(ctx: Context, entry: Entry, result: HealthResult, options: { retri
   const health = nextHealth(before, result, options);
   if (health.Status === before.Status) entry.record = { ...entry.record, health };
   else changeState(ctx, entry, { health }, { action: `health_status: ${health.Status}` });
+  if (health.Status !== "unhealthy" || health.FailingStreak < options.retries) return;
+  ctx.again.endUnhealthy(entry).catch((error: unknown) => {
+    ctx.log.error("restarting an unhealthy container", { container: entry.record.id, error: messageOf(error) });
+  });
 }

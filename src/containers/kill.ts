@@ -22,7 +22,7 @@ export async function kill(ctx: Context, reference: string, text = "KILL"): Prom
     await entry.starting.settled;
   }
   const notRunning = (): Error => conflict(`cannot kill container: ${reference}: container ${entry.record.id} is not running`);
-  if (cancelRestart(ctx, entry)) return;
+  if (cancelRestart(ctx, entry, {})) return;
   if (entry.sandbox === undefined) throw notRunning();
   if (signal === SIGKILL) return await killAndWait(ctx, entry);
   // Any other signal is the program's business: unlike Docker, SIGHUP and the like don't switch its restart policy off.
@@ -74,9 +74,9 @@ async function wake(ctx: Context, entry: Entry): Promise<void> {
 }
 
 /** SIGKILL, and the end recorded. @throws EngineError internal when init doesn't die */
-export async function killAndWait(ctx: Context, entry: Entry): Promise<void> {
+export async function killAndWait(ctx: Context, entry: Entry, options: { byEngine?: boolean } = {}): Promise<void> {
   if (entry.sandbox === undefined) return;
-  if (!entry.record.manuallyStopped) changeState(ctx, entry, { manuallyStopped: true });
+  if (options.byEngine !== true && !entry.record.manuallyStopped) changeState(ctx, entry, { manuallyStopped: true });
   const ended = exitOf(entry);
   await send(ctx, entry, SIGKILL, true);
   for (let look = 0; look < killLooks; look++) {

@@ -7,6 +7,7 @@ export async function pause(ctx: Context, reference: string, options: { forCommi
   const entry = lookup(ctx, reference);
   using _lock = await ctx.mutex.lock(entry.record.id);
   const { record, sandbox, generation } = entry;
+  if (record.state.status === "restarting") throw conflict(`Container ${record.id} is restarting, wait until the container is running`);
   if (sandbox === undefined || record.state.status === "starting") throw conflict(`container ${record.id} is not running`);
   if (record.state.status === "paused") throw conflict(`Container ${record.id} is already paused`);
   // a check that is frozen could neither end nor be killed

@@ -48,7 +48,7 @@ export async function autoRemove(ctx: Context, entry: Entry): Promise<void> {
 
 async function removeEntry(ctx: Context, entry: Entry, withVolumes: boolean): Promise<void> {
   const { id } = entry.record;
-  cancelRestart(ctx, entry);
+  cancelRestart(ctx, entry, {});
   if (entry.starting !== undefined) {
     entry.starting.abort.abort();
     // An `--rm` container whose start failed removes itself from inside that start.

@@ -1,12 +1,14 @@
 import { readdir, rmdir } from "node:fs/promises";
 import { realtimeNano } from "../kernel/clock.ts";
-import { messageOf } from "../lib/errors.ts";
+import { conflict, messageOf } from "../lib/errors.ts";
 import { parseRfc3339 } from "../lib/time.ts";
 import type { ExitStatus } from "../sandbox/types.ts";
+import { nextRestart } from "./backoff.ts";
 import { baseOf, changeState, type Context, type Entry } from "./context.ts";
 import { newEntry, removeIntent } from "./create.ts";
-import { recordExit, scheduleRestart } from "./exit.ts";
+import { recordExit } from "./exit.ts";
 import { startForwarding } from "./log-forwarding.ts";
+import { concurrentStarts, dependenciesOf, inOrder } from "./order.ts";
 import { autoRemove } from "./remove.ts";
 import { subpathPrefix } from "./mounts.ts";
 import { setRunning } from "./start.ts";
@@ -117,24 +119,63 @@ export async function resume(ctx: Context, restored: Restored): Promise<void> {
       ctx.log.error("removing what is left of a container", { container: record.id, error: messageOf(error) });
     }
   }
+  const starting: Entry[] = [];
   for (const entry of ctx.entries.values()) {
-    const { status } = entry.record.state;
-    if (status === "removing") continue;
-    if (status === "restarting" && entry.restart === undefined) scheduleRestart(ctx, entry, 100);
-    if ((status === "created" || status === "exited") && !exitedNow.has(entry)) await atEngineStart(ctx, entry);
+    const { state, host } = entry.record;
+    if (state.status === "removing") continue;
+    const isAtRest = (state.status === "created" || state.status === "exited") && !exitedNow.has(entry);
+    if (isAtRest && host.AutoRemove === true) await autoRemove(ctx, entry);
+    else if (isAtRest ? wantsStart(entry.record) : state.status === "restarting") starting.push(entry);
   }
+  void startAll(ctx, starting);
 }
 
 /** Policies of containers that were at rest already when the engine before went. */
-async function atEngineStart(ctx: Context, entry: Entry): Promise<void> {
-  const { host, state, manuallyStopped } = entry.record;
-  if (host.AutoRemove === true) return await autoRemove(ctx, entry);
-  if (state.startedAt === "0") return;
-  const policy = host.RestartPolicy?.Name;
+function wantsStart({ host, state, manuallyStopped, restartCount }: ContainerRecord): boolean {
+  if (state.startedAt === "0") return false;
+  const policy = host.RestartPolicy;
   // `always` brings back even what a user had stopped: that is its difference from `unless-stopped`.
-  if (policy !== "always" && !(policy === "unless-stopped" && !manuallyStopped)) return;
-  changeState(ctx, entry, { state: { ...baseOf(state), status: "restarting", generation: entry.generation } });
-  scheduleRestart(ctx, entry, 0);
+  if (policy?.Name === "always") return true;
+  return !manuallyStopped && nextRestart(policy, { exitCode: state.exitCode, seconds: 0, restartCount, lastDelay: 0 }) !== undefined;
+}
+
+/** What policies bring back, in the order of what depends on what, while clients are answered already. Until its turn each is `restarting`, and may be stopped. */
+async function startAll(ctx: Context, entries: readonly Entry[]): Promise<void> {
+  for (const entry of entries) {
+    const { state, restartCount } = entry.record;
+    const wasAtRest = state.status !== "restarting";
+    clearTimeout(entry.restart?.timer);
+    entry.restart = { delay: 0 };
+    changeState(ctx, entry, {
+      state: { ...baseOf(state), status: "restarting", generation: entry.generation },
+      restartCount: wasAtRest ? 0 : restartCount,
+      manuallyStopped: false,
+    });
+  }
+  await inOrder(
+    entries,
+    (entry) => dependenciesOf(ctx, entry),
+    concurrentStarts,
+    async (entry, circle) => {
+      // a user was faster
+      if (ctx.phase !== "open" || entry.restart === undefined || entry.record.state.status !== "restarting") return;
+      entry.restart = undefined;
+      try {
+        if (circle !== undefined) throw conflict(`container ${entry.record.name} can't be started: ${nameCircle(circle, entry)}`);
+        await ctx.again.start(entry);
+      } catch (error) {
+        ctx.log.error("starting a container by its policy", { container: entry.record.id, error: messageOf(error) });
+        if (circle === undefined) return;
+        changeState(ctx, entry, { state: { ...baseOf(entry.record.state), status: "exited", generation: entry.generation, error: messageOf(error) } });
+      }
+    },
+  );
+}
+
+function nameCircle(circle: readonly Entry[], entry: Entry): string {
+  const at = circle.indexOf(entry);
+  const names = [...circle.slice(at), ...circle.slice(0, at), entry].map(({ record }) => record.name);
+  return `it waits for itself (${names.join(" → ")}: each needs the next one running)`;
 }
 
 /** Mounts that were there for a moment only when the engine died: roots for readers, directories of volumes for a start. */

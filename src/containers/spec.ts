@@ -2,7 +2,7 @@ import { conflict, invalidArgument, notFound } from "../lib/errors.ts";
 import type { EndpointSettings } from "../oci/container.ts";
 import type { ConnectOptions } from "../networks/types.ts";
 import type { SandboxMount, SandboxNetwork, SandboxSpec } from "../sandbox/types.ts";
-import type { Context } from "./context.ts";
+import { tryLookup, type Context } from "./context.ts";
 import { linkSettings } from "./linked.ts";
 import { effectiveBindings } from "./ports.ts";
 import { joinedUserNamespace } from "./user-namespace.ts";
@@ -58,7 +58,7 @@ export const logPathOf = (ctx: Context, record: ContainerRecord): string => `${c
 function networkOf(ctx: Context, record: ContainerRecord): SandboxNetwork {
   const mode = record.host.NetworkMode ?? "bridge";
   if (record.config.NetworkDisabled === true) return { kind: "none" };
-  if (mode.startsWith("container:")) return { kind: "container", pid: partnerPid(ctx, mode, "network") };
+  if (mode.startsWith("container:")) return { kind: "container", pid: networkPartner(ctx, record, mode.slice("container:".length)) };
   const networks = Object.keys(record.endpoints);
   if (mode === "host" || networks[0] === "host") return { kind: "host" };
   if (mode === "none" || networks[0] === "none") return { kind: "none" };
@@ -78,27 +78,38 @@ export function connectOptions(
   return { containerId, containerName, hostname: config.Hostname ?? "", network, settings, portBindings, dns: host.Dns ?? [] };
 }
 
-/** The pid of the container whose namespace is shared. Texts are Docker's. */
-function partnerPid(ctx: Context, mode: string, what: string): number {
+/** The pid of the container whose network is shared: it may have been named before it was there. Texts are Docker's. */
+function networkPartner(ctx: Context, record: ContainerRecord, reference: string): number {
+  const partner = tryLookup(ctx, reference);
+  if (partner === undefined) throw notFound(`joining network namespace of container: No such container: ${reference}`);
+  if (partner.record.id === record.id) throw invalidArgument("cannot join own network namespace");
+  const { name, id, state } = partner.record;
+  if (state.status === "restarting") throw conflict(`cannot join network namespace of container: ${isRestarting(id)}`);
+  if (partner.sandbox === undefined) throw conflict(`cannot join network namespace of a non running container: container ${name} is ${state.status}`);
+  return partner.sandbox.pid;
+}
+
+const isRestarting = (id: string): string => `Container ${id} is restarting, wait until the container is running`;
+
+function partnerPid(ctx: Context, mode: string, what: "PID" | "IPC"): number | undefined {
+  if (!mode.startsWith("container:")) return undefined;
   const id = mode.slice("container:".length);
   const partner = ctx.entries.get(id);
-  if (partner === undefined) throw notFound(`No such container: ${id}`);
-  if (partner.record.state.status === "restarting") throw conflict(`container ${id} is restarting, wait until the container is running`);
-  if (partner.sandbox === undefined) throw conflict(`cannot join ${what} namespace of a non running container: container ${id} is not running`);
+  if (partner === undefined) throw notFound(`failed to join ${what} namespace: No such container: ${id}`);
+  if (partner.record.state.status === "restarting") throw conflict(`failed to join ${what} namespace: ${isRestarting(id)}`);
+  if (partner.sandbox === undefined) throw conflict(`failed to join ${what} namespace: container ${id} is not running`);
+  if (what === "IPC") checkShareable(partner.record);
   return partner.sandbox.pid;
 }
 
 /** Only a container that says so lends its IPC namespace, since /dev/shm comes with it. @throws EngineError invalidArgument in Docker's words */
-function checkShareable(ctx: Context, mode: string): void {
-  const donor = ctx.entries.get(mode.replace(/^container:/, ""))?.record;
-  if (donor === undefined || /^(shareable|host|container:.*)$/.test(donor.host.IpcMode ?? "")) return;
-  throw invalidArgument(`failed to join IPC namespace: container ${donor.id}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)`);
+function checkShareable({ id, host }: ContainerRecord): void {
+  if (/^(shareable|host|container:.*)$/.test(host.IpcMode ?? "")) return;
+  throw invalidArgument(`failed to join IPC namespace: container ${id}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)`);
 }
 
 /** Processes whose pid or ipc namespace the container joins (PidMode, IpcMode `container:<id>`), and with them the user namespace. */
 function joinedOf(ctx: Context, record: ContainerRecord): SandboxSpec["joined"] {
   const { PidMode = "", IpcMode = "" } = record.host;
-  const pidOf = (mode: string, what: string): number | undefined => (mode.startsWith("container:") ? partnerPid(ctx, mode, what) : undefined);
-  checkShareable(ctx, IpcMode);
-  return { pid: pidOf(PidMode, "PID"), ipc: pidOf(IpcMode, "IPC"), user: joinedUserNamespace(ctx, record) };
+  return { pid: partnerPid(ctx, PidMode, "PID"), ipc: partnerPid(ctx, IpcMode, "IPC"), user: joinedUserNamespace(ctx, record) };
 }

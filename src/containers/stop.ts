@@ -32,14 +32,14 @@ export async function startSettled({ starting }: Entry, timeoutSeconds = default
 
 /** Signal, patience, SIGKILL; then the exit is recorded. `byEngine`: no user's wish, so that `unless-stopped` brings it back. */
 export async function stopEntry(ctx: Context, entry: Entry, options: StopOptions & { byEngine?: boolean } = {}): Promise<void> {
-  if (cancelRestart(ctx, entry, { action: "stop" })) return;
+  if (cancelRestart(ctx, entry, options, { action: "stop" })) return;
   if (entry.sandbox === undefined) return;
   if (options.byEngine !== true) changeState(ctx, entry, { manuallyStopped: true });
   const seconds = options.timeoutSeconds ?? entry.record.config.StopTimeout ?? defaultTimeoutSeconds;
   const ended = exitOf(entry);
   await send(ctx, entry, signalOf(options.signal, stopSignalOf(entry)), true);
   if (seconds < 0) await ended;
-  else if (!(await within(ended, Math.min(seconds * 1000, 0x7fffffff)))) await killAndWait(ctx, entry);
+  else if (!(await within(ended, Math.min(seconds * 1000, 0x7fffffff)))) await killAndWait(ctx, entry, options);
   emitEvent(ctx, entry.record, { action: "stop" });
 }
 

@@ -10,7 +10,6 @@ interface Table {
 /** `ps -ef` by default, read from /proc without any process; other arguments go to the host's ps, if it has one. @throws EngineError conflict, invalidArgument */
 export async function top(ctx: Context, reference: string, psArgs: string): Promise<Table> {
   const { record, sandbox } = lookupRunning(ctx, reference);
-  if (record.state.status === "restarting") throw conflict(`Container ${record.id} is restarting, wait until the container is running`);
   const args = psArgs.trim() || "-ef";
   checkArgs(args);
   const pids = await sandbox.pids();

@@ -131,10 +131,14 @@ function checkNamespaces(config: ContainerConfig, host: HostConfig): void {
 export function checkRestartPolicy({ RestartPolicy: policy, AutoRemove }: HostConfig): void {
   const name = policy?.Name ?? "";
   const retries = policy?.MaximumRetryCount ?? 0;
-  if (!["", "no", "always", "unless-stopped", "on-failure"].includes(name))
+  // on-unhealthy is Berth's own
+  if (!["", "no", "always", "unless-stopped", "on-failure", "on-unhealthy"].includes(name))
     throw bad(`invalid restart policy: unknown policy '${name}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'`);
-  if (retries < 0) throw bad("invalid restart policy: maximum retry count cannot be negative");
-  if (retries > 0 && name !== "on-failure") throw bad("invalid restart policy: maximum retry count can only be used with 'on-failure'");
+  if (name === "on-failure" || name === "on-unhealthy") {
+    if (retries < 0) throw bad("invalid restart policy: maximum retry count cannot be negative");
+  } else if (retries !== 0) {
+    throw bad(`invalid restart policy: maximum retry count can only be used with 'on-failure'${retries < 0 ? " and cannot be negative" : ""}`);
+  }
   if (AutoRemove === true && name !== "" && name !== "no") throw bad("can't create 'AutoRemove' container with restart policy");
 }
 

@@ -26,7 +26,7 @@ export interface PortBinding {
 }
 
 export interface RestartPolicy {
-  Name?: "" | "no" | "always" | "unless-stopped" | "on-failure";
+  Name?: "" | "no" | "always" | "unless-stopped" | "on-failure" | "on-unhealthy";
   MaximumRetryCount?: number;
 }
 

@@ -2,11 +2,11 @@ import type { DeviceMapping, DeviceRequest, RestartPolicy, ThrottleDevice, Ulimi
 import { CliError } from "../errors.ts";
 import { parseBytes } from "./bytes.ts";
 
-/** `no`, `always`, `unless-stopped`, `on-failure[:retries]`. @throws CliError */
+/** `no`, `always`, `unless-stopped`, `on-failure[:retries]`, and Berth's own `on-unhealthy[:retries]`. @throws CliError */
 export function parseRestart(text: string): RestartPolicy {
   const [name = "", retries, ...more] = text.split(":");
   if (more.length > 0) throw new CliError("invalid restart policy format: too many colons");
-  if (!["", "no", "always", "unless-stopped", "on-failure"].includes(name)) {
+  if (!["", "no", "always", "unless-stopped", "on-failure", "on-unhealthy"].includes(name)) {
     throw new CliError(`invalid restart policy: unknown policy '${name}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'`);
   }
   if (retries !== undefined && !/^\d+$/.test(retries)) throw new CliError("invalid restart policy format: maximum retry count must be an integer");
