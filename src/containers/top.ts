@@ -1,4 +1,4 @@
-import { conflict, invalidArgument, unavailable } from "../lib/errors.ts";
+import { invalidArgument, unavailable } from "../lib/errors.ts";
 import { emitEvent, lookupRunning, type Context } from "./context.ts";
 import { columnsOf, processTable } from "./processes.ts";
 
