@@ -54,4 +54,6 @@ export function endpoint(definition: Omit<Endpoint, "handler"> & { handler(call:
 }
 
 export const json = (value: unknown, status = 200): Reply => ({ status, json: value });
+/** As `json`, of what is JSON already. */
+export const jsonText = (text: string): Reply => ({ status: 200, headers: { "Content-Type": "application/json" }, text: `${text}\n` });
 export const noContent: Reply = { status: 204 };

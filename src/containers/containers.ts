@@ -36,6 +36,7 @@ export function createContainers(deps: ContainersDeps): Containers {
     entries: new Map(),
     names: new Map(),
     execs: new Map(),
+    networkSettings: new WeakMap(),
     mutex: new KeyedMutex(),
     phase: "open",
     again: { start: (entry) => run(ctx, entry), autoRemove: (entry) => autoRemove(ctx, entry), endUnhealthy: (entry) => endUnhealthy(ctx, entry) },

@@ -15,7 +15,7 @@ import type { Snapshots } from "../snapshots/types.ts";
 import type { Store } from "../store/store.ts";
 import type { Volumes } from "../volumes/types.ts";
 import type { OutputHub } from "./output.ts";
-import type { ContainerRecord, ContainerState, ExecRecord, StateBase, WaitResult } from "./types.ts";
+import type { ContainerRecord, ContainerState, ExecRecord, NetworkSettings, StateBase, WaitResult } from "./types.ts";
 import { noSuchContainer, type CreateDefaults } from "./validate.ts";
 
 export interface ContainersDeps {
@@ -107,6 +107,8 @@ export interface Context extends ContainersDeps {
   /** For verbs that change the record in several awaited steps: pause, rename, update. */
   mutex: KeyedMutex;
   execs: Map<string, ExecEntry>;
+  /** Settings that hold for a record until a network or endpoint changes. */
+  networkSettings: WeakMap<ContainerRecord, { revision: number; alive: boolean; settings: NetworkSettings }>;
   /** The engine is going: `stopping` ends the containers and restarts none; `detached` leaves them, and their exits, to the next engine. */
   phase: "open" | "stopping" | "detached";
   /** Verbs that the end of a run leads to; given by createContainers, since they in turn use the file that handles ends. */

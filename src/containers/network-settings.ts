@@ -1,10 +1,19 @@
 import type { EndpointSettings } from "../oci/container.ts";
 import type { Context } from "./context.ts";
-import type { ContainerRecord, Containers } from "./types.ts";
+import type { ContainerRecord, NetworkSettings } from "./types.ts";
 
 /** What was asked for, with what is true now filled in where the container runs. */
-export function networkSettings(ctx: Context, record: ContainerRecord): ReturnType<Containers["networkSettings"]> {
+export function networkSettings(ctx: Context, record: ContainerRecord): NetworkSettings {
   const alive = ctx.entries.get(record.id)?.sandbox !== undefined;
+  const { revision } = ctx.networks;
+  const known = ctx.networkSettings.get(record);
+  if (known?.revision === revision && known.alive === alive) return known.settings;
+  const settings = readSettings(ctx, record, alive);
+  ctx.networkSettings.set(record, { revision, alive, settings });
+  return settings;
+}
+
+function readSettings(ctx: Context, record: ContainerRecord, alive: boolean): NetworkSettings {
   const live = alive ? ctx.networks.endpointsOfContainer(record.id) : [];
   const networks: Record<string, EndpointSettings> = {};
   for (const [name, asked] of Object.entries(record.endpoints)) {
@@ -37,6 +46,7 @@ export function networkSettings(ctx: Context, record: ContainerRecord): ReturnTy
     ports,
     sandboxId: hasNamespace ? record.id : "",
     sandboxKey: hasNamespace ? `${ctx.paths.namespaces}/${record.id}` : "",
+    kept: {},
   };
 }
 

@@ -188,6 +188,21 @@ export interface CopyToOptions {
   signal: AbortSignal;
 }
 
+export interface NetworkSettings {
+  networks: Record<string, EndpointSettings>;
+  ports: Record<string, { HostIp: string; HostPort: string }[] | null>;
+  sandboxId: string;
+  sandboxKey: string;
+  /** What is written of the container for clients. The same object is given for as long as neither its record nor its networks change: so this holds. */
+  kept: { list?: KeptText; inspect?: KeptText };
+}
+
+/** Pieces of an answer, for requests of one `kind` (API version and the like). */
+export interface KeptText {
+  kind: string;
+  pieces: string[];
+}
+
 export interface ListOptions {
   all?: boolean;
   limit?: number;
@@ -223,12 +238,7 @@ export interface Containers {
   prune(filters: Record<string, string[]>): Promise<{ deleted: string[]; spaceReclaimed: number }>;
   update(ref: string, host: Partial<HostConfig>): Promise<{ warnings: string[] }>;
   /** Endpoint settings with what is true now (addresses, ids) filled in, by network name; and NetworkSettings.Ports. */
-  networkSettings(record: ContainerRecord): {
-    networks: Record<string, EndpointSettings>;
-    ports: Record<string, { HostIp: string; HostPort: string }[] | null>;
-    sandboxId: string;
-    sandboxKey: string;
-  };
+  networkSettings(record: ContainerRecord): NetworkSettings;
   /** Joins a container, running or not, to one more network. */
   connectNetwork(ref: string, network: string, settings: EndpointSettings): Promise<void>;
   disconnectNetwork(ref: string, network: string, options: { force: boolean }): Promise<void>;

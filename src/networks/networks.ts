@@ -56,6 +56,9 @@ export function createNetworks({ store, events, log, paths, options }: NetworksD
     remove: (reference) => removeNetwork(ctx, reference),
     prune: (keep) => pruneNetworks(ctx, keep),
     endpointsOf: (networkId) => records.endpointsOf(networkId),
+    get revision() {
+      return records.revision;
+    },
     endpointsOfContainer: (containerId) => records.endpointsOfContainer(containerId),
     createNamespace: (containerId) => namespaces.create(containerId),
     nameNamespace: (containerId, path) => namespaces.name(containerId, path),

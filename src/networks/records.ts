@@ -27,6 +27,7 @@ export class NetworkRecords {
   readonly #endpoints = new Map<string, StoredEndpoint>();
   readonly #byContainer = new Map<string, StoredEndpoint[]>();
   readonly #byNetwork = new Map<string, StoredEndpoint[]>();
+  #revision = 0;
 
   constructor(store: Store) {
     this.#store = store;
@@ -37,6 +38,11 @@ export class NetworkRecords {
     const endpoints = store.db.query<{ record: string }, []>("SELECT record FROM endpoints").all();
     const parsed = endpoints.map((row) => JSON.parse(row.record) as StoredEndpoint);
     for (const endpoint of parsed.sort((a, b) => a.order - b.order)) this.#index(endpoint);
+  }
+
+  /** Grows with each change of a network or an endpoint. */
+  get revision(): number {
+    return this.#revision;
   }
 
   list(): StoredNetwork[] {
@@ -67,12 +73,18 @@ export class NetworkRecords {
         "INSERT INTO networks (id, name, driver, record) VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET name = excluded.name, driver = excluded.driver, record = excluded.record",
       )
       .run(network.id, network.name, network.driver, JSON.stringify(network));
-    this.#store.afterCommit(() => this.#networks.set(network.id, network));
+    this.#store.afterCommit(() => {
+      this.#networks.set(network.id, network);
+      this.#revision++;
+    });
   }
 
   deleteNetwork(id: string): void {
     this.#store.db.query("DELETE FROM networks WHERE id = ?").run(id);
-    this.#store.afterCommit(() => this.#networks.delete(id));
+    this.#store.afterCommit(() => {
+      this.#networks.delete(id);
+      this.#revision++;
+    });
   }
 
   endpointsOf(networkId: string): StoredEndpoint[] {
@@ -112,6 +124,7 @@ export class NetworkRecords {
   /** After a change of what isn't looked up by (the default route). */
   updateEndpoint(endpoint: StoredEndpoint): void {
     this.#store.db.query("UPDATE endpoints SET record = ? WHERE id = ?").run(JSON.stringify(endpoint), endpoint.id);
+    this.#revision++;
   }
 
   deleteEndpoint(endpoint: StoredEndpoint): void {
@@ -142,6 +155,7 @@ export class NetworkRecords {
   }
 
   #index(endpoint: StoredEndpoint): void {
+    this.#revision++;
     this.#endpoints.set(endpoint.id, endpoint);
     for (const [map, key] of this.#maps(endpoint)) {
       const list = map.get(key);
@@ -151,6 +165,7 @@ export class NetworkRecords {
   }
 
   #forget(endpoint: StoredEndpoint): void {
+    this.#revision++;
     this.#endpoints.delete(endpoint.id);
     for (const [map, key] of this.#maps(endpoint)) {
       const rest = (map.get(key) ?? []).filter((other) => other.id !== endpoint.id);

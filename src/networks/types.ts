@@ -67,6 +67,8 @@ export interface ConnectOptions {
  * `attach` makes links, addresses and rules inside the namespace: while crun creates. `release` undoes both, in any state.
  */
 export interface Networks {
+  /** Grows with each change of a network or an endpoint. */
+  readonly revision: number;
   list(): NetworkRecord[];
   /** Full id, then name, then unique prefix. @throws EngineError notFound `network x not found` */
   resolve(reference: string): NetworkRecord;

@@ -279,4 +279,35 @@ describe.skipIf(skipped("root", "overlay", "docker"))("operations", () => {
     expect(await list({ status: ["exited"] }, "")).toEqual(["third"]);
     expect(await list({ exited: ["3"] }, "")).toEqual([]);
   });
+
+  test("lists and inspect show every change at once", async () => {
+    await using container = await running({ Labels: { Status: "x" } }, "shown");
+    const shown = async (): Promise<{ list: Answer; inspect: Answer }> => ({
+      list: (await call("GET", `/containers/json?all=1&filters=${encodeURIComponent(JSON.stringify({ id: [container.id] }))}`)).body[0],
+      inspect: await inspect(container.id),
+    });
+    expect((await shown()).list).toMatchObject({ Names: ["/shown"], State: "running", Status: expect.stringMatching(/^Up /), Labels: { Status: "x" } });
+    await call("POST", `/containers/${container.id}/rename?name=renamed`);
+    expect(await shown()).toMatchObject({ list: { Names: ["/renamed"] }, inspect: { Name: "/renamed" } });
+    await call("POST", `/containers/${container.id}/pause`);
+    expect(await shown()).toMatchObject({ list: { State: "paused" }, inspect: { State: { Paused: true } } });
+    await call("POST", `/containers/${container.id}/unpause`);
+    const { body: network } = await call("POST", "/networks/create", { Name: "shown-network" });
+    await call("POST", "/networks/shown-network/connect", { Container: container.id, EndpointConfig: { Aliases: ["other"] } });
+    const joined = { Networks: { "shown-network": { NetworkID: network.Id, IPAddress: expect.stringMatching(/^\d/) } } };
+    expect(await shown()).toMatchObject({ list: { NetworkSettings: joined }, inspect: { NetworkSettings: joined } });
+    await call("POST", "/networks/shown-network/disconnect", { Container: container.id });
+    expect(Object.keys((await shown()).list.NetworkSettings.Networks)).toEqual(["bridge"]);
+    await call("DELETE", "/networks/shown-network");
+    const { body: exec } = await call("POST", `/containers/${container.id}/exec`, { Cmd: ["true"] });
+    expect((await shown()).inspect.ExecIDs).toEqual([exec.Id]);
+    await call("POST", `/containers/${container.id}/stop?t=0`);
+    const stopped = await shown();
+    expect(stopped).toMatchObject({
+      list: { State: "exited", Status: expect.stringMatching(/^Exited \(137\)/) },
+      inspect: { State: { Running: false }, ExecIDs: null },
+    });
+    expect(stopped.inspect.NetworkSettings.Networks.bridge.IPAddress).toBe("");
+    expect((await call("GET", `/v1.24/containers/${container.id}/json`)).body.HostConfig).not.toHaveProperty("CgroupnsMode");
+  });
 });

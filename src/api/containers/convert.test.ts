@@ -31,6 +31,7 @@ const network = {
   ports: { "80/tcp": [{ HostIp: "", HostPort: "8080" }], "53/udp": null },
   sandboxId: "s",
   sandboxKey: "/run/s",
+  kept: {},
 };
 const paths = { container: (id: string) => `/c/${id}`, bundle: (id: string) => `/b/${id}`, snapshots: "/s" };
 const inspect = (api: number, of = record({ status: "running", pid: 7, generation: 1 })) => toInspect(of, network, { paths, api, execIds: [] });

@@ -1,4 +1,4 @@
-import type { ContainerRecord, Containers, MountPoint } from "../../containers/types.ts";
+import type { ContainerRecord, MountPoint, NetworkSettings } from "../../containers/types.ts";
 import { defaultMaskedPaths, defaultReadonlyPaths } from "../../oci/default-paths.ts";
 import type { ContainerConfig, EndpointSettings, HostConfig } from "../../oci/container.ts";
 import { formatNano } from "../../lib/time.ts";
@@ -245,7 +245,7 @@ function withDefaults<T extends object>(defaults: T, given: T): T {
 /** `GET /containers/{id}/json` */
 export function toInspect(
   record: ContainerRecord,
-  network: ReturnType<Containers["networkSettings"]>,
+  network: NetworkSettings,
   context: { paths: ContainerPaths; api: ApiVersion; execIds: string[]; sizes?: { rw: number; rootFs: number } },
 ): ContainerInspect {
   const { paths } = context;
@@ -331,7 +331,7 @@ function summarySizes({ rw, rootFs }: { rw: number; rootFs: number }): Pick<Cont
 /** One element of `GET /containers/json`. `imageName` is what the image is called now. */
 export function toSummary(
   record: ContainerRecord,
-  network: ReturnType<Containers["networkSettings"]>,
+  network: NetworkSettings,
   context: { api: ApiVersion; imageName: string; sizes?: { rw: number; rootFs: number } },
 ): ContainerSummary {
   const summary: ContainerSummary = {

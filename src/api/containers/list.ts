@@ -1,9 +1,10 @@
 import { listFilters } from "../../containers/list.ts";
 import type { ContainerRecord } from "../../containers/types.ts";
 import { kindOf } from "../../lib/errors.ts";
-import { endpoint, json } from "../endpoint.ts";
+import { endpoint, json, jsonText } from "../endpoint.ts";
 import type { Services } from "../services.ts";
-import { toSummary } from "./convert.ts";
+import type { ApiVersion } from "../versions.ts";
+import { statusText, toSummary } from "./convert.ts";
 
 export const listContainers = endpoint({
   method: "GET",
@@ -17,14 +18,28 @@ export const listContainers = endpoint({
       filters,
       ...(limit === undefined || limit <= 0 ? {} : { limit }),
     });
-    const names = imageNames(services);
+    const imageName = imageNames(services);
+    if (!query.bool("size")) return jsonText(`[${records.map((record) => summaryText(services, record, { api, imageName: imageName(record) })).join(",")}]`);
     const summaries = records.map(async (record) => {
-      const sizes = query.bool("size") ? await services.containers.sizes(record.id) : undefined;
-      return toSummary(record, services.containers.networkSettings(record), { api, imageName: names(record), ...(sizes === undefined ? {} : { sizes }) });
+      const sizes = await services.containers.sizes(record.id);
+      return toSummary(record, services.containers.networkSettings(record), { api, imageName: imageName(record), sizes });
     });
     return json(await Promise.all(summaries));
   },
 });
+
+/** A summary as JSON. All but its status, which tells the time, is kept as text until something of the container changes. */
+function summaryText(services: Services, record: ContainerRecord, context: { api: ApiVersion; imageName: string }): string {
+  const network = services.containers.networkSettings(record);
+  const kind = `${context.api} ${context.imageName}`;
+  if (network.kept.list?.kind !== kind) {
+    const fields = Object.entries(toSummary(record, network, context));
+    const at = fields.findIndex(([name]) => name === "Status");
+    const [before, after] = [fields.slice(0, at), fields.slice(at + 1)].map((part) => JSON.stringify(Object.fromEntries(part)));
+    network.kept.list = { kind, pieces: [`${before!.slice(0, -1)},"Status":`, `,${after!.slice(1)}`] };
+  }
+  return network.kept.list.pieces.join(JSON.stringify(statusText(record)));
+}
 
 /** The name a container's image was asked for by, as long as that still is the same image; else the image's id. Each name is looked up once. */
 function imageNames(services: Services): (record: ContainerRecord) => string {
