@@ -41,6 +41,7 @@ import { absent } from "./system/absent.ts";
 import { diskUsage } from "./system/df.ts";
 import { events } from "./system/events.ts";
 import { info, version } from "./system/info.ts";
+import { metrics } from "./system/metrics.ts";
 import { options, ping, pingHead } from "./system/ping.ts";
 import { stopAllContainers } from "./system/stop-all.ts";
 import { auth, inspectDistribution } from "./system/registries.ts";
@@ -57,6 +58,7 @@ export const endpoints: readonly Endpoint[] = [
   diskUsage,
   auth,
   stopAllContainers,
+  metrics,
   inspectDistribution,
 
   listContainers,

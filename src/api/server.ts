@@ -5,8 +5,9 @@ import type { Call, Endpoint, Reply } from "./endpoint.ts";
 import { errorAnswer } from "./errors.ts";
 import type { Exchange } from "./http/connection.ts";
 import { createHttpServer, type HttpServer } from "./http/listen.ts";
+import type { ApiMeasure } from "./measure.ts";
 import { Query } from "./query.ts";
-import { createRouter, type Router } from "./router.ts";
+import { createRouter, type Match, type Router } from "./router.ts";
 import { check } from "./schema.ts";
 import type { Services } from "./services.ts";
 import { maxApiText } from "./versions.ts";
@@ -21,6 +22,7 @@ export interface ApiServerOptions {
   endpoints: readonly Endpoint[];
   /** Berth's own, for the Server header. */
   version: string;
+  measure: ApiMeasure;
   log: Logger;
 }
 
@@ -39,8 +41,18 @@ async function serve(exchange: Exchange, router: Router, turns: Turns, options: 
   const { method, target } = exchange.head;
   const mark = target.indexOf("?");
   const path = mark < 0 ? target : target.slice(0, mark);
+  let found: Match | undefined;
+  let notFound: unknown;
   try {
-    const { endpoint, params, api } = router(method, path);
+    found = router(method, path);
+  } catch (error) {
+    notFound = error;
+  }
+  const measured = options.measure.begin(found?.endpoint);
+  exchange.onAnswer = measured.answered;
+  try {
+    if (found === undefined) throw notFound;
+    const { endpoint, params, api } = found;
     // a client that removes hundreds of containers at once must not stop everyone's streams
     if (method !== "GET" && method !== "HEAD") await turns();
     const body = endpoint.body === undefined ? undefined : check(endpoint.body, await readJson(exchange, endpoint.bodyRequired ?? false));
@@ -60,6 +72,8 @@ async function serve(exchange: Exchange, router: Router, turns: Turns, options: 
     else if (!exchange.responded) throw new Error(`${method} ${endpoint.path} gave no answer`);
   } catch (error) {
     sendError(exchange, path, error, options.log);
+  } finally {
+    measured.ended();
   }
 }
 

@@ -19,6 +19,8 @@ export interface Services {
   builder: Builder;
   events: Events;
   system: System;
+  /** All figures, in Prometheus' text format. */
+  metrics: { scrape(): Promise<string> };
   /** Places that inspect shows. */
   paths: ContainerPaths;
   log: Logger;

@@ -19,8 +19,18 @@ const prefix = "build-";
 
 export function createBuilder(services: BuildServices): Builder {
   const files = createBuildFiles();
+  const counts = { triggered: 0, failed: 0 };
   return {
-    build: (options) => build(services, files, options),
+    counts,
+    build: async (options) => {
+      counts.triggered++;
+      try {
+        return await build(services, files, options);
+      } catch (error) {
+        counts.failed++;
+        throw error;
+      }
+    },
     pruneCache: async () => {
       const pruned = await pruneSteps(services);
       services.events.emit("builder", "prune", "", { reclaimed: String(pruned.spaceReclaimed) });

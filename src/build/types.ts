@@ -34,6 +34,8 @@ export interface BuildOptions {
 }
 
 export interface Builder {
+  /** Builds since the engine's start. */
+  readonly counts: { readonly triggered: number; readonly failed: number };
   /** Classic builder. Resolves with the image's id. Texts of its progress are matched by clients. @throws EngineError; `exitCode` of a failed RUN in errorDetail.code */
   build(options: BuildOptions): Promise<string>;
   pruneCache(): Promise<{ deleted: string[]; spaceReclaimed: number }>;

@@ -37,12 +37,14 @@ export function createContainers(deps: ContainersDeps): Containers {
     names: new Map(),
     execs: new Map(),
     networkSettings: new WeakMap(),
+    healthChecks: { total: 0, failed: 0 },
     mutex: new KeyedMutex(),
     phase: "open",
     again: { start: (entry) => run(ctx, entry), autoRemove: (entry) => autoRemove(ctx, entry), endUnhealthy: (entry) => endUnhealthy(ctx, entry) },
   };
   let restored: Restored = { exited: [], halfway: [] };
   return {
+    healthChecks: ctx.healthChecks,
     get: (reference) => lookup(ctx, reference).record,
     list: (options) => list(ctx, options),
     create: (options) => create(ctx, options),

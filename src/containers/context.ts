@@ -109,6 +109,8 @@ export interface Context extends ContainersDeps {
   execs: Map<string, ExecEntry>;
   /** Settings that hold for a record until a network or endpoint changes. */
   networkSettings: WeakMap<ContainerRecord, { revision: number; alive: boolean; settings: NetworkSettings }>;
+  /** Counts since the engine's start. */
+  healthChecks: { total: number; failed: number };
   /** The engine is going: `stopping` ends the containers and restarts none; `detached` leaves them, and their exits, to the next engine. */
   phase: "open" | "stopping" | "detached";
   /** Verbs that the end of a run leads to; given by createContainers, since they in turn use the file that handles ends. */

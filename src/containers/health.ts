@@ -106,6 +106,8 @@ function sleep(ms: number, signal: AbortSignal): Promise<void> {
 
 /** Results are kept in memory; a change of status is written down with its event, so that the next engine knows it. */
 function note(ctx: Context, entry: Entry, result: HealthResult, options: { retries: number; starting: boolean }): void {
+  ctx.healthChecks.total++;
+  if (result.ExitCode !== 0) ctx.healthChecks.failed++;
   const before = entry.record.health;
   if (before === undefined) return;
   const health = nextHealth(before, result, options);

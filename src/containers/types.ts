@@ -213,6 +213,8 @@ export interface ListOptions {
 
 /** One file a verb. Every method that takes `ref` looks it up by full id, name, unique prefix and throws notFound `No such container: x`. */
 export interface Containers {
+  /** Health checks since the engine's start. */
+  readonly healthChecks: { readonly total: number; readonly failed: number };
   get(ref: string): ContainerRecord;
   list(options?: ListOptions): ContainerRecord[];
   create(options: CreateOptions): Promise<{ id: string; warnings: string[] }>;

@@ -1,5 +1,6 @@
 import { chmodSync, closeSync, mkdirSync, openSync, realpathSync } from "node:fs";
 import { dirname } from "node:path";
+import { createApiMeasure } from "../api/measure.ts";
 import { createApiServer } from "../api/server.ts";
 import { endpoints } from "../api/endpoints.ts";
 import { createBuilder } from "../build/builder.ts";
@@ -27,6 +28,8 @@ import { createSystem } from "../system/system.ts";
 import type { Proxies } from "../system/types.ts";
 import { createVolumes } from "../volumes/volumes.ts";
 import { listenAll } from "./listen.ts";
+import { createLoopDelay } from "./loop-delay.ts";
+import { createScrape, serveMetrics } from "./metrics.ts";
 import type { DaemonOptions } from "./options.ts";
 import { enginePaths, type Paths } from "./paths.ts";
 import { applyReload, reloadAttributes } from "./reload.ts";
@@ -100,7 +103,7 @@ export async function startEngine(options: DaemonOptions, proxies: Proxies, log:
   });
   const builder = createBuilder({ store, images, snapshots, sandboxes, events, paths, log, ...withIds });
   const system = createSystem({
-    ...{ store, images, containers, networks, volumes, runtime, events, proxies, paths, log },
+    ...{ store, images, containers, networks, volumes, runtime, builder, events, proxies, paths, log },
     userns: idMap !== undefined,
     options,
   });
@@ -114,14 +117,19 @@ export async function startEngine(options: DaemonOptions, proxies: Proxies, log:
   await sandboxes.sweep(running);
   await builder.restore();
 
+  const loop = stack.use(createLoopDelay());
+  const measure = createApiMeasure(loop.touch);
+  const scrape = createScrape((out) => system.writeMetrics(out), measure.write, loop.write);
   const server = createApiServer({
-    services: { containers, images, networks, volumes, registry, builder, events, system, paths, log },
+    measure,
+    services: { metrics: { scrape }, containers, images, networks, volumes, registry, builder, events, system, paths, log },
     endpoints,
     version,
     log,
   });
   stack.defer(() => server.close());
   await listenAll(server, options, log);
+  if (options.metricsAddr !== "") stack.use(await serveMetrics(options.metricsAddr, scrape, log));
   await containers.resume();
   log.info("ready", { version, hosts: options.hosts.join(" "), running: running.size });
 

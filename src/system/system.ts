@@ -1,4 +1,5 @@
 import { readdir } from "node:fs/promises";
+import type { Builder } from "../build/types.ts";
 import type { Containers } from "../containers/types.ts";
 import type { Paths } from "../daemon/paths.ts";
 import type { Events } from "../events/types.ts";
@@ -15,6 +16,7 @@ import type { Volumes } from "../volumes/types.ts";
 import { diskUsage } from "./disk-usage.ts";
 import { engineId, hostFacts, readMemTotal } from "./host.ts";
 import { maskCredentials } from "./mask.ts";
+import { writeMetrics } from "./metrics.ts";
 import type { Proxies, System, SystemInfo, VersionInfo } from "./types.ts";
 
 export interface SystemDeps {
@@ -24,6 +26,7 @@ export interface SystemDeps {
   networks: Networks;
   volumes: Volumes;
   runtime: Runtimes;
+  builder: Pick<Builder, "counts">;
   events: Events;
   proxies: Proxies;
   paths: Paths;
@@ -121,6 +124,7 @@ export function createSystem(deps: SystemDeps): System {
       };
     },
     version: () => versionInfo(facts.kernelVersion, facts.dockerArch),
+    writeMetrics: (out) => writeMetrics(out, { ...deps, id, facts }),
     diskUsage: (kinds) => diskUsage(deps, kinds),
   };
 }

@@ -1,4 +1,5 @@
 import type { ContainerRecord } from "../containers/types.ts";
+import type { Exposition } from "../lib/metrics.ts";
 import type { ImageRecord } from "../images/types.ts";
 import type { VolumeRecord } from "../volumes/types.ts";
 
@@ -34,6 +35,8 @@ export interface System {
   readonly stopTimeout: number;
   info(): Promise<SystemInfo>;
   version(): VersionInfo;
+  /** Figures of the engine and of all it has, read now. */
+  writeMetrics(out: Exposition): Promise<void>;
   diskUsage(kinds: ReadonlySet<DiskUsageKind>): Promise<DiskUsage>;
 }
 

@@ -69,6 +69,8 @@ export interface Exchange {
   readonly signal: AbortSignal;
   /** Head of the answer sent, or connection hijacked. */
   readonly responded: boolean;
+  /** Called once, as the head of the answer goes out; 101 for a hijacked connection. */
+  onAnswer: ((status: number) => void) | undefined;
   reply(status: number, headers: Record<string, string>, body?: string | Uint8Array): void;
   /** Sends the head at once. */
   stream(status: number, headers: Record<string, string>): ResponseStream;
@@ -464,6 +466,7 @@ export class Connection {
 
 class ServerExchange implements Exchange, ResponseStream, Hijacked {
   readonly head: RequestHead;
+  onAnswer: ((status: number) => void) | undefined;
   readonly #connection: Connection;
   #abort: AbortController | undefined;
   #gone = false;
@@ -515,7 +518,7 @@ class ServerExchange implements Exchange, ResponseStream, Hijacked {
   // ---- answer
 
   reply(status: number, headers: Record<string, string>, body: string | Uint8Array = ""): void {
-    this.#start();
+    this.#start(status);
     this.#state = "done";
     if (!this.#connection.writable) return;
     let head = this.#connection.head(status, headers, this.head.minor);
@@ -533,7 +536,7 @@ class ServerExchange implements Exchange, ResponseStream, Hijacked {
   }
 
   stream(status: number, headers: Record<string, string>): ResponseStream {
-    this.#start();
+    this.#start(status);
     this.#state = "streaming";
     this.#chunked = this.head.minor === 1;
     if (!this.#chunked) this.#connection.markClose();
@@ -543,8 +546,9 @@ class ServerExchange implements Exchange, ResponseStream, Hijacked {
   }
 
   /** A client that still waits for our 100 must not take the next bytes for a new request: close afterwards. */
-  #start(): void {
+  #start(status: number): void {
     if (this.#state !== "open") throw new Error("the answer has been started already");
+    this.onAnswer?.(status);
     if (this.#continueDue && !this.#connection.bodyDone) this.#connection.markClose();
   }
 
@@ -571,7 +575,7 @@ class ServerExchange implements Exchange, ResponseStream, Hijacked {
   }
 
   hijack(head: string): Hijacked {
-    this.#start();
+    this.#start(101);
     this.#state = "hijacked";
     this.#connection.takeOver();
     this.#connection.send(`${head}\r\n\r\n`);
