@@ -122,5 +122,6 @@ export async function changes(ctx: Context, reference: string): Promise<Change[]
 export async function sizes(ctx: Context, reference: string): Promise<{ rw: number; rootFs: number }> {
   const { record } = lookup(ctx, reference);
   const rw = await ctx.snapshots.usage(record.snapshot);
-  return { rw, rootFs: rw + ctx.images.resolve(record.imageId).size };
+  // of its layers, which outlive the image's record
+  return { rw, rootFs: record.layers.reduce((sum, layer) => sum + ctx.snapshots.size(layer), rw) };
 }

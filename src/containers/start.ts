@@ -30,6 +30,8 @@ export async function start(ctx: Context, reference: string): Promise<void> {
 
 /** Brings a container up from any state at rest; `change` goes into the record with the state. On failure the container is at rest again. */
 export async function run(ctx: Context, entry: Entry, change: { restartCount?: number; manuallyStopped?: boolean } = {}): Promise<void> {
+  // also for whoever had to wait before he could start it
+  if (entry.removing !== undefined) throw conflict("container is marked for removal and cannot be started");
   const before = entry.record.state;
   const generation = ++entry.generation;
   const abort = new AbortController();

@@ -17,6 +17,16 @@ export function createSnapshots(deps: SnapshotsDeps): Snapshots & Disposable {
   let idMapCheck: Promise<void> | undefined;
   const selectInUse = db.query<{ layers: string }, []>("SELECT DISTINCT layers FROM snapshots WHERE kind = 'active' AND state = 'ready'");
   const selectLayers = db.query<{ id: SnapshotId; size: number }, []>("SELECT id, size FROM snapshots WHERE kind = 'layer' AND state = 'ready'");
+  /** Work on files that a removal may take away meanwhile: then the snapshot is not found, whatever the work says. */
+  const whileThere = async <T>(id: SnapshotId, work: () => Promise<T>): Promise<T> => {
+    try {
+      return await work();
+    } catch (error) {
+      ctx.row(id);
+      throw error;
+    }
+  };
+
   return {
     root: deps.root,
     path,
@@ -32,11 +42,11 @@ export function createSnapshots(deps: SnapshotsDeps): Snapshots & Disposable {
       await idMapCheck;
     },
     ...createCopies(ctx),
-    changes: async (id, below) => await workers.run({ op: "changes", tree: path(ctx.row(id).id), parents: below.map(path) }),
+    changes: async (id, below) => await whileThere(id, () => workers.run({ op: "changes", tree: path(ctx.row(id).id), parents: below.map(path) })),
     size: (id) => ctx.peek(id)?.size ?? 0,
     usage: async (id) => {
       const { size } = ctx.row(id);
-      return layers.diffIdOf(id) === undefined ? await workers.run({ op: "size", tree: path(id) }) : size;
+      return layers.diffIdOf(id) === undefined ? await whileThere(id, () => workers.run({ op: "size", tree: path(id) })) : size;
     },
     remove: async (...ids) => {
       const present = ids.filter((id) => !["deleting", undefined].includes(ctx.peek(id)?.state));

@@ -21,7 +21,7 @@ export const listContainers = endpoint({
     const imageName = imageNames(services);
     if (!query.bool("size")) return jsonText(`[${records.map((record) => summaryText(services, record, { api, imageName: imageName(record) })).join(",")}]`);
     const summaries = records.map(async (record) => {
-      const sizes = await services.containers.sizes(record.id);
+      const sizes = await sizesOf(services, record);
       return toSummary(record, services.containers.networkSettings(record), { api, imageName: imageName(record), sizes });
     });
     return json(await Promise.all(summaries));
@@ -39,6 +39,16 @@ function summaryText(services: Services, record: ContainerRecord, context: { api
     network.kept.list = { kind, pieces: [`${before!.slice(0, -1)},"Status":`, `,${after!.slice(1)}`] };
   }
   return network.kept.list.pieces.join(JSON.stringify(statusText(record)));
+}
+
+/** One that is removed meanwhile takes no space. */
+async function sizesOf({ containers }: Services, { id }: ContainerRecord): Promise<{ rw: number; rootFs: number }> {
+  try {
+    return await containers.sizes(id);
+  } catch (error) {
+    if (kindOf(error) !== "notFound") throw error;
+    return { rw: 0, rootFs: 0 };
+  }
 }
 
 /** The name a container's image was asked for by, as long as that still is the same image; else the image's id. Each name is looked up once. */
