@@ -68,7 +68,7 @@ async function sandboxSpec(session: BuildSession, { id, config, operation, paren
     env: operation.env.some((entry) => entry.startsWith("HOSTNAME=")) ? operation.env : [`HOSTNAME=${hostname}`, ...operation.env],
     mounts,
     ...(session.services.idMap !== undefined && { idMap: session.services.idMap }),
-    network: network(id, hostname, host.NetworkMode ?? ""),
+    network: network(id, hostname, host.NetworkMode ?? "", session.services.idMap !== undefined),
   };
 }
 
@@ -88,7 +88,8 @@ function hostConfig({ options }: BuildSession): HostConfig {
   };
 }
 
-function network(id: string, hostname: string, mode: string): SandboxNetwork {
+function network(id: string, hostname: string, mode: string, hasOwnIds: boolean): SandboxNetwork {
+  if (mode === "host" && hasOwnIds) throw invalidArgument("cannot share the host's network namespace when user namespaces are enabled");
   if (mode === "none" || mode === "host") return { kind: mode };
   if (mode.startsWith("container:")) throw invalidArgument(`network mode ${mode} can't be used for a build: use a network's name, host or none`);
   return { kind: "networks", connect: [{ containerId: id, containerName: `build-${hostname}`, hostname, network: mode, settings: {}, portBindings: {} }] };

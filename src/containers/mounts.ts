@@ -1,6 +1,5 @@
 import { mkdirSync, rmdirSync, statSync, unlinkSync, writeFileSync } from "node:fs";
-import { chown, mkdir, stat } from "node:fs/promises";
-import { dirname } from "node:path";
+import { stat } from "node:fs/promises";
 import { attachTree, cloneTree } from "../kernel/bind.ts";
 import { AT_FDCWD, closeFd, O, openAt } from "../kernel/fs.ts";
 import { holdInRoot } from "../kernel/inroot.ts";
@@ -8,7 +7,10 @@ import { MS, mount as bindMount, unmount } from "../kernel/mount.ts";
 import { invalidArgument, messageOf } from "../lib/errors.ts";
 import { bytesOf } from "../lib/tar.ts";
 import { rootOnHost, translation, type IdMap } from "../oci/id-map.ts";
+import { parseLocalOptions } from "../volumes/options.ts";
+import type { VolumeRecord } from "../volumes/types.ts";
 import type { SandboxMount } from "../sandbox/types.ts";
+import { makeBindSource } from "./bind-source.ts";
 import type { Context, Entry } from "./context.ts";
 import type { ContainerMount, ContainerRecord } from "./types.ts";
 
@@ -37,9 +39,14 @@ async function sandboxMount(ctx: Context, record: ContainerRecord, mount: Contai
       throw invalidArgument(`cannot mount ${mount.subpath} of ${type} ${mount.source} on ${destination}: ${messageOf(error)}`, error);
     }
   }
-  const ids = type === "image" ? undefined : translation(ctx.volumes.get(mount.source).idMap, record.idMap);
+  const ids = type === "image" ? undefined : idsOf(ctx.volumes.get(mount.source), record);
   if (ids !== undefined) source = await holdMapped(ctx, record, source, ids, held);
   return { type: "bind", source, destination, readOnly, options };
+}
+
+/** What a volume's options mount has owners of its own, as what `-v /path` mounts has: a container that can't have them doesn't get them either. */
+function idsOf({ name, options, idMap }: VolumeRecord, record: ContainerRecord): IdMap | undefined {
+  return parseLocalOptions(name, options) === undefined ? translation(idMap, record.idMap) : undefined;
 }
 
 /** @throws EngineError invalidArgument where it must be and can't */
@@ -112,9 +119,7 @@ async function checkSource({ source, createSource }: ContainerMount, owner: { ui
     if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw invalidArgument(`error while creating mount source path '${source}'`, error);
     if (createSource !== true) throw invalidArgument(`invalid mount config for type "bind": bind source path does not exist: ${source}`);
     try {
-      const first = await mkdir(source, { recursive: true, mode: 0o755 });
-      for (let made = source; first !== undefined && owner.uid !== 0 && made.length >= first.length; made = dirname(made))
-        await chown(made, owner.uid, owner.gid);
+      makeBindSource(source, owner);
     } catch (cause) {
       throw invalidArgument(`error while creating mount source path '${source}': ${(cause as Error).message}`, cause);
     }

@@ -98,6 +98,15 @@ describe.skipIf(skipped("root", "overlay", "docker"))("user namespaces", () => {
       root,
       `${first + 7}:${first + 8}`,
     ]);
+    await ok("volume", "create", "--opt", "type=tmpfs", "--opt", "device=tmpfs", "--opt", `o=uid=${first + 5},mode=755`, "memory");
+    expect(await sh("stat -c %u /m", "-v", "memory:/m")).toBe("5");
+    for (const options of [
+      ["--userns", "host"],
+      ["--label", "berth.userns=private"],
+    ]) {
+      const seen = options[0] === "--label" ? 65534 : first + 5;
+      expect(await sh("stat -c %u /m", "-v", "memory:/m", ...options)).toBe(String(seen));
+    }
     const source = join(engine.root, "made/by/bind");
     await sh("touch /b/x", "-v", `${source}:/b`);
     expect([join(source, "x"), source, join(engine.root, "made")].map(owner)).toEqual([root, root, root]);
@@ -189,6 +198,7 @@ describe.skipIf(skipped("root", "overlay", "docker"))("user namespaces", () => {
     await look();
     expect(await sh("ls /sys/class/net; ip link set eth0 mtu 1400 && cat /sys/class/net/eth0/mtu", "--cap-add", "NET_ADMIN")).toBe("eth0\nlo\n1400");
     expect(await sh("ls /sys/class/net", "--network", "none")).toBe("lo");
+    expect(await refused("build", "--network", "host", await contextOf("FROM busybox\nRUN true\n"))).toContain("cannot share the host's network namespace");
     expect(await sh(fetched("http://127.0.0.1/"), "--network", "container:server")).toBe("hello");
     await engine.kill9();
     await engine.start();
