@@ -42,7 +42,7 @@ export async function disconnectNetwork(ctx: Context, reference: string, network
   ctx.store.tx(() => {
     changeRecord(ctx, entry, { endpoints });
     // of one at rest nobody else knows
-    if (entry.sandbox === undefined && ctx.networks.list().some((each) => each.name === name)) emitNetworkEvent(ctx, record, name, "disconnect");
+    if (entry.sandbox === undefined) emitNetworkEvent(ctx, record, name, "disconnect");
   });
 }
 

@@ -208,9 +208,10 @@ export function emitPlainNetworkEvent(ctx: Context, record: ContainerRecord, act
   if (mode === "host" || mode === "none") emitNetworkEvent(ctx, record, mode, action);
 }
 
+/** A network that is gone already has nobody to tell of; what is told of has happened, and must not fail for it. */
 export function emitNetworkEvent(ctx: Context, record: ContainerRecord, network: string, action: "connect" | "disconnect"): void {
-  const { id, name, driver } = ctx.networks.resolve(network);
-  ctx.events.emit("network", action, id, { container: record.id, name, type: driver });
+  const found = ctx.networks.list().find(({ name }) => name === network);
+  if (found !== undefined) ctx.events.emit("network", action, found.id, { container: record.id, name: found.name, type: found.driver });
 }
 
 /** Writes the state half of the row and the events in one transaction; memory follows at the commit. */
