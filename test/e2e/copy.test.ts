@@ -105,6 +105,14 @@ describe.skipIf(skipped("root", "overlay", "docker"))("copying files", () => {
       expect(lstatSync(local("out/sub/two")).mode & 0o777).toBe(0o640);
     });
 
+    test("onto a local link goes into the file behind it, and a file is no folder", async () => {
+      await inside(`echo in > ${at}/f`);
+      symlinkSync("file", local("alias"));
+      await works(`box:${at}/f`, local("alias"));
+      expect([readlinkSync(local("alias")), readFileSync(local("file"), "utf8")]).toEqual(["file", "in\n"]);
+      await fails("not a directory", `box:${at}/f`, `${local("file")}/`);
+    });
+
     test("- stands for a tar", async () => {
       const tar = await run(["tar", "-C", folder, "-cf", local("d.tar"), "d"]);
       expect(tar.code).toBe(0);

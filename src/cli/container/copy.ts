@@ -50,10 +50,13 @@ export async function copyFromContainer(client: Client, io: Streams, source: InC
     for await (const chunk of answer.body) await io.out.write(chunk);
     return;
   }
-  const target = resolve(destination);
-  const existing = await stat(target).catch(() => undefined);
+  const named = resolve(destination);
+  const existing = await stat(named).catch(() => undefined);
+  // A link to a file that is there stays, and the file gets what is copied.
+  const target = existing === undefined || existing.isDirectory() ? named : await realpath(named);
   const from = decodeStat(answer.headers.get("x-docker-container-path-stat"));
   if (existing === undefined && mustBeFolder(destination) && from !== undefined && !isDirectory(from)) throw new CliError(`no such directory: ${destination}`);
+  if (existing?.isDirectory() === false && mustBeFolder(destination)) throw new CliError(`not a directory: ${destination}`);
   if (existing !== undefined && !existing.isDirectory() && from !== undefined && isDirectory(from)) throw new CliError("cannot copy directory onto a file");
   // Into a folder that is there under its own name, else under the name given.
   const into = existing?.isDirectory() === true ? target : dirname(target);
