@@ -12,6 +12,7 @@ export function createSnapshots(deps: SnapshotsDeps): Snapshots & Disposable {
   const ctx = createSnapshotContext(deps);
   const { path, workers, removals } = ctx;
   const { db } = deps.store;
+  const counting = new Map<SnapshotId, Promise<number>>();
   const layers = createLayers(ctx);
   const mounts = createMounts(ctx);
   let idMapCheck: Promise<void> | undefined;
@@ -46,7 +47,14 @@ export function createSnapshots(deps: SnapshotsDeps): Snapshots & Disposable {
     size: (id) => ctx.peek(id)?.size ?? 0,
     usage: async (id) => {
       const { size } = ctx.row(id);
-      return layers.diffIdOf(id) === undefined ? await whileThere(id, () => workers.run({ op: "size", tree: path(id) })) : size;
+      if (layers.diffIdOf(id) !== undefined) return size;
+      // Several who ask at once (lists with sizes) share one walk, which may go over 100,000s of files.
+      let counted = counting.get(id);
+      if (counted === undefined) {
+        counted = whileThere(id, () => workers.run({ op: "size", tree: path(id) })).finally(() => counting.delete(id));
+        counting.set(id, counted);
+      }
+      return await counted;
     },
     remove: async (...ids) => {
       const present = ids.filter((id) => !["deleting", undefined].includes(ctx.peek(id)?.state));

@@ -443,6 +443,23 @@ describe.skipIf(skipped("root", "overlay", "docker"))("copying files", () => {
     });
   });
 
+  test("sizes are told, also of a container whose image was removed by force", async () => {
+    await ok("commit", "box", "short-lived");
+    const id = await ok("create", "--name", "sized", "short-lived", "true");
+    expect(await put("/tmp", [{ name: "f", type: "file", body: "12345" }], id)).toMatchObject({ status: 200 });
+    const { Size: image } = (await (await engine.api("GET", "/images/short-lived/json")).json()) as { Size: number };
+    await ok("rmi", "-f", "short-lived");
+    const whole = (await (await engine.api("GET", `/containers/${id}/json?size=1`)).json()) as Record<string, number>;
+    expect(whole).toMatchObject({ SizeRw: 5 });
+    expect(whole["SizeRootFs"]).toBe(image + 5);
+    const list = async (): Promise<Record<string, unknown>[]> => (await (await engine.api("GET", "/containers/json?all=1&size=1")).json()) as never;
+    expect((await list()).find(({ Id }) => Id === id)).toMatchObject({ SizeRw: 5, SizeRootFs: image + 5 });
+    expect((await list()).find(({ Names }) => (Names as string[])[0] === "/box")).toHaveProperty("SizeRootFs");
+    // All at once, while one of them goes.
+    const [lists] = await Promise.all([Promise.all([list(), list(), list()]), ok("rm", id)]);
+    expect(lists.every((each) => each.length > 0)).toBe(true);
+  });
+
   test("events tell of both directions", async () => {
     const since = String(Math.floor(Date.now() / 1000));
     await ok("cp", local("file"), "box:/tmp/e");

@@ -31,5 +31,5 @@ export const exportContainer = endpoint({
   method: "GET",
   path: "/containers/{id}/export",
   handler: ({ services, params, exchange, signal }) =>
-    services.containers.exportRoot(params.id!, { signal }, (tar) => sendBytes(exchange, { "Content-Type": "application/x-tar" }, tar)),
+    services.containers.exportRoot(params.id!, { signal }, (tar) => sendBytes(exchange, { "Content-Type": "application/octet-stream" }, tar)),
 });
