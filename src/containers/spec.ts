@@ -43,7 +43,11 @@ export function specBase(ctx: Context, record: ContainerRecord): SandboxSpec {
     active: record.snapshot,
     volatile: record.host.AutoRemove === true,
     config: record.config,
-    host: { ...record.host, Init: record.host.Init ?? ctx.options.init },
+    host: {
+      ...record.host,
+      Init: record.host.Init ?? ctx.options.init,
+      SecurityOpt: [...(ctx.options.securityOpts ?? []), ...(record.host.SecurityOpt ?? [])],
+    },
     args: [record.path, ...record.args],
     env: environmentOf(record),
     mounts: [],

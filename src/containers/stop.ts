@@ -35,7 +35,7 @@ export async function stopEntry(ctx: Context, entry: Entry, options: StopOptions
   if (cancelRestart(ctx, entry, options, { action: "stop" })) return;
   if (entry.sandbox === undefined) return;
   if (options.byEngine !== true) changeState(ctx, entry, { manuallyStopped: true });
-  const seconds = options.timeoutSeconds ?? entry.record.config.StopTimeout ?? defaultTimeoutSeconds;
+  const seconds = options.timeoutSeconds ?? entry.record.config.StopTimeout ?? ctx.options.stopTimeout ?? defaultTimeoutSeconds;
   const ended = exitOf(entry);
   await send(ctx, entry, signalOf(options.signal, stopSignalOf(entry)), true);
   if (seconds < 0) await ended;

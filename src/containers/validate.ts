@@ -24,6 +24,14 @@ export interface CreateDefaults {
   /** Undefined: `private` on a v2 host, `host` on v1. */
   cgroupnsMode?: "private" | "host";
   runtime?: string;
+  /** Bytes; 64 MiB unless told. */
+  shmSize?: number;
+  /** `private` unless told. */
+  ipcMode?: "private" | "shareable";
+  /** Security options that stand before a container's own. */
+  securityOpts?: readonly string[];
+  /** Seconds; 10 unless told. */
+  stopTimeout?: number;
 }
 
 const bad = invalidArgument;
@@ -190,8 +198,8 @@ export function checkHostConfig(config: ContainerConfig, host: HostConfig, defau
       RestartPolicy: { Name: host.RestartPolicy?.Name || "no", MaximumRetryCount: host.RestartPolicy?.MaximumRetryCount ?? 0 },
       MemorySwap: (host.Memory ?? 0) > 0 && !host.MemorySwap ? (host.Memory as number) * 2 : host.MemorySwap,
       MemorySwappiness: host.MemorySwappiness === -1 ? null : host.MemorySwappiness,
-      ShmSize: host.ShmSize || 64 * 1024 * 1024,
-      IpcMode: host.IpcMode || "private",
+      ShmSize: host.ShmSize || (defaults.shmSize ?? 64 << 20),
+      IpcMode: host.IpcMode || (defaults.ipcMode ?? "private"),
       CgroupnsMode: host.CgroupnsMode || (defaults.cgroupnsMode ?? "private"),
       Runtime: host.Runtime || defaults.runtime || "crun",
       OomKillDisable: host.OomKillDisable ?? false,

@@ -27,6 +27,7 @@ import { openStore } from "../store/store.ts";
 import { createSystem } from "../system/system.ts";
 import type { Proxies } from "../system/types.ts";
 import { createVolumes } from "../volumes/volumes.ts";
+import { containerDefaults } from "./container-defaults.ts";
 import { listenAll } from "./listen.ts";
 import { createLoopDelay } from "./loop-delay.ts";
 import { createScrape, serveMetrics } from "./metrics.ts";
@@ -99,7 +100,7 @@ export async function startEngine(options: DaemonOptions, proxies: Proxies, log:
     paths,
     userNamespaces,
     log,
-    options: { ...options, ...withIds, ulimits: Object.values(options.defaultUlimits), runtime: runtime.defaultName },
+    options: Object.assign(containerDefaults(options), withIds),
   });
   const builder = createBuilder({ store, images, snapshots, sandboxes, events, paths, log, ...withIds });
   const system = createSystem({
@@ -142,7 +143,15 @@ export async function startEngine(options: DaemonOptions, proxies: Proxies, log:
       useRegistries();
       useRuntimes();
       const waiting = applyReload(options, next);
-      events.emit("daemon", "reload", system.id, reloadAttributes(options, runtime.defaultName));
+      events.emit(
+        "daemon",
+        "reload",
+        system.id,
+        reloadAttributes(options, {
+          defaultRuntime: runtime.defaultName,
+          cgroupnsMode: options.cgroupnsMode ?? (runtime.cgroups.version === 2 ? "private" : "host"),
+        }),
+      );
       return waiting;
     },
     stopLimit: () => {

@@ -49,7 +49,7 @@ test.each([
   [["--bip"], "flag needs an argument"],
   [["--debug=maybe"], "true or false"],
   [["--shutdown-timeout", "soon"], "whole number"],
-  [["--userns-remap", "default"], "not supported yet"],
+  [["--rootless"], "not supported yet"],
   [["--icc=false"], "not supported yet"],
   [["--storage-driver", "zfs"], "overlay2"],
   [["word"], "unexpected argument"],
@@ -125,9 +125,23 @@ test.each([
   ["runtimes", { x: {} }, "runtimes.x: want a path"],
   ["features", { buildkit: "maybe" }, "feature buildkit: want true or false"],
   ["authorization-plugins", ["x"], "--authorization-plugin=[x] is not supported yet"],
+  ["default-shm-size", "many", "invalid size: 'many'"],
+  ["default-ipc-mode", "host", "not supported as default value"],
+  ["default-stop-timeout", -1, "invalid default stop timeout: -1"],
   ["mtu", 9000, "--mtu=9000 is not supported yet"],
 ])("%s: %j is refused", (key, value, message) => {
   withConfig(JSON.stringify({ [key]: value }), (path) => expect(() => parseDaemonOptions(["--config-file", path])).toThrow(message));
+});
+
+test("sizes have Docker's units", () => {
+  for (const [text, size] of [
+    ["64M", 64 << 20],
+    ["1g", 1 << 30],
+    [1024, 1024],
+    ["1.5 kb", 1536],
+  ] as const) {
+    withConfig(JSON.stringify({ "default-shm-size": text }), (path) => expect(parseDaemonOptions(["--config-file", path]).shmSize).toBe(size));
+  }
 });
 
 test("TLS without a host means TCP, and --tlsverify means TLS", () => {
@@ -152,5 +166,10 @@ test("a reload takes over what can change in a running engine, and names the res
   ]);
   expect(applyReload(options, next)).toEqual(["bip"]);
   expect(options).toMatchObject({ debug: true, labels: ["a=b"], bip: "" });
-  expect(reloadAttributes(options, "crun")).toMatchObject({ debug: "true", labels: '["a=b"]', features: "map[x:false y:true]", "default-runtime": "crun" });
+  expect(reloadAttributes(options, { defaultRuntime: "crun", cgroupnsMode: "host" })).toMatchObject({
+    debug: "true",
+    labels: '["a=b"]',
+    features: "map[x:false y:true]",
+    "default-runtime": "crun",
+  });
 });

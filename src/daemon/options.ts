@@ -58,6 +58,13 @@ export interface DaemonOptions {
   cdiSpecDirs: string[];
   /** Undefined: `private` on cgroup v2, `host` on v1. */
   cgroupnsMode?: "private" | "host";
+  /** Of containers that say nothing: bytes of /dev/shm, IPC mode, seconds from the stop signal to SIGKILL. */
+  shmSize: number;
+  ipcMode: "private" | "shareable";
+  stopTimeout: number;
+  noNewPrivileges: boolean;
+  /** Empty: the built-in profile; else `unconfined` or a file. */
+  seccompProfile: string;
   init: boolean;
   /** Empty: containers have the host's ids. */
   usernsRemap: string;
@@ -66,7 +73,7 @@ export interface DaemonOptions {
   help: boolean;
 }
 
-type Kind = "bool" | "string" | "int" | "list" | "map";
+type Kind = "bool" | "string" | "int" | "size" | "list" | "map";
 
 interface Flag {
   name: string;
@@ -226,6 +233,44 @@ export const daemonFlags: readonly Flag[] = [
     summary: "Cgroup namespace of containers: private or host (default private on cgroup v2, host on v1)",
     set: (o, v: string) => (o.cgroupnsMode = cgroupnsMode(v)),
   },
+  {
+    name: "default-shm-size",
+    kind: "size",
+    key: "default-shm-size",
+    summary: "Size of /dev/shm (default 64M)",
+    set: (o, v: number) => (o.shmSize = v),
+  },
+  {
+    name: "default-ipc-mode",
+    kind: "string",
+    key: "default-ipc-mode",
+    summary: "IPC mode of containers: private or shareable (default private)",
+    set: (o, v: string) => (o.ipcMode = ipcMode(v)),
+  },
+  {
+    name: "default-stop-timeout",
+    kind: "int",
+    key: "default-stop-timeout",
+    summary: "Seconds from the stop signal to SIGKILL (default 10)",
+    set: set("stopTimeout"),
+  },
+  {
+    name: "no-new-privileges",
+    kind: "bool",
+    key: "no-new-privileges",
+    summary: "No privileges by setuid programs, unless a container says otherwise",
+    set: set("noNewPrivileges"),
+  },
+  {
+    name: "seccomp-profile",
+    kind: "string",
+    key: "seccomp-profile",
+    summary: "Profile of containers that name none: a file, builtin or unconfined",
+    set: (o, v: string) => (o.seccompProfile = v === "builtin" ? "" : v),
+  },
+  { name: "storage-opt", kind: "list", key: "storage-opts", summary: "Not supported yet", later: "" },
+  { name: "host-gateway-ip", kind: "list", key: "host-gateway-ips", summary: "Not supported yet", later: "" },
+  { name: "init-path", kind: "string", key: "init-path", summary: "Not supported yet: tini or catatonit is looked for", later: "" },
   { name: "init", kind: "bool", key: "init", summary: "Run an init as process 1 of containers", set: set("init") },
   {
     name: "feature",
@@ -334,6 +379,11 @@ export function defaultOptions(): DaemonOptions {
     logDriver: "json-file",
     logOpts: {},
     labels: [],
+    shmSize: 64 << 20,
+    ipcMode: "private",
+    stopTimeout: 10,
+    noNewPrivileges: false,
+    seccompProfile: "",
     liveRestore: true,
     features: {},
     defaultUlimits: {},
@@ -449,6 +499,8 @@ function fromText(flag: Flag, text: string, before: unknown): unknown {
     case "int":
       if (!/^-?\d+$/.test(text)) throw invalidArgument(`--${flag.name}: want a whole number, not ${JSON.stringify(text)}`);
       return Number(text);
+    case "size":
+      return bytesOf(flag, text);
     case "list":
       return [...((before as string[] | undefined) ?? []), text];
     case "map": {
@@ -466,10 +518,12 @@ function fromJson(flag: Flag, value: unknown): unknown {
     bool: typeof value === "boolean",
     string: typeof value === "string",
     int: Number.isInteger(value),
+    size: Number.isInteger(value) || typeof value === "string",
     list: Array.isArray(value) || flag.name === "default-ulimit",
     map: typeof value === "object" && value !== null && !Array.isArray(value),
   };
   if (!isKind[flag.kind]) throw invalidArgument(`${flag.key}: want ${flag.kind}, not ${JSON.stringify(value)}`);
+  if (flag.kind === "size") return bytesOf(flag, String(value));
   if (flag.kind === "list" && flag.name !== "default-address-pool" && Array.isArray(value) && !value.every((each) => typeof each === "string")) {
     throw invalidArgument(`${flag.key}: want a list of texts, not ${JSON.stringify(value)}`);
   }
@@ -477,6 +531,18 @@ function fromJson(flag: Flag, value: unknown): unknown {
     return Object.values(value as Record<string, { Name: string; Soft: number; Hard: number }>).map((limit) => `${limit.Name}=${limit.Soft}:${limit.Hard}`);
   }
   return value;
+}
+
+/** `64M`, `1g`, `1048576`: binary units, as Docker has it. */
+function bytesOf(flag: Flag, text: string): number {
+  const [, number, unit = ""] = /^(\d+(?:\.\d+)?) ?([kmgt]?)i?b?$/i.exec(text) ?? [];
+  if (number === undefined) throw invalidArgument(`--${flag.name}: invalid size: '${text}'`);
+  return Math.floor(Number(number) * 1024 ** " kmgt".indexOf(unit.toLowerCase() || " "));
+}
+
+function ipcMode(text: string): "private" | "shareable" {
+  if (text === "private" || text === "shareable") return text;
+  throw invalidArgument(`IPC mode "${text}" is not supported as default value: want private or shareable`);
 }
 
 function cgroupnsMode(text: string): "private" | "host" {

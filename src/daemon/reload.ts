@@ -17,6 +17,10 @@ const live = [
   "defaultRuntime",
   "liveRestore",
   "shutdownTimeout",
+  "stopTimeout",
+  "shmSize",
+  "ipcMode",
+  "cgroupnsMode",
   "features",
 ] as const satisfies readonly (keyof DaemonOptions)[];
 
@@ -30,7 +34,10 @@ export function applyReload(options: DaemonOptions, next: DaemonOptions): string
 }
 
 /** Attributes of the `reload` event, in dockerd's forms: lists as JSON, maps as Go prints them. */
-export function reloadAttributes(options: DaemonOptions, defaultRuntime: string): Record<string, string> {
+export function reloadAttributes(
+  options: DaemonOptions,
+  { defaultRuntime, cgroupnsMode }: { defaultRuntime: string; cgroupnsMode: string },
+): Record<string, string> {
   const features = Object.entries(options.features).sort(([a], [b]) => (a < b ? -1 : 1));
   return {
     name: hostname(),
@@ -45,6 +52,10 @@ export function reloadAttributes(options: DaemonOptions, defaultRuntime: string)
       .map(([name, { path }]) => `${name}:${path}`)
       .join(" "),
     "default-runtime": defaultRuntime,
+    "default-shm-size": String(options.shmSize),
+    "default-ipc-mode": options.ipcMode,
+    "default-cgroupns-mode": cgroupnsMode,
+    "default-stop-timeout": String(options.stopTimeout),
     "live-restore": String(options.liveRestore),
     "shutdown-timeout": String(options.shutdownTimeout),
     features: `map[${features.map(([name, on]) => `${name}:${on}`).join(" ")}]`,

@@ -18,7 +18,6 @@ export interface HostFacts {
   limits: Record<string, boolean>;
   /** Whether packets between ports of a bridge pass the firewall (br_netfilter). */
   bridgeNetfilter: { v4: boolean; v6: boolean };
-  securityOptions: string[];
   warnings: string[];
 }
 
@@ -38,7 +37,6 @@ export function hostFacts(dataRoot: string, cgroups: CgroupHierarchy): HostFacts
       v4: readText("/proc/sys/net/bridge/bridge-nf-call-iptables") === "1",
       v6: readText("/proc/sys/net/bridge/bridge-nf-call-ip6tables") === "1",
     },
-    securityOptions: ["name=seccomp,profile=builtin", ...(cgroups.version === 2 ? ["name=cgroupns"] : [])],
     warnings: missing(limits),
   };
 }

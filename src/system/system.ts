@@ -42,6 +42,9 @@ export interface SystemOptions {
   labels: readonly string[];
   logDriver: string;
   liveRestore: boolean;
+  seccompProfile: string;
+  noNewPrivileges: boolean;
+  cgroupnsMode?: "private" | "host";
   shutdownTimeout: number;
   iptables: boolean;
   hosts: readonly string[];
@@ -114,13 +117,19 @@ export function createSystem(deps: SystemDeps): System {
         ContainerdCommit: { ID: "", Expected: "" },
         RuncCommit: { ID: "", Expected: "" },
         InitCommit: { ID: "", Expected: "" },
-        SecurityOptions: [...facts.securityOptions, ...(deps.userns ? ["name=userns"] : [])],
+        SecurityOptions: securityOptions(deps),
         ProductLicense: "",
         DefaultAddressPools: deps.options.defaultAddressPools.map(({ base, size }) => ({ Base: base, Size: size })),
         FirewallBackend: { Driver: deps.options.iptables ? "nftables" : "none" },
         CDISpecDirs: cdi.directories,
         ...(cdi.names.length === 0 ? {} : { DiscoveredDevices: cdi.names.map((name) => ({ Source: "cdi", ID: name })) }),
-        Warnings: [...facts.warnings, ...deps.runtime.warnings, ...openPorts(deps.options), ...cdi.warnings],
+        Warnings: [
+          ...facts.warnings,
+          ...deps.runtime.warnings,
+          ...openPorts(deps.options),
+          ...(deps.options.seccompProfile === "" ? [] : ["WARNING: daemon is not using the default seccomp profile"]),
+          ...cdi.warnings,
+        ],
       };
     },
     version: () => versionInfo(facts.kernelVersion, facts.dockerArch),
@@ -150,6 +159,17 @@ function runtimes(runtime: Runtimes): SystemInfo {
     Runtimes: { ...(fallback === undefined ? {} : { runc: { path: fallback.path, status: {} } }), ...known },
     DefaultRuntime: runtime.defaultName,
   };
+}
+
+/** In dockerd's order. */
+function securityOptions({ options, userns, runtime }: SystemDeps): string[] {
+  const cgroupns = options.cgroupnsMode ?? (runtime.cgroups.version === 2 ? "private" : "host");
+  return [
+    `name=seccomp,profile=${options.seccompProfile || "builtin"}`,
+    ...(userns ? ["name=userns"] : []),
+    ...(cgroupns === "private" ? ["name=cgroupns"] : []),
+    ...(options.noNewPrivileges ? ["name=no-new-privileges"] : []),
+  ];
 }
 
 /** dockerd's warnings about an API that anybody may use. */

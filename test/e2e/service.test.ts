@@ -119,6 +119,45 @@ describe.skipIf(needs)("an engine under a service manager", () => {
   });
 });
 
+describe.skipIf(needs)("defaults of containers", () => {
+  test("come from the settings, a container's own go before them", async () => {
+    using folder = scratch();
+    const file = join(folder.path, "daemon.json");
+    const settings = {
+      "default-shm-size": "32M",
+      "default-ipc-mode": "shareable",
+      "no-new-privileges": true,
+      "seccomp-profile": "unconfined",
+      "default-stop-timeout": 0,
+    };
+    writeFileSync(file, JSON.stringify(settings));
+    await using engine = await Engine.start(["--config-file", file]);
+    await engine.importBusybox();
+    const status = async (...args: string[]): Promise<string> =>
+      await engine.ok(
+        "run",
+        "--rm",
+        ...args,
+        "busybox",
+        "sh",
+        "-c",
+        "grep -E 'NoNewPrivs|Seccomp:' /proc/self/status | tr -d '\\n\\t'; df -k /dev/shm | tail -1 | awk '{print $2}'",
+      );
+    expect(await status()).toBe("NoNewPrivs:1Seccomp:032768");
+    expect(await status("--shm-size", "1m", "--security-opt", "no-new-privileges=false", "--security-opt", "seccomp=builtin")).toBe(
+      "NoNewPrivs:0Seccomp:21024",
+    );
+    expect(await engine.ok("info", "--format", "{{.SecurityOptions}}")).toContain("name=seccomp,profile=unconfined");
+    await engine.ok("run", "-d", "--name", "deaf", "busybox", "sh", "-c", "trap '' TERM; while :; do sleep 1; done");
+    expect(await engine.ok("inspect", "--format", "{{.HostConfig.ShmSize}} {{.HostConfig.IpcMode}} {{.HostConfig.SecurityOpt}}", "deaf")).toBe(
+      "33554432 shareable []",
+    );
+    // no patience at all, so that this ends at once
+    await engine.ok("stop", "deaf");
+    expect(await engine.ok("inspect", "--format", "{{.State.ExitCode}}", "deaf")).toBe("137");
+  });
+});
+
 describe.skipIf(needs)("listening", () => {
   test("on TCP with mutual TLS, the stock docker command with a certificate of the CA gets in, and nobody else", async () => {
     using folder = scratch();
