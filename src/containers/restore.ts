@@ -4,6 +4,7 @@ import { conflict, messageOf } from "../lib/errors.ts";
 import { parseRfc3339 } from "../lib/time.ts";
 import type { ExitStatus } from "../sandbox/types.ts";
 import { nextRestart } from "./backoff.ts";
+import { parseRecord } from "../store/damage.ts";
 import { baseOf, changeState, type Context, type Entry } from "./context.ts";
 import { newEntry, removeIntent } from "./create.ts";
 import { recordExit } from "./exit.ts";
@@ -61,7 +62,13 @@ export async function adoptAll(ctx: Context): Promise<{ running: Set<string>; re
 function loadRows(ctx: Context): { row: Row; record: ContainerRecord }[] {
   const rows = ctx.store.db.query<Row, []>("SELECT id, phase, record, state FROM containers").all();
   return rows
-    .map((row) => ({ row, record: { ...JSON.parse(row.record), ...JSON.parse(row.state) } as ContainerRecord }))
+    .flatMap((row) => {
+      const [fixed, state] = [row.record, row.state].map((text) => parseRecord<Partial<ContainerRecord>>(text, `container ${row.id}`, ctx.log));
+      if (fixed !== undefined && state !== undefined) return { row, record: { ...fixed, ...state } as ContainerRecord };
+      // its files stay, for whoever can mend the row; its name is free
+      ctx.store.db.query("UPDATE containers SET name = NULL WHERE id = ?").run(row.id);
+      return [];
+    })
     .map((loaded) => ({ ...loaded, created: parseRfc3339(loaded.record.created) ?? 0n }))
     .sort((a, b) => (a.created < b.created ? -1 : a.created > b.created ? 1 : 0));
 }

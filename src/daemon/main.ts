@@ -2,10 +2,12 @@ import { constants } from "node:os";
 import { EngineError, messageOf } from "../lib/errors.ts";
 import { createLogger, type Logger } from "../lib/log.ts";
 import { version } from "../lib/version.ts";
+import { recordsError } from "../store/damage.ts";
 import type { Proxies } from "../system/types.ts";
 import { startEngine, type Engine } from "./engine.ts";
 import { checkHosts } from "./listen.ts";
 import { daemonHelp, parseDaemonOptions, type DaemonOptions } from "./options.ts";
+import { enginePaths } from "./paths.ts";
 import { writePidfile } from "./pidfile.ts";
 import { takeServiceManager, type ServiceManager } from "./service-manager.ts";
 
@@ -58,7 +60,7 @@ async function serve(options: DaemonOptions, argv: readonly string[]): Promise<n
     pidfile = writePidfile(options.pidfile, process.pid);
     engine = await startEngine(options, proxies, log).catch((error: unknown) => {
       pidfile[Symbol.dispose]();
-      throw error;
+      throw recordsError(enginePaths(options.dataRoot, options.execRoot).database, error);
     });
   } catch (error) {
     process.stderr.write(`berthd: ${messageOf(error)}\n`);

@@ -105,7 +105,7 @@ export function createNetworks({ store, events, log, paths, options }: NetworksD
 }
 
 function assemble({ store, events, log, paths, options }: NetworksDeps, closed: () => boolean): NetworkContext {
-  const records = new NetworkRecords(store);
+  const records = new NetworkRecords(store, log);
   const door = openNamespaceDoor();
   const host = openRouteSocket();
   const chores = createChores();

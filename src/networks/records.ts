@@ -1,3 +1,5 @@
+import type { Logger } from "../lib/log.ts";
+import { parseRecord } from "../store/damage.ts";
 import type { Store } from "../store/store.ts";
 import { invalidArgument, notFound } from "../lib/errors.ts";
 import type { Endpoint, NetworkRecord } from "./types.ts";
@@ -29,14 +31,24 @@ export class NetworkRecords {
   readonly #byNetwork = new Map<string, StoredEndpoint[]>();
   #revision = 0;
 
-  constructor(store: Store) {
+  constructor(store: Store, log: Logger) {
     this.#store = store;
-    for (const row of store.db.query<{ record: string }, []>("SELECT record FROM networks").all()) {
-      const network = JSON.parse(row.record) as StoredNetwork;
-      this.#networks.set(network.id, network);
+    for (const row of store.db.query<{ id: string; name: string; record: string }, []>("SELECT id, name, record FROM networks").all()) {
+      const network = parseRecord<StoredNetwork>(row.record, `network ${row.name}`, log);
+      if (network !== undefined) this.#networks.set(network.id, network);
+      // its name is free for another
+      else store.db.query("UPDATE networks SET name = 'unreadable ' || id WHERE id = ?").run(row.id);
     }
-    const endpoints = store.db.query<{ record: string }, []>("SELECT record FROM endpoints").all();
-    const parsed = endpoints.map((row) => JSON.parse(row.record) as StoredEndpoint);
+    const endpoints = store.db
+      .query<{ id: string; network: string; container: string; record: string }, []>("SELECT id, network, container, record FROM endpoints")
+      .all();
+    const parsed = endpoints.flatMap((row) => {
+      const endpoint = parseRecord<StoredEndpoint>(row.record, `endpoint of container ${row.container}`, log);
+      if (endpoint !== undefined && this.#networks.has(row.network)) return endpoint;
+      // made anew at each start
+      store.db.query("DELETE FROM endpoints WHERE id = ?").run(row.id);
+      return [];
+    });
     for (const endpoint of parsed.sort((a, b) => a.order - b.order)) this.#index(endpoint);
   }
 

@@ -2,6 +2,7 @@ import { chmodSync, closeSync, openSync } from "node:fs";
 import { Database } from "bun:sqlite";
 import { isDiskFull } from "../lib/disk-full.ts";
 import { unavailable } from "../lib/errors.ts";
+import { recordsError } from "./damage.ts";
 import { reserveSpace } from "./reserve.ts";
 
 /** A step of the schema, applied once, in order, never edited after it has landed. */
@@ -28,18 +29,23 @@ export interface Store extends Disposable {
 
 /**
  * Opens or makes the database at `path` and applies `migrations`. Only its owner reads it, since containers' variables stand in it; SQLite gives
- * the files beside it the same mode. @throws when the file is of a newer Berth.
+ * the files beside it the same mode. @throws when the file is of a newer Berth, or damaged.
  */
 export function openStore(path: string, migrations: readonly Migration[]): Store {
   closeSync(openSync(path, "a", 0o600));
   chmodSync(path, 0o600);
   const db = new Database(path, { create: true, strict: true });
-  db.run("PRAGMA journal_mode = WAL");
-  db.run("PRAGMA synchronous = NORMAL");
-  db.run("PRAGMA wal_autocheckpoint = 0");
-  db.run("PRAGMA foreign_keys = ON");
-  db.run("PRAGMA busy_timeout = 5000");
-  migrate(db, migrations);
+  try {
+    db.run("PRAGMA journal_mode = WAL");
+    db.run("PRAGMA synchronous = NORMAL");
+    db.run("PRAGMA wal_autocheckpoint = 0");
+    db.run("PRAGMA foreign_keys = ON");
+    db.run("PRAGMA busy_timeout = 5000");
+    migrate(db, migrations);
+  } catch (error) {
+    db.close();
+    throw recordsError(path, error);
+  }
   reserveSpace(path);
 
   let depth = 0;

@@ -1,5 +1,6 @@
 import { rm } from "node:fs/promises";
-import { setPhase, stagingOf, type Context, type Phase } from "./context.ts";
+import { parseRecord } from "../store/damage.ts";
+import { dataOf, setPhase, stagingOf, type Context, type Phase } from "./context.ts";
 import { removeFiles } from "./remove.ts";
 import type { VolumeRecord } from "./types.ts";
 
@@ -16,6 +17,15 @@ export async function restore(ctx: Context): Promise<void> {
       await rm(stagingOf(ctx, name), { recursive: true, force: true });
       setPhase(ctx, name, "ready");
     }
-    ctx.entries.set(name, { record: JSON.parse(record) as VolumeRecord, active: new Set(), mounted: false });
+    ctx.entries.set(name, {
+      record: parseRecord<VolumeRecord>(record, `volume ${name}`, ctx.log) ?? plainRecord(ctx, name),
+      active: new Set(),
+      mounted: false,
+    });
   }
+}
+
+/** What a volume's name alone tells: its data outlive a damaged record. */
+function plainRecord(ctx: Context, name: string): VolumeRecord {
+  return { name, driver: "local", mountpoint: dataOf(ctx, name), created: new Date(0).toISOString(), labels: {}, options: {}, anonymous: false };
 }
