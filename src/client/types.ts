@@ -1,89 +1,45 @@
-import type { ContainerConfig, EndpointSettings, HostConfig, NetworkingConfig } from "../oci/container.ts";
-import type { ImageRunConfig } from "../oci/image.ts";
+import type {
+  ContainerChange,
+  ContainerCreated,
+  ContainerTop,
+  ContainerWaited,
+  ContainerInspect as FullContainer,
+  ContainerSummary as FullSummary,
+  ExecInspect as FullExec,
+  PortSummary,
+} from "../api/types/containers.ts";
+import type { ImageInspect as FullImage, ImageSummary as FullImageSummary, ImageHistoryItem } from "../api/types/images.ts";
+import type { NetworkInspect, Volume } from "../api/types/networks.ts";
+import type { ContainerConfig, HostConfig, NetworkingConfig } from "../oci/container.ts";
 
-/** What the client reads of the engine's answers, under Docker's names. Older engines leave fields out. */
+/** What the client reads of the engine's answers, under Docker's names. Older engines, and others, leave fields out. */
+
+/** An answer of which only these fields are sure to be there; lists and maps may be null, as Go writes those that it hasn't got. */
+type Answer<T, Sure extends keyof T> = Pick<T, Sure> & {
+  [Name in Exclude<keyof T, Sure>]?: T[Name] extends object | null | undefined ? T[Name] | null : T[Name];
+};
+/** Fields that this client doesn't know are shown all the same. */
+type More = { [field: string]: unknown };
+
+export type { PortSummary };
+export type ContainerSummary = Answer<FullSummary, "Id" | "Names" | "Image" | "ImageID" | "Command" | "Created" | "State" | "Status">;
+export type ContainerInspect = Pick<FullContainer, "Id" | "Created" | "Name" | "Image" | "State" | "Config" | "HostConfig" | "NetworkSettings"> & More;
+export type ContainerCreateResponse = Answer<ContainerCreated, "Id">;
+export type WaitResponse = Answer<ContainerWaited, "StatusCode">;
+export type TopResponse = ContainerTop;
+export type FilesystemChange = ContainerChange;
+export type ExecInspect = Answer<FullExec, "ID" | "Running" | "ExitCode" | "Pid">;
+export type ImageSummary = Answer<FullImageSummary, "Id" | "ParentId" | "Created" | "Size" | "SharedSize" | "Containers">;
+export type ImageInspect = Answer<FullImage, "Id" | "Architecture" | "Os" | "Size"> & More;
+export type HistoryItem = ImageHistoryItem;
+export type NetworkResource = Answer<NetworkInspect, "Name" | "Id" | "Created" | "Scope" | "Driver" | "EnableIPv6" | "Internal"> & More;
+export type VolumeResource = Answer<Volume, "Name" | "Driver" | "Mountpoint" | "Scope"> & More;
 
 export type Filters = Record<string, readonly string[]>;
-
-export interface PortSummary {
-  IP?: string;
-  PrivatePort: number;
-  PublicPort?: number;
-  Type: string;
-}
-
-export interface ContainerSummary {
-  Id: string;
-  Names: string[];
-  Image: string;
-  ImageID: string;
-  Command: string;
-  /** Unix seconds. */
-  Created: number;
-  Ports?: PortSummary[] | null;
-  SizeRw?: number;
-  SizeRootFs?: number;
-  Labels?: Record<string, string> | null;
-  State: string;
-  Status: string;
-  HostConfig?: { NetworkMode?: string };
-  NetworkSettings?: { Networks?: Record<string, EndpointSettings | null> | null } | null;
-  Mounts?: { Type?: string; Name?: string; Source?: string; Destination?: string; Driver?: string; RW?: boolean }[] | null;
-  Health?: { Status?: string; FailingStreak?: number };
-}
-
-export interface ContainerInspect {
-  Id: string;
-  Created: string;
-  Name: string;
-  Image: string;
-  State: {
-    Status: string;
-    Running: boolean;
-    Paused: boolean;
-    Restarting: boolean;
-    OOMKilled: boolean;
-    Dead: boolean;
-    Pid: number;
-    ExitCode: number;
-    Error: string;
-    StartedAt: string;
-    FinishedAt: string;
-    Health?: { Status: string; FailingStreak: number };
-  };
-  Config: ContainerConfig;
-  HostConfig: HostConfig;
-  NetworkSettings: {
-    Ports?: Record<string, { HostIp: string; HostPort: string }[] | null> | null;
-    Networks?: Record<string, EndpointSettings> | null;
-  };
-  [field: string]: unknown;
-}
 
 export interface ContainerCreateRequest extends ContainerConfig {
   HostConfig: HostConfig;
   NetworkingConfig: NetworkingConfig;
-}
-
-export interface ContainerCreateResponse {
-  Id: string;
-  Warnings?: string[] | null;
-}
-
-export interface WaitResponse {
-  StatusCode: number;
-  Error?: { Message?: string } | null;
-}
-
-export interface TopResponse {
-  Titles: string[];
-  Processes: string[][] | null;
-}
-
-/** Kind: 0 changed, 1 added, 2 deleted. */
-export interface FilesystemChange {
-  Path: string;
-  Kind: 0 | 1 | 2;
 }
 
 export interface ExecCreateRequest {
@@ -98,46 +54,6 @@ export interface ExecCreateRequest {
   Privileged?: boolean;
   DetachKeys?: string;
   ConsoleSize?: [number, number];
-}
-
-export interface ExecInspect {
-  ID: string;
-  Running: boolean;
-  ExitCode: number | null;
-  Pid: number;
-}
-
-export interface ImageSummary {
-  Id: string;
-  ParentId: string;
-  RepoTags: string[] | null;
-  RepoDigests: string[] | null;
-  Created: number;
-  Size: number;
-  SharedSize: number;
-  Labels: Record<string, string> | null;
-  Containers: number;
-}
-
-export interface ImageInspect {
-  Id: string;
-  RepoTags?: string[] | null;
-  RepoDigests?: string[] | null;
-  Created?: string;
-  Architecture: string;
-  Os: string;
-  Size: number;
-  Config?: ImageRunConfig | null;
-  [field: string]: unknown;
-}
-
-export interface HistoryItem {
-  Id: string;
-  Created: number;
-  CreatedBy: string;
-  Tags: string[] | null;
-  Size: number;
-  Comment: string;
 }
 
 export interface ImageDeleteItem {
@@ -164,19 +80,6 @@ export interface ProgressLine {
   errorDetail?: { code?: number; message?: string };
 }
 
-export interface NetworkResource {
-  Name: string;
-  Id: string;
-  Created: string;
-  Scope: string;
-  Driver: string;
-  EnableIPv4?: boolean;
-  EnableIPv6: boolean;
-  Internal: boolean;
-  Labels: Record<string, string> | null;
-  [field: string]: unknown;
-}
-
 export interface NetworkCreateRequest {
   Name: string;
   Driver: string;
@@ -195,18 +98,6 @@ export interface NetworkCreateRequest {
   };
   Options: Record<string, string>;
   Labels: Record<string, string>;
-}
-
-export interface VolumeResource {
-  Name: string;
-  Driver: string;
-  Mountpoint: string;
-  CreatedAt?: string;
-  Labels: Record<string, string> | null;
-  Scope: string;
-  Options: Record<string, string> | null;
-  UsageData?: { Size: number; RefCount: number } | null;
-  [field: string]: unknown;
 }
 
 export interface EventMessage {
