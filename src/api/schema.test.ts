@@ -75,13 +75,6 @@ describe("create, as clients of each version mean it", () => {
     expect(() => options({ Image: "x", MacAddress: "02:42:ac:11:00:02", HostConfig: { NetworkMode: "host" } }, 43)).toThrow("conflicting options");
   });
 
-  test("an empty list of port bindings: any port until 1.52, none since", () => {
-    const body = { Image: "x", HostConfig: { PortBindings: { "80/tcp": [], "81/tcp": null, "82/tcp": [{ HostPort: "8082" }] } } };
-    expect(options(body, 51).options.host.PortBindings).toEqual({ "80/tcp": [{}], "81/tcp": [{}], "82/tcp": [{ HostPort: "8082" }] });
-    expect(options(body, 52).warnings[0]).toContain("80/tcp, 81/tcp");
-    expect(options(body, 53).options.host.PortBindings).toEqual({ "82/tcp": [{ HostPort: "8082" }] });
-  });
-
   test("mount options of another type are refused since 1.42 and ignored before", () => {
     const body = { Image: "x", HostConfig: { Mounts: [{ Type: "bind", Source: "/a", Target: "/b", TmpfsOptions: { SizeBytes: 1 } }] } };
     expect(() => options(body, 42)).toThrow('TmpfsOptions must not be specified on mount type "bind"');

@@ -1,4 +1,4 @@
-import { parseBytes, parseSignedBytes } from "./parse/bytes.ts";
+import { parseBytes, parseSignedBytes } from "../lib/bytes.ts";
 import { UsageError } from "./errors.ts";
 
 /**

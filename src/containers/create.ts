@@ -14,7 +14,7 @@ import { newId, parseName, randomName, shortId } from "./names.ts";
 import { OutputHub } from "./output.ts";
 import type { ContainerRecord, CreateOptions } from "./types.ts";
 import { anyIdMap, chooseIdMap, usernsModeOf } from "./user-namespace.ts";
-import { checkConfig, checkHostConfig, nameConflict, pinNamespaces } from "./validate.ts";
+import { checkConfig, checkHostConfig, nameConflict, pinNamespaces, storageLimit } from "./validate.ts";
 import { platformWarnings } from "./platform-warning.ts";
 import { planVolumes, prepareVolumes, type VolumePlan } from "./create-volumes.ts";
 
@@ -41,8 +41,10 @@ export async function create(ctx: Context, options: CreateOptions): Promise<{ id
   const defaults = { ...ctx.options, cgroupnsMode: cgroupnsDefault(ctx, options), runtime: ctx.runtime.defaultName };
   const { host: filled, warnings } = checkHostConfig(asked, options.host, defaults);
   ctx.runtime.get(filled.Runtime);
-  const { host: checked, warnings: dropped } = ctx.runtime.validate(asked, filled);
+  const { host: checked, warnings: dropped, apparmor } = ctx.runtime.validate(asked, filled);
   warnings.push(...dropped);
+  const limit = storageLimit(checked);
+  if (limit !== undefined) ctx.snapshots.checkLimit();
   if (usernsModeOf(asked, checked) === "private") await ctx.snapshots.checkIdMap(anyIdMap);
   if (!asked.Image) throw invalidArgument("no image was given to create a container from");
   const image = ctx.images.resolve(asked.Image, { platform: options.platform });
@@ -80,6 +82,7 @@ export async function create(ctx: Context, options: CreateOptions): Promise<{ id
     args: [],
     config: { ...config, Hostname: hostnameOf(ctx, id, config, host) },
     host,
+    ...(apparmor === undefined ? {} : { apparmor }),
     endpoints,
     mounts: [],
     mountSources: [],
@@ -93,7 +96,7 @@ export async function create(ctx: Context, options: CreateOptions): Promise<{ id
   Object.assign(record, { path, args });
   try {
     insertIntent(ctx, record);
-    await makeFiles(ctx, record, plan);
+    await makeFiles(ctx, record, plan, limit);
     const entry = newEntry(record);
     ctx.store.tx(() => {
       const { fixed, state } = documents(record);
@@ -153,9 +156,10 @@ function insertIntent(ctx: Context, record: ContainerRecord): void {
   });
 }
 
-async function makeFiles(ctx: Context, record: ContainerRecord, plan: VolumePlan): Promise<void> {
+async function makeFiles(ctx: Context, record: ContainerRecord, plan: VolumePlan, limit: number | undefined): Promise<void> {
   mkdirSync(ctx.paths.container(record.id), { mode: 0o710 });
   await ctx.snapshots.prepareActive(record.snapshot, record.layers);
+  if (limit !== undefined) ctx.snapshots.limit(record.snapshot, limit);
   await prepareVolumes(ctx, record, plan);
 }
 
@@ -171,7 +175,10 @@ async function undo(ctx: Context, record: ContainerRecord): Promise<void> {
 
 /** Removes all that a row which isn't ready stands for, then the row. Also for rows that a crash left. */
 export async function removeIntent(ctx: Context, record: ContainerRecord): Promise<void> {
-  if (record.snapshot !== ("" as ContainerRecord["snapshot"])) await ctx.snapshots.remove(record.snapshot);
+  if (record.snapshot !== ("" as ContainerRecord["snapshot"])) {
+    if (storageLimit(record.host) !== undefined) ctx.snapshots.unlimit(record.snapshot);
+    await ctx.snapshots.remove(record.snapshot);
+  }
   await rm(ctx.paths.container(record.id), { recursive: true, force: true });
   const discardVolumes = ctx.store.tx(() => deleteRows(ctx, record.id));
   await discardVolumes();

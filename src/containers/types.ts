@@ -87,6 +87,8 @@ export interface ContainerRecord {
   args: string[];
   config: ContainerConfig;
   host: HostConfig;
+  /** The AppArmor profile; absent where the kernel has none. */
+  apparmor?: string;
   /** By network name, as asked for. */
   endpoints: Record<string, EndpointSettings>;
   mounts: MountPoint[];

@@ -1,6 +1,7 @@
 import { availableParallelism } from "node:os";
 import { isAbsolute, normalize } from "node:path";
 import { conflict, invalidArgument, notFound } from "../lib/errors.ts";
+import { parseBytes } from "../lib/bytes.ts";
 import { parseSignal } from "../lib/signals.ts";
 import { defaultReadonlyPaths } from "../oci/default-paths.ts";
 import { checkLogOptions } from "../logs/options.ts";
@@ -160,6 +161,17 @@ export function checkLogConfig(
   const options = { ...Object.fromEntries(inherited), ...log?.Config };
   checkLogOptions(type, options);
   return { Type: type, Config: options };
+}
+
+/** Bytes that the container's own files may take; undefined: as many as there are. @throws EngineError invalidArgument */
+export function storageLimit({ StorageOpt }: HostConfig): number | undefined {
+  for (const key of Object.keys(StorageOpt ?? {}))
+    if (key.toLowerCase() !== "size") throw bad(`unknown storage option ${JSON.stringify(key)}: there is only size`);
+  const [size] = Object.values(StorageOpt ?? {});
+  if (size === undefined) return undefined;
+  const bytes = parseBytes(size);
+  if (bytes === undefined || bytes <= 0) throw bad(`invalid size: '${size}'`);
+  return bytes;
 }
 
 /** All of a HostConfig. Returns it with Docker's defaults where Docker fills them. @throws EngineError invalidArgument */

@@ -8,6 +8,7 @@ import { mount, MS, unmount } from "../kernel/mount.ts";
 import { invalidArgument, messageOf, unavailable } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
 import { ownCapabilities, resolveCapabilities } from "./capabilities.ts";
+import { createApparmorGuard } from "./apparmor.ts";
 import { readCdi } from "./cdi.ts";
 import { resolveDeviceRequests } from "./device-requests.ts";
 import { createCommandRuntime, type RuntimeProgram } from "./command-runtime.ts";
@@ -134,6 +135,7 @@ export async function createRuntime({ paths, log, options }: { paths: Paths; log
     buildSpec: (input) => buildSpec(input, context),
     buildExec: (input) => buildExec(input, context),
     buildLimits: (limits) => buildResources(supportedLimits(limits, context.support).host, []),
+    prepareHost: context.hasApparmor ? createApparmorGuard(log) : async () => {},
     resolveDevices: (requests) => resolveDeviceRequests(requests, options.cdiSpecDirs),
     discoverDevices: async () => {
       const { devices, errors } = await readCdi(options.cdiSpecDirs);

@@ -124,7 +124,6 @@ describe("spec of a container", () => {
 
   test("what isn't there is refused by name", () => {
     expect(() => build({ UsernsMode: "odd" })).toThrow("invalid USER mode: odd");
-    expect(() => build({ StorageOpt: { size: "1G" } })).toThrow("--storage-opt");
     expect(() => cgroupPathOf("id", { CgroupParent: "/a/../b" }, "/x")).toThrow("invalid cgroup parent");
     expect(cgroupPathOf("id", { CgroupParent: "my//parent/" }, "/x")).toBe("/my/parent/id");
   });

@@ -1,4 +1,4 @@
-import { accessSync, constants, readFileSync } from "node:fs";
+import { accessSync, constants } from "node:fs";
 import { release } from "node:os";
 import { defaultReadonlyPaths } from "../oci/default-paths.ts";
 import type { CgroupHierarchy } from "../kernel/cgroup.ts";
@@ -18,6 +18,7 @@ import type {
   SeccompSpec,
   UserSpec,
 } from "../oci/runtime-spec.ts";
+import { defaultApparmorProfile, readApparmor } from "./apparmor.ts";
 import { capabilitySets, resolveCapabilities } from "./capabilities.ts";
 import { checkDeviceRequests, type DeviceEdits } from "./device-requests.ts";
 import { maskedPathsOfHost } from "./masked-paths.ts";
@@ -25,7 +26,7 @@ import { buildMounts, type MountInput } from "./mounts.ts";
 import { buildDevices, buildResources } from "./resources.ts";
 import { defaultSeccomp, parseSeccomp } from "./seccomp.ts";
 import { keptLimits, readSupport, supportedLimits, type LimitSupport } from "./support.ts";
-import type { ExecInput, SpecInput } from "./types.ts";
+import type { ExecInput, Judged, SpecInput } from "./types.ts";
 import { resolveAccount } from "./user.ts";
 
 /** What the host is like, read once. */
@@ -57,14 +58,6 @@ export function readSpecContext(cgroups: CgroupHierarchy, cgroupParent: string, 
     maskedPaths: maskedPathsOfHost(),
     profiles: new Map(),
   };
-}
-
-function readApparmor(): boolean {
-  try {
-    return readFileSync("/sys/module/apparmor/parameters/enabled", "latin1").startsWith("Y");
-  } catch {
-    return false;
-  }
 }
 
 /** Where the init of `--init` is seen inside the container, as in Docker. */
@@ -161,7 +154,7 @@ export function buildExec(input: ExecInput, context: SpecContext): ProcessSpec {
     capabilities: capabilitySets(capabilities),
     rlimits: rlimitsOf(host),
     noNewPrivileges: security.noNewPrivileges,
-    ...(security.apparmor !== undefined && { apparmorProfile: input.privileged ? "unconfined" : security.apparmor }),
+    ...(security.apparmor !== undefined && { apparmorProfile: security.apparmor }),
     ...(host.OomScoreAdj ? { oomScoreAdj: host.OomScoreAdj } : {}),
   };
 }
@@ -181,9 +174,6 @@ function refuseUnsupported(host: HostConfig): void {
   if (host.UTSMode !== undefined && host.UTSMode !== "" && host.UTSMode !== "host") throw invalidArgument(`invalid UTS mode: ${host.UTSMode}`);
   if (host.Isolation !== undefined && host.Isolation !== "" && host.Isolation !== "default") throw invalidArgument(`invalid isolation: ${host.Isolation}`);
   if (host.Cgroup) throw invalidArgument(`Cgroup ${JSON.stringify(host.Cgroup)} is not supported`);
-  if (host.StorageOpt !== undefined && Object.keys(host.StorageOpt).length > 0) {
-    throw invalidArgument("--storage-opt is supported only for overlay over xfs with 'pquota' mount option");
-  }
 }
 
 /** Docker's default is a cgroup namespace of its own on v2, the host's on v1. */
@@ -319,6 +309,7 @@ export function parseSecurity(host: Pick<HostConfig, "SecurityOpt" | "Privileged
     apparmor: undefined,
     systemPathsUnconfined: false,
   };
+  if (context.hasApparmor) result.apparmor = host.Privileged === true ? "unconfined" : defaultApparmorProfile;
   for (const option of host.SecurityOpt ?? []) {
     if (option === "no-new-privileges") {
       result.noNewPrivileges = true;
@@ -351,8 +342,8 @@ function parseBoolean(value: string, option: string): boolean {
 }
 
 function apparmorOf(profile: string, hasApparmor: boolean): string | undefined {
-  if (hasApparmor) return profile;
-  if (profile === "unconfined" || profile === "docker-default" || profile === "") return undefined;
+  if (hasApparmor) return profile === "" ? defaultApparmorProfile : profile;
+  if (profile === "unconfined" || profile === defaultApparmorProfile || profile === "") return undefined;
   throw invalidArgument(`AppArmor is not enabled on this host: cannot apply profile ${JSON.stringify(profile)}`);
 }
 
@@ -400,7 +391,7 @@ function initMount(): MountSpec {
  * Fields of a container's configuration that only the spec builder can judge: asked at create, so that bad ones are refused there.
  * Gives the settings without limits that the host can't keep, with warnings about them. @throws EngineError invalidArgument
  */
-export function validateSpec(config: ContainerConfig, host: HostConfig, context: SpecContext): { host: HostConfig; warnings: string[] } {
+export function validateSpec(config: ContainerConfig, host: HostConfig, context: SpecContext): Judged {
   refuseUnsupported(host);
   const security = parseSecurity(host, context);
   const capabilities = resolveCapabilities(host, context.ownCapabilities);
@@ -412,5 +403,5 @@ export function validateSpec(config: ContainerConfig, host: HostConfig, context:
   if (config.WorkingDir && !config.WorkingDir.startsWith("/")) {
     throw invalidArgument(`the working directory '${config.WorkingDir}' is invalid, it needs to be an absolute path`);
   }
-  return keptLimits(host, context.support);
+  return { ...keptLimits(host, context.support), ...(security.apparmor === undefined ? {} : { apparmor: security.apparmor }) };
 }

@@ -105,6 +105,14 @@ export interface Runtime {
   list(): string[];
 }
 
+/** Settings as they are kept. */
+export interface Judged {
+  host: HostConfig;
+  warnings: string[];
+  /** The AppArmor profile; absent where the kernel has none. */
+  apparmor?: string;
+}
+
 /** The engine's view of everything below a container: cgroups, runtimes, monitor. */
 /** The runtimes that the administrator added, by name. */
 export type AddedRuntimes = Readonly<Record<string, { path: string; runtimeArgs?: readonly string[] }>>;
@@ -117,6 +125,8 @@ export interface Runtimes {
   configure(options: { runtimes: AddedRuntimes; defaultRuntime: string }): Promise<() => void>;
   readonly cgroups: CgroupHierarchy;
   readonly cgroupParent: string;
+  /** Containers get AppArmor profiles. */
+  readonly hasApparmor: boolean;
   /** Sentences for `docker info`. */
   readonly warnings: readonly string[];
   readonly defaultName: string;
@@ -129,7 +139,9 @@ export interface Runtimes {
   /** The whole OCI process of an exec. @throws EngineError */
   buildExec(input: ExecInput): ProcessSpec;
   /** What only the spec builder can judge, asked at create. Gives the settings without limits that the host can't keep. @throws EngineError invalidArgument */
-  validate(config: ContainerConfig, host: HostConfig): { host: HostConfig; warnings: string[] };
+  validate(config: ContainerConfig, host: HostConfig): Judged;
+  /** Before a start: what the host must have loaded for it is there. @throws EngineError internal */
+  prepareHost(): Promise<void>;
   /** What HostConfig.DeviceRequests mean now; undefined where there are none. @throws EngineError invalidArgument for devices that aren't there */
   resolveDevices(requests: HostConfig["DeviceRequests"]): Promise<DeviceEdits | undefined>;
   /** Devices that the CDI directories offer, for `docker info`. */

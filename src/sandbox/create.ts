@@ -64,6 +64,7 @@ export async function createSandbox(ctx: SandboxContext, spec: SandboxSpec, opti
   if (shm?.isOwn) undo.defer(() => void unmount(shm.path, { lazy: true }));
   const network = allocateNetwork(ctx, spec);
   undo.defer(() => network.release());
+  await runtimes.prepareHost();
   const deviceEdits = await runtimes.resolveDevices(spec.host.DeviceRequests);
   const built = runtimes.buildSpec({
     id: spec.id,

@@ -3,6 +3,7 @@ import { createCopies } from "./copies.ts";
 import { createSnapshotContext, type SnapshotsDeps } from "./context.ts";
 import { checkIdMap } from "./id-map-support.ts";
 import { createLayers } from "./layers.ts";
+import { createLimits } from "./limits.ts";
 import { createMounts } from "./mounts.ts";
 import { restoreSnapshots } from "./restore.ts";
 import type { SnapshotId, Snapshots } from "./types.ts";
@@ -43,6 +44,7 @@ export function createSnapshots(deps: SnapshotsDeps): Snapshots & Disposable {
       await idMapCheck;
     },
     ...createCopies(ctx),
+    ...createLimits(ctx),
     changes: async (id, below) => await whileThere(id, () => workers.run({ op: "changes", tree: path(ctx.row(id).id), parents: below.map(path) })),
     size: (id) => ctx.peek(id)?.size ?? 0,
     usage: async (id) => {

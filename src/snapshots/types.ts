@@ -50,6 +50,12 @@ export interface Snapshots {
   createActive(): SnapshotId;
   /** Makes the directories of an active snapshot, with the mode and owner that `/` has in `layers`. */
   prepareActive(id: SnapshotId, layers: readonly SnapshotId[]): Promise<void>;
+  /** Asks whether `limit` works here. @throws EngineError invalidArgument, with the reason */
+  checkLimit(): void;
+  /** An active snapshot that has just been prepared may hold so many bytes. */
+  limit(id: SnapshotId, bytes: number): void;
+  /** Before a limited snapshot is removed: its limit goes. Never throws. */
+  unlimit(id: SnapshotId): void;
   /** The shared layer with /etc/hosts, /etc/hostname, /etc/resolv.conf, /dev, /proc, /sys … as mount points, matching `layers`. */
   initLayer(layers: readonly SnapshotId[]): Promise<SnapshotId>;
   /** Mounts overlay at `target` (which exists). `layers` lowest first, without the init layer unless the caller adds it. `upper` undefined gives a read-only view. @throws EngineError */

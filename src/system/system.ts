@@ -165,6 +165,7 @@ function runtimes(runtime: Runtimes): SystemInfo {
 function securityOptions({ options, userns, runtime }: SystemDeps): string[] {
   const cgroupns = options.cgroupnsMode ?? (runtime.cgroups.version === 2 ? "private" : "host");
   return [
+    ...(runtime.hasApparmor ? ["name=apparmor"] : []),
     `name=seccomp,profile=${options.seccompProfile || "builtin"}`,
     ...(userns ? ["name=userns"] : []),
     ...(cgroupns === "private" ? ["name=cgroupns"] : []),

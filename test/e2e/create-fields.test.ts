@@ -515,7 +515,11 @@ const rows: Row[] = [
   },
   {
     of: host("StorageOpt"),
-    refused: [{ host: { StorageOpt: { size: "10m" } }, error: "--storage-opt is supported only for overlay over xfs with 'pquota' mount option" }],
+    refused: [
+      { host: { StorageOpt: { wat: "1" } }, error: 'unknown storage option "wat"' },
+      { host: { StorageOpt: { size: "x" } }, error: "invalid size: 'x'" },
+    ],
+    seenIn: ["test/guest/scenario.ts", "a storage limit holds"],
   },
   {
     of: host("Tmpfs"),

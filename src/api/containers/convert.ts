@@ -302,8 +302,9 @@ export function toInspect(
   return gateFields(inspect, inspectGates, context.api);
 }
 
-/** What was asked for; the default profile isn't named. */
-function appArmorProfile({ host }: ContainerRecord): string {
+/** Where the kernel has none, Docker shows what was asked for. */
+function appArmorProfile({ host, apparmor }: ContainerRecord): string {
+  if (apparmor !== undefined) return apparmor;
   const option = (host.SecurityOpt ?? []).findLast((each) => /^apparmor[=:]/.test(each));
   return option === undefined ? "" : option.slice("apparmor=".length);
 }

@@ -1,6 +1,6 @@
 import type { DeviceMapping, DeviceRequest, RestartPolicy, ThrottleDevice, Ulimit } from "../../oci/container.ts";
 import { CliError } from "../errors.ts";
-import { parseBytes } from "./bytes.ts";
+import { parseBytes } from "../../lib/bytes.ts";
 
 /** `no`, `always`, `unless-stopped`, `on-failure[:retries]`, and Berth's own `on-unhealthy[:retries]`. @throws CliError */
 export function parseRestart(text: string): RestartPolicy {

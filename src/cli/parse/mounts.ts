@@ -1,7 +1,7 @@
 import { resolve } from "node:path";
 import type { MountConfig } from "../../oci/container.ts";
 import { CliError } from "../errors.ts";
-import { parseBytes } from "./bytes.ts";
+import { parseBytes } from "../../lib/bytes.ts";
 
 /** `-v` values: `source:target[:options]` are binds (a relative source is made absolute), a bare `target` is an anonymous volume. @throws CliError */
 export function parseVolumes(specs: readonly string[]): { binds: string[]; anonymous: Record<string, object> } {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { parseBytes, parseSignedBytes } from "./bytes.ts";
+import { parseBytes, parseSignedBytes } from "../../lib/bytes.ts";
 import { keyValues, parseLines, readEnvironment } from "./env.ts";
 import { parseFilters } from "./filters.ts";
 import { parseDevice, parseGpus, parseRestart, parseThrottle, parseUlimit, parseWeightDevice } from "./limits.ts";
