@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from "node:fs";
+import { closeSync, existsSync, openSync, readFileSync, readSync } from "node:fs";
 import { internal } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
 import { runVerb } from "./command-runtime.ts";
@@ -37,14 +37,30 @@ export function createApparmorGuard(log: Logger): () => Promise<void> {
       if (exitCode !== 0) throw internal(`AppArmor is enabled on this host, but the ${defaultApparmorProfile} profile could not be loaded: ${stderr.trim()}`);
       log.info("AppArmor profile loaded", { profile: defaultApparmorProfile });
     }
-    seen = readText(`${security}/revision`);
+    seen = policyRevision();
   };
   return async () => {
-    const revision = readText(`${security}/revision`);
+    const revision = policyRevision();
     if (revision !== "" && revision === seen) return;
     loading ??= load().finally(() => (loading = undefined));
     await loading;
   };
+}
+
+/** How often the policy has changed. A second read of the open file would wait for the next change, so there is but one. */
+function policyRevision(): string {
+  let fd: number;
+  try {
+    fd = openSync(`${security}/revision`, "r");
+  } catch {
+    return ""; // before Linux 4.13
+  }
+  try {
+    const buffer = Buffer.alloc(64);
+    return buffer.toString("latin1", 0, readSync(fd, buffer));
+  } finally {
+    closeSync(fd);
+  }
 }
 
 const isLoaded = (): boolean =>

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { busyboxArchive } from "../busybox-image.ts";
 import { skipped } from "../skips.ts";
 import { Initramfs } from "./initramfs.ts";
@@ -16,7 +16,7 @@ const limit = 8 * 60_000;
 
 const checks = [...readFileSync(join(import.meta.dir, "scenario.ts"), "utf8").matchAll(/^await check\("([^"]+)"/gm)].map((match) => match[1] as string);
 
-function initramfs({ modules }: GuestTools): Uint8Array {
+function initramfs({ modules, apparmor }: GuestTools): Uint8Array {
   const image = new Initramfs();
   for (const folder of ["/proc", "/sys", "/dev", "/tmp", "/run", "/var", "/root", "/etc", "/bin"]) image.folder(folder);
   image.addHost("/bin/busybox");
@@ -31,12 +31,28 @@ function initramfs({ modules }: GuestTools): Uint8Array {
   image.add("/etc/resolv.conf", "nameserver 192.0.2.1\n");
   image.add("/init", readFileSync(join(import.meta.dir, "init.sh")), 0o755);
   for (const name of ["start.sh", "scenario.ts"]) image.addHost(join(import.meta.dir, name), `/guest/${name}`);
+  image.addHost(apparmor, "/sbin/apparmor_parser");
+  image.add("/guest/quota.img.gz", Bun.gzipSync(quotaDisk()));
   image.add("/guest/image.tar", busyboxArchive("guest"));
   image.add("/guest/context/Dockerfile", 'FROM guest\nRUN cat /sys/fs/cgroup/memory.max > /limit\nCMD ["cat", "/limit"]\n');
-  const needed = modulesInOrder(modules, /^(overlay|veth|bridge|nf_tables|nft_.*|nf_nat|nf_conntrack|ext4|loop)$/);
+  const needed = modulesInOrder(modules, /^(overlay|veth|bridge|nf_tables|nft_.*|nf_nat|nf_conntrack|ext4|loop|quota_v2)$/);
   for (const path of needed) image.addHost(path, `/guest/modules/${path.split("/").at(-1)}`);
   image.add("/guest/modules/order", needed.map((path) => `${path.split("/").at(-1)}\n`).join(""));
   return image.bytes();
+}
+
+/** An ext4 file system that knows project quotas. */
+function quotaDisk(): Uint8Array<ArrayBuffer> {
+  const file = join(mkdtempSync(join(tmpdir(), "berth-quota-")), "disk");
+  try {
+    writeFileSync(file, "");
+    truncateSync(file, 48 << 20);
+    const { exitCode, stderr } = Bun.spawnSync(["mkfs.ext4", "-q", "-F", "-O", "quota,project", "-E", "quotatype=prjquota", file]);
+    if (exitCode !== 0) throw new Error(`mkfs.ext4: ${stderr.toString()}`);
+    return readFileSync(file);
+  } finally {
+    rmSync(dirname(file), { recursive: true });
+  }
 }
 
 /** Boots it and reads what it says until it is off. */

@@ -11,9 +11,13 @@ mount -t tmpfs tmpfs /dev/shm
 mount -t tmpfs tmpfs /tmp
 mount -t tmpfs tmpfs /run
 mount -t tmpfs tmpfs /var
+mount -t securityfs securityfs /sys/kernel/security
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 while read -r module; do insmod "/guest/modules/$module" || echo "GUEST FAIL module $module"; done </guest/modules/order
 ip link set lo up
+gunzip -c /guest/quota.img.gz >/var/quota.img
+mkdir /quota
+mount -o loop,prjquota -t ext4 /var/quota.img /quota
 echo 1 >/proc/sys/kernel/panic
 echo "GUEST booted $(uname -r) after $(cut -d' ' -f1 /proc/uptime) s"
 BUN_BE_BUN=1 /usr/bin/berth run /guest/scenario.ts

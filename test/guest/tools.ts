@@ -13,26 +13,34 @@ export interface GuestTools {
   kernel: string;
   /** `lib/modules/<release>`. */
   modules: string;
+  /** The program that loads AppArmor's profiles. */
+  apparmor: string;
 }
 
 /** Fetched once, 50 MB. undefined where apt can't give them, or the processor isn't the one they are for. */
 export function guestTools(): GuestTools | undefined {
   if (process.arch !== "x64" || Bun.which("apt-get") === null) return undefined;
   const tree = join(cache, "tree");
+  // a tree of an older release lacks AppArmor's program
+  if (existsSync(tree) && parserIn(tree) === undefined) rmSync(tree, { recursive: true });
   if (!existsSync(tree) && !fetchPackages(tree)) return undefined;
+  const apparmor = parserIn(tree);
   const kernel = readdirSync(join(tree, "boot")).find((name) => name.startsWith("vmlinuz-"));
   // Debian 13's packages lie below /usr
   const modules = ["lib/modules", "usr/lib/modules"].map((name) => join(tree, name)).find((path) => existsSync(path));
   const [release] = modules === undefined ? [] : readdirSync(modules);
-  if (kernel === undefined || modules === undefined || release === undefined) return undefined;
+  if (kernel === undefined || modules === undefined || release === undefined || apparmor === undefined) return undefined;
   return {
     qemu: join(tree, "usr/bin/qemu-system-x86_64"),
     libraries: ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"].map((name) => join(tree, name)).join(":"),
     firmware: ["usr/share/qemu", "usr/share/seabios"].map((name) => join(tree, name)),
     kernel: join(tree, "boot", kernel),
     modules: join(modules, release),
+    apparmor,
   };
 }
+
+const parserIn = (tree: string): string | undefined => ["sbin", "usr/sbin"].map((name) => join(tree, name, "apparmor_parser")).find((path) => existsSync(path));
 
 function apt(...args: string[]): string {
   const { stdout, exitCode } = Bun.spawnSync(["apt-get", ...args], { stdout: "pipe", stderr: "ignore", env: { ...process.env, LC_ALL: "C" } });
@@ -46,7 +54,7 @@ function packageNames(): string[] {
   const depends = Bun.spawnSync(["apt-cache", "depends", "linux-image-cloud-amd64"]).stdout.toString();
   const kernel = /Depends: (linux-image-\S+)/.exec(depends)?.[1];
   const qemu = added("qemu-system-x86");
-  return kernel === undefined || qemu.length === 0 ? [] : [...qemu, kernel];
+  return kernel === undefined || qemu.length === 0 ? [] : [...qemu, kernel, "apparmor"];
 }
 
 function fetchPackages(tree: string): boolean {
