@@ -1,4 +1,4 @@
-import { closeSync, existsSync, openSync, readFileSync, readSync } from "node:fs";
+import { closeSync, constants, existsSync, openSync, readFileSync, readSync } from "node:fs";
 import { internal } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
 import { runVerb } from "./command-runtime.ts";
@@ -47,17 +47,20 @@ export function createApparmorGuard(log: Logger): () => Promise<void> {
   };
 }
 
-/** How often the policy has changed. A second read of the open file would wait for the next change, so there is but one. */
+/** How often the policy has changed. The file is made to be waited for: a read blocks until there is another number than the last (0 at first). */
 function policyRevision(): string {
   let fd: number;
   try {
-    fd = openSync(`${security}/revision`, "r");
+    fd = openSync(`${security}/revision`, constants.O_RDONLY | constants.O_NONBLOCK);
   } catch {
     return ""; // before Linux 4.13
   }
   try {
     const buffer = Buffer.alloc(64);
     return buffer.toString("latin1", 0, readSync(fd, buffer));
+  } catch (error) {
+    if ((error as { code?: string }).code === "EAGAIN") return "0";
+    throw error;
   } finally {
     closeSync(fd);
   }
