@@ -110,6 +110,7 @@ export async function createRuntime({ paths, log, options }: { paths: Paths; log
   return {
     cgroups,
     cgroupParent,
+    hasApparmor: context.hasApparmor,
     get warnings() {
       return [...warnings, ...chosen.warnings];
     },
