@@ -8,6 +8,9 @@ const LETTER_P = 0x50;
 /** Nothing that conmon writes is longer: 8 KiB of text and a head. What is, is no log record, and skipped. */
 const longestLine = 1 << 20;
 
+/** conmon's longest record has 8 KiB of text. */
+const headroom = 16 * 1024;
+
 /** Docker cuts longer lines into records of this size, each with its own time stamp and frame. */
 const pieceSize = 16 * 1024;
 
@@ -108,6 +111,8 @@ interface OpenLine {
  * are put together to Docker's: 16 KiB each. Lines that are no records are skipped. Whole lines are given out where they lie, in the chunk.
  */
 export class CriParser {
+  /** Room for the beginning of a record, then for a chunk: most are read right into it, and need no copy to be joined with what was left of the last. */
+  readonly #memory: Buffer;
   #rest: Buffer = Buffer.alloc(0);
   #skipping = false;
   readonly #head = newHead();
@@ -126,8 +131,17 @@ export class CriParser {
     return this.#open.stdout === undefined && this.#open.stderr === undefined && !this.#skipping;
   }
 
+  constructor(chunkSize = 0) {
+    this.#memory = Buffer.allocUnsafeSlow(headroom + chunkSize);
+  }
+
+  /** Where the next chunk may be put, from its beginning on; `push` is then cheapest. Batches of earlier chunks don't hold any more. */
+  get space(): Buffer {
+    return this.#memory.subarray(headroom);
+  }
+
   push(chunk: Uint8Array): LogBatch[] {
-    const data = this.#rest.length === 0 ? asBuffer(chunk) : Buffer.concat([this.#rest, chunk]);
+    const data = this.#join(chunk);
     this.#out = [];
     let at = 0;
     for (let end = data.indexOf(NEWLINE, at); end >= 0; end = data.indexOf(NEWLINE, at)) {
@@ -151,6 +165,12 @@ export class CriParser {
     this.#skipping = false;
   }
 
+  /** What follows doesn't belong to what was before. */
+  reset(): void {
+    this.nextFile();
+    this.#open.stdout = this.#open.stderr = undefined;
+  }
+
   /** What has come of unfinished lines: nothing more is there now, and a prompt is worth showing. */
   flush(): LogBatch[] {
     this.#out = [];
@@ -159,6 +179,16 @@ export class CriParser {
       if (line !== undefined && line.length > 0) this.#emit(line, stream === "stderr", line.length);
     }
     return this.#out;
+  }
+
+  /** What was left of the last chunk, and this one. */
+  #join(chunk: Uint8Array): Buffer {
+    const rest = this.#rest;
+    if (rest.length === 0) return asBuffer(chunk);
+    const isInPlace = chunk.buffer === this.#memory.buffer && chunk.byteOffset === this.#memory.byteOffset + headroom;
+    if (!isInPlace || rest.length > headroom) return Buffer.concat([rest, chunk]);
+    rest.copy(this.#memory, headroom - rest.length);
+    return this.#memory.subarray(headroom - rest.length, headroom + chunk.length);
   }
 
   #take(data: Buffer, start: number, end: number): void {

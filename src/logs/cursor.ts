@@ -18,17 +18,22 @@ export class Cursor implements AsyncDisposable {
   readonly #logPath: string;
   readonly #end: LogPosition | undefined;
   readonly #onNextFile: (isGap: boolean) => void;
+  readonly #memory: Buffer;
   #segment: number;
   #offset: number;
   #file: Segment | undefined;
   #idle: ReturnType<typeof setTimeout> | undefined;
 
-  /** Not beyond `end`, where it is given. `onNextFile` is told when the text goes on in another file, and whether some before it was dropped. */
-  constructor(logPath: string, start: LogPosition, options: { end?: LogPosition | undefined; onNextFile: (isGap: boolean) => void }) {
+  /**
+   * Not beyond `end`, where it is given. `memory` is for all pieces: new ones would keep the garbage collector busy, which stops everything.
+   * `onNextFile` is told when the text goes on in another file, and whether some before it was dropped.
+   */
+  constructor(logPath: string, start: LogPosition, options: { end?: LogPosition | undefined; memory: Buffer; onNextFile: (isGap: boolean) => void }) {
     this.#logPath = logPath;
     this.#segment = start.segment;
     this.#offset = start.offset;
     this.#end = options.end;
+    this.#memory = options.memory;
     this.#onNextFile = options.onNextFile;
   }
 
@@ -36,7 +41,7 @@ export class Cursor implements AsyncDisposable {
     return { segment: this.#segment, offset: this.#offset };
   }
 
-  /** The next piece; undefined where nothing more is there now. */
+  /** The next piece; undefined where nothing more is there now. Its memory is used again at the next call. */
   async read(): Promise<Buffer | undefined> {
     for (;;) {
       const file = (this.#file ??= await this.#open());
@@ -44,7 +49,7 @@ export class Cursor implements AsyncDisposable {
       // Asked before the reading: what was written before its completion is read after it.
       const isComplete = file.isComplete();
       const room = this.#end?.segment === file.number ? this.#end.offset - this.#offset : Infinity;
-      const piece = room <= 0 ? undefined : await file.read(this.#offset);
+      const piece = room <= 0 ? undefined : await file.read(this.#offset, this.#memory);
       if (piece !== undefined && piece.length > 0) {
         const part = piece.length > room ? piece.subarray(0, room) : piece;
         this.#offset += part.length;

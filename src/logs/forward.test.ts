@@ -6,6 +6,7 @@ import { createSocket } from "node:dgram";
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { silent } from "../lib/log.ts";
+import { createTurns } from "../lib/turns.ts";
 import type { LogSource } from "./attributes.ts";
 import { forwardLog, type Forwarding } from "./forward.ts";
 import { journalFormat } from "./journald.ts";
@@ -47,7 +48,7 @@ const texts = (received: string): string[] => received.split("\n").flatMap((mess
 const expected = (to: number): string[] => Array.from({ length: to }, (_, i) => `line ${i}`);
 
 function forward(sink: Sink, ended: Promise<unknown> = Promise.resolve(), more: Partial<Parameters<typeof forwardLog>[0]> = {}): Forwarding {
-  const forwarding = forwardLog({ logPath: path, sink, ended, hold: undefined, holdAt: 3, log: silent, ...more });
+  const forwarding = forwardLog({ logPath: path, sink, ended, hold: undefined, holdAt: 3, turns: createTurns(), log: silent, ...more });
   open.push(forwarding);
   return forwarding;
 }

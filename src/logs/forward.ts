@@ -1,10 +1,11 @@
 import { randomBytes } from "node:crypto";
 import { messageOf } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
+import type { Turns } from "../lib/turns.ts";
 import { CriParser, recordsOf } from "./cri.ts";
 import { Cursor } from "./cursor.ts";
 import { Progress, type Sent } from "./progress.ts";
-import { segmentNumbers } from "./segments.ts";
+import { chunkSize, segmentNumbers } from "./segments.ts";
 import type { OutgoingRecord, Sink } from "./sink.ts";
 import type { LogBatch, StdStream } from "./types.ts";
 import { Wake } from "./wake.ts";
@@ -25,6 +26,7 @@ export interface ForwardOptions {
   hold: (() => Disposable) | undefined;
   /** Files that may be waiting before the container is held up. */
   holdAt: number;
+  turns: Turns;
   log: Logger;
 }
 
@@ -53,7 +55,7 @@ export function forwardLog(options: ForwardOptions): Forwarding {
 class Forwarder {
   readonly #options: ForwardOptions;
   readonly #signal: AbortSignal;
-  #parser = new CriParser();
+  readonly #parser = new CriParser(chunkSize);
   #sent: Sent = { from: { segment: 0, offset: 0 }, records: 0 };
   /** Records that were sent already, after the place where reading began. */
   #skip = 0;
@@ -81,7 +83,7 @@ class Forwarder {
     this.#skip = progress.start.records;
     this.#sent.records = 0;
     const wake = stack.use(new Wake(logPath, ended, { signal: this.#signal }));
-    const cursor = stack.use(new Cursor(logPath, progress.start.from, { onNextFile: (isGap) => this.#nextFile(isGap) }));
+    const cursor = stack.use(new Cursor(logPath, progress.start.from, { memory: this.#parser.space, onNextFile: (isGap) => this.#nextFile(isGap) }));
     for (;;) {
       const isDone = wake.isDone;
       for (let piece = await cursor.read(); piece !== undefined; piece = await cursor.read()) {
@@ -107,7 +109,7 @@ class Forwarder {
 
   #nextFile(isGap: boolean): void {
     if (!isGap) return this.#parser.nextFile();
-    this.#parser = new CriParser();
+    this.#parser.reset();
     this.#skip = 0;
     const { log, logPath, sink } = this.#options;
     log.warn("a container's output was dropped before it could be forwarded: it came faster, or the receiver was away for longer, than the log has room for", {
@@ -158,7 +160,7 @@ class Forwarder {
       }
     }
     if (performance.now() - this.#sliceBegan < sliceMs) return;
-    await new Promise((resolve) => setImmediate(resolve));
+    await this.#options.turns();
     this.#sliceBegan = performance.now();
   }
 

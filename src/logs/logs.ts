@@ -1,4 +1,5 @@
 import type { Logger } from "../lib/log.ts";
+import { createTurns } from "../lib/turns.ts";
 import type { LogSource } from "./attributes.ts";
 import { forwardLog } from "./forward.ts";
 import { journaldSink } from "./journald.ts";
@@ -11,8 +12,9 @@ import type { Logs } from "./types.ts";
 
 /** Reading, bounding, compressing and forwarding of k8s-file logs. */
 export function createLogs({ log }: { log: Logger }): Logs {
+  const turns = createTurns();
   return {
-    read: readLog,
+    read: (logPath, options, ended) => readLog(turns, logPath, options, ended),
     ...createKeeper({ log }),
     async checkReceiver(type, source, signal) {
       await using sink = sinkOf(type, source);
@@ -26,6 +28,7 @@ export function createLogs({ log }: { log: Logger }): Logs {
         hold: source.options["mode"] === "non-blocking" ? undefined : hold,
         // One file is being written, and one is in the making.
         holdAt: Math.max(1, (keepOptionsOf(type, source.options)?.maxFiles ?? 0) - 2),
+        turns,
         log,
       }),
   };

@@ -1,20 +1,23 @@
+import type { Turns } from "../lib/turns.ts";
 import { CriParser, filtered, TimeCache } from "./cri.ts";
 import { Cursor, endOf } from "./cursor.ts";
+import { chunkSize } from "./segments.ts";
 import { findSince } from "./since.ts";
 import { findTail } from "./tail.ts";
 import type { LogBatch, LogPosition, ReadLogsOptions, StdStream } from "./types.ts";
 import { Wake } from "./wake.ts";
 
-/** See Logs.read. */
-export async function* readLog(logPath: string, options: ReadLogsOptions, ended: Promise<unknown>): AsyncGenerator<LogBatch> {
+/** See Logs.read. Each piece waits for its turn: many readers of a flood would leave the event loop no time for anything else. */
+export async function* readLog(turns: Turns, logPath: string, options: ReadLogsOptions, ended: Promise<unknown>): AsyncGenerator<LogBatch> {
   const { signal, follow } = options;
   await using stack = new AsyncDisposableStack();
   const wake = follow ? stack.use(new Wake(logPath, ended, options)) : undefined;
   // A log that is written faster than it is read would never end.
   const end = follow ? undefined : await endOf(logPath);
   if (!follow && end === undefined) return;
-  const parser = new CriParser();
-  const cursor = stack.use(new Cursor(logPath, await beginning(logPath, options), { end, onNextFile: () => parser.nextFile() }));
+  const parser = new CriParser(chunkSize);
+  const start = await beginning(logPath, options);
+  const cursor = stack.use(new Cursor(logPath, start, { end, memory: parser.space, onNextFile: () => parser.nextFile() }));
   const choice = new Choice(options);
 
   for (;;) {
@@ -22,6 +25,7 @@ export async function* readLog(logPath: string, options: ReadLogsOptions, ended:
     const isDone = wake === undefined || wake.isDone;
     for (;;) {
       const piece = await cursor.read();
+      await turns();
       if (signal?.aborted === true) return;
       for (const batch of piece === undefined ? parser.flush() : parser.push(piece)) {
         const chosen = choice.of(batch);

@@ -12,7 +12,7 @@ import { newHead, parseHead, TimeCache } from "./cri.ts";
  * the number that it will get.
  */
 
-const chunkSize = 128 << 10;
+export const chunkSize = 128 << 10;
 const NEWLINE = 0x0a;
 const unzip = promisify(gunzip);
 
@@ -25,8 +25,8 @@ export interface Segment extends AsyncDisposable {
   isComplete(): boolean;
   /** Unix nanoseconds of its first record; undefined where there is none yet. */
   firstTime(): Promise<bigint | undefined>;
-  /** A piece of the text from `offset` on; empty at its end. */
-  read(offset: number): Promise<Buffer>;
+  /** A piece of the text from `offset` on, perhaps in `into`, which has `chunkSize` bytes; empty at its end. */
+  read(offset: number, into: Buffer): Promise<Buffer>;
   /** The piece that ends at `offset`, which isn't 0. */
   readBefore(offset: number): Promise<{ start: number; data: Buffer }>;
   /** An offset, at the beginning of a line, before which all records are older than `time`. Finds it by halving: a log is in order of time. */
@@ -109,8 +109,8 @@ function inodeOf(path: string): number | undefined {
 function plainSegment(handle: FileHandle, number: number, logPath: string): Segment {
   const { ino } = fstatSync(handle.fd);
   let closed: Promise<void> | undefined;
-  const readAt = async (offset: number, length: number): Promise<Buffer> => {
-    const buffer = Buffer.allocUnsafeSlow(length);
+  const readAt = async (offset: number, length: number, into?: Buffer): Promise<Buffer> => {
+    const buffer = into ?? Buffer.allocUnsafeSlow(length);
     const { bytesRead } = await handle.read(buffer, 0, length, offset);
     return buffer.subarray(0, bytesRead);
   };
@@ -124,7 +124,7 @@ function plainSegment(handle: FileHandle, number: number, logPath: string): Segm
       return current !== undefined && current !== ino;
     },
     firstTime: async () => firstRecord(Buffer.concat([Buffer.of(NEWLINE), await readAt(0, 32 << 10)]), new TimeCache())?.time,
-    read: (offset) => readAt(offset, chunkSize),
+    read: (offset, into) => readAt(offset, chunkSize, into),
     readBefore: async (offset) => {
       const start = Math.max(0, offset - chunkSize);
       return { start, data: await readAt(start, offset - start) };

@@ -44,7 +44,7 @@ export interface KeepOptions {
 export interface Logs {
   /**
    * Records in order of writing; ends at the log's end, or with `follow` once `ended` resolves and all is read.
-   * Rotated files are read too, oldest first; follow goes on across a rotation without loss or doubling.
+   * Rotated files are read too, oldest first; follow goes on across a rotation without loss or doubling. A batch holds until the next is asked for.
    */
   read(logPath: string, options: ReadLogsOptions, ended: Promise<unknown>): AsyncIterable<LogBatch>;
   /** Watches a running container's log, rotates it by size and compresses what was rotated. Dispose when the container has ended. */

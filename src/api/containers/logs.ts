@@ -25,7 +25,14 @@ export const containerLogs = endpoint({
     const stream = exchange.stream(200, { "Content-Type": contentType(tty, api) });
     const format = { framed: !tty, timestamps: query.bool("timestamps"), prefix: query.bool("details") ? `${details} ` : "" };
     try {
-      for await (const batch of records) await stream.write(encodeLog(batch, format));
+      let memory: Buffer | undefined;
+      for await (const batch of records) {
+        const bytes = encodeLog(batch, format, memory);
+        const drained = stream.write(bytes);
+        await drained;
+        // What went out at once may still lie in a queue; the kernel has it all only after a drain.
+        memory = drained === undefined ? undefined : Buffer.from(bytes.buffer, 0, bytes.buffer.byteLength);
+      }
     } catch (error) {
       if (signal.aborted || kindOf(error) === "cancelled") return;
       services.log.error("reading a container's log failed", { container: params.id, error });

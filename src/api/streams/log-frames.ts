@@ -15,13 +15,16 @@ export interface LogFormat {
 const usualTime = 29;
 const timeLength = usualTime + 2;
 
-/** The records of a batch as clients get them, in one piece. No object is made per record: a gigabyte has ten million. */
-export function encodeLog({ data, heads, count }: LogBatch, { framed, timestamps, prefix }: LogFormat): Buffer {
+/**
+ * The records of a batch as clients get them, in one piece, in `memory` where that is large enough. No object is made per record: a gigabyte has
+ * ten million.
+ */
+export function encodeLog({ data, heads, count }: LogBatch, { framed, timestamps, prefix }: LogFormat, memory?: Buffer): Buffer {
   const before = Buffer.from(prefix);
   const overhead = (framed ? 8 : 0) + (timestamps ? timeLength : 0) + before.length;
   let room = count * overhead;
   for (let i = 0; i < count; i++) room += (heads[i * headSize + 3] as number) - (heads[i * headSize + 2] as number);
-  const out = Buffer.allocUnsafeSlow(room);
+  const out = memory !== undefined && memory.length >= room ? memory : Buffer.allocUnsafeSlow(room);
   let at = 0;
   for (let i = 0; i < count; i++) {
     const head = i * headSize;
