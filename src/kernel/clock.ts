@@ -3,6 +3,7 @@ import { check, libc } from "./ffi.ts";
 
 const c = libc({
   clock_gettime: { args: [FFIType.i32, FFIType.ptr], returns: FFIType.i32 },
+  usleep: { args: [FFIType.u32], returns: FFIType.i32 },
 });
 
 const CLOCK_REALTIME = 0;
@@ -22,4 +23,10 @@ export function realtimeNano(): bigint {
 /** The kernel's monotonic clock, which processes share; performance.now() counts from this process's start. */
 export function monotonicNano(): bigint {
   return nanoseconds(CLOCK_MONOTONIC);
+}
+
+/** Stops the calling thread, and with it the event loop: for so short a time that a timer's millisecond would be too long. */
+export function briefSleep(micros: number): void {
+  if (!(micros >= 0 && micros <= 1000)) throw new RangeError(`not a brief sleep: ${micros} µs`);
+  c.usleep(micros);
 }

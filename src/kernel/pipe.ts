@@ -13,6 +13,7 @@ const c = libc({
   accept4: { args: [FFIType.i32, FFIType.ptr, FFIType.ptr, FFIType.i32], returns: FFIType.i32 },
   shutdown: { args: [FFIType.i32, FFIType.i32], returns: FFIType.i32 },
   send: { args: [FFIType.i32, FFIType.ptr, FFIType.u64_fast, FFIType.i32], returns: FFIType.i64_fast },
+  recv: { args: [FFIType.i32, FFIType.ptr, FFIType.u64_fast, FFIType.i32], returns: FFIType.i64_fast },
   recvmsg: { args: [FFIType.i32, FFIType.ptr, FFIType.i32], returns: FFIType.i64_fast },
   fcntl: { args: [FFIType.i32, FFIType.i32, FFIType.i32], returns: FFIType.i32 },
   read: { args: [FFIType.i32, FFIType.ptr, FFIType.u64_fast], returns: FFIType.i64_fast },
@@ -155,6 +156,11 @@ export function sendPacket(socket: number, packet: Uint8Array): boolean {
     if (code === EAGAIN) return false;
     if (code !== EINTR) throw new SysError("send", code);
   }
+}
+
+/** One packet that waits already, into `memory`. Its length; 0 where none waits, or the other side is gone: whoever watches the socket is told. */
+export function takePacket(socket: number, memory: Uint8Array): number {
+  return Math.max(0, Number(c.recv(int(socket), memory, memory.length, MSG_DONTWAIT)));
 }
 
 /** Receives one message with the file descriptor that came along (SCM_RIGHTS), or undefined where none did, or nothing is there yet. @throws SysError */

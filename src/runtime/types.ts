@@ -14,6 +14,7 @@ export interface ExitStatus {
 }
 
 /** Where output goes. Called in order of arrival; a slow client is the subscriber's problem, never conmon's. */
+/** A chunk's memory is used again after the call. */
 export interface OutputListener {
   stdout(chunk: Uint8Array): void;
   stderr(chunk: Uint8Array): void;

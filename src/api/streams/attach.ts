@@ -45,6 +45,8 @@ export class AttachedClient {
   readonly #options: AttachedOptions;
   readonly #hijacked: Hijacked;
   readonly #done = Promise.withResolvers<void>();
+  /** A piece that has gone out. */
+  #memory: Buffer | undefined;
   #held: Disposable | undefined;
   #hold: (() => Disposable) | undefined;
 
@@ -87,7 +89,11 @@ export class AttachedClient {
     const { framed, stdout, stderr, signal } = this.#options;
     if (signal.aborted || chunk.length === 0 || !(stream === "stdout" ? stdout : stderr)) return;
     try {
-      const full = this.#hijacked.write(framed ? frame(stream, chunk) : chunk);
+      const bytes = framed ? frame(stream, chunk, this.#memory) : Buffer.from(chunk);
+      this.#memory = undefined;
+      const full = this.#hijacked.write(bytes);
+      // The kernel has it all: a flood's next piece may lie in the same place.
+      void full?.then(() => (this.#memory = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)));
       if (full !== undefined && this.#held === undefined && this.#hijacked.buffered > pauseAt) this.#pause(full);
     } catch (error) {
       if (kindOf(error) !== "cancelled") throw error;

@@ -8,9 +8,10 @@ export const mediaTypes = {
 
 const numbers = { stdin: 0, stdout: 1, stderr: 2, systemerr: 3 } as const;
 
-/** One frame: what was read from the container in one go is sent in one go. */
-export function frame(stream: StdStream | "systemerr", payload: Uint8Array): Buffer {
-  const bytes = Buffer.allocUnsafe(8 + payload.length);
+/** One frame: what was read from the container in one go is sent in one go. In `memory`, where that is large enough. */
+export function frame(stream: StdStream | "systemerr", payload: Uint8Array, memory?: Buffer): Buffer {
+  const size = 8 + payload.length;
+  const bytes = memory !== undefined && memory.length >= size ? memory.subarray(0, size) : Buffer.allocUnsafe(size);
   bytes.writeUInt32BE(numbers[stream] << 24, 0);
   bytes.writeUInt32BE(payload.length, 4);
   bytes.set(payload, 8);
