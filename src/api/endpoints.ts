@@ -38,6 +38,7 @@ import {
   pruneNetworks,
 } from "./networks/networks.ts";
 import { absent } from "./system/absent.ts";
+import { debugVars } from "./system/debug.ts";
 import { diskUsage } from "./system/df.ts";
 import { events } from "./system/events.ts";
 import { info, version } from "./system/info.ts";
@@ -59,6 +60,7 @@ export const endpoints: readonly Endpoint[] = [
   auth,
   stopAllContainers,
   metrics,
+  debugVars,
   inspectDistribution,
 
   listContainers,

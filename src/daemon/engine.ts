@@ -44,6 +44,8 @@ export interface Engine {
    * @throws EngineError where one of them is no good
    */
   reload(next: DaemonOptions): Promise<string[]>;
+  /** What it is doing, for debugging. */
+  debugState(): Promise<Record<string, unknown>>;
   /** Seconds that `stop` may take at the most, as things are now. */
   stopLimit(): number;
   stop(): Promise<void>;
@@ -154,6 +156,7 @@ export async function startEngine(options: DaemonOptions, proxies: Proxies, log:
       );
       return waiting;
     },
+    debugState: () => system.debugState(),
     stopLimit: () => {
       const own = options.liveRestore ? [] : containers.list().map(({ config }) => config.StopTimeout ?? 0);
       const all = options.liveRestore ? [0] : [options.shutdownTimeout, ...own];

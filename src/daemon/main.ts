@@ -53,7 +53,8 @@ async function serve(options: DaemonOptions, argv: readonly string[]): Promise<n
   let pidfile: Disposable;
   const { promise: started, resolve: onStarted } = Promise.withResolvers<void>();
   // Each of these signals would kill a process that has no handler for it, also while it starts.
-  process.on("SIGUSR1", () => void logState(log));
+  let dump = started;
+  process.on("SIGUSR1", () => (dump = dump.then(() => logState(engine, log))));
   let reload = started;
   process.on("SIGHUP", () => (reload = reload.then(() => reloadSettings({ engine, argv, manager, log }))));
   try {
@@ -139,17 +140,10 @@ async function reloadSettings(deps: { engine: Engine; argv: readonly string[]; m
   manager.ready("Serving the Engine API");
 }
 
-/** One walk over the heap, which stops the engine for some milliseconds. */
-async function logState(log: Logger): Promise<void> {
-  const { objectTypeCounts, heapSize, heapCapacity } = (await import("bun:jsc")).heapStats();
-  log.info("state", { memory: process.memoryUsage(), heap: largest(objectTypeCounts), heapSize, heapCapacity });
-}
-
-/** The ten commonest kinds. */
-function largest(counts: Record<string, number>): Record<string, number> {
-  return Object.fromEntries(
-    Object.entries(counts)
-      .sort((a, b) => b[1] - a[1])
-      .slice(0, 10),
-  );
+async function logState(engine: Engine, log: Logger): Promise<void> {
+  try {
+    log.info("state", await engine.debugState());
+  } catch (error) {
+    log.error("the engine's state can't be told", { error });
+  }
 }

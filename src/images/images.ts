@@ -19,7 +19,7 @@ import { restoreImages } from "./restore.ts";
 import { saveImages } from "./save.ts";
 import { tagImage } from "./tag.ts";
 import type { Images, ImageUsers, TransferLimits } from "./types.ts";
-import { layersSize } from "./usage.ts";
+import { layersSize, sharedSizes } from "./usage.ts";
 
 /** One file a verb; context.ts holds the records they share. */
 export function createImages(deps: {
@@ -54,6 +54,7 @@ export function createImages(deps: {
       return lease;
     },
     layersSize: () => layersSize(ctx),
+    sharedSizes: () => sharedSizes(ctx),
     restore: () => restoreImages(ctx),
   };
 }

@@ -101,6 +101,8 @@ export interface Images {
   lease(image: ImageRecord): Disposable;
   /** Bytes of all unpacked layers, each once. */
   layersSize(): number;
+  /** Of each image: bytes of the unpacked layers that other images have too. */
+  sharedSizes(): ReadonlyMap<Digest, number>;
   /** At start, after snapshots and content: collects what unfinished pulls, loads and builds left. */
   restore(): Promise<void>;
 }

@@ -26,7 +26,12 @@ export async function diskUsage({ images, containers, volumes }: DiskUsageDeps, 
 }
 
 function imageUsage(images: Images, containers: Containers): NonNullable<DiskUsage["images"]> {
-  const items = images.list({ all: true }).map((record: ImageRecord) => ({ record, containers: containers.usingImage(record.id).length }));
+  const shared = images.sharedSizes();
+  const items = images.list().map((record: ImageRecord) => ({
+    record,
+    containers: containers.usingImage(record.id).length,
+    sharedSize: shared.get(record.id) ?? 0,
+  }));
   return { items, layersSize: images.layersSize() };
 }
 

@@ -13,6 +13,7 @@ import type { Networks } from "../networks/types.ts";
 import type { Runtimes } from "../runtime/types.ts";
 import type { Store } from "../store/store.ts";
 import type { Volumes } from "../volumes/types.ts";
+import { debugState } from "./debug.ts";
 import { diskUsage } from "./disk-usage.ts";
 import { engineId, hostFacts, readMemTotal } from "./host.ts";
 import { maskCredentials } from "./mask.ts";
@@ -133,6 +134,10 @@ export function createSystem(deps: SystemDeps): System {
       };
     },
     version: () => versionInfo(facts.kernelVersion, facts.dockerArch),
+    get debug() {
+      return deps.options.debug;
+    },
+    debugState: () => debugState(deps),
     writeMetrics: (out) => writeMetrics(out, { ...deps, id, facts }),
     diskUsage: (kinds) => diskUsage(deps, kinds),
   };

@@ -35,6 +35,9 @@ export interface System {
   readonly stopTimeout: number;
   info(): Promise<SystemInfo>;
   version(): VersionInfo;
+  readonly debug: boolean;
+  /** What the engine is doing, for debugging. */
+  debugState(): Promise<Record<string, unknown>>;
   /** Figures of the engine and of all it has, read now. */
   writeMetrics(out: Exposition): Promise<void>;
   diskUsage(kinds: ReadonlySet<DiskUsageKind>): Promise<DiskUsage>;
@@ -44,7 +47,7 @@ export type DiskUsageKind = "container" | "image" | "volume" | "build-cache";
 
 /** Bytes. Kinds that weren't asked for are missing. */
 export interface DiskUsage {
-  images?: { items: { record: ImageRecord; containers: number }[]; layersSize: number };
+  images?: { items: { record: ImageRecord; containers: number; sharedSize: number }[]; layersSize: number };
   containers?: { record: ContainerRecord; rw: number; rootFs: number; active: boolean }[];
   volumes?: { record: VolumeRecord; size: number; users: number }[];
 }

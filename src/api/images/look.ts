@@ -12,13 +12,10 @@ export const listImages = endpoint({
     const name = api < 25 ? query.optional("filter") : undefined;
     if (name !== undefined) filters.reference ??= [name];
     const records = services.images.list({ all: query.bool("all"), filters });
+    const shared = api >= 42 && query.bool("shared-size") ? services.images.sharedSizes() : undefined;
     return json(
       records.map((record) =>
-        toImageSummary(record, {
-          api,
-          containers: services.containers.usingImage(record.id).length,
-          sharedSize: api >= 42 && query.bool("shared-size") ? 0 : -1,
-        }),
+        toImageSummary(record, { api, containers: services.containers.usingImage(record.id).length, sharedSize: shared?.get(record.id) ?? -1 }),
       ),
     );
   },

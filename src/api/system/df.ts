@@ -17,8 +17,9 @@ export const diskUsage = endpoint({
     for (const kind of asked) if (!(kinds as readonly string[]).includes(kind)) throw invalidArgument(`unknown object type: ${kind}`);
     const wanted = new Set(asked.length === 0 ? kinds : (asked as DiskUsageKind[]));
     const usage = await services.system.diskUsage(wanted);
-    const legacy = api < 52 || query.text("verbose") === "";
-    const verbose = !legacy && query.bool("verbose");
+    const verbose = api >= 52 && query.bool("verbose");
+    // also told to clients since 1.52 that don't know `verbose`: some speak the newest version without knowing it
+    const legacy = !verbose;
     const parts = [imagePart(call, usage), containerPart(call, usage), volumePart(usage), wanted.has("build-cache") ? buildCachePart() : undefined];
     const answer: Record<string, unknown> = {};
     for (const part of parts) {
@@ -42,13 +43,14 @@ const sum = (numbers: readonly number[]): number => numbers.reduce((total, numbe
 function imagePart({ api }: Call, { images }: DiskUsage): Part | undefined {
   if (images === undefined) return undefined;
   const active = images.items.filter(({ containers }) => containers > 0);
-  const used = sum(active.map(({ record }) => record.size));
+  // as dockerd: what would go with the last name of each that no container stands on
+  const reclaimable = sum(images.items.map(({ record, containers, sharedSize }) => (containers > 0 ? 0 : record.size - sharedSize)));
   return {
     name: "ImageUsage",
     legacyName: "Images",
-    sums: { ActiveCount: active.length, TotalCount: images.items.length, Reclaimable: Math.max(images.layersSize - used, 0), TotalSize: images.layersSize },
+    sums: { ActiveCount: active.length, TotalCount: images.items.length, Reclaimable: reclaimable, TotalSize: images.layersSize },
     // the one place where clients of every version are told how many containers stand on an image
-    items: images.items.map(({ record, containers }) => ({ ...toImageSummary(record, { api, containers, sharedSize: 0 }), Containers: containers })),
+    items: images.items.map(({ record, containers, sharedSize }) => ({ ...toImageSummary(record, { api, containers, sharedSize }), Containers: containers })),
   };
 }
 
