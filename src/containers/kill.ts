@@ -1,4 +1,4 @@
-import { conflict, EngineError, internal, invalidArgument } from "../lib/errors.ts";
+import { conflict, EngineError, internal, invalidArgument, prefixed } from "../lib/errors.ts";
 import { parseSignal } from "../lib/signals.ts";
 import { within } from "../lib/within.ts";
 import { changeState, emitEvent, lookup, type Context, type Entry } from "./context.ts";
@@ -38,8 +38,7 @@ function target(ctx: Context, reference: string, text: string): { entry: Entry; 
     if (/^\d{1,9}$/.test(text) && Number(text) > 64) throw invalidArgument(`the linux daemon does not support signal ${text}`);
     return { entry, signal: text === "" ? SIGKILL : parseSignal(text) };
   } catch (error) {
-    if (!(error instanceof EngineError)) throw error;
-    throw new EngineError(error.kind, `cannot kill container: ${reference}: ${error.message}`, { cause: error });
+    throw prefixed(`cannot kill container: ${reference}: `, error);
   }
 }
 

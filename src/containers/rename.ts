@@ -1,4 +1,4 @@
-import { conflict, invalidArgument, messageOf } from "../lib/errors.ts";
+import { conflict, invalidArgument, prefixed } from "../lib/errors.ts";
 import { changeRecord, lookup, type Context } from "./context.ts";
 import { parseName } from "./names.ts";
 import { nameConflict } from "./validate.ts";
@@ -8,9 +8,10 @@ const prefix = "Error when allocating new name: ";
 
 function allocatable(newName: string): string {
   try {
-    return parseName(newName);
+    // Docker shows it with its slash
+    return parseName(newName.startsWith("/") ? newName : `/${newName}`);
   } catch (error) {
-    throw invalidArgument(prefix + messageOf(error), error);
+    throw prefixed(prefix, error);
   }
 }
 

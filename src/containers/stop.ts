@@ -1,4 +1,4 @@
-import { conflict, notModified } from "../lib/errors.ts";
+import { conflict, notModified, prefixed } from "../lib/errors.ts";
 import { within } from "../lib/within.ts";
 import { changeState, emitEvent, lookup, type Context, type Entry } from "./context.ts";
 import { cancelRestart } from "./exit.ts";
@@ -16,7 +16,11 @@ export interface StopOptions {
 /** @throws EngineError notModified where it is at rest */
 export async function stop(ctx: Context, reference: string, options: StopOptions = {}): Promise<void> {
   const entry = lookup(ctx, reference);
-  signalOf(options.signal, stopSignalOf(entry));
+  try {
+    signalOf(options.signal, stopSignalOf(entry));
+  } catch (error) {
+    throw prefixed(`cannot stop container: ${reference}: `, error);
+  }
   await startSettled(entry, options.timeoutSeconds);
   if (entry.sandbox === undefined && entry.restart === undefined) throw notModified(`container ${entry.record.id} is already stopped`);
   await stopEntry(ctx, entry, options);
@@ -46,6 +50,14 @@ export async function stopEntry(ctx: Context, entry: Entry, options: StopOptions
 /** Stops it where it runs, starts it in any case. */
 export async function restart(ctx: Context, reference: string, options: StopOptions = {}): Promise<void> {
   const entry = lookup(ctx, reference);
+  try {
+    await restartEntry(ctx, entry, options);
+  } catch (error) {
+    throw prefixed(`Cannot restart container ${reference}: `, error);
+  }
+}
+
+async function restartEntry(ctx: Context, entry: Entry, options: StopOptions): Promise<void> {
   signalOf(options.signal, stopSignalOf(entry));
   await startSettled(entry, options.timeoutSeconds);
   // Kept from removing itself by `--rm` between stop and start.
@@ -55,7 +67,7 @@ export async function restart(ctx: Context, reference: string, options: StopOpti
   } finally {
     entry.restarting = false;
   }
-  if (entry.removing !== undefined) throw conflict(`cannot restart container ${entry.record.id}: it was removed meanwhile`);
+  if (entry.removing !== undefined) throw conflict(`container ${entry.record.id} was removed meanwhile`);
   while (entry.starting !== undefined) await entry.starting.settled;
   if (entry.sandbox === undefined) await run(ctx, entry, { restartCount: 0, manuallyStopped: false });
   emitEvent(ctx, entry.record, { action: "restart" });

@@ -1,4 +1,4 @@
-import { conflict, EngineError, messageOf } from "../lib/errors.ts";
+import { conflict, EngineError, prefixed } from "../lib/errors.ts";
 import type { HostConfig, RestartPolicy } from "../oci/container.ts";
 import { changeRecord, lookup, type Context } from "./context.ts";
 import { checkResources, checkRestartPolicy } from "./validate.ts";
@@ -38,7 +38,8 @@ export async function update(ctx: Context, reference: string, asked: Partial<Hos
   // a start under way has read the limits already
   await entry.starting?.settled;
   const { record, sandbox } = entry;
-  if (entry.removing !== undefined) throw refused(record.id, conflict('container is marked for removal and cannot be "update"'));
+  const prefix = `Cannot update container ${record.id}: `;
+  if (entry.removing !== undefined) throw conflict(`${prefix}container is marked for removal and cannot be "update"`);
   const wanted = changeOf(asked);
   checkResources(wanted, { update: true });
   const policy = policyOf(asked.RestartPolicy);
@@ -57,15 +58,10 @@ export async function update(ctx: Context, reference: string, asked: Partial<Hos
     if (sandbox !== undefined && Object.keys(limits).length > 0) await sandbox.update(limits);
   } catch (error) {
     // one that has ended meanwhile takes them at its next start
-    if (entry.sandbox === sandbox || !(error instanceof EngineError)) throw refused(record.id, error);
+    if (entry.sandbox === sandbox || !(error instanceof EngineError)) throw prefixed(prefix, error);
   }
   changeRecord(ctx, entry, { host }, { action: "update" });
   return { warnings };
-}
-
-/** Docker's words, which name the container. */
-function refused(id: string, error: unknown): unknown {
-  return error instanceof EngineError ? new EngineError(error.kind, `Cannot update container ${id}: ${messageOf(error)}`, { cause: error }) : error;
 }
 
 function changeOf(asked: Partial<HostConfig>): Partial<HostConfig> {

@@ -53,6 +53,12 @@ export function kindOf(error: unknown): ErrorKind {
   return "internal";
 }
 
+/** An EngineError with words before its text, which say what was attempted; whatever else is thrown stays as it is. */
+export function prefixed(prefix: string, error: unknown): unknown {
+  if (!(error instanceof EngineError)) return error;
+  return new EngineError(error.kind, prefix + error.message, { cause: error, ...(error.exitCode === undefined ? {} : { exitCode: error.exitCode }) });
+}
+
 /** One line of text for any thrown value, never empty. */
 export function messageOf(error: unknown): string {
   // thrown where undoing a failure failed as well: the first one is what happened

@@ -70,7 +70,7 @@ describe.skipIf(skipped("root", "overlay", "docker"))("attach", () => {
   test("by WebSocket: only the streams asked for, and what was written before", async () => {
     const id = await create({ Cmd: ["sh", "-c", "echo out; echo err >&2"] });
     await start(id);
-    await engine.api("POST", `/containers/${id}/wait`);
+    await (await engine.api("POST", `/containers/${id}/wait`)).text();
     const session = await attach(`/v1.45/containers/${id}/attach/ws?logs=1&stderr=1`);
     expect(await session.closed).toBe(1000);
     expect(session.text()).toBe("err\n");
@@ -207,7 +207,7 @@ describe.skipIf(skipped("root", "overlay", "docker"))("attach", () => {
     );
     await Bun.sleep(500);
     await halfClosed(`POST /containers/${id}/attach?stream=1&stdin=1`, "go\n");
-    await engine.api("POST", `/containers/${id}/wait`);
+    await (await engine.api("POST", `/containers/${id}/wait`)).text();
     await remove(id);
     const answers = new Set((await Promise.all(waiting)).map((answer) => JSON.stringify(answer)));
     expect([...answers]).toEqual(['{"StatusCode":7}']);

@@ -46,6 +46,9 @@ async function attach(call: Call, asked: Wanted, open: (tty: boolean) => Pick<At
   // Docker waits for the end of a container whose stdin is one client's also on behalf of a client that wants no stream
   const streaming = query.bool("stream") && (Object.values(wanted).includes(true) || (config.StdinOnce === true && !tty));
 
+  // dockerode sends its options as a body too: that is no input
+  while ((exchange.body.length ?? 0) > 0 && (await exchange.body.read()) !== undefined);
+
   // Subscribed before the head is out, so that errors still get a status; output that comes before is kept.
   const early: [StdStream, Uint8Array][] = [];
   let client: AttachedClient | undefined;
