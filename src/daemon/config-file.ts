@@ -31,6 +31,8 @@ function dropIns(folder: string): string[] {
 
 function merge(into: Record<string, unknown>, from: Record<string, unknown>): void {
   for (const [key, value] of Object.entries(from)) {
+    // as in Go: null leaves a setting as it is
+    if (value === null) continue;
     const before = into[key];
     if (isMap(value) && !flat.has(key)) merge(into, value);
     else if (Array.isArray(before) && Array.isArray(value)) into[key] = [...before, ...value];

@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
+import { createSecureContext } from "node:tls";
 import type { HttpServer, ListenAddress, TlsFiles } from "../api/http/listen.ts";
 import { invalidArgument, messageOf } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
@@ -92,9 +93,15 @@ function tlsFiles(options: DaemonOptions): TlsFiles {
       throw invalidArgument(`TLS needs --${flag} FILE: ${messageOf(error)}`, error);
     }
   };
+  const [cert, key] = [read("tlscert", "cert.pem"), read("tlskey", "key.pem")];
+  try {
+    createSecureContext({ cert, key });
+  } catch (error) {
+    throw invalidArgument(`--tlscert and --tlskey don't fit: ${messageOf(error)}`, error);
+  }
   return {
-    cert: read("tlscert", "cert.pem"),
-    key: read("tlskey", "key.pem"),
+    cert,
+    key,
     verify: options.tlsverify,
     ...(options.tlsverify ? { ca: read("tlscacert", "ca.pem") } : {}),
   };

@@ -125,12 +125,25 @@ test.each([
   ["runtimes", { x: {} }, "runtimes.x: want a path"],
   ["features", { buildkit: "maybe" }, "feature buildkit: want true or false"],
   ["authorization-plugins", ["x"], "--authorization-plugin=[x] is not supported yet"],
+  ["log-opts", { "max-file": 3 }, "log-opts: want texts as values"],
+  ["default-ulimits", { nofile: 5 }, "default-ulimits.nofile: want"],
+  ["default-address-pools", [null], "want base=CIDR,size=N"],
+  ["bip", "nonsense", "invalid CIDR address: nonsense"],
+  ["ip", "nonsense", "invalid IP address: nonsense"],
+  ["bridge", "a-name-that-is-too-long", "invalid bridge name"],
+  ["default-runtime", "nope", "the default runtime nope is not known"],
   ["default-shm-size", "many", "invalid size: 'many'"],
   ["default-ipc-mode", "host", "not supported as default value"],
   ["default-stop-timeout", -1, "invalid default stop timeout: -1"],
   ["mtu", 9000, "--mtu=9000 is not supported yet"],
 ])("%s: %j is refused", (key, value, message) => {
   withConfig(JSON.stringify({ [key]: value }), (path) => expect(() => parseDaemonOptions(["--config-file", path])).toThrow(message));
+});
+
+test("null leaves a setting as it is", () => {
+  withConfig('{"debug": null, "labels": null, "log-level": ""}', (path) => {
+    expect(parseDaemonOptions(["--config-file", path])).toMatchObject({ debug: false, labels: [], logLevel: "info" });
+  });
 });
 
 test("sizes have Docker's units", () => {

@@ -108,9 +108,9 @@ export const daemonFlags: readonly Flag[] = [
     kind: "string",
     key: "log-level",
     summary: "debug, info, warn or error",
-    set: (o, v: string) => (o.logLevel = parseLogLevel(v)),
+    set: (o, v: string) => (o.logLevel = parseLogLevel(v || "info")),
   },
-  { name: "log-format", kind: "string", key: "log-format", summary: "text or json", set: (o, v: string) => (o.logFormat = parseLogFormat(v)) },
+  { name: "log-format", kind: "string", key: "log-format", summary: "text or json", set: (o, v: string) => (o.logFormat = parseLogFormat(v || "text")) },
   { name: "debug", short: "D", kind: "bool", key: "debug", summary: "Log at level debug", set: set("debug") },
   { name: "metrics-addr", kind: "string", key: "metrics-addr", summary: "Serve /metrics for Prometheus here too: HOST:PORT", set: set("metricsAddr") },
   { name: "tls", kind: "bool", key: "tls", summary: "Use TLS on tcp hosts", set: set("tls") },
@@ -524,11 +524,18 @@ function fromJson(flag: Flag, value: unknown): unknown {
   };
   if (!isKind[flag.kind]) throw invalidArgument(`${flag.key}: want ${flag.kind}, not ${JSON.stringify(value)}`);
   if (flag.kind === "size") return bytesOf(flag, String(value));
+  if (flag.name === "log-opt" && Object.values(value as object).some((each) => typeof each !== "string")) {
+    throw invalidArgument(`${flag.key}: want texts as values, not ${JSON.stringify(value)}`);
+  }
   if (flag.kind === "list" && flag.name !== "default-address-pool" && Array.isArray(value) && !value.every((each) => typeof each === "string")) {
     throw invalidArgument(`${flag.key}: want a list of texts, not ${JSON.stringify(value)}`);
   }
   if (flag.name === "default-ulimit" && !Array.isArray(value)) {
-    return Object.values(value as Record<string, { Name: string; Soft: number; Hard: number }>).map((limit) => `${limit.Name}=${limit.Soft}:${limit.Hard}`);
+    return Object.entries(value as Record<string, { Soft?: unknown; Hard?: unknown } | null>).map(([name, limit]) => {
+      if (!Number.isInteger(limit?.Soft) || !Number.isInteger(limit?.Hard))
+        throw invalidArgument(`${flag.key}.${name}: want {"Name": "${name}", "Soft": N, "Hard": N}`);
+      return `${name}=${String(limit?.Soft)}:${String(limit?.Hard)}`;
+    });
   }
   return value;
 }
@@ -579,7 +586,7 @@ function features(given: Record<string, unknown>): Record<string, boolean> {
 }
 
 function addressPool(pool: string | { base: string; size: number }): { base: string; size: number } {
-  if (typeof pool === "object") return pool;
+  if (typeof pool === "object" && pool !== null) return pool;
   const match = /^base=([^,]+),size=(\d+)$/.exec(pool);
   if (match === null) throw invalidArgument(`--default-address-pool: want base=CIDR,size=N, not ${JSON.stringify(pool)}`);
   return { base: match[1] ?? "", size: Number(match[2]) };
