@@ -37,7 +37,7 @@ let requests: string[];
 beforeEach(() => {
   servers = [];
   requests = [];
-  client = createRegistryClient({ insecure: [], mirrors: [], certificates: [], stallTimeout: 300, retryDelay: 1, log: silent });
+  client = createRegistryClient({ insecure: [], mirrors: [], certificates: [], stallTimeout: 800, retryDelay: 1, log: silent });
 });
 
 afterEach(() => {
@@ -138,8 +138,8 @@ describe("manifests", () => {
     ["a redirect to itself", (q, r) => (r as ServerResponse).writeHead(307, { location: q.url! }).end(), "1", /stopped after 10 redirects/],
     ["a redirect to a file", (_q, r) => (r as ServerResponse).writeHead(307, { location: "file:///etc/passwd" }).end(), "1", /refused a redirect to "file:/],
     ["a redirect to nowhere", (_q, r) => (r as ServerResponse).writeHead(307, { location: "http://" }).end(), "1", /refused a redirect/],
-    ["silence", () => undefined, "1", /the registry sent nothing for 0.3 seconds/],
-    ["silence after the head", (_q, r) => (r as ServerResponse).writeHead(200, manifestType).write(" "), "1", /the registry sent nothing for 0.3 seconds/],
+    ["silence", () => undefined, "1", /the registry sent nothing for 0.8 seconds/],
+    ["silence after the head", (_q, r) => (r as ServerResponse).writeHead(200, manifestType).write(" "), "1", /the registry sent nothing for 0.8 seconds/],
     ["a rate limit that lasts", (_q, r) => (r as ServerResponse).writeHead(429, { "retry-after": "3600" }).end(), "1", /^toomanyrequests: /],
     ["a refusal without end", (_q, r) => endless((r as ServerResponse).writeHead(404), Buffer.alloc(65536, " ")), "1", /longer than 65536 bytes/],
   ];
@@ -233,7 +233,7 @@ describe("blobs", () => {
     ],
     ["always too short", (_q, r) => (r.writeHead(200), r.end(blob.subarray(0, 10))), /unexpected EOF after 10 of 1048576 bytes|sends more/],
     ["a range that wasn't asked for", (_q, r) => r.writeHead(206, { "content-range": "bytes 5-9/10" }).end("56789"), /answered a range/],
-    ["silence in the middle", (_q, r) => r.writeHead(200).write(blob.subarray(0, 10)), /the registry sent nothing for 0.3 seconds/],
+    ["silence in the middle", (_q, r) => r.writeHead(200).write(blob.subarray(0, 10)), /the registry sent nothing for 0.8 seconds/],
   ];
   for (const [what, handler, text] of rows) {
     test(what, async () => {
@@ -430,7 +430,7 @@ describe("mirrors", () => {
       if (request.url!.includes("/blobs/")) response.end(blob);
       else response.writeHead(200, manifestType).end(manifest);
     });
-    client = createRegistryClient({ insecure: [], mirrors: [`http://${mirror}`], certificates: [], stallTimeout: 300, retryDelay: 1, log: silent });
+    client = createRegistryClient({ insecure: [], mirrors: [`http://${mirror}`], certificates: [], stallTimeout: 800, retryDelay: 1, log: silent });
     const remote = client.repository(parseReference("busybox:1"), { credentials: { username: "user", password: "secret" } });
     expect((await remote.manifest("1")).descriptor.digest).toBe(digestOf(manifest));
     await remote.blob(descriptor, memory().sink);

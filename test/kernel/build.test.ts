@@ -300,13 +300,13 @@ describe.skipIf(skipped("root", "overlay"))("builder", () => {
   test("a client that reads slowly slows RUN down, and loses nothing", async () => {
     const { promise: released, resolve: release } = Promise.withResolvers<void>();
     let told = 0;
-    let whenHeld = 0;
+    let whenHeld: number | undefined;
     const onProgress = ({ stream = "" }: ProgressMessage): Promise<void> | void => {
       const zeros = stream.match(/\0/g)?.length ?? 0;
       told += zeros;
       if (zeros === 0) return;
       setTimeout(() => {
-        whenHeld = told;
+        whenHeld ??= told;
         release();
       }, 300);
       return released;
