@@ -8,6 +8,7 @@ import { parseRecord } from "../store/damage.ts";
 import { baseOf, changeState, type Context, type Entry } from "./context.ts";
 import { newEntry, removeIntent } from "./create.ts";
 import { recordExit } from "./exit.ts";
+import { keepLog } from "./logs.ts";
 import { startForwarding } from "./log-forwarding.ts";
 import { concurrentStarts, dependenciesOf, inOrder } from "./order.ts";
 import { autoRemove } from "./remove.ts";
@@ -117,6 +118,8 @@ export async function resume(ctx: Context, restored: Restored): Promise<void> {
   const exitedNow = new Set(restored.exited.map(({ entry }) => entry));
   // Before any of them is removed.
   for (const entry of ctx.entries.values()) if (entry.sandbox === undefined) startForwarding(ctx, entry, Promise.resolve());
+  // What the engine before rotated is compressed by this one.
+  for (const { entry } of restored.exited) keepLog(ctx, entry.record)?.[Symbol.dispose]();
   for (const { entry, status } of restored.exited) recordExit(ctx, entry, status);
   await removeViews(ctx);
   for (const record of restored.halfway) {

@@ -28,10 +28,15 @@ export class Cursor implements AsyncDisposable {
    * Not beyond `end`, where it is given. `memory` is for all pieces: new ones would keep the garbage collector busy, which stops everything.
    * `onNextFile` is told when the text goes on in another file, and whether some before it was dropped.
    */
-  constructor(logPath: string, start: LogPosition, options: { end?: LogPosition | undefined; memory: Buffer; onNextFile: (isGap: boolean) => void }) {
+  constructor(
+    logPath: string,
+    start: LogPosition & { file?: Segment },
+    options: { end?: LogPosition | undefined; memory: Buffer; onNextFile: (isGap: boolean) => void },
+  ) {
     this.#logPath = logPath;
     this.#segment = start.segment;
     this.#offset = start.offset;
+    this.#file = start.file;
     this.#end = options.end;
     this.#memory = options.memory;
     this.#onNextFile = options.onNextFile;

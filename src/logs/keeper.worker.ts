@@ -92,6 +92,11 @@ function leave(watched: Watched): void {
 function end(watched: Watched): void {
   watched.hasEnded = true;
   wakeUp(watched);
+  try {
+    if (watched.isNew) takeOver(watched);
+  } catch (error) {
+    warn(watched, "looking after a log", error);
+  }
   if (watched.compressAt === Infinity && !watched.isCompressing) all.delete(watched.logPath);
   else watched.compressAt = performance.now();
 }

@@ -1,7 +1,7 @@
 import type { Turns } from "../lib/turns.ts";
 import { CriParser, filtered, TimeCache } from "./cri.ts";
 import { Cursor, endOf } from "./cursor.ts";
-import { chunkSize } from "./segments.ts";
+import { chunkSize, type Segment } from "./segments.ts";
 import { findSince } from "./since.ts";
 import { findTail } from "./tail.ts";
 import type { LogBatch, LogPosition, ReadLogsOptions, StdStream } from "./types.ts";
@@ -16,7 +16,7 @@ export async function* readLog(turns: Turns, logPath: string, options: ReadLogsO
   const end = follow ? undefined : await endOf(logPath);
   if (!follow && end === undefined) return;
   const parser = new CriParser(chunkSize);
-  const start = await beginning(logPath, options);
+  const start = await beginning(logPath, options, end);
   const cursor = stack.use(new Cursor(logPath, start, { end, memory: parser.space, onNextFile: () => parser.nextFile() }));
   const choice = new Choice(options);
 
@@ -43,9 +43,13 @@ export async function* readLog(turns: Turns, logPath: string, options: ReadLogsO
   }
 }
 
-async function beginning(logPath: string, { tail, since, stdout, stderr }: ReadLogsOptions): Promise<LogPosition> {
+async function beginning(
+  logPath: string,
+  { tail, since, stdout, stderr }: ReadLogsOptions,
+  end: LogPosition | undefined,
+): Promise<LogPosition & { file?: Segment }> {
   const streams = new Set<StdStream>([...(stdout ? (["stdout"] as const) : []), ...(stderr ? (["stderr"] as const) : [])]);
-  const found = tail !== undefined ? await findTail(logPath, tail, streams) : since !== undefined ? await findSince(logPath, since) : undefined;
+  const found = tail !== undefined ? await findTail(logPath, tail, streams, end) : since !== undefined ? await findSince(logPath, since) : undefined;
   return found ?? { segment: 0, offset: 0 };
 }
 

@@ -4,22 +4,33 @@ import type { LogPosition, StdStream } from "./types.ts";
 
 const NEWLINE = 0x0a;
 
+/** A place in a log, and its file, open: a flood may drop it before it is read. */
+export interface FoundPosition extends LogPosition {
+  file: Segment;
+}
+
 /**
- * Where the last `count` lines of `streams` begin, found by reading backwards. Pieces of a line count with the line they belong to.
- * Undefined where there is no log.
+ * Where the last `count` lines of `streams` before `end` (or now) begin, found by reading backwards. Pieces of a line count with the line they
+ * belong to. Undefined where there is no log. The file is the caller's to dispose.
  */
-export async function findTail(logPath: string, count: number, streams: ReadonlySet<StdStream>): Promise<LogPosition | undefined> {
+export async function findTail(
+  logPath: string,
+  count: number,
+  streams: ReadonlySet<StdStream>,
+  end: LogPosition | undefined,
+): Promise<FoundPosition | undefined> {
   const counter = new LineCounter(count, streams);
-  const numbers = await segmentNumbers(logPath);
-  let first: LogPosition | undefined;
+  const numbers = (await segmentNumbers(logPath)).filter((number) => number <= (end?.segment ?? Infinity));
+  let found: FoundPosition | undefined;
   for (const number of numbers.toReversed()) {
-    await using segment = await openSegment(logPath, number);
-    if (segment === undefined) break; // gone by now, and all before it
-    const offset = await backwards(segment, counter);
-    if (offset !== undefined) return { segment: number, offset };
-    first = { segment: number, offset: 0 };
+    const file = await openSegment(logPath, number);
+    if (file === undefined) break; // gone by now, and all before it
+    await found?.file[Symbol.asyncDispose]();
+    const offset = await backwards(file, end?.segment === number ? end.offset : file.size(), counter);
+    found = { segment: number, offset: offset ?? 0, file };
+    if (offset !== undefined) break;
   }
-  return first;
+  return found;
 }
 
 /** Counts lines, last first, until there are enough. */
@@ -51,8 +62,8 @@ class LineCounter {
 }
 
 /** The end of the first line too many, or undefined where the file has none. */
-async function backwards(segment: Segment, counter: LineCounter): Promise<number | undefined> {
-  let at = segment.size();
+async function backwards(segment: Segment, end: number, counter: LineCounter): Promise<number | undefined> {
+  let at = end;
   /** The line of which the beginning lies before `at`, with its newline; empty while no newline was met: what follows the last isn't a line yet. */
   let carried: Buffer = Buffer.alloc(0);
   let carriedEnd = -1;
@@ -60,17 +71,17 @@ async function backwards(segment: Segment, counter: LineCounter): Promise<number
     const { start, data: piece } = await segment.readBefore(at);
     if (piece.length === 0) return undefined;
     const data = carried.length === 0 ? piece : Buffer.concat([piece, carried]);
-    let end = carriedEnd;
-    let length = end < 0 ? 0 : data.length;
-    for (let newline = lastNewline(data, end < 0 ? data.length - 1 : length - 2); newline >= 0; newline = lastNewline(data, newline - 1)) {
-      if (end >= 0 && counter.push(data, newline + 1, length - 1)) return end;
-      end = start + newline + 1;
+    let lineEnd = carriedEnd;
+    let length = lineEnd < 0 ? 0 : data.length;
+    for (let newline = lastNewline(data, lineEnd < 0 ? data.length - 1 : length - 2); newline >= 0; newline = lastNewline(data, newline - 1)) {
+      if (lineEnd >= 0 && counter.push(data, newline + 1, length - 1)) return lineEnd;
+      lineEnd = start + newline + 1;
       length = newline + 1;
     }
-    if (start === 0 && end >= 0 && counter.push(data, 0, length - 1)) return end;
+    if (start === 0 && lineEnd >= 0 && counter.push(data, 0, length - 1)) return lineEnd;
     // No record is as long as that: what is left of it is skipped, as it is when reading forwards.
     carried = data.subarray(Math.max(0, length - (1 << 20)), length);
-    carriedEnd = end;
+    carriedEnd = lineEnd;
     at = start;
   }
   return undefined;

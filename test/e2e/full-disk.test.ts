@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { mount, unmount } from "../../src/kernel/mount.ts";
 import { skipped } from "../skips.ts";
-import { Engine } from "./harness.ts";
+import { Engine, until } from "./harness.ts";
 
 /** A file system of 64 MB. */
 function smallDisk(): Disposable & { path: string } {
@@ -78,5 +78,25 @@ describe.skipIf(skipped("root", "overlay", "docker"))("a full disk", () => {
     expect(readdirSync(join(data, "containers"))).toEqual([]);
     for (const folder of ["tmp", "content/ingest", "volumes"])
       expect([folder, readdirSync(join(data, folder)).filter((name) => !name.startsWith("."))]).toEqual([folder, []]);
+  }, 60_000);
+
+  test("a log that has no room for its next file goes on when there is some, and its container all the time", async () => {
+    using disk = smallDisk();
+    await using engine = await Engine.start(["--data-root", disk.path]);
+    await engine.importBusybox();
+    const script = "i=0; while :; do echo line $i; i=$((i + 1)); sleep 0.002; done";
+    const id = await engine.ok("run", "-d", "--log-opt", "max-size=4k", "--log-opt", "max-file=50", "busybox", "sh", "-c", script);
+    const files = (): string[] => readdirSync(join(disk.path, "containers", id)).filter((name) => /^container\.log\.\d/.test(name));
+    await until("a rotation", () => files().length > 2);
+    fill(disk.path);
+    await Bun.sleep(1500);
+    expect(await engine.ok("exec", id, "echo", "alive")).toBe("alive");
+    rmSync(join(disk.path, "filler"));
+    const numberOf = async (): Promise<number> => Number(/(\d+)$/.exec(await engine.ok("logs", "--tail", "1", id))?.[1] ?? 0);
+    const now = await numberOf();
+    await until("more lines", async () => (await numberOf()) > now + 100);
+    await engine.ok("kill", id);
+    expect(await engine.ok("inspect", "-f", "{{.State.ExitCode}}", id)).toBe("137");
+    await engine.ok("rm", id);
   }, 60_000);
 });
