@@ -26,10 +26,9 @@ const depth = (path: string): number => path.split("/").length;
 async function sandboxMount(ctx: Context, record: ContainerRecord, mount: ContainerMount, held: DisposableStack): Promise<SandboxMount> {
   const { type, destination, readOnly } = mount;
   if (type === "tmpfs") return { type, source: "", destination, readOnly, options: mount.options };
-  const options = readOnly && (await isReadOnlyBelow(ctx, record, mount)) ? [...mount.options, "rro"] : mount.options;
   if (type === "bind") {
     await checkSource(mount, rootOnHost(record.idMap));
-    return { type, source: mount.source, destination, readOnly, options };
+    return { type, source: mount.source, destination, readOnly, options: await optionsOf(ctx, record, mount, mount.source) };
   }
   let source = type === "image" ? await mountImage(ctx, record, mount, held) : await ctx.volumes.mount(mount.source, record.id, { destination, readOnly });
   if (mount.subpath !== undefined) {
@@ -41,7 +40,13 @@ async function sandboxMount(ctx: Context, record: ContainerRecord, mount: Contai
   }
   const ids = type === "image" ? undefined : idsOf(ctx.volumes.get(mount.source), record);
   if (ids !== undefined) source = await holdMapped(ctx, record, source, ids, held);
-  return { type: "bind", source, destination, readOnly, options };
+  return { type: "bind", source, destination, readOnly, options: await optionsOf(ctx, record, mount, source) };
+}
+
+async function optionsOf(ctx: Context, record: ContainerRecord, mount: ContainerMount, source: string): Promise<string[]> {
+  if (!mount.readOnly || !(await isReadOnlyBelow(ctx, record, mount))) return mount.options;
+  // nothing is mounted below a file, and crun 1.8 takes the word for directories only
+  return (await stat(source)).isDirectory() ? [...mount.options, "rro"] : mount.options;
 }
 
 /** What a volume's options mount has owners of its own, as what `-v /path` mounts has: a container that can't have them doesn't get them either. */

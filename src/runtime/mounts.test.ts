@@ -40,7 +40,7 @@ describe("mounts of a container", () => {
     ];
     const own = [bindMount("/own", "/etc/hosts", [], false), bindMount("/own", "/etc/hostname", [], false)];
     const list = buildMounts(input({ user, own })).mounts;
-    expect(list.map((each) => each.destination)).toEqual(["/proc", "/sys", "/sys/fs/cgroup", "/etc/hostname", "/x", "/dev", "/etc/hosts", "/x/y/z"]);
+    expect(list.map((each) => each.destination)).toEqual(["/proc", "/sys", "/sys/fs/cgroup", "/x", "/dev", "/etc/hosts", "/x/y/z", "/etc/hostname"]);
   });
 
   test("bind options: rbind and rprivate unless others are given; ro", () => {

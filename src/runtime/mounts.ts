@@ -28,7 +28,8 @@ export function buildMounts(input: MountInput): { mounts: MountSpec[]; rootfsPro
   if (input.readonlyRootfs) for (const each of base) if (!writable.has(each.destination)) each.options = readOnly(each.options ?? []);
   const own = input.own.filter((each) => !taken.has(each.destination));
   const propagation = rootPropagation(user);
-  return { mounts: [...base, ...own, ...user], ...(propagation !== undefined && { rootfsPropagation: propagation }) };
+  // /etc/hosts and the like are there also where the user mounts a /etc of his own, as in Docker
+  return { mounts: [...base, ...user, ...own], ...(propagation !== undefined && { rootfsPropagation: propagation }) };
 }
 
 const writable = new Set(["/proc", "/dev", "/dev/pts", "/dev/shm", "/dev/mqueue"]);

@@ -54,7 +54,8 @@ const LONGEST = 1 << 20;
 
 function hostsText(spec: SandboxSpec, hostname: string, endpoints: readonly Endpoint[]): string {
   const lines = spec.network.kind === "host" ? (readInside("/", "/etc/hosts", LONGEST) ?? "").replace(/\n?$/, "\n") : localNames;
-  const names = spec.config.Domainname ? `${hostname}.${spec.config.Domainname} ${hostname}` : hostname;
+  const full = spec.config.Domainname ? `${hostname}.${spec.config.Domainname}` : hostname;
+  const names = full.includes(".") ? `${full} ${full.split(".", 1)[0]}` : full;
   const own = endpoints.flatMap(({ ipv4, ipv6 }) => [ipv4, ipv6]).filter((address) => address !== undefined);
   return lines + extraHosts(spec.host, endpoints) + own.map((address) => `${address}\t${names}\n`).join("");
 }

@@ -238,7 +238,7 @@ const rows: Row[] = [
       {
         host: { DeviceRequests: [{ Driver: "cdi", DeviceIDs: ["berth.test/thing=one"] }] },
         script: "echo $THING; test -c /dev/thing && echo device; ls /thing; id -G",
-        want: /^one\ndevice\ndir\nlink\nsub\n0 4242\n/,
+        want: /^one\ndevice\ndir\nfile\nlink\nsub\n0 4242\n/,
       },
     ],
   },
@@ -268,7 +268,10 @@ const rows: Row[] = [
 
   {
     of: host("Binds"),
-    shows: [{ host: { Binds: [`${dir}:/m:ro`] }, script: "ls /m; touch /m/x 2>&1", want: /sub\n.*Read-only/ }],
+    shows: [
+      { host: { Binds: [`${dir}:/m:ro`] }, script: "ls /m; touch /m/x 2>&1", want: /sub\n.*Read-only/ },
+      { host: { Binds: [`${dir}/dir:/etc`] }, script: "grep -c localhost /etc/hosts; ls /etc", want: /^2\nhostname\nhosts\nresolv.conf\n/ },
+    ],
     refused: [{ host: { Binds: [`${dir}:/m:wat`] }, error: "invalid mode: wat" }],
   },
   { of: host("ContainerIDFile"), meansNothing: "the client's own file, which it writes itself; inspect shows its name" },
@@ -347,6 +350,7 @@ const rows: Row[] = [
     of: host("Mounts.BindOptions.ReadOnlyNonRecursive", "Mounts.BindOptions.ReadOnlyForceRecursive"),
     shows: [
       { host: mount({ ...bind, ReadOnly: true }), script: "touch /m/sub/x 2>&1", want: "Read-only" },
+      { host: mount({ Type: "bind", Source: join(dir, "file"), ReadOnly: true }), script: "cat /m; (echo x >/m) 2>&1", want: /of the host\n.*Read-only/ },
       { host: mount({ ...bind, ReadOnly: true, BindOptions: { ReadOnlyForceRecursive: true } }), script: "touch /m/sub/x 2>&1", want: "Read-only" },
       {
         host: mount({ ...bind, ReadOnly: true, BindOptions: { ReadOnlyNonRecursive: true } }),
@@ -613,6 +617,7 @@ beforeAll(async () => {
   symlinkSync("/dev/zero", join(root, "link"));
   symlinkSync("/dev/zero", join(dir, "link"));
   mkdirSync(join(dir, "dir"));
+  writeFileSync(join(dir, "file"), "of the host\n");
   const edits = {
     env: ["THING=one"],
     deviceNodes: [{ path: "/dev/thing", hostPath: "/dev/zero" }],
