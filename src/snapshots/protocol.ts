@@ -60,5 +60,5 @@ export type Response =
   /** The Worker wants the next `chunk`. */
   | { id: number; type: "want" };
 
-/** `chunk` replies on their way at most. */
+/** `chunk`s on their way at most, replies or asked for. */
 export const CREDITS = 4;

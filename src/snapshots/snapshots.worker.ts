@@ -206,8 +206,8 @@ function fromMessages(id: number, state: Running, count: (bytes: number) => void
   return new ReadableStream<Uint8Array>(
     {
       pull: async (controller) => {
-        // One more than is needed now: it is gathered while this one is worked on.
-        for (; asked < 2; asked++) self.postMessage({ id, type: "want" });
+        // More than is needed now: they are gathered while this one is worked on, and a busy host wakes each side less often.
+        for (; asked < CREDITS; asked++) self.postMessage({ id, type: "want" });
         asked--;
         while (state.input.length === 0) {
           if (state.cancelled) throw cancelled("unpacking a layer was cancelled");

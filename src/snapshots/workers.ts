@@ -19,7 +19,7 @@ export interface JobOptions {
 }
 
 /** Clients send pieces of 32 KiB and less: a message for each would take longer than the work on it. */
-const GATHERED = 1 << 18;
+const GATHERED = 1 << 19;
 
 /** The next bytes, several pieces of the stream at once, in a buffer of their own; undefined at the end. */
 async function gather(input: { read(): Promise<{ done: boolean; value?: Uint8Array | undefined }> }): Promise<Uint8Array<ArrayBuffer> | undefined> {
@@ -32,7 +32,7 @@ async function gather(input: { read(): Promise<{ done: boolean; value?: Uint8Arr
     length += value.length;
   }
   if (length === 0) return undefined;
-  const gathered = new Uint8Array(length);
+  const gathered = Buffer.allocUnsafeSlow(length);
   let at = 0;
   for (const piece of pieces) {
     gathered.set(piece, at);
