@@ -13,6 +13,7 @@ import type { Networks } from "../networks/types.ts";
 import type { Runtimes } from "../runtime/types.ts";
 import type { Store } from "../store/store.ts";
 import type { Volumes } from "../volumes/types.ts";
+import { createComponents, type Component } from "./components.ts";
 import { debugState } from "./debug.ts";
 import { diskUsage } from "./disk-usage.ts";
 import { engineId, hostFacts, readMemTotal } from "./host.ts";
@@ -60,6 +61,7 @@ export interface SystemOptions {
 export function createSystem(deps: SystemDeps): System {
   const facts = hostFacts(deps.paths.dataRoot, deps.runtime.cgroups);
   const id = engineId(deps.store);
+  const components = createComponents(deps.runtime);
   return {
     id,
     get stopTimeout() {
@@ -133,7 +135,7 @@ export function createSystem(deps: SystemDeps): System {
         ],
       };
     },
-    version: () => versionInfo(facts.kernelVersion, facts.dockerArch),
+    version: async () => versionInfo(facts.kernelVersion, facts.dockerArch, await components()),
     get debug() {
       return deps.options.debug;
     },
@@ -208,11 +210,11 @@ function registryConfig({ insecureRegistries, registryMirrors }: SystemOptions):
   };
 }
 
-function versionInfo(kernelVersion: string, arch: string): VersionInfo {
+function versionInfo(kernelVersion: string, arch: string, components: Component[]): VersionInfo {
   const details = { ApiVersion: apiVersion, MinAPIVersion: minApiVersion, Os: "linux", Arch: arch, KernelVersion: kernelVersion, Experimental: "false" };
   return {
     Platform: { Name: "Berth" },
-    Components: [{ Name: "Engine", Version: version, Details: { ...details, GitCommit: "", GoVersion: "", BuildTime: "" } }],
+    Components: [{ Name: "Engine", Version: version, Details: { ...details, GitCommit: "", GoVersion: "", BuildTime: "" } }, ...components],
     Version: version,
     ApiVersion: apiVersion,
     MinAPIVersion: minApiVersion,

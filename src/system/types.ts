@@ -34,7 +34,7 @@ export interface System {
   /** Seconds that containers without a StopTimeout have when all are stopped; -1: no limit. */
   readonly stopTimeout: number;
   info(): Promise<SystemInfo>;
-  version(): VersionInfo;
+  version(): Promise<VersionInfo>;
   readonly debug: boolean;
   /** What the engine is doing, for debugging. */
   debugState(): Promise<Record<string, unknown>>;

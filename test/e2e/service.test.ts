@@ -251,6 +251,48 @@ describe.skipIf(needs)("two engines", () => {
     expect(readFileSync(join(engine.root, "run/berth.pid"), "utf8")).toBe(`${engine.pid}\n`);
   });
 
+  test("run side by side on one host, each with its bridge, rules and ports", async () => {
+    await using engine = await Engine.start();
+    await engine.importBusybox();
+    using folder = scratch();
+    const socket = join(folder.path, "s");
+    const own = ["--data-root", join(folder.path, "data"), "--exec-root", join(folder.path, "run"), "--host", `unix://${socket}`];
+    const other = Bun.spawn([...engine.onHost, berth, "daemon", "--config-file", "/dev/null", ...own], { stdio: ["ignore", "ignore", "ignore"] });
+    try {
+      await until(
+        "the other one answers",
+        async () => (await fetch("http://engine/_ping", { unix: socket } as RequestInit).catch(() => undefined))?.status === 200,
+      );
+      const docker = async (...args: string[]): Promise<Output> => await run([engine.dockerProgram, "-H", `unix://${socket}`, ...args]);
+      expect((await docker("import", join(engine.root, "busybox.tar"), "busybox")).code).toBe(0);
+      const web = (text: string, port: number): string[] => [
+        "run",
+        "-d",
+        "--name",
+        "web",
+        "-p",
+        `${port}:80`,
+        "busybox",
+        "/bin/sh",
+        "-c",
+        `echo ${text} > /index.html; exec /bin/httpd -f -h /`,
+      ];
+      await engine.ok(...web("first", 8081));
+      expect(await docker(...web("second", 8082))).toMatchObject({ code: 0 });
+      const page = async (port: number): Promise<string> => (await run([...engine.onHost, "busybox", "wget", "-qO-", `http://127.0.0.1:${port}/`])).stdout;
+      await until("both serve", async () => (await page(8081)) === "first\n" && (await page(8082)) === "second\n");
+      const taken = await docker("run", "--rm", "-p", "8081:80", "busybox", "/bin/true");
+      expect(taken.stderr).toContain("address already in use");
+      expect((await docker("rm", "-f", "web")).code).toBe(0);
+      other.kill("SIGTERM");
+      expect(await other.exited).toBe(0);
+      expect(await page(8081)).toBe("first\n");
+    } finally {
+      other.kill("SIGKILL");
+      await other.exited;
+    }
+  });
+
   test("the pid file and the socket of a killed one are no hindrance", async () => {
     await using engine = await Engine.start();
     const { pid } = engine;

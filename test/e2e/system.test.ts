@@ -61,6 +61,13 @@ describe.skipIf(skipped("root", "overlay", "docker"))("the engine tells of itsel
     }
   });
 
+  test("/version names the engine and the programs it works with", async () => {
+    const version = (await get("/version")) as { Components: { Name: string; Version: string }[] };
+    expect(version).toMatchObject({ Platform: { Name: "Berth" }, ApiVersion: "1.55", MinAPIVersion: "1.24", Os: "linux", Arch: expect.any(String) });
+    expect(version.Components.map(({ Name }) => Name)).toEqual(["Engine", await engine.ok("info", "--format", "{{.DefaultRuntime}}"), "conmon"]);
+    for (const component of version.Components) expect(component.Version).toMatch(/^\d+\.\d+/);
+  });
+
   test("/info has every field that clients of its version know", async () => {
     const fields = (info: unknown): string[] => Object.keys(info as object);
     const modern = fields(await get("/v1.55/info"));

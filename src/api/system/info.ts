@@ -22,4 +22,4 @@ export const info = endpoint({
   handler: async ({ services, api }) => json(gateFields(await services.system.info(), gates, api)),
 });
 
-export const version = endpoint({ method: "GET", path: "/version", handler: ({ services }) => json(services.system.version()) });
+export const version = endpoint({ method: "GET", path: "/version", handler: async ({ services }) => json(await services.system.version()) });
