@@ -8,7 +8,7 @@ import { run, type Engine } from "./harness.ts";
  * another doesn't; none where nothing is lost and nothing leaks. `unmonitored`: ids of containers whose monitor was killed.
  */
 export async function inconsistencies(engine: Engine, unmonitored: ReadonlySet<string> = new Set()): Promise<string[]> {
-  const records = readRecords(join(engine.root, "data", "engine.db"));
+  const records = readRecords(join(engine.data, "engine.db"));
   const wrong = [...records.problems];
   const running = new Set(records.containers.filter(({ status }) => ["running", "paused"].includes(status)).map(({ id }) => id));
   const same = (what: string, found: Iterable<string>, expected: Iterable<string>): void => {
@@ -17,7 +17,7 @@ export async function inconsistencies(engine: Engine, unmonitored: ReadonlySet<s
     for (const each of right.difference(left)) wrong.push(`${what} missing: ${each}`);
   };
 
-  const data = (path: string): string[] => namesIn(join(engine.root, "data", path));
+  const data = (path: string): string[] => namesIn(join(engine.data, path));
   same(
     "container directory",
     data("containers"),
@@ -43,7 +43,7 @@ export async function inconsistencies(engine: Engine, unmonitored: ReadonlySet<s
   same("unfinished blob", data("content/ingest"), []);
   same("temporary file", data("tmp"), []);
 
-  const runRoot = (path: string): string[] => namesIn(join(engine.root, "run", path));
+  const runRoot = (path: string): string[] => namesIn(join(engine.run, path));
   same("bundle", runRoot("bundles"), running);
   same("runtime state", runRoot("runtime/crun"), running);
   const inNamespaceOfTheirOwn = records.containers.filter(
@@ -61,9 +61,10 @@ export async function inconsistencies(engine: Engine, unmonitored: ReadonlySet<s
     [],
   );
 
-  const mounts = mountsBelow(engine.root);
-  const fixed = ["run/bundles", "run/runtime", "run/exits", "run/bin/crun"];
-  same("mount", mounts, [...fixed, ...[...running].map((id) => `run/bundles/${id}/rootfs`), ...inNamespaceOfTheirOwn.map(({ id }) => `run/netns/${id}`)]);
+  const mounts = mountsBelow(engine.run);
+  // those where the run root lies on a disk
+  const fixed = ["bundles", "runtime", "exits"].filter((name) => mounts.includes(name)).concat("bin/crun");
+  same("mount", mounts, [...fixed, ...[...running].map((id) => `bundles/${id}/rootfs`), ...inNamespaceOfTheirOwn.map(({ id }) => `netns/${id}`)]);
   const { monitors, runtimes } = processesOf(engine);
   // a later start gave one of those a monitor again
   same("monitor", new Set(monitors.keys()).union(running.intersection(unmonitored)), running);
@@ -174,12 +175,12 @@ function mountsBelow(root: string): string[] {
 }
 
 /** An engine's helpers, from the kernel's list of processes: pids of monitors by container, and commands of runtimes. */
-export function processesOf({ root }: Engine): { monitors: Map<string, number>; runtimes: string[] } {
+export function processesOf(engine: Engine): { monitors: Map<string, number>; runtimes: string[] } {
   const monitors = new Map<string, number>();
   const runtimes: string[] = [];
   for (const pid of readdirSync("/proc").filter((name) => /^\d+$/.test(name))) {
     const args = argumentsOf(pid);
-    if (!args.some((each) => each.startsWith(`${root}/run/`))) continue;
+    if (!args.some((each) => each.startsWith(`${engine.run}/`))) continue;
     const program = args[0]?.split("/").at(-1);
     if (program === "conmon") monitors.set(args[args.indexOf("-c") + 1]!, Number(pid));
     if (program === "crun") runtimes.push(args.join(" "));

@@ -1,15 +1,16 @@
 import { describe, expect, test } from "bun:test";
-import { closeSync, mkdirSync, mkdtempSync, openSync, readdirSync, rmSync, statfsSync, writeFileSync, writeSync } from "node:fs";
+import { closeSync, mkdirSync, mkdtempSync, openSync, readdirSync, rmSync, statfsSync, statSync, truncateSync, writeFileSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { mount, unmount } from "../../src/kernel/mount.ts";
 import { skipped } from "../skips.ts";
+import { lastingInconsistencies } from "./consistency.ts";
 import { Engine, until } from "./harness.ts";
 
-/** A file system of 64 MB. */
-function smallDisk(): Disposable & { path: string } {
+/** A file system of its own, of 64 MB unless told. */
+function smallDisk(megabytes = 64): Disposable & { path: string } {
   const path = mkdtempSync(join(tmpdir(), "berth-small-disk-"));
-  mount("tmpfs", path, "tmpfs", 0, "size=64m");
+  mount("tmpfs", path, "tmpfs", 0, `size=${megabytes}m`);
   return {
     path,
     [Symbol.dispose]: () => {
@@ -19,8 +20,8 @@ function smallDisk(): Disposable & { path: string } {
   };
 }
 
-/** Takes every block that is left under `directory`. */
-function fill(directory: string): void {
+/** Takes every block that is left under `directory`, but for `free` bytes. */
+function fill(directory: string, free = 0): void {
   const fd = openSync(join(directory, "filler"), "a");
   try {
     for (const size of [1 << 20, 64 << 10, 4096]) {
@@ -35,6 +36,7 @@ function fill(directory: string): void {
     closeSync(fd);
   }
   expect(statfsSync(directory).bavail).toBe(0);
+  if (free > 0) truncateSync(join(directory, "filler"), statSync(join(directory, "filler")).size - free);
 }
 
 describe.skipIf(skipped("root", "overlay", "docker"))("a full disk", () => {
@@ -45,12 +47,12 @@ describe.skipIf(skipped("root", "overlay", "docker"))("a full disk", () => {
     await engine.importBusybox();
     const context = join(engine.root, "context");
     mkdirSync(context);
-    writeFileSync(join(context, "Dockerfile"), "FROM busybox\nRUN dd if=/dev/zero of=/x bs=4096 count=1\n");
-    const script = "trap 'exit 5' TERM; while :; do echo line; sleep 0.02; done";
+    writeFileSync(join(context, "Dockerfile"), "FROM busybox\nRUN dd if=/dev/zero of=/x bs=4096 count=50\n");
+    const script = "dd if=/dev/zero of=/x bs=4096 count=50; trap 'exit 5' TERM; while :; do echo line; sleep 0.02; done";
     const stopped = await engine.ok("run", "-d", "busybox", "sh", "-c", script);
     const removed = await engine.ok("run", "-d", "busybox", "sleep", "100");
     const adopted = await engine.ok("run", "-d", "busybox", "sh", "-c", script);
-    const ending = await engine.ok("run", "-d", "--rm", "busybox", "sh", "-c", "sleep 1; exit 3");
+    const ending = await engine.ok("run", "-d", "--rm", "busybox", "sh", "-c", "trap 'exit 3' TERM; while :; do sleep 0.02; done");
     fill(data);
 
     for (const command of [
@@ -59,11 +61,15 @@ describe.skipIf(skipped("root", "overlay", "docker"))("a full disk", () => {
       ["build", "--no-cache", context],
       ["commit", stopped, "committed"],
     ]) {
+      // what the last one began is removed in the background, and gives its room back
+      await until("removals", () => readdirSync(join(data, "snapshots/.trash")).length === 0);
+      fill(data);
       const { code, stderr } = await engine.docker(command);
       expect({ command, code }).toEqual({ command, code: 1 });
       expect(stderr).toContain("no space left on device");
     }
     expect(await engine.ok("exec", adopted, "echo", "alive")).toBe("alive");
+    await engine.ok("kill", "--signal", "TERM", ending);
     expect(await engine.ok("wait", ending).catch(String)).toMatch(/^3$|No such container/);
     await engine.ok("stop", "-t", "1", stopped);
     expect(await engine.ok("inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", stopped)).toBe("exited 5");
@@ -98,5 +104,84 @@ describe.skipIf(skipped("root", "overlay", "docker"))("a full disk", () => {
     await engine.ok("kill", id);
     expect(await engine.ok("inspect", "-f", "{{.State.ExitCode}}", id)).toBe("137");
     await engine.ok("rm", id);
+  }, 60_000);
+
+  test("that fills up in the middle of a write leaves nothing half-made, and all works again when there is room", async () => {
+    using disk = smallDisk();
+    await using engine = await Engine.start(["--data-root", disk.path]);
+    await engine.importBusybox();
+    const context = join(engine.root, "context");
+    mkdirSync(context);
+    writeFileSync(join(context, "Dockerfile"), "FROM busybox\nCOPY Dockerfile /Dockerfile\nRUN dd if=/dev/zero of=/x bs=4096 count=100\nVOLUME /data\n");
+    await using _registry = await engine.registry();
+    await engine.ok("tag", "busybox", "127.0.0.1:5000/one");
+    await engine.ok("push", "127.0.0.1:5000/one");
+    await engine.ok("build", "-q", "-t", "127.0.0.1:5000/pulled", context);
+    await engine.ok("push", "127.0.0.1:5000/pulled");
+    await engine.ok("rmi", "127.0.0.1:5000/pulled");
+    const running = await engine.ok("run", "-d", "--name", "running", "busybox", "sleep", "1000");
+    await engine.ok("exec", running, "dd", "if=/dev/zero", "of=/file", "bs=4096", "count=100");
+    const commands = [
+      ["create", "--name", "made", "-v", "/data", "busybox", "true"],
+      ["run", "--name", "made", "busybox", "true"],
+      ["run", "--rm", "-p", "80", "busybox", "sh", "-c", "echo some output"],
+      ["exec", running, "true"],
+      ["commit", running, "made"],
+      ["load", "-i", join(engine.root, "busybox.tar")],
+      ["import", join(engine.root, "busybox.tar"), "made"],
+      ["build", "--no-cache", "-t", "made", context],
+      ["pull", "127.0.0.1:5000/pulled"],
+      ["cp", join(engine.root, "busybox.tar"), "running:/copied"],
+      ["tag", "busybox", "made"],
+      ["volume", "create", "made"],
+      ["network", "create", "made"],
+      ["rename", "running", "made"],
+    ];
+    for (const command of commands) {
+      for (const free of [0, 32 << 10, 600 << 10]) {
+        fill(disk.path, free);
+        const { code, stdout, stderr } = await engine.docker(command);
+        const told = code === 0 || /no space left on device|disk quota exceeded|invalid tar|unrecognized image/i.test(stderr + stdout);
+        expect({ command, free, told, stderr: told ? "" : stderr }).toEqual({ command, free, told: true, stderr: "" });
+        rmSync(join(disk.path, "filler"));
+        if (command[0] === "rename") await engine.api("POST", "/containers/made/rename?name=running");
+        for (const path of ["containers/made?v=1&force=1", "images/made", "images/127.0.0.1:5000/pulled", "volumes/made", "networks/made"])
+          expect((await engine.api("DELETE", `/${path}`)).status).toBeOneOf([200, 204, 404]);
+      }
+      expect({ command, left: await lastingInconsistencies(engine) }).toEqual({ command, left: [] });
+    }
+    expect(await engine.ok("run", "--rm", "busybox", "echo", "again")).toBe("again");
+  }, 120_000);
+
+  test("of run files refuses starts and execs with a sentence, and lets go what runs", async () => {
+    using disk = smallDisk(8);
+    await using engine = await Engine.start(["--exec-root", disk.path]);
+    await engine.importBusybox();
+    const running = await engine.ok("run", "-d", "busybox", "sh", "-c", "trap 'exit 6' TERM; while :; do sleep 0.05; done");
+    const other = await engine.ok("create", "busybox", "true");
+    const adopted = await engine.ok("run", "-d", "busybox", "sleep", "1000");
+    for (const free of [0, 4 << 10, 16 << 10, 64 << 10]) {
+      fill(disk.path, free);
+      for (const command of [
+        ["start", other],
+        ["exec", running, "true"],
+        ["run", "--rm", "busybox", "true"],
+      ]) {
+        const { code, stdout, stderr } = await engine.docker(command);
+        expect({ command, free, code, output: stdout + stderr }).toMatchObject(code === 0 ? {} : { output: expect.stringMatching(/no space left on device/i) });
+      }
+      rmSync(join(disk.path, "filler"));
+      expect({ free, left: await lastingInconsistencies(engine) }).toEqual({ free, left: [] });
+    }
+    fill(disk.path);
+    await engine.ok("stop", running);
+    expect(await engine.ok("inspect", "-f", "{{.State.Status}} {{.State.ExitCode}} {{.State.Error}}", running)).toBe("exited 6 ");
+    await engine.kill9();
+    rmSync(join(disk.path, "filler"));
+    await engine.start();
+    expect(await engine.ok("exec", adopted, "echo", "alive")).toBe("alive");
+    await engine.ok("start", other, running);
+    await engine.ok("rm", "-f", running, other, adopted);
+    expect(await lastingInconsistencies(engine)).toEqual([]);
   }, 60_000);
 });

@@ -83,12 +83,24 @@ export class Engine implements AsyncDisposable {
     return this.#child.pid;
   }
 
+  /** Its data root: its own, unless a flag says otherwise. */
+  get data(): string {
+    return this.#flag("--data-root") ?? join(this.root, "data");
+  }
+
+  /** Its run root. */
+  get run(): string {
+    return this.#flag("--exec-root") ?? join(this.root, "run");
+  }
+
+  #flag(name: string): string | undefined {
+    const at = this.#flags.indexOf(name);
+    return at < 0 ? undefined : this.#flags[at + 1];
+  }
+
   /** What tells its cgroups, table and bridge from those of other engines (daemon/engine.ts). */
   get key(): string {
-    return new Bun.CryptoHasher("sha256")
-      .update(realpathSync(join(this.root, "data")))
-      .digest("hex")
-      .slice(0, 6);
+    return new Bun.CryptoHasher("sha256").update(realpathSync(this.data)).digest("hex").slice(0, 6);
   }
 
   /** A process that keeps the network namespace over restarts of the engine, as the host's does. */
@@ -243,7 +255,7 @@ export class Engine implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     // An engine that a test stopped or killed comes back once more, to take away what it left running.
-    if (this.#child === undefined && existsSync(join(this.root, "data"))) await this.start().catch((error: unknown) => console.error(error));
+    if (this.#child === undefined && existsSync(this.data)) await this.start().catch((error: unknown) => console.error(error));
     if (this.#child !== undefined && this.#child.exitCode === null) {
       const { stdout } = await this.docker(["ps", "-aq"]);
       const ids = stdout.split("\n").filter((id) => id !== "");
