@@ -8,7 +8,7 @@ import type { ContainerConfig, HostConfig } from "../oci/container.ts";
 import { documents, emitEvent, lookupPartner, tryLookup, type Context, type Entry } from "./context.ts";
 import { endpointsOf } from "./endpoints.ts";
 import { healthWarnings } from "./health-probe.ts";
-import { parseLink } from "./links.ts";
+import { linkedIds } from "./linked.ts";
 import { mergeConfig } from "./merge.ts";
 import { newId, parseName, randomName, shortId } from "./names.ts";
 import { OutputHub } from "./output.ts";
@@ -56,11 +56,7 @@ export async function create(ctx: Context, options: CreateOptions): Promise<{ id
     network: (reference) => tryLookup(ctx, reference)?.record.id ?? reference,
     other: (reference) => lookupPartner(ctx, reference).record.id,
   });
-  for (const link of host.Links ?? []) {
-    const { container } = parseLink(link);
-    // on other networks a link is but a name, looked up when it is asked for
-    if (host.NetworkMode === "bridge") lookupPartner(ctx, container, `could not get container for ${container}: `);
-  }
+  const linked = linkedIds(ctx, host);
   const endpoints = endpointsOf(ctx, host, config, options.networking);
   const plan = planVolumes(ctx, config, host);
   if (options.readOnlyNonRecursive === true) for (const request of plan.requests) if (request.type === "bind") request.readOnlyBelow = "never";
@@ -83,6 +79,7 @@ export async function create(ctx: Context, options: CreateOptions): Promise<{ id
     config: { ...config, Hostname: hostnameOf(ctx, id, config, host) },
     host,
     ...(apparmor === undefined ? {} : { apparmor }),
+    ...(linked === undefined ? {} : { linked }),
     endpoints,
     mounts: [],
     mountSources: [],

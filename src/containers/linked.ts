@@ -1,6 +1,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { conflict, messageOf } from "../lib/errors.ts";
-import { lookup, tryLookup, type Context } from "./context.ts";
+import type { HostConfig } from "../oci/container.ts";
+import { lookup, lookupPartner, tryLookup, type Context } from "./context.ts";
 import { parseLink } from "./links.ts";
 import type { ContainerRecord } from "./types.ts";
 
@@ -17,7 +18,8 @@ function linkedOf(ctx: Context, record: ContainerRecord, ifAbsent: "fail" | "ski
   if (links.length === 0 || !Object.hasOwn(record.endpoints, "bridge")) return [];
   return links.flatMap((link) => {
     const { container, alias } = parseLink(link);
-    const entry = ifAbsent === "skip" ? tryLookup(ctx, container) : lookup(ctx, container);
+    const reference = record.linked?.[alias] ?? container;
+    const entry = ifAbsent === "skip" ? tryLookup(ctx, reference) : lookup(ctx, reference);
     const addresses = entry === undefined ? [] : addressesOf(ctx, entry.record);
     if (entry?.sandbox !== undefined && addresses.length > 0) return [{ alias, record: entry.record, addresses }];
     if (ifAbsent === "skip") return [];
@@ -28,6 +30,14 @@ function linkedOf(ctx: Context, record: ContainerRecord, ifAbsent: "fail" | "ski
 function addressesOf(ctx: Context, { id }: ContainerRecord): string[] {
   const endpoint = ctx.networks.endpointsOfContainer(id).find(({ networkName }) => networkName === "bridge");
   return [endpoint?.ipv4, endpoint?.ipv6].filter((address) => address !== undefined);
+}
+
+/** Whom a container's links mean; on other networks a link is but a name, looked up when it is asked for. @throws EngineError invalidArgument */
+export function linkedIds(ctx: Context, { Links, NetworkMode }: HostConfig): Record<string, string> | undefined {
+  if (NetworkMode !== "bridge" || !Links || Links.length === 0) return undefined;
+  return Object.fromEntries(
+    Links.map(parseLink).map(({ container, alias }) => [alias, lookupPartner(ctx, container, `could not get container for ${container}: `).record.id]),
+  );
 }
 
 /** What links add to a container: lines of /etc/hosts as `names:address`, and Docker's variables. @throws EngineError conflict, notFound */
@@ -88,11 +98,8 @@ function ranges(ports: readonly { port: number; proto: string }[]): [(typeof por
 export function tellLinkedParents(ctx: Context, record: ContainerRecord): void {
   if (!Object.hasOwn(record.endpoints, "bridge")) return;
   for (const { record: parent, sandbox } of ctx.entries.values()) {
-    const links = parent.host.Links;
-    if (sandbox === undefined || links === null || links === undefined || links.length === 0 || !Object.hasOwn(parent.endpoints, "bridge")) continue;
-    for (const { container, alias } of links.map(parseLink)) {
-      if (container === record.name || (container !== "" && record.id.startsWith(container))) renewHosts(ctx, parent, alias, addressesOf(ctx, record));
-    }
+    if (sandbox === undefined || parent.linked === undefined || !Object.hasOwn(parent.endpoints, "bridge")) continue;
+    for (const [alias, id] of Object.entries(parent.linked ?? {})) if (id === record.id) renewHosts(ctx, parent, alias, addressesOf(ctx, record));
   }
 }
 

@@ -89,6 +89,8 @@ export interface ContainerRecord {
   host: HostConfig;
   /** The AppArmor profile; absent where the kernel has none. */
   apparmor?: string;
+  /** Containers linked on the default bridge: alias to id, so that a later rename doesn't matter. */
+  linked?: Record<string, string>;
   /** By network name, as asked for. */
   endpoints: Record<string, EndpointSettings>;
   mounts: MountPoint[];

@@ -744,4 +744,21 @@ describe.skipIf(engine === undefined)("create", () => {
       });
     }
   }
+
+  test("Links: a linked container may be renamed, and its next address is told", async () => {
+    if (engine === undefined) return;
+    const idle = ["busybox", "sleep", "1000"];
+    await engine.ok("run", "-d", "--name", "linked", ...idle);
+    await engine.ok("run", "-d", "--name", "linking", "--link", "linked:friend", ...idle);
+    await engine.ok("rename", "linked", "renamed");
+    await engine.ok("stop", "-t", "0", "renamed");
+    // takes the address
+    await engine.ok("run", "-d", "--name", "squatter", ...idle);
+    await engine.ok("start", "renamed");
+    const address = await engine.ok("inspect", "-f", "{{.NetworkSettings.Networks.bridge.IPAddress}}", "renamed");
+    expect(await engine.ok("exec", "linking", "grep", "friend", "/etc/hosts")).toStartWith(`${address}\tfriend `);
+    await engine.ok("restart", "-t", "0", "linking");
+    expect(await engine.ok("exec", "linking", "ping", "-c1", "-W5", "friend")).toContain(`(${address})`);
+    await engine.ok("rm", "-f", "linking", "renamed", "squatter");
+  });
 });
