@@ -61,7 +61,7 @@ export function createUserNamespaces(): UserNamespaces {
  * with its standard input.
  */
 async function makeUserNamespace(ids: Extents): Promise<number> {
-  const child = Bun.spawn(["unshare", "--user", "cat"], { stdin: "pipe", stdout: "pipe", stderr: "pipe", env: { PATH: "/usr/bin:/bin", LC_ALL: "C" } });
+  const child = spawnInside();
   try {
     child.stdin.write("\n");
     child.stdin.flush();
@@ -77,5 +77,13 @@ async function makeUserNamespace(ids: Extents): Promise<number> {
   } finally {
     await child.stdin.end();
     await child.exited;
+  }
+}
+
+function spawnInside(): Bun.Subprocess<"pipe", "pipe", "pipe"> {
+  try {
+    return Bun.spawn(["unshare", "--user", "cat"], { stdin: "pipe", stdout: "pipe", stderr: "pipe", env: { PATH: "/usr/bin:/bin", LC_ALL: "C" } });
+  } catch (error) {
+    throw unavailable(`no user namespace could be made: ${(error as Error).message}`, error);
   }
 }

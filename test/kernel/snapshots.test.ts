@@ -4,9 +4,10 @@ import {
   chownSync,
   existsSync,
   linkSync,
+  lstatSync,
   mkdirSync,
-  readdirSync,
   readFileSync,
+  readdirSync,
   renameSync,
   rmSync,
   statSync,
@@ -86,6 +87,73 @@ describe.skipIf(skipped("root", "overlay"))("snapshots", () => {
     await snapshots.mount({ target: view, layers: [twice, twice] });
     expect(readdirSync(view).sort()).toEqual(["gone", "x"]);
     await snapshots.unmount(view);
+  });
+
+  test("files have the container's ids on disk and in archives, and its map's where they are mounted", async () => {
+    using temporary = temporaryDirectory("snapshots");
+    await using storage = openStorage(temporary.path);
+    const { snapshots } = storage;
+    const ranges = [
+      { container: 0, host: 200_000, size: 10 },
+      { container: 10, host: 300_000, size: 990 },
+    ];
+    const idMap = { uids: ranges, gids: ranges };
+    await snapshots.checkIdMap(idMap);
+    const base = await layer(storage, [dir("d"), file("d/own", "x", { uid: 15, gid: 5, mode: 0o4755 }), file("d/gone"), file("d/far", "x", { uid: 5000 })]);
+    const upper = await active(storage, [base.snapshot]);
+    const root = join(temporary.path, "root");
+    mkdirSync(root);
+    const ownerOf = (path: string): string => `${lstatSync(path).uid}:${lstatSync(path).gid} ${(lstatSync(path).mode & 0o7777).toString(8)}`;
+    const asRoot = async (script: string): Promise<void> => {
+      const child = Bun.spawn(["setpriv", "--reuid=200000", "--regid=200000", "--clear-groups", "sh", "-c", script], {
+        cwd: root,
+        stdio: ["ignore", "inherit", "inherit"],
+      });
+      expect(await child.exited).toBe(0);
+    };
+    await snapshots.mount({ target: root, layers: [base.snapshot], upper, idMap });
+    try {
+      expect(ownerOf(root)).toBe("200000:200000 755");
+      expect(ownerOf(join(root, "d/own"))).toBe("300005:200005 4755");
+      // an id that the map doesn't have
+      expect(ownerOf(join(root, "d/far"))).toBe("65534:200000 644");
+      await asRoot(
+        "rm -f d/gone && mkdir d/new && echo x >d/new/f && mv d/new d/moved && chmod 4711 d/moved/f && ! echo x 2>/dev/null >>d/own && ln d/moved/f d/link && mkfifo d/fifo",
+      );
+      chownSync(join(root, "d/own"), 300_001, 200_001);
+    } finally {
+      await snapshots.unmount(root);
+    }
+    expect(readdirSync(join(snapshots.root, ".mapped"))).toEqual([]);
+    const stored = (name: string): string => ownerOf(join(snapshots.path(upper), "d", name));
+    expect(["own", "moved", "moved/f", "link", "fifo"].map(stored)).toEqual(["11:1 755", "0:0 755", "0:0 4711", "0:0 4711", "0:0 644"]);
+    expect((await snapshots.changes(upper, [base.snapshot])).map(({ kind, path }) => `${kind} ${path}`)).toEqual([
+      "modify /d",
+      "add /d/fifo",
+      "delete /d/gone",
+      "add /d/link",
+      "add /d/moved",
+      "add /d/moved/f",
+      "modify /d/own",
+    ]);
+    writeFileSync(join(temporary.path, "diff.tar"), await collect(snapshots.diffTar(upper)));
+    const list = Bun.spawnSync(["tar", "--numeric-owner", "-tvf", join(temporary.path, "diff.tar")]).stdout.toString();
+    expect(new Set(list.match(/ \d+\/\d+ /g)?.map((owner) => owner.trim()))).toEqual(new Set(["0/0", "11/1"]));
+    await snapshots.commit(upper);
+    await snapshots.mount({ target: root, layers: [base.snapshot, upper] });
+    expect(ownerOf(join(root, "d/moved/f"))).toBe("0:0 4711");
+    await snapshots.unmount(root);
+  });
+
+  test("what an engine that died in the middle of such a mount left is taken away", async () => {
+    using temporary = temporaryDirectory("snapshots");
+    const mapped = join(temporary.path, "snapshots/.mapped");
+    {
+      await using _first = openStorage(temporary.path);
+    }
+    expect(Bun.spawnSync(["mount", "--bind", temporary.path, mapped]).exitCode).toBe(0);
+    await using _second = openStorage(temporary.path);
+    expect(readFileSync("/proc/self/mountinfo", "utf8")).not.toContain(mapped);
   });
 
   test("501 layers are refused with a sentence", async () => {
@@ -268,7 +336,7 @@ describe.skipIf(skipped("root", "overlay"))("changes", () => {
     const root = join(temporary.path, "root");
     mkdirSync(root);
     const upper = await active(storage, [base.snapshot]);
-    snapshots.mount({ target: root, layers: [base.snapshot], upper });
+    await snapshots.mount({ target: root, layers: [base.snapshot], upper });
     const at = (name: string): string => join(root, name);
     utimesSync(at("a/same"), 1000, 1000);
     utimesSync(at("a/touched"), 1001, 1001);
