@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { listenAddresses } from "./listen.ts";
-import { defaultOptions } from "./options.ts";
+import { defaultOptions, parseDaemonOptions } from "./options.ts";
 
 const options = { ...defaultOptions(), group: "0" };
 
@@ -14,6 +14,26 @@ test("hosts in Docker's notation", () => {
 
 test.each(["/a/b.sock", "http://x", "tcp://a:b", "unix:/x"])("%p is refused", (host) => {
   expect(() => listenAddresses(host, options)).toThrow("want ");
+});
+
+test("sockets that were handed over: all, one by number, those of a name", () => {
+  const given = { LISTEN_PID: String(process.pid), LISTEN_FDS: "3", LISTEN_FDNAMES: "api:other:api" };
+  Object.assign(process.env, given);
+  try {
+    expect(listenAddresses("fd://", options)).toEqual([3, 4, 5].map((fd) => ({ kind: "fd", fd })));
+    expect(listenAddresses("fd://*", options).length).toBe(3);
+    expect(listenAddresses("fd://4", options)).toEqual([{ kind: "fd", fd: 4 }]);
+    expect(listenAddresses("fd://api", options)).toEqual([3, 5].map((fd) => ({ kind: "fd", fd })));
+    expect(() => listenAddresses("fd://nope", options)).toThrow("no such socket was handed over");
+    const hosts = (...flags: string[]): string[] => parseDaemonOptions(["--config-file", "/dev/null", ...flags]).hosts;
+    expect(hosts()).toEqual(["fd://"]);
+    expect(hosts("--host", "tcp://127.0.0.1:1")).toEqual(["tcp://127.0.0.1:1", "fd://"]);
+    expect(hosts("--host", "fd://api")).toEqual(["fd://api"]);
+    process.env["LISTEN_PID"] = "1";
+    expect(hosts()).toEqual(["unix:///run/berth/berth.sock"]);
+  } finally {
+    for (const name of Object.keys(given)) delete process.env[name];
+  }
 });
 
 test("fd:// without a socket handed over, TLS without files and an unknown group are refused with the next step", () => {

@@ -5,13 +5,12 @@ import { createSecureContext } from "node:tls";
 import type { HttpServer, ListenAddress, TlsFiles } from "../api/http/listen.ts";
 import { invalidArgument, messageOf } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
+import { socketsHandedOver } from "./handed-over.ts";
 import type { DaemonOptions } from "./options.ts";
 
 /** Listens on every `--host`. @throws EngineError invalidArgument for an address, file or group that is no good */
 export async function listenAll(server: HttpServer, options: DaemonOptions, log: Logger): Promise<void> {
   for (const host of new Set(options.hosts)) await listenOn(server, host, options, log);
-  // sockets were handed over to this process, not to its children
-  for (const name of ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"]) delete process.env[name];
 }
 
 async function listenOn(server: HttpServer, host: string, options: DaemonOptions, log: Logger): Promise<void> {
@@ -69,14 +68,13 @@ export function checkHosts(options: DaemonOptions): void {
 }
 
 /**
- * sd_listen_fds(3): descriptors from 3 on, meant for this process alone. `fd://` and `fd://*` are all of them, `fd://4` is one by number, `fd://NAME` those
+ * Sockets that were handed over. `fd://` and `fd://*` are all of them, `fd://4` is one by number, `fd://NAME` those
  * of that FileDescriptorName=.
  */
 function inheritedSockets(wanted: string): ListenAddress[] {
-  const { env } = process;
-  const count = Number(env["LISTEN_PID"]) === process.pid ? Number(env["LISTEN_FDS"] ?? 0) : 0;
+  const count = socketsHandedOver();
   if (count < 1) throw invalidArgument("--host fd://: no socket was handed over (LISTEN_FDS, LISTEN_PID): start the engine through its systemd socket unit");
-  const names = (env["LISTEN_FDNAMES"] ?? "").split(":");
+  const names = (process.env["LISTEN_FDNAMES"] ?? "").split(":");
   const all = Array.from({ length: count }, (_, i) => ({ fd: 3 + i, name: names[i] ?? "" }));
   const chosen = wanted === "" || wanted === "*" ? all : all.filter(({ fd, name }) => String(fd) === wanted || name === wanted);
   if (chosen.length === 0) throw invalidArgument(`--host fd://${wanted}: no such socket was handed over`);

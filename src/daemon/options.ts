@@ -4,6 +4,7 @@ import { parseLogFormat, parseLogLevel, type LogFormat, type LogLevel } from "..
 import { maskCredentials } from "../system/mask.ts";
 import { checkOptions } from "./check-options.ts";
 import { readConfigFile } from "./config-file.ts";
+import { socketsHandedOver } from "./handed-over.ts";
 import { checkLogOptions } from "../logs/options.ts";
 
 /** The engine's settings: flags over daemon.json over defaults. Names are dockerd's, in camel case. */
@@ -422,9 +423,13 @@ export function parseDaemonOptions(argv: readonly string[]): DaemonOptions {
   }
   for (const flag of daemonFlags) if (given.has(flag.name)) apply(flag, options, given.get(flag.name));
   if (options.pidfile === "") options.pidfile = `${options.execRoot}/berth.pid`;
-  // as dockerd: whoever asks for TLS and names no host means TCP
-  if (options.hosts.length === 0) options.hosts = [options.tls ? "tcp://127.0.0.1:2376" : `unix://${options.execRoot}/berth.sock`];
-  checkLogs(options);
+  if (options.hosts.length === 0) {
+    // as dockerd: whoever asks for TLS and names no host means TCP
+    if (options.tls) options.hosts = ["tcp://127.0.0.1:2376"];
+    else if (socketsHandedOver() === 0) options.hosts = [`unix://${options.execRoot}/berth.sock`];
+  }
+  // Unlike dockerd: a unit that hands over a socket needs no --host fd://, which would contradict `hosts` in the file.
+  if (socketsHandedOver() > 0 && !options.hosts.some((host) => host.startsWith("fd://"))) options.hosts.push("fd://");
   checkOptions(options);
   return options;
 }

@@ -69,6 +69,8 @@ export function createSystem(deps: SystemDeps): System {
     },
     info: async () => {
       const cdi = await deps.runtime.discoverDevices();
+      const [tool] = await components();
+      const commit = tool?.Name === deps.runtime.defaultName ? tool.Details["GitCommit"] || tool.Version : "";
       return {
         ID: id,
         ...counts(deps),
@@ -118,7 +120,7 @@ export function createSystem(deps: SystemDeps): System {
         Isolation: "",
         InitBinary: "",
         ContainerdCommit: { ID: "", Expected: "" },
-        RuncCommit: { ID: "", Expected: "" },
+        RuncCommit: { ID: commit, Expected: commit },
         InitCommit: { ID: "", Expected: "" },
         SecurityOptions: securityOptions(deps),
         ProductLicense: "",

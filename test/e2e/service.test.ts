@@ -208,8 +208,8 @@ describe.skipIf(needs)("listening", () => {
     using folder = scratch();
     const socket = join(folder.path, "activated.sock");
     using activated = activatedSocket(socket);
-    const launch = { launcher: ["sh", "-c", 'LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=api exec "$@"', "sh"], fds: [activated.fd] };
-    await using engine = await Engine.start(["--host", "fd://api"], undefined, launch);
+    const launch = { launcher: ["sh", "-c", 'LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"', "sh"], fds: [activated.fd] };
+    await using engine = await Engine.start([], undefined, launch);
     await engine.importBusybox();
     const docker = async (...args: string[]): Promise<Output> => await run([engine.dockerProgram, "-H", `unix://${socket}`, ...args]);
     expect(await docker("run", "--rm", "busybox", "echo", "activated")).toMatchObject({ code: 0, stdout: "activated\n" });
