@@ -430,6 +430,7 @@ export function parseDaemonOptions(argv: readonly string[]): DaemonOptions {
   }
   // Unlike dockerd: a unit that hands over a socket needs no --host fd://, which would contradict `hosts` in the file.
   if (socketsHandedOver() > 0 && !options.hosts.some((host) => host.startsWith("fd://"))) options.hosts.push("fd://");
+  checkLogs(options);
   checkOptions(options);
   return options;
 }
