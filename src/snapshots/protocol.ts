@@ -2,7 +2,6 @@ import type { ErrorKind } from "../lib/errors.ts";
 import type { IdMap } from "../oci/id-map.ts";
 import type { PathStat } from "./path.ts";
 import type { Owner } from "./root.ts";
-import type { Change } from "./types.ts";
 
 /** What snapshots.ts asks of its Workers. All paths are absolute. */
 export type Job =
@@ -25,6 +24,7 @@ export type Job =
   | { op: "copyOut"; root: string; path: string; idMap?: IdMap }
   /** Unpacks the archive that comes as `chunk` messages into the directory at a path within `root`. */
   | { op: "copyIn"; root: string; path: string; owner?: Owner; idMap?: IdMap; keepKinds: boolean }
+  /** Sent as `chunk` replies, each the JSON of `BATCH` changes at most. */
   | { op: "changes"; tree: string; parents: string[] }
   | { op: "size"; tree: string }
   | { op: "remove"; directory: string; name: string }
@@ -37,7 +37,7 @@ export interface Results {
   resolve: string;
   copyOut: undefined;
   copyIn: undefined;
-  changes: Change[];
+  changes: undefined;
   size: number;
   remove: undefined;
   unmount: undefined;
@@ -59,6 +59,9 @@ export type Response =
   | { id: number; type: "chunk"; bytes: Uint8Array }
   /** The Worker wants the next `chunk`. */
   | { id: number; type: "want" };
+
+/** Changes in one message: as many as are read without holding others up. */
+export const BATCH = 1000;
 
 /** `chunk`s on their way at most, replies or asked for. */
 export const CREDITS = 4;

@@ -6,7 +6,7 @@ import { createLayers } from "./layers.ts";
 import { createLimits } from "./limits.ts";
 import { createMounts } from "./mounts.ts";
 import { restoreSnapshots } from "./restore.ts";
-import type { SnapshotId, Snapshots } from "./types.ts";
+import type { Change, SnapshotId, Snapshots } from "./types.ts";
 
 /** Overlay snapshots under `root`, an absolute path. Their Workers start with the first need; dispose ends them. */
 export function createSnapshots(deps: SnapshotsDeps): Snapshots & Disposable {
@@ -45,7 +45,16 @@ export function createSnapshots(deps: SnapshotsDeps): Snapshots & Disposable {
     },
     ...createCopies(ctx),
     ...createLimits(ctx),
-    changes: async (id, below) => await whileThere(id, () => workers.run({ op: "changes", tree: path(ctx.row(id).id), parents: below.map(path) })),
+    changes: async (id, below) => {
+      const changes: Change[] = [];
+      const job = { op: "changes" as const, tree: path(ctx.row(id).id), parents: below.map(path) };
+      const onChunk = (bytes: Uint8Array, credit: () => void): void => {
+        changes.push(...(JSON.parse(new TextDecoder().decode(bytes)) as Change[]));
+        credit();
+      };
+      await whileThere(id, () => workers.run(job, { onChunk }));
+      return changes;
+    },
     size: (id) => ctx.peek(id)?.size ?? 0,
     usage: async (id) => {
       const { size } = ctx.row(id);

@@ -13,7 +13,7 @@ import { LeansOnParents } from "./leans.ts";
 import { MergedView } from "./merged.ts";
 import { packTree } from "./packer.ts";
 import { openStart, realDirectory, statPath } from "./path.ts";
-import { CREDITS, type Job, type Request, type Response, type Results } from "./protocol.ts";
+import { BATCH, CREDITS, type Job, type Request, type Response, type Results } from "./protocol.ts";
 import { Root } from "./root.ts";
 import { unmountError } from "./unmount-error.ts";
 import { removeTree } from "./tree.ts";
@@ -77,7 +77,11 @@ async function perform(id: number, job: Job, state: Running): Promise<Results[Jo
       return await copyIn(id, job, state);
     case "changes": {
       using below = new MergedView(job.parents);
-      return await withDirectory(job.tree, (fd) => inSlices(changesOf(fd, below), state));
+      const changes = await withDirectory(job.tree, (fd) => inSlices(changesOf(fd, below), state));
+      for (let at = 0; at < changes.length; at += BATCH) {
+        await send(id, new TextEncoder().encode(JSON.stringify(changes.slice(at, at + BATCH))), state);
+      }
+      return undefined;
     }
     case "size":
       return await withDirectory(job.tree, (fd) => inSlices(sizeOf(fd), state));
@@ -231,7 +235,7 @@ async function send(id: number, chunk: Uint8Array, state: Running): Promise<void
     await waiting(state);
   }
   state.credits--;
-  // the packer makes each chunk anew, and lets go of it here: it changes hands without a copy
+  // each chunk is made anew, in a buffer of its own, and let go of here: it changes hands without a copy
   self.postMessage({ id, type: "chunk", bytes: chunk }, [chunk.buffer as ArrayBuffer]);
 }
 

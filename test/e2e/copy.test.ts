@@ -460,6 +460,15 @@ describe.skipIf(skipped("root", "overlay", "docker"))("copying files", () => {
     expect(lists.every((each) => each.length > 0)).toBe(true);
   });
 
+  test("thousands of changes are told, each once and in order", async () => {
+    const id = await ok("run", "-d", "busybox", "sh", "-c", "mkdir /many; cd /many; seq 4500 | xargs touch; sleep 1000");
+    const changes = async (): Promise<{ Path: string; Kind: number }[]> => (await (await engine.api("GET", `/containers/${id}/changes`)).json()) as never;
+    await until("all are there", async () => (await changes())?.length === 4501);
+    const paths = (await changes()).map(({ Path }) => Path);
+    expect(paths).toEqual(["/many", ...Array.from({ length: 4500 }, (_, i) => `/many/${i + 1}`)].sort());
+    await ok("rm", "-f", id);
+  });
+
   test("events tell of both directions", async () => {
     const since = String(Math.floor(Date.now() / 1000));
     await ok("cp", local("file"), "box:/tmp/e");

@@ -1,3 +1,4 @@
+import type { Change } from "../../snapshots/types.ts";
 import { endpoint, json } from "../endpoint.ts";
 import { size } from "../streams/size.ts";
 import type { ContainerChange, ContainerTop } from "../types/containers.ts";
@@ -14,16 +15,26 @@ export const topContainer = endpoint({
   },
 });
 
+/** Changes that are written without letting others in between; a container may have 100,000s. */
+const atOnce = 2000;
 const kinds = { modify: 0, add: 1, delete: 2 } as const;
 
 export const containerChanges = endpoint({
   method: "GET",
   path: "/containers/{id}/changes",
-  handler: async ({ services, params }) => {
+  handler: async ({ services, params, exchange }) => {
     const changes = await services.containers.changes(params.id!);
-    const answer: ContainerChange[] = changes.map(({ path, kind }) => ({ Path: path, Kind: kinds[kind] }));
+    const wire = (part: readonly Change[]): ContainerChange[] => part.map(({ path, kind }) => ({ Path: path, Kind: kinds[kind] }));
     // null where nothing changed, as Go writes a nil slice
-    return json(answer.length === 0 ? null : answer);
+    if (changes.length <= atOnce) return json(changes.length === 0 ? null : wire(changes));
+    const stream = exchange.stream(200, { "Content-Type": "application/json" });
+    for (let at = 0; at < changes.length; at += atOnce) {
+      const part = JSON.stringify(wire(changes.slice(at, at + atOnce))).slice(1, -1);
+      await stream.write(`${at === 0 ? "[" : ","}${part}`);
+      await new Promise((resolve) => void setImmediate(resolve));
+    }
+    await stream.write("]\n");
+    stream.end();
   },
 });
 
