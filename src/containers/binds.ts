@@ -12,6 +12,8 @@ export interface MountRequest {
   /** Mode as it stood in Binds (`ro,z`), which inspect echoes. */
   mode: string;
   propagation: string;
+  /** The client said nothing of propagation. */
+  isDefaultPropagation?: boolean;
   /** `rbind` unless the client asked for a plain bind. */
   recursive: boolean;
   /** Binds make a missing source directory, Mounts of type bind don't. */
@@ -84,6 +86,7 @@ export function parseBind(text: string, volumeDriver = ""): MountRequest {
     readOnly: words.has("ro"),
     mode,
     propagation: type === "bind" ? (propagation ?? "rprivate") : "",
+    ...(type === "bind" && propagation === undefined ? { isDefaultPropagation: true } : {}),
     createSource: true,
     copy: !words.has("nocopy"),
     driver: type === "volume" && volumeDriver !== "" ? volumeDriver : undefined,
@@ -173,6 +176,7 @@ export function parseMount(mount: MountConfig): MountRequest {
         type: "bind",
         source: normalize(base.source).replace(/(.)\/+$/, "$1"),
         propagation,
+        ...(mount.BindOptions?.Propagation ? {} : { isDefaultPropagation: true }),
         recursive: mount.BindOptions?.NonRecursive !== true,
         createSource: mount.BindOptions?.CreateMountpoint === true,
         ...(never === true ? { readOnlyBelow: "never" as const } : always === true ? { readOnlyBelow: "always" as const } : {}),

@@ -26,7 +26,7 @@ export interface VolumePlan {
  * Config.Volumes that nothing is mounted on. @throws EngineError invalidArgument, notFound
  */
 export function planVolumes(ctx: Context, config: ContainerConfig, host: HostConfig): VolumePlan {
-  const requests = mountRequests(host);
+  const requests = mountRequests(host).map((request) => besideOwnMounts(ctx, request));
   for (const { type, source, createSource } of requests) {
     if (type === "image") imageOf(ctx, source);
     if (type === "bind" && !createSource && !existsSync(source)) {
@@ -54,6 +54,25 @@ export function planVolumes(ctx: Context, config: ContainerConfig, host: HostCon
   }
   checkDrivers(requests);
   return { inherited: [...inherited.values()], requests };
+}
+
+/**
+ * A bind that has the engine's own directories in it, or lies in them, brings the mounts of other containers along. A private copy would keep them mounted
+ * after their containers' end, which overlayfs forbids for a root that is mounted again; a slave lets them go. Docker's rule, and its words.
+ * @throws EngineError invalidArgument
+ */
+function besideOwnMounts(ctx: Context, request: MountRequest): MountRequest {
+  const { type, source, propagation } = request;
+  const { dataRoot, execRoot } = ctx.paths;
+  const holds = (outer: string, inner: string): boolean => `${inner}/`.startsWith(outer === "/" ? "/" : `${outer}/`);
+  const isBeside = holds(source, dataRoot) || holds(source, execRoot) || holds(dataRoot, source);
+  if (type !== "bind" || !request.recursive || !isBeside) return request;
+  if (request.isDefaultPropagation === true) return { ...request, propagation: "rslave" };
+  if (propagation === "rslave" || propagation === "rshared") return request;
+  throw invalidArgument(
+    `invalid mount config: must use either propagation mode "rslave" or "rshared" when mount source is within the daemon root, ` +
+      `daemon root: ${JSON.stringify(dataRoot)}, bind mount source: ${JSON.stringify(source)}, propagation: ${JSON.stringify(propagation)}`,
+  );
 }
 
 /** A 404 would make the docker command pull the image and try again. @throws EngineError invalidArgument */
@@ -146,6 +165,7 @@ function hostMount(request: MountRequest & { type: "bind" | "tmpfs" }): Inherite
       options: type === "tmpfs" ? request.tmpfsOptions : [request.recursive ? "rbind" : "bind", request.propagation],
       ...(request.createSource ? { createSource: true } : {}),
       ...(readOnlyBelow === undefined ? {} : { readOnlyBelow }),
+      ...(request.isDefaultPropagation === true && request.propagation === "rslave" ? { slaveIfShared: true } : {}),
     },
   };
 }

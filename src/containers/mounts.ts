@@ -9,6 +9,7 @@ import { bytesOf } from "../lib/tar.ts";
 import { rootOnHost, translation, type IdMap } from "../oci/id-map.ts";
 import { parseLocalOptions } from "../volumes/options.ts";
 import type { VolumeRecord } from "../volumes/types.ts";
+import { isShared } from "../runtime/mounts.ts";
 import type { SandboxMount } from "../sandbox/types.ts";
 import { makeBindSource } from "./bind-source.ts";
 import type { Context, Entry } from "./context.ts";
@@ -44,9 +45,11 @@ async function sandboxMount(ctx: Context, record: ContainerRecord, mount: Contai
 }
 
 async function optionsOf(ctx: Context, record: ContainerRecord, mount: ContainerMount, source: string): Promise<string[]> {
-  if (!mount.readOnly || !(await isReadOnlyBelow(ctx, record, mount))) return mount.options;
+  const isPrivate = mount.slaveIfShared === true && !isShared(source);
+  const options = isPrivate ? mount.options.map((option) => (option === "rslave" ? "rprivate" : option)) : mount.options;
+  if (!mount.readOnly || !(await isReadOnlyBelow(ctx, record, mount))) return options;
   // nothing is mounted below a file, and crun 1.8 takes the word for directories only
-  return (await stat(source)).isDirectory() ? [...mount.options, "rro"] : mount.options;
+  return (await stat(source)).isDirectory() ? [...options, "rro"] : options;
 }
 
 /** What a volume's options mount has owners of its own, as what `-v /path` mounts has: a container that can't have them doesn't get them either. */

@@ -33,6 +33,8 @@ export interface ContainerMount {
   /** What an image consists of. */
   layers?: SnapshotId[];
   readOnlyBelow?: "never" | "always";
+  /** Its `rslave` was chosen by us: where the source is no shared mount, rprivate does. */
+  slaveIfShared?: boolean;
   /** Make the missing source of a bind, as Binds do. */
   createSource?: boolean;
 }

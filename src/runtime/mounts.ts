@@ -136,6 +136,11 @@ function rootPropagation(mounts: readonly MountSpec[]): string | undefined {
   return result;
 }
 
+/** Whether what is mounted below `source` later, or unmounted, is told to others. */
+export function isShared(source: string): boolean {
+  return /shared:|master:/.test(sourceMount(source).optional);
+}
+
 function sourceMount(source: string): { target: string; optional: string } {
   const path = `${realpathSync(source)}/`;
   let best = { target: "/", optional: "" };

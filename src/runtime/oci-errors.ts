@@ -12,7 +12,9 @@ export function startError(text: string, args: readonly string[]): EngineError {
   if (problem !== undefined) {
     return new EngineError("invalidArgument", `${PREFIX}error during container init: exec: ${problem.text}: unknown`, { exitCode: problem.exitCode });
   }
-  return new EngineError("invalidArgument", `${PREFIX}${clean(text) || "the runtime gave no reason"}: unknown`, { exitCode: 128 });
+  const reason = clean(text) || "the runtime gave no reason";
+  const shown = /\/attr\/(?:apparmor\/)?exec\b/.test(text) ? `unable to apply apparmor profile: is it loaded? (${reason})` : reason;
+  return new EngineError("invalidArgument", `${PREFIX}${shown}: unknown`, { exitCode: 128 });
 }
 
 /** The same for an exec. */

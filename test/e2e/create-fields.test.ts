@@ -35,6 +35,8 @@ interface Row {
 
 const root = mkdtempSync(join(tmpdir(), "berth-fields-"));
 const dir = join(root, "dir");
+/** A shared mount. */
+const shared = join(root, "shared");
 const device = "/dev/fuse";
 const isV2 = !readFileSync("/proc/mounts", "utf8").includes(" cgroup rw");
 const cgroup = (v1: string, v2: string): string => `cat /sys/fs/cgroup/${isV2 ? v2 : v1}`;
@@ -322,11 +324,18 @@ const rows: Row[] = [
     ],
   },
   { of: host("Mounts.Consistency"), meansNothing: "of Docker Desktop's shared folders" },
-  // a private mount of the test's own namespace can't be shared
   {
     of: host("Mounts.BindOptions.Propagation"),
-    shows: [{ host: mount({ ...bind, BindOptions: { Propagation: "private" } }), inspect: (each) => at(each, "Mounts", 0, "Propagation") === "private" }],
-    refused: [{ host: mount({ ...bind, BindOptions: { Propagation: "wat" } }), error: "invalid propagation mode: wat" }],
+    shows: [
+      { host: mount({ ...bind, BindOptions: { Propagation: "private" } }), inspect: (each) => at(each, "Mounts", 0, "Propagation") === "private" },
+      { host: mount({ Type: "bind", Source: shared, BindOptions: { Propagation: "rslave" } }), inspect: (each, daemon) => seesMount(each, daemon) },
+      // what brings containers' roots along lets them go again
+      { host: { Binds: ["/:/m"] }, inspect: (each) => at(each, "Mounts", 0, "Propagation") === "rslave" },
+    ],
+    refused: [
+      { host: mount({ ...bind, BindOptions: { Propagation: "wat" } }), error: "invalid propagation mode: wat" },
+      { host: mount({ Type: "bind", Source: "/", BindOptions: { Propagation: "private" } }), error: 'must use either propagation mode "rslave" or "rshared"' },
+    ],
   },
   {
     of: host("Mounts.BindOptions.NonRecursive"),
@@ -629,6 +638,8 @@ beforeAll(async () => {
     JSON.stringify({ cdiVersion: "0.7.0", kind: "berth.test/thing", devices: [{ name: "one", containerEdits: edits }] }),
   );
   await mountBelow();
+  mkdirSync(shared);
+  Bun.spawnSync(["sh", "-c", 'mount -t tmpfs none "$0" && mount --make-shared "$0" && mkdir "$0/later"', shared]);
   await engine.importBusybox();
   await engine.ok("network", "create", "--subnet", "10.77.0.0/24", "--ipv6", "--subnet", "fd77::/64", "mine");
   await engine.ok("network", "create", "--subnet", "10.78.0.0/24", "other");
@@ -650,6 +661,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await engine?.[Symbol.asyncDispose]();
   Bun.spawnSync(["umount", join(dir, "sub")]);
+  Bun.spawnSync(["umount", shared]);
   for (const parent of readFileSync("/proc/mounts", "utf8").matchAll(/^\S+ (\/sys\/fs\/cgroup\S*) cgroup/gm))
     Bun.spawnSync(["rmdir", `${parent[1]}/berth-test-parent`]);
   rmSync(root, { recursive: true, force: true });
@@ -660,6 +672,17 @@ async function mountBelow(): Promise<void> {
   const { exitCode, stderr } = Bun.spawnSync(["mount", "-t", "tmpfs", "below", join(dir, "sub")]);
   if (exitCode !== 0) throw new Error(stderr.toString());
   writeFileSync(join(dir, "sub/below"), "");
+}
+
+/** Whether a mount made on the host while the container runs is seen in it. */
+async function seesMount(inspect: Json, daemon: Engine): Promise<boolean> {
+  const place = join(shared, "later");
+  Bun.spawnSync(["sh", "-c", 'mount -t tmpfs none "$0" && touch "$0/told"', place]);
+  try {
+    return (await daemon.ok("exec", String(inspect["Id"]), "ls", "/m/later")) === "told";
+  } finally {
+    Bun.spawnSync(["umount", place]);
+  }
 }
 
 function bodyOf({ config, host: hostConfig, network, script }: Shows): Json {
