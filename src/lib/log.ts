@@ -16,13 +16,17 @@ export interface Logger {
 
 const order: Record<LogLevel, number> = { debug: 0, info: 1, warn: 2, error: 3 };
 
+/** Errors as text, numbers that JSON doesn't have as text: what is logged must never throw. */
+const plain = (_key: string, value: unknown): unknown =>
+  value instanceof Error
+    ? messageOf(value) + (value.cause === undefined ? "" : `: ${messageOf(value.cause)}`)
+    : typeof value === "bigint"
+      ? String(value)
+      : value;
+
 function format(value: unknown): string {
-  if (value instanceof Error) {
-    const cause = value.cause === undefined ? "" : `: ${messageOf(value.cause)}`;
-    return JSON.stringify(messageOf(value) + cause);
-  }
   if (typeof value === "string") return /^[\w./:@-]+$/.test(value) ? value : JSON.stringify(value);
-  return typeof value === "object" ? JSON.stringify(value) : String(value);
+  return typeof value === "object" ? JSON.stringify(value, plain) : String(value);
 }
 
 /** dockerd's names; what is worse than an error counts as one. @throws EngineError invalidArgument */
@@ -40,13 +44,6 @@ export function parseLogFormat(text: string): LogFormat {
   throw invalidArgument(`invalid log format: ${text}: want text or json`);
 }
 
-const jsonValue = (value: unknown): unknown =>
-  value instanceof Error
-    ? messageOf(value) + (value.cause === undefined ? "" : `: ${messageOf(value.cause)}`)
-    : typeof value === "bigint"
-      ? String(value)
-      : value;
-
 /**
  * Lines of `time=… level=… msg=… key=value`, or of JSON with the same keys, as dockerd writes them. `level` and `format` are asked at each line, so that
  * a reload takes effect.
@@ -55,13 +52,15 @@ export function createLogger(options: { level: () => LogLevel; format?: () => Lo
   const line = (level: LogLevel, message: string, fields?: LogFields): void => {
     if (order[level] < order[options.level()]) return;
     const time = new Date().toISOString();
-    const all = Object.entries({ ...options.fields, ...fields });
+    const all = { ...options.fields, ...fields };
     if (options.format?.() === "json") {
-      options.write(JSON.stringify({ time, level, msg: message, ...Object.fromEntries(all.map(([key, value]) => [key, jsonValue(value)])) }) + "\n");
+      const own = { time, level, msg: message };
+      // first for readers, and last so that no field takes their place
+      options.write(JSON.stringify({ ...own, ...all, ...own }, plain) + "\n");
       return;
     }
     let text = `time=${time} level=${level} msg=${JSON.stringify(message)}`;
-    for (const [key, value] of all) {
+    for (const [key, value] of Object.entries(all)) {
       if (value !== undefined) text += ` ${key}=${format(value)}`;
     }
     options.write(text + "\n");
