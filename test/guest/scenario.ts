@@ -1,87 +1,15 @@
-import { existsSync, openSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { api, check, endWithoutEngine, equal, ok, run, startEngine, state, stopEngine, until } from "./inside.ts";
 
 /**
- * Runs inside the guest, by the compiled executable itself as Bun. Prints `GUEST ok <check>` or `GUEST FAIL <check>: <why>` a line; the outer test
- * expects a fixed list of checks.
+ * Runs inside the guest, by the compiled executable itself as Bun. The outer test expects a fixed list of checks.
  */
-const socket = "/run/berth.sock";
-let engine: Bun.Subprocess | undefined;
-
-async function startEngine(flags: string[] = [], dataRoot = "/var/lib/berth"): Promise<void> {
-  const log = openSync("/var/engine.log", "a");
-  const roots = ["--data-root", dataRoot, "--exec-root", "/run/berth", "--host", `unix://${socket}`];
-  const env = { PATH: "/usr/bin:/bin", HOME: "/root" }; // not BUN_BE_BUN
-  engine = Bun.spawn(["/usr/bin/berth", "daemon", "--config-file", "/dev/null", "--debug", ...roots, ...flags], { stdio: ["ignore", log, log], env });
-  for (let i = 0; i < 600; i++) {
-    if (engine.exitCode !== null) break;
-    const answer = await fetch("http://engine/_ping", { unix: socket }).catch(() => undefined);
-    if (answer?.ok === true) return;
-    await Bun.sleep(50);
-  }
-  throw new Error(`the engine doesn't answer:\n${readFileSync("/var/engine.log", "utf8").slice(-2000)}`);
-}
-
-async function stopEngine(signal: NodeJS.Signals): Promise<void> {
-  engine?.kill(signal);
-  await engine?.exited;
-}
-
-async function api<T>(path: string): Promise<T> {
-  return (await (await fetch(`http://engine${path}`, { unix: socket })).json()) as T;
-}
-
-async function run(...args: string[]): Promise<{ code: number; out: string; err: string }> {
-  const child = Bun.spawn(["/usr/bin/berth", ...args], {
-    stdout: "pipe",
-    stderr: "pipe",
-    stdin: "ignore",
-    env: { PATH: "/usr/bin:/bin", HOME: "/root", DOCKER_HOST: `unix://${socket}` },
-  });
-  const [out, err, code] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text(), child.exited]);
-  return { code, out: out.trim(), err: err.trim() };
-}
-
-/** Must succeed; its output. */
-async function ok(...args: string[]): Promise<string> {
-  const { code, out, err } = await run(...args);
-  if (code !== 0) throw new Error(`berth ${args.join(" ")}: exit code ${code}: ${err} ${out}`);
-  return out;
-}
-
-function equal(found: unknown, wanted: unknown): void {
-  if (JSON.stringify(found) !== JSON.stringify(wanted)) throw new Error(`found ${JSON.stringify(found)}, wanted ${JSON.stringify(wanted)}`);
-}
-
-async function until(what: string, condition: () => Promise<boolean>): Promise<void> {
-  for (let i = 0; i < 300; i++) {
-    if (await condition()) return;
-    await Bun.sleep(100);
-  }
-  throw new Error(`never: ${what}`);
-}
-
-async function check(name: string, work: () => Promise<void>): Promise<void> {
-  try {
-    await work();
-    console.log(`GUEST ok ${name}`);
-  } catch (error) {
-    console.log(`GUEST FAIL ${name}: ${(error as Error).message.replaceAll("\n", " | ")}`);
-  }
-}
-
-interface State {
-  Status: string;
-  Pid: number;
-  ExitCode: number;
-  OOMKilled: boolean;
-}
 interface Stats {
   memory_stats: { usage: number; limit: number };
   pids_stats: { current: number };
   cpu_stats: { cpu_usage: { total_usage: number } };
 }
 
-const state = async (name: string): Promise<State> => (await api<{ State: State }>(`/containers/${name}/json`)).State;
 const cgroupsLeft = (): string[] => (readdirSync("/sys/fs/cgroup", { recursive: true }) as string[]).filter((path) => /[0-9a-f]{64}/.test(path));
 
 await check("the engine starts on cgroup v2", async () => {
@@ -89,7 +17,7 @@ await check("the engine starts on cgroup v2", async () => {
   const info = await api<{ CgroupVersion: string; CgroupDriver: string }>("/info");
   equal([info.CgroupVersion, info.CgroupDriver], ["2", "cgroupfs"]);
 });
-if (engine?.exitCode !== null) process.exit(1);
+endWithoutEngine();
 await check("an image is loaded", async () => {
   equal((await ok("load", "-i", "/guest/image.tar")).includes("guest:latest"), true);
 });
@@ -213,8 +141,7 @@ await check("nothing is left", async () => {
   await ok("rm", "-f", "main", "web", "oom", "ends");
   equal(await ok("ps", "-aq"), "");
   await until("no cgroup of a container is left", async () => cgroupsLeft().length === 0);
-  await stopEngine("SIGTERM");
-  equal(engine?.exitCode, 0);
+  equal(await stopEngine("SIGTERM"), 0);
   const mounts = readFileSync("/proc/self/mounts", "utf8")
     .split("\n")
     .filter((line) => /\/(run|var)\/\S*berth/.test(line.split(" ")[1] ?? ""));

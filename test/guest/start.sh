@@ -18,8 +18,11 @@ ip link set lo up
 gunzip -c /guest/quota.img.gz >/var/quota.img
 mkdir /quota
 mount -o loop,prjquota -t ext4 /var/quota.img /quota
+# a disk, where there is one, keeps the data root over boots
+if [ -b /dev/nvme0n1 ]; then mkdir -p /var/lib/berth && mount -t ext4 /dev/nvme0n1 /var/lib/berth; fi
 echo 1 >/proc/sys/kernel/panic
 echo "GUEST booted $(uname -r) after $(cut -d' ' -f1 /proc/uptime) s"
-BUN_BE_BUN=1 /usr/bin/berth run /guest/scenario.ts
+scenario=$(sed 's/.*scenario=\([a-z]*\).*/\1/' /proc/cmdline)
+BUN_BE_BUN=1 /usr/bin/berth run "/guest/$scenario.ts"
 echo "GUEST end $?"
 poweroff -f
