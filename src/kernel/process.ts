@@ -64,6 +64,19 @@ export function processesOfSession(session: number): number[] {
   });
 }
 
+/** Pids of a process's children, but for those that its threads have started. */
+export function childrenOf(pid: number): number[] {
+  try {
+    return readFileSync(`/proc/${int(pid)}/task/${pid}/children`, "latin1")
+      .split(" ")
+      .filter(Boolean)
+      .map(Number);
+  } catch (error) {
+    if (isGone(error)) return [];
+    throw error;
+  }
+}
+
 /** Parent and process group of a process, as the host sees them. Undefined where it is gone. */
 export function kinOf(pid: number): { parent: number; group: number } | undefined {
   try {

@@ -12,6 +12,8 @@ const drainMs = 100;
 /** How long the runtime may take to start a command, and a killed one to go. */
 const patienceMs = 30_000;
 const readSize = 16 << 10;
+/** By its file, the next engine knows a command that nobody waits for any more. */
+export const commandKind = "command";
 
 /**
  * Runs a command inside to its end, as cheaply as can be: one pipe for both outputs, so that they keep their order, and no fan-out. What lasts too long
@@ -27,7 +29,7 @@ export async function runCommand(
 ): Promise<CommandResult> {
   await ctx.turns();
   const exec: ExecSpec = { ...spec, env: [], tty: false, privileged: false, attachStdin: false, attachStdout: true, attachStderr: true };
-  const files = execFiles(ctx.paths.bundle(parts.spec.id));
+  const files = execFiles(ctx.paths.bundle(parts.spec.id), commandKind);
   const process = execProcess(ctx, parts, rootfs, exec);
   const owner = ownerOfPipes(process.user, parts.spec.idMap);
   writeFileSync(files.process, JSON.stringify(process), { mode: 0o600 });
@@ -67,7 +69,8 @@ async function ended(child: ExecChild, { timeoutMs, signal }: CommandOptions): P
     }
     const how = typeof pid === "number" ? await Promise.race([child.exited, stopped]) : pid;
     if (typeof how === "number") return how;
-    killWithChildren(child, typeof pid === "number" ? pid : undefined);
+    if (typeof pid === "number") killCommand(pid, child.runtimePid);
+    else child.signal("SIGKILL");
     await Promise.race([child.exited, Bun.sleep(patienceMs)]);
     return how;
   } finally {
@@ -76,12 +79,12 @@ async function ended(child: ExecChild, { timeoutMs, signal }: CommandOptions): P
   }
 }
 
-/** Runtimes start a command in a session, and so a process group, of its own. */
-function killWithChildren(child: ExecChild, pid: number | undefined): void {
-  const kin = pid === undefined ? undefined : kinOf(pid);
+/** Ends a command, process `pid` started by the runtime's, with all it has started: runtimes give it a session, and so a process group, of its own. */
+export function killCommand(pid: number, runtimePid: number): void {
+  const kin = kinOf(pid);
   // while it is the runtime's child, which hasn't reaped it, neither number can be another's
-  if (pid === undefined || kin?.parent !== child.runtimePid) return child.signal("SIGKILL");
-  const isOwnGroup = kin.group > 1 && kin.group !== kinOf(child.runtimePid)?.group;
+  if (kin?.parent !== runtimePid) return;
+  const isOwnGroup = kin.group > 1 && kin.group !== kinOf(runtimePid)?.group;
   for (const target of isOwnGroup ? [-kin.group, pid] : [pid]) {
     try {
       process.kill(target, "SIGKILL");

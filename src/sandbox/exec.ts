@@ -22,8 +22,9 @@ export interface ExecFiles {
   pid: string;
 }
 
-export function execFiles(bundle: string): ExecFiles {
-  const name = `exec-${crypto.randomUUID().slice(0, 18)}`;
+/** `kind` begins their names. */
+export function execFiles(bundle: string, kind = "exec"): ExecFiles {
+  const name = `${kind}-${crypto.randomUUID().slice(0, 18)}`;
   return { bundle, name, process: `${bundle}/${name}.json`, log: `${bundle}/${name}.log`, pid: `${bundle}/${name}.pid` };
 }
 

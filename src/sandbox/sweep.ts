@@ -4,8 +4,9 @@ import { basename } from "node:path";
 import { killCgroup, removeCgroup } from "../kernel/cgroup.ts";
 import { unmount } from "../kernel/mount.ts";
 import { signalProcess } from "../kernel/pidfd.ts";
-import { argumentsOf, processesOfSession } from "../kernel/process.ts";
+import { argumentsOf, childrenOf, processesOfSession } from "../kernel/process.ts";
 import { messageOf } from "../lib/errors.ts";
+import { commandKind, killCommand } from "./command.ts";
 import type { SandboxContext } from "./context.ts";
 
 const SIGKILL = 9;
@@ -26,8 +27,17 @@ export async function sweep(ctx: SandboxContext, known: ReadonlySet<string>): Pr
   };
   const isStale = (id: string): boolean => idPattern.test(id) && !known.has(id);
 
-  const processes = staleProcesses(ctx, isStale);
-  await attempt("monitors", () => endAll(() => staleProcesses(ctx, isStale).map(({ pid }) => pid)));
+  const all = ownProcesses(ctx);
+  const processes = all.filter(({ id }) => isStale(id));
+  if (processes.length > 0)
+    await attempt("monitors", () =>
+      endAll(() =>
+        ownProcesses(ctx)
+          .filter(({ id }) => isStale(id))
+          .map(({ pid }) => pid),
+      ),
+    );
+  for (const each of all.filter(({ id, isCommand }) => isCommand && !isStale(id))) await attempt("health check", () => endCommand(each.pid));
   const stale = new Set([...namesIn(paths.bundles), ...namesIn(paths.exits), ...cgroupsOf(ctx), ...processes.map(({ id }) => id)].filter(isStale));
   for (const name of ctx.runtime.available.keys()) {
     const runtime = ctx.runtime.get(name);
@@ -69,27 +79,31 @@ function cgroupsOf(ctx: SandboxContext): string[] {
 }
 
 /**
- * Monitors, and runtimes that they have started: a create that outlives its monitor would go on making cgroups after they are swept. Both name the
- * bundle among their arguments.
+ * Monitors, and runtimes that they or the engine before have started: a create that outlives its monitor would go on making cgroups after they are
+ * swept. All name the bundle among their arguments.
  */
-function staleProcesses(ctx: SandboxContext, isStale: (id: string) => boolean): { pid: number; id: string }[] {
+function ownProcesses(ctx: SandboxContext): { pid: number; id: string; isCommand: boolean }[] {
   const prefix = `${ctx.paths.bundles}/`;
   const programs = new Set(
     [ctx.monitorProgram, ...[...ctx.runtime.available.keys()].map((name) => ctx.runtime.get(name).program)].map((path) => basename(path)),
   );
-  const found: { pid: number; id: string }[] = [];
-  for (const name of readdirSync("/proc")) {
-    if (!/^\d+$/.test(name)) continue;
+  return readdirSync("/proc").flatMap((name) => {
+    if (!/^\d+$/.test(name)) return [];
     const args = argumentsOf(Number(name));
-    if (!programs.has(basename(args[0] ?? ""))) continue;
-    const id =
+    if (!programs.has(basename(args[0] ?? ""))) return [];
+    const [id = "", file = ""] =
       args
         .find((each) => each.startsWith(prefix))
         ?.slice(prefix.length)
-        .split("/")[0] ?? "";
-    if (isStale(id)) found.push({ pid: Number(name), id });
-  }
-  return found;
+        .split("/") ?? [];
+    return id === "" ? [] : [{ pid: Number(name), id, isCommand: file.startsWith(`${commandKind}-`) }];
+  });
+}
+
+/** A command in a container that runs on: nobody waits for it any more, and one that hangs would stay for ever. */
+function endCommand(runtimePid: number): void {
+  for (const pid of childrenOf(runtimePid)) killCommand(pid, runtimePid);
+  signalProcess(runtimePid, SIGKILL);
 }
 
 /** Kills processes until none is found: one may fork while it is looked for. */

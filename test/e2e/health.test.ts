@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { skipped } from "../skips.ts";
-import { Engine, until } from "./harness.ts";
+import { Engine, run as exec, until } from "./harness.ts";
 
 interface Health {
   Status: string;
@@ -150,6 +150,21 @@ describe.skipIf(skipped("root", "overlay", "docker"))("health checks", () => {
     await engine.ok("rm", "-f", ...names);
     const bad = await engine.docker(["create", "--label", "berth.healthcheck=http://example.com/", "busybox"]);
     expect([bad.code, bad.stderr.includes("as seen from inside the container")]).toEqual([1, true]);
+  });
+
+  test("a check that hangs doesn't outlive the engine that asked", async () => {
+    await run("hung", ["--health-cmd", "sleep 54321; true", "--health-timeout", "1h"]);
+    const sleeps = async (): Promise<number> =>
+      (await engine.ok("top", "hung", "-eo", "pid,args")).split("\n").filter((line) => / sleep 54321$/.test(line)).length;
+    await until("the check hangs", async () => (await sleeps()) === 1);
+    await engine.kill9();
+    await Bun.sleep(200);
+    await engine.start();
+    await until("one check, the new engine's", async () => (await sleeps()) === 1);
+    const runtimes = (await exec(["pgrep", "-fc", `${engine.root}.*/command-`])).stdout.trim();
+    expect(runtimes).toBe("1");
+    await engine.ok("stop", "-t", "0", "hung");
+    await engine.ok("rm", "hung");
   });
 
   test("what is known outlives the engine", async () => {
