@@ -45,10 +45,11 @@ function newestFirst(ctx: Context): { record: ContainerRecord }[] {
   return Array.from(ctx.entries.values()).toReversed();
 }
 
-/** `starting` is an inner state: to clients such a container is created. */
+/** The name that the API has for a state. `starting` is an inner one: to clients such a container is still what it was before. */
 export function statusOf({ state }: ContainerRecord): string {
-  if (state.status === "starting") return state.startedAt === "0" ? "created" : "exited";
-  return state.status;
+  if (state.status !== "starting") return state.status;
+  if (state.restarting === true) return "restarting";
+  return state.startedAt === "0" ? "created" : "exited";
 }
 
 function testOf(ctx: Context, name: string, values: string[]): Test {

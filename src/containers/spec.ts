@@ -4,6 +4,7 @@ import type { ConnectOptions } from "../networks/types.ts";
 import type { SandboxMount, SandboxNetwork, SandboxSpec } from "../sandbox/types.ts";
 import { tryLookup, type Context } from "./context.ts";
 import { linkSettings } from "./linked.ts";
+import { statusOf } from "./list.ts";
 import { effectiveBindings } from "./ports.ts";
 import { joinedUserNamespace } from "./user-namespace.ts";
 import type { ContainerRecord } from "./types.ts";
@@ -89,7 +90,8 @@ function networkPartner(ctx: Context, record: ContainerRecord, reference: string
   if (partner.record.id === record.id) throw invalidArgument("cannot join own network namespace");
   const { name, id, state } = partner.record;
   if (state.status === "restarting") throw conflict(`cannot join network namespace of container: ${isRestarting(id)}`);
-  if (partner.sandbox === undefined) throw conflict(`cannot join network namespace of a non running container: container ${name} is ${state.status}`);
+  if (partner.sandbox === undefined)
+    throw conflict(`cannot join network namespace of a non running container: container ${name} is ${statusOf(partner.record)}`);
   return partner.sandbox.pid;
 }
 

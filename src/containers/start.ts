@@ -33,12 +33,13 @@ export async function run(ctx: Context, entry: Entry, change: { restartCount?: n
   // also for whoever had to wait before he could start it
   if (entry.removing !== undefined) throw conflict("container is marked for removal and cannot be started");
   const before = entry.record.state;
+  const byPolicy = before.status === "restarting" ? { restarting: true as const } : {};
   const generation = ++entry.generation;
   const abort = new AbortController();
   const { promise: settled, resolve } = Promise.withResolvers<void>();
   entry.starting = { abort, settled };
   try {
-    changeState(ctx, entry, { ...change, state: { ...baseOf(before), status: "starting", generation, error: "", oomKilled: false } });
+    changeState(ctx, entry, { ...change, state: { ...baseOf(before), status: "starting", generation, ...byPolicy, error: "", oomKilled: false } });
     const sandbox = await startSandbox(ctx, entry, abort.signal);
     try {
       setRunning(ctx, entry, sandbox, generation);

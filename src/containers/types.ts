@@ -66,7 +66,8 @@ export interface StateBase {
 /** `generation` grows at each start, so that a verb that waited can tell whether it still talks of the same run. */
 export type ContainerState =
   | ({ status: "created" } & StateBase)
-  | ({ status: "starting"; generation: number } & StateBase)
+  /** `restarting`: by its policy. */
+  | ({ status: "starting"; generation: number; restarting?: true } & StateBase)
   | ({ status: "running"; generation: number; pid: number } & StateBase)
   /** `forCommit`: only while an image is made of it; the next engine lets it go on. */
   | ({ status: "paused"; generation: number; pid: number; forCommit?: true } & StateBase)

@@ -1,8 +1,9 @@
 import { describe, expect, test } from "bun:test";
+import { statusOf } from "../../containers/list.ts";
 import type { ContainerRecord, ContainerState } from "../../containers/types.ts";
 import type { Digest } from "../../oci/digest.ts";
 import type { SnapshotId } from "../../snapshots/types.ts";
-import { stateName, statusText, toInspect, toSummary } from "./convert.ts";
+import { statusText, toInspect, toSummary } from "./convert.ts";
 
 const base = { exitCode: 0, startedAt: "0", finishedAt: "0", error: "", oomKilled: false };
 const record = (state: Partial<ContainerState> & { status: ContainerState["status"] }, more: Partial<ContainerRecord> = {}): ContainerRecord => ({
@@ -44,7 +45,12 @@ describe("status in words", () => {
   const cases: [ContainerRecord, string, string][] = [
     [record({ status: "created" }), "created", "Created"],
     [record({ status: "starting", generation: 1 }), "created", "Created"],
-    [record({ status: "starting", generation: 2, finishedAt: finished }), "exited", "Exited (0) 2 minutes ago"],
+    [record({ status: "starting", generation: 2, startedAt: started, finishedAt: finished }), "exited", "Exited (0) 2 minutes ago"],
+    [
+      record({ status: "starting", restarting: true, generation: 2, startedAt: started, finishedAt: finished, exitCode: 3 }),
+      "restarting",
+      "Restarting (3) 2 minutes ago",
+    ],
     [record({ status: "running", pid: 1, generation: 1, startedAt: started }), "running", "Up 10 minutes"],
     [record({ status: "paused", pid: 1, generation: 1, startedAt: started }), "paused", "Up 10 minutes (Paused)"],
     [record({ status: "exited", generation: 1, exitCode: 137, finishedAt: finished }), "exited", "Exited (137) 2 minutes ago"],
@@ -59,7 +65,7 @@ describe("status in words", () => {
   ];
   for (const [of, state, words] of cases) {
     test(words, () => {
-      expect(stateName(of)).toBe(state);
+      expect(statusOf(of)).toBe(state);
       expect(statusText(of, now)).toBe(words);
     });
   }

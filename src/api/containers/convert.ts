@@ -1,3 +1,4 @@
+import { statusOf } from "../../containers/list.ts";
 import type { ContainerRecord, MountPoint, NetworkSettings } from "../../containers/types.ts";
 import { defaultMaskedPaths, defaultReadonlyPaths } from "../../oci/default-paths.ts";
 import type { ContainerConfig, EndpointSettings, HostConfig } from "../../oci/container.ts";
@@ -126,16 +127,9 @@ const listGates: FieldGate[] = [
   { path: "NetworkSettings.Networks.*.GwPriority", since: 48 },
 ];
 
-/** Names Docker's API has for states; `starting` is ours and still a created (or exited) container to it. */
-export function stateName(record: ContainerRecord): string {
-  const { state } = record;
-  if (state.status !== "starting") return state.status;
-  return state.finishedAt === "0" ? "created" : "exited";
-}
-
 function toState(record: ContainerRecord): ContainerState {
   const { state } = record;
-  const status = stateName(record);
+  const status = statusOf(record);
   return {
     Status: status,
     Running: status === "running" || status === "paused" || status === "restarting",
@@ -156,7 +150,7 @@ function toState(record: ContainerRecord): ContainerState {
 export function statusText(record: ContainerRecord, now = Date.now()): string {
   const { state } = record;
   const since = (nanos: string): string => humanDuration(now - Number(BigInt(nanos) / 1_000_000n));
-  switch (stateName(record)) {
+  switch (statusOf(record)) {
     case "running":
       return `Up ${since(state.startedAt)}${healthText(record)}`;
     case "paused":
@@ -345,7 +339,7 @@ export function toSummary(
     Ports: toPorts(network.ports),
     ...(context.sizes === undefined ? {} : summarySizes(context.sizes)),
     Labels: record.config.Labels ?? {},
-    State: stateName(record),
+    State: statusOf(record),
     Status: statusText(record),
     HostConfig: {
       NetworkMode: record.host.NetworkMode ?? "bridge",
