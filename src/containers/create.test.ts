@@ -94,7 +94,7 @@ describe("HostConfig", () => {
     [{ RestartPolicy: { Name: "sometimes" as never } }, "invalid restart policy: unknown policy 'sometimes'"],
     [{ RestartPolicy: { Name: "always", MaximumRetryCount: 3 } }, "maximum retry count can only be used with 'on-failure'"],
     [{ RestartPolicy: { Name: "always" }, AutoRemove: true }, "can't create 'AutoRemove' container with restart policy"],
-    [{ LogConfig: { Type: "gelf" } }, "no log driver named 'gelf' is registered"],
+    [{ LogConfig: { Type: "gelf" } }, 'plugin "gelf" not found'],
     [{ LogConfig: { Type: "json-file", Config: { wat: "1" } } }, "unknown log opt 'wat' for json-file log driver"],
     [{ PortBindings: { "x/tcp": [] } }, "invalid port specification"],
     [{ PortBindings: { "80/tcp": [{ HostPort: "99999" }] } }, "invalid port specification"],

@@ -1,4 +1,4 @@
-import { conflict, notImplemented } from "../lib/errors.ts";
+import { conflict, messageOf, notImplemented } from "../lib/errors.ts";
 import { logDetails, type LogSource } from "../logs/attributes.ts";
 import { isReadable, keepOptionsOf } from "../logs/options.ts";
 import type { ReadLogsOptions } from "../logs/types.ts";
@@ -39,4 +39,13 @@ export function logSourceOf(record: Pick<ContainerRecord, "id" | "name" | "creat
 export function keepLog(ctx: Context, record: ContainerRecord): Disposable | undefined {
   const options = keepOptionsOf(record.host.LogConfig?.Type ?? "json-file", record.host.LogConfig?.Config ?? {});
   return options === undefined ? undefined : ctx.logs.keep(logPathOf(ctx, record), `${ctx.paths.bundle(record.id)}/ctl`, options);
+}
+
+/** Before a further run. Not worth a failed start. */
+export function endLogLine(ctx: Context, record: ContainerRecord): void {
+  try {
+    ctx.logs.endLine(logPathOf(ctx, record));
+  } catch (error) {
+    ctx.log.warn("ending the last line of a container's log", { container: record.id, error: messageOf(error) });
+  }
 }

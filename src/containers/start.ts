@@ -5,7 +5,7 @@ import { baseOf, changeState, emitPlainNetworkEvent, lookup, type Context, type 
 import { onExit } from "./exit.ts";
 import { startHealth } from "./health.ts";
 import { prepareForwarding, startForwarding } from "./log-forwarding.ts";
-import { keepLog } from "./logs.ts";
+import { endLogLine, keepLog } from "./logs.ts";
 import { tellLinkedParents } from "./linked.ts";
 import { releaseVolumes, sandboxMounts } from "./mounts.ts";
 import { endReaders } from "./rootfs.ts";
@@ -61,6 +61,7 @@ async function startSandbox(ctx: Context, entry: Entry, signal: AbortSignal): Pr
   await entry.cleaning;
   await endReaders(entry);
   await prepareForwarding(ctx, entry, signal);
+  if (entry.record.state.startedAt !== "0") endLogLine(ctx, entry.record);
   // Directories within volumes, held until the container has them.
   using held = new DisposableStack();
   const spec = sandboxSpec(ctx, entry.record, await sandboxMounts(ctx, entry.record, held));

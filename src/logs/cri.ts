@@ -44,11 +44,16 @@ export class TimeCache {
   }
 }
 
+/** A piece after which none follows, though no newline came: tags may be lists by CRI's design, and others read the first alone. */
+export const endTag = "P:end";
+
 /** Where the parts of a line lie; filled by `parseHead`, one object for all lines. */
 interface Head {
   timeEnd: number;
   stderr: boolean;
   full: boolean;
+  /** No piece of this line will follow (see end-line.ts). */
+  ends: boolean;
   /** First byte of the text. */
   text: number;
 }
@@ -71,6 +76,7 @@ export function parseHead(data: Buffer, start: number, end: number, head: Head):
   head.timeEnd = timeEnd;
   head.stderr = stream === "stderr";
   head.full = tag === LETTER_F;
+  head.ends = tagEnd - tagAt === endTag.length && data.toString("latin1", tagAt, tagEnd) === endTag;
   // An empty text may come without its separator.
   head.text = Math.min(tagEnd + 1, end);
   return isTime(data, start, timeEnd);
@@ -90,7 +96,7 @@ function streamAt(data: Buffer, at: number): StdStream | undefined {
   return undefined;
 }
 
-export const newHead = (): Head => ({ timeEnd: 0, stderr: false, full: false, text: 0 });
+export const newHead = (): Head => ({ timeEnd: 0, stderr: false, full: false, ends: false, text: 0 });
 
 /** Numbers per record in `LogBatch.heads`. */
 export const headSize = 5;
@@ -192,9 +198,15 @@ export class CriParser {
   }
 
   #take(data: Buffer, start: number, end: number): void {
-    const { timeEnd, stderr, full, text } = this.#head;
+    const { timeEnd, stderr, full, ends, text } = this.#head;
     const stream = stderr ? "stderr" : "stdout";
     const line = this.#open[stream];
+    if (ends) {
+      this.#close(data);
+      if (line !== undefined && line.length > 0) this.#emit(line, stderr, line.length);
+      this.#open[stream] = undefined;
+      return;
+    }
     if (full && line === undefined) {
       const at = this.#count * headSize;
       if (at === this.#heads.length) this.#heads = grown(this.#heads);

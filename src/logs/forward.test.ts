@@ -164,12 +164,13 @@ describe("account", () => {
     return {
       format: ({ stream, text, partial }) => Buffer.from(`${stream} ${text} ${partial === undefined ? "" : `${partial.ordinal}${partial.isLast}`}`),
       isStream: false,
+      isDirect: true,
       target: "a test",
       connect: async () => {},
       send(message) {
         if (received.length >= breakAt) throw new Error("killed");
         received.push(String(message));
-        return undefined;
+        return message.length;
       },
       [Symbol.asyncDispose]: async () => {},
     };

@@ -52,6 +52,14 @@ export function forwardLog(options: ForwardOptions): Forwarding {
   };
 }
 
+interface Bundled {
+  /** What is still to be sent of it. */
+  bytes: Buffer;
+  whole: Buffer;
+  /** The account when it has gone. */
+  sent: Sent;
+}
+
 class Forwarder {
   readonly #options: ForwardOptions;
   readonly #signal: AbortSignal;
@@ -60,7 +68,7 @@ class Forwarder {
   /** Records that were sent already, after the place where reading began. */
   #skip = 0;
   readonly #partial: Record<StdStream, { id: string; ordinal: number } | undefined> = { stdout: undefined, stderr: undefined };
-  #bundle: Buffer[] = [];
+  #bundle: Bundled[] = [];
   #bundled = 0;
   #isConnected = false;
   /** Messages in a row that a receiver let itself be connected for and didn't take. */
@@ -130,7 +138,7 @@ class Forwarder {
         }
         const message = sink.format(outgoing);
         if (message === undefined) continue;
-        this.#bundle.push(message);
+        this.#bundle.push({ bytes: message, whole: message, sent: { ...this.#sent } });
         this.#bundled += message.length;
         if (!sink.isStream || this.#bundled >= bundleSize) await this.#flush(progress);
         if (this.#signal.aborted) return;
@@ -139,21 +147,35 @@ class Forwarder {
     await this.#flush(progress);
   }
 
-  /** Sends what is bundled, however often it takes, and writes it down. */
+  /**
+   * Sends what is bundled, however often it takes. It is written down as sent right before it is: the sending wakes its receiver, which may well run
+   * next, and an engine that was killed then would send it all again. What the kernel didn't take is written down as not sent.
+   */
   async #flush(progress: Progress): Promise<void> {
-    if (this.#bundle.length === 0) return;
-    const message = this.#bundle.length === 1 ? (this.#bundle[0] as Buffer) : Buffer.concat(this.#bundle);
+    let left = this.#bundle;
     this.#bundle = [];
     this.#bundled = 0;
-    for (;;) {
+    for (let wait = 1; left.length > 0;) {
       if (!this.#isConnected && !(await this.#connect())) return;
+      const message = Buffer.concat(left.map(({ bytes }) => bytes));
       try {
-        const sending = this.#options.sink.send(message);
-        if (sending !== undefined) await sending;
-        this.#failures = 0;
-        progress.write(this.#sent);
-        break;
+        const whole = left.at(-1) as Bundled;
+        if (this.#options.sink.isDirect) progress.write(whole.sent);
+        const taken = this.#options.sink.send(message);
+        if (typeof taken !== "number") await taken;
+        if (!this.#options.sink.isDirect) progress.write(whole.sent);
+        if (typeof taken !== "number" || taken === message.length) {
+          this.#failures = 0;
+          break;
+        }
+        left = this.#rest(left, taken, progress);
+        wait = taken > 0 ? 1 : Math.min(wait * 2, 50);
+        await this.#sleep(wait);
+        if (this.#signal.aborted) return;
       } catch (error) {
+        left = this.#rest(left, 0, progress);
+        // A new connection begins with a whole record.
+        left[0] = { ...(left[0] as Bundled), bytes: (left[0] as Bundled).whole };
         this.#isConnected = false;
         this.#failures++;
         this.#options.log.debug("a log's receiver was lost", { to: this.#options.sink.target, error: messageOf(error) });
@@ -162,6 +184,16 @@ class Forwarder {
     if (performance.now() - this.#sliceBegan < sliceMs) return;
     await this.#options.turns();
     this.#sliceBegan = performance.now();
+  }
+
+  /** What is to be sent once `taken` bytes have gone, and the account of it. */
+  #rest(bundle: readonly Bundled[], taken: number, progress: Progress): Bundled[] {
+    let gone = taken;
+    let index = 0;
+    for (; index < bundle.length && gone >= (bundle[index] as Bundled).bytes.length; index++) gone -= (bundle[index] as Bundled).bytes.length;
+    const [first, ...others] = bundle.slice(index) as [Bundled, ...Bundled[]];
+    progress.write({ ...first.sent, records: first.sent.records - 1 });
+    return [{ ...first, bytes: first.bytes.subarray(gone) }, ...others];
   }
 
   /** False where it was told to stop. */

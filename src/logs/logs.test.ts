@@ -96,6 +96,28 @@ describe("read", () => {
     expect(await read({ tail: 2 })).toBe(`${"a".repeat(8192)}${"b".repeat(8192)}c\nend`);
   });
 
+  test("the last line of a run ends with it, newline or none", async () => {
+    const logs = createLogs({ log: silent });
+    logs.endLine(path);
+    writeFileSync(path, "");
+    logs.endLine(path);
+    expect(readFileSync(path, "utf8")).toBe("");
+    writeFileSync(path, line(0) + line(1, "stderr", "P", "half"));
+    logs.endLine(path);
+    logs.endLine(path);
+    appendFileSync(path, line(2, "stderr", "F", "next") + line(3));
+    const records: string[] = [];
+    for await (const batch of logs.read(path, both, Promise.resolve())) for (const { bytes } of recordsOf(batch)) records.push(bytes.toString());
+    expect(records).toEqual(["line 0\n", "half", "next\n", "line 3\n"]);
+    expect(await read({ tail: 2 })).toBe("next\nline 3\n");
+    expect(await read({ tail: 3 })).toBe("halfnext\nline 3\n");
+    // Cut off by a full disk.
+    appendFileSync(path, line(4).slice(0, 50));
+    logs.endLine(path);
+    appendFileSync(path, line(5));
+    expect(await read({ tail: 1 })).toBe("line 5\n");
+  });
+
   test("tail of a big log finds lines that lie across its chunks", async () => {
     let log = "";
     for (let i = 0; i < 3000; i++) log += line(i, "stdout", "F", `line ${i} ${"x".repeat(i % 97)}`);

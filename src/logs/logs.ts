@@ -1,6 +1,7 @@
 import type { Logger } from "../lib/log.ts";
 import { createTurns } from "../lib/turns.ts";
 import type { LogSource } from "./attributes.ts";
+import { endLine } from "./end-line.ts";
 import { forwardLog } from "./forward.ts";
 import { journaldSink } from "./journald.ts";
 import { createKeeper } from "./keep.ts";
@@ -15,6 +16,7 @@ export function createLogs({ log }: { log: Logger }): Logs {
   const turns = createTurns();
   return {
     read: (logPath, options, ended) => readLog(turns, logPath, options, ended),
+    endLine,
     ...createKeeper({ log }),
     async checkReceiver(type, source, signal) {
       await using sink = sinkOf(type, source);

@@ -14,8 +14,8 @@ const refusal = (type: string, options: Record<string, string>): string => {
 
 describe("options", () => {
   test("are refused in Docker's words", () => {
-    expect(refusal("gelf", {})).toBe("logger: no log driver named 'gelf' is registered: there are journald, json-file, local, syslog and none");
-    expect(refusal("constructor", {})).toContain("no log driver named 'constructor'");
+    expect(refusal("gelf", {})).toBe('error looking up logging plugin gelf: plugin "gelf" not found: there are journald, json-file, local, syslog and none');
+    expect(refusal("constructor", {})).toContain('plugin "constructor" not found');
     expect(refusal("json-file", { wat: "1" })).toBe("unknown log opt 'wat' for json-file log driver");
     expect(refusal("local", { wat: "1" })).toBe("unknown log opt 'wat' for log driver local");
     expect(refusal("journald", { "max-size": "1m" })).toBe("unknown log opt 'max-size' for journald log driver");
@@ -31,6 +31,7 @@ describe("options", () => {
     expect(refusal("syslog", { "cache-disabled": "perhaps" })).toBe("invalid value for option cache-disabled: perhaps");
     expect(refusal("json-file", { "labels-regex": "(" })).toStartWith("invalid value for labels-regex: (");
     expect(refusal("json-file", { tag: "{{.ID" })).toStartWith("invalid log tag: ");
+    expect(refusal("json-file", { tag: "{{.Wat}}" })).toStartWith("invalid log tag: ");
     expect(refusal("syslog", { "syslog-facility": "wat" })).toBe("invalid syslog facility");
     expect(refusal("syslog", { "syslog-format": "wat" })).toBe("Invalid syslog format");
     expect(refusal("syslog", { "syslog-address": "http://x" })).toBe("unsupported scheme: 'http'");

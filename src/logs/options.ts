@@ -36,7 +36,8 @@ export function isForwarded(type: string): boolean {
 export function checkLogOptions(type: string, options: Options): void {
   if (type === "none") return;
   const driver = Object.hasOwn(drivers, type) ? drivers[type] : undefined;
-  if (driver === undefined) throw invalidArgument(`logger: no log driver named '${type}' is registered: there are ${logDrivers.join(", ")} and none`);
+  if (driver === undefined)
+    throw invalidArgument(`error looking up logging plugin ${type}: plugin "${type}" not found: there are ${logDrivers.join(", ")} and none`);
   checkMode(options);
   for (const key of Object.keys(options)) if (!driver.options.has(key) && !general.has(key)) throw invalidArgument(driver.unknown(key));
   checkFiles(options, "");

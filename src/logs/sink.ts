@@ -19,13 +19,15 @@ export interface Sink extends AsyncDisposable {
   readonly format: Format;
   /** Messages may be joined: it is a stream. */
   readonly isStream: boolean;
+  /** `send` is a call of the kernel. */
+  readonly isDirect: boolean;
   /** For people: where it goes. */
   readonly target: string;
   /** @throws an error that says why it can't be reached */
   connect(signal: AbortSignal): Promise<void>;
   /**
-   * Undefined where the kernel took all of it within this call, so that whoever counts can write it down in the same breath; else a promise of it.
-   * @throws, or rejects, where the way is broken: then nothing counts as sent, and `connect` comes next
+   * The bytes that the kernel took within this call: of a datagram all or none. Where somebody else stands in between, a promise that it has all of
+   * them. @throws, or rejects, where the way is broken: `connect` comes next
    */
-  send(message: Buffer): Promise<void> | undefined;
+  send(message: Buffer): number | Promise<void>;
 }

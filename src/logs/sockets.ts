@@ -37,6 +37,7 @@ export function socketSink(targets: readonly SocketTarget[], format: Sink["forma
   };
   return {
     format,
+    isDirect: true,
     get isStream() {
       return isStream;
     },
@@ -58,13 +59,9 @@ export function socketSink(targets: readonly SocketTarget[], format: Sink["forma
     },
     send(message) {
       try {
-        if (isStream) {
-          // a peer that has closed takes one more message without a word, and loses it
-          if (isClosedByPeer(fd)) throw new Error("the other side has closed the connection");
-          const sent = sendSome(fd, message);
-          return sent === message.length ? undefined : rest(fd, message.subarray(sent));
-        }
-        return sendDatagram(fd, message, current?.kind === "udp") ? undefined : rest(fd, message);
+        // a peer that has closed takes one more message without a word, and loses it
+        if (isStream && isClosedByPeer(fd)) throw new Error("the other side has closed the connection");
+        return isStream ? sendSome(fd, message) : sendDatagram(fd, message, current?.kind === "udp");
       } catch (error) {
         close();
         throw error;
@@ -113,26 +110,15 @@ function addressBytes(text: string, family: number): Uint8Array {
   return Uint8Array.from(all.flatMap((group) => [group >> 8, group & 0xff]));
 }
 
-/** Waits for room, and sends what is left. */
-async function rest(fd: number, message: Buffer): Promise<void> {
-  let left = message;
-  for (let wait = 1; left.length > 0; wait = Math.min(wait * 2, 50)) {
-    await Bun.sleep(wait);
-    const sent = sendSome(fd, left);
-    if (sent > 0) wait = 1;
-    left = left.subarray(sent);
-  }
-}
-
-/** False where there is no room. A refusal on UDP tells of an earlier datagram, and this one wasn't sent: once more, then it is UDP's loss. */
-function sendDatagram(fd: number, message: Buffer, isUdp: boolean): boolean {
+/** All or nothing. A refusal on UDP tells of an earlier datagram, and this one wasn't sent: once more, then it is UDP's loss. */
+function sendDatagram(fd: number, message: Buffer, isUdp: boolean): number {
   for (let tries = 0; ; tries++) {
     try {
-      return sendSome(fd, message) === message.length;
+      return sendSome(fd, message);
     } catch (error) {
       const { code } = error as { code?: string };
       if (!isUdp || (code !== "ECONNREFUSED" && code !== "EMSGSIZE")) throw error;
-      if (tries > 0 || code === "EMSGSIZE") return true;
+      if (tries > 0 || code === "EMSGSIZE") return message.length;
     }
   }
 }

@@ -52,6 +52,11 @@ class LineCounter {
     if (!parseHead(data, start, end, this.#head)) return false;
     const stream = this.#head.stderr ? "stderr" : "stdout";
     if (!this.#streams.has(stream)) return false;
+    if (this.#head.ends) {
+      // What stands before it is a line of its own.
+      this.#open.delete(stream);
+      return false;
+    }
     // A complete line ends here, or an unfinished one at the very end.
     if (!this.#head.full && this.#open.has(stream)) return false;
     if (this.#lines === this.#count) return true;

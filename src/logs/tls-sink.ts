@@ -16,6 +16,7 @@ export function tlsSink(address: { host: string; port: number }, tls: SyslogOpti
   const target = `tcp+tls://${address.host}:${address.port}`;
   return {
     format,
+    isDirect: false,
     isStream: true,
     target,
     async connect(signal) {

@@ -47,6 +47,8 @@ export interface Logs {
    * Rotated files are read too, oldest first; follow goes on across a rotation without loss or doubling. A batch holds until the next is asked for.
    */
   read(logPath: string, options: ReadLogsOptions, ended: Promise<unknown>): AsyncIterable<LogBatch>;
+  /** Before a further run: a line of the last one that has no newline ends here. @throws where the disk is full */
+  endLine(logPath: string): void;
   /** Watches a running container's log, rotates it by size and compresses what was rotated. Dispose when the container has ended. */
   keep(logPath: string, ctlPath: string, options: KeepOptions): Disposable;
   /** Before a start with the driver `syslog` or `journald`: can its receiver be reached? @throws an error that says why not */

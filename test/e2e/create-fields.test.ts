@@ -280,7 +280,7 @@ const rows: Row[] = [
   {
     of: host("LogConfig.Type", "LogConfig.Config"),
     refused: [
-      { host: { LogConfig: { Type: "wat" } }, error: "no log driver named 'wat' is registered" },
+      { host: { LogConfig: { Type: "wat" } }, error: 'plugin "wat" not found' },
       { host: { LogConfig: { Type: "json-file", Config: { wat: "1" } } }, error: "unknown log opt 'wat'" },
     ],
     seenIn: ["test/kernel/containers.test.ts", "logs: follow ends with the run; none can't be read"],

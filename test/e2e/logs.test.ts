@@ -137,7 +137,10 @@ describe.skipIf(skipped("root", "overlay", "docker"))("logs", () => {
     }
     // A busy machine may look late: without the bound it is hundreds of megabytes.
     expect(most).toBeLessThan(60 << 20);
-    expect(await engine.ok("logs", "--tail", "2", id)).toBe("0123456789012345678901234567890123456789\n0123456789012345678901234567890123456789");
+    const line = "0123456789012345678901234567890123456789";
+    const tail = (await engine.ok("logs", "--tail", "2", id)).split("\n");
+    // The last one may not have come to its end.
+    expect([tail.length, tail[0], line.startsWith(tail[1] as string)]).toEqual([2, line, true]);
     const [first, second] = [readFileSync(join(directory, "container.log")).length, filesOf(id).length];
     expect(first).toBeGreaterThan(0);
     expect(second).toBeLessThan(8);
