@@ -1,4 +1,5 @@
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, statfsSync } from "node:fs";
+import { release, tmpdir } from "node:os";
 import { composeProgram, dockerClients } from "./e2e/debian.ts";
 import { guestTools } from "./guest/tools.ts";
 
@@ -13,12 +14,21 @@ export const skips = {
   root: { reason: "needs root", missing: () => process.getuid?.() !== 0 },
   overlay: { reason: "needs overlayfs in the kernel", missing: () => !readable("/proc/filesystems").includes("overlay") },
   cgroupV1: { reason: "needs memory limits of cgroup v1", missing: () => !existsSync("/sys/fs/cgroup/memory/memory.limit_in_bytes") },
+  userns: { reason: "needs user namespaces and idmapped mounts (Linux 5.19; 6.3 where temporary files lie on a tmpfs)", missing: () => !hasIdMaps() },
   guest: { reason: "needs qemu and a guest kernel (packages that apt could not give)", missing: () => guestTools() === undefined },
   docker: { reason: "needs a docker command line (on PATH, or Debian's package)", missing: () => dockerClients().length === 0 },
   compose: { reason: "needs Docker Compose 2 (on PATH, or Debian trixie's package)", missing: () => composeProgram() === undefined },
   systemd: { reason: "needs systemd-analyze on PATH", missing: () => Bun.which("systemd-analyze") === null },
   skopeo: { reason: "needs skopeo on PATH", missing: () => Bun.which("skopeo") === null },
 } satisfies Record<string, Skip>;
+
+const TMPFS_MAGIC = 0x01021994;
+
+function hasIdMaps(): boolean {
+  const [major = 0, minor = 0] = release().split(".").map(Number);
+  const needed = statfsSync(tmpdir()).type === TMPFS_MAGIC ? [6, 3] : [5, 19];
+  return (major > needed[0]! || (major === needed[0] && minor >= needed[1]!)) && readable("/proc/sys/user/max_user_namespaces").trim() !== "0";
+}
 
 function readable(path: string): string {
   return existsSync(path) ? readFileSync(path, "utf8") : "";

@@ -6,7 +6,7 @@ import { skipped } from "../skips.ts";
 import { Engine, run } from "./harness.ts";
 
 /** Containers with user namespaces: `--userns-remap`, and the label that gives one container ids of its own. */
-describe.skipIf(skipped("root", "overlay", "docker"))("user namespaces", () => {
+describe.skipIf(skipped("root", "overlay", "docker", "userns"))("user namespaces", () => {
   let engine: Engine;
   /** runc must do as crun does. */
   const runtime = ["--add-runtime", `other=${Bun.which("runc")}`];
