@@ -120,10 +120,16 @@ describe.skipIf(skipped("root", "overlay", "docker"))("attach", () => {
   async function halfClosed(request: string, input: string): Promise<string> {
     const socket = connect({ path: engine.socket, allowHalfOpen: true });
     socket.write(`${request} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n`);
-    await new Promise((resolve) => socket.once("data", resolve));
-    socket.end(input);
     let text = "";
-    for await (const chunk of socket) text += String(chunk);
+    const ended = new Promise((resolve) => socket.on("end", resolve));
+    await new Promise<void>((resolve) =>
+      socket.on("data", (chunk) => {
+        text += String(chunk);
+        resolve();
+      }),
+    );
+    socket.end(input);
+    await ended;
     return text;
   }
 

@@ -310,4 +310,13 @@ describe.skipIf(skipped("root", "overlay", "docker"))("operations", () => {
     expect(stopped.inspect.NetworkSettings.Networks.bridge.IPAddress).toBe("");
     expect((await call("GET", `/v1.24/containers/${container.id}/json`)).body.HostConfig).not.toHaveProperty("CgroupnsMode");
   });
+
+  test("execs that nobody starts are forgotten, the oldest first", async () => {
+    await using container = await running();
+    const create = async (): Promise<string> => (await call("POST", `/containers/${container.id}/exec`, { Cmd: ["true"] })).body.Id;
+    const first = await create();
+    for (let round = 0; round < 10; round++) await Promise.all(Array.from({ length: 100 }, create));
+    expect((await call("GET", `/exec/${first}/json`)).status).toBe(404);
+    expect((await inspect(container.id)).ExecIDs).toHaveLength(1000);
+  });
 });

@@ -12,6 +12,8 @@ import { frame, mediaTypes } from "./frames.ts";
 const pauseAt = 4 << 20;
 const resumeAt = 1 << 20;
 const cutAt = 64 << 20;
+/** How long the answer to a client's last input is waited for, where the end of that input ends the session. Docker leaves it to chance. */
+const lastWordsMs = 100;
 
 export interface AttachedOptions {
   /** The hijacked connection, its head sent. */
@@ -131,8 +133,12 @@ export class AttachedClient {
       }
     }
     if (!stdin) return;
-    if (session.closesStdin) session.io.closeStdin();
-    else this.#done.resolve();
+    if (session.closesStdin) {
+      session.io.closeStdin();
+      return;
+    }
+    await Bun.sleep(lastWordsMs);
+    this.#done.resolve();
   }
 
   /** Input that the container doesn't take any more (it has closed stdin, or ended) is the client's loss; output goes on. */
