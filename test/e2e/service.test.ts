@@ -331,6 +331,20 @@ describe.skipIf(needs)("stopping", () => {
   });
 });
 
+describe.skipIf(needs)("--live-restore=false", () => {
+  test("gives each container its own stop timeout, which the engine's doesn't shorten", async () => {
+    await using engine = await Engine.start(["--live-restore=false", "--shutdown-timeout", "0"]);
+    await engine.importBusybox();
+    const slow = ["busybox", "sh", "-c", "trap 'sleep 1; exit 5' TERM; echo up; while :; do sleep 0.1; done"];
+    await engine.ok("run", "-d", "--name", "patient", "--stop-timeout", "30", ...slow);
+    await engine.ok("run", "-d", "--name", "hasty", ...slow);
+    await until("both listen for the signal", async () => (await engine.ok("logs", "patient")) === "up" && (await engine.ok("logs", "hasty")) === "up");
+    expect(await engine.stop()).toBe(0);
+    await engine.start();
+    expect(await engine.ok("inspect", "--format", "{{.State.ExitCode}}", "patient", "hasty")).toBe("5\n137");
+  });
+});
+
 describe.skipIf(needs)("a host that goes down", () => {
   test("stops all containers through the API, and those with a restart policy come back at the next start", async () => {
     await using engine = await Engine.start();
