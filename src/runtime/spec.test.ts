@@ -125,6 +125,8 @@ describe("spec of a container", () => {
   test("what isn't there is refused by name", () => {
     expect(() => build({ UsernsMode: "odd" })).toThrow("invalid USER mode: odd");
     expect(() => cgroupPathOf("id", { CgroupParent: "/a/../b" }, "/x")).toThrow("invalid cgroup parent");
+    for (const odd of ["x".repeat(256), "/x".repeat(600), "a\0b"])
+      expect(() => cgroupPathOf("id", { CgroupParent: odd }, "/x")).toThrow("invalid cgroup parent");
     expect(cgroupPathOf("id", { CgroupParent: "my//parent/" }, "/x")).toBe("/my/parent/id");
   });
 

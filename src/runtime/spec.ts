@@ -258,8 +258,10 @@ function sysctlsOf(input: SpecInput): Record<string, string> {
 /** Where a container's cgroup is, below --cgroup-parent or what the container asked for. @throws EngineError invalidArgument */
 export function cgroupPathOf(id: string, host: HostConfig, engineParent: string): string {
   const parent = host.CgroupParent || engineParent;
-  if (parent.split("/").includes("..")) throw invalidArgument(`invalid cgroup parent ${JSON.stringify(parent)}`);
-  return `/${[...parent.split("/").filter(Boolean), id].join("/")}`;
+  const parts = parent.split("/");
+  const isTooLong = parent.length > 1024 || parts.some((part) => Buffer.byteLength(part) > 255);
+  if (parts.includes("..") || parent.includes("\0") || isTooLong) throw invalidArgument(`invalid cgroup parent ${JSON.stringify(parent)}`);
+  return `/${[...parts.filter(Boolean), id].join("/")}`;
 }
 
 function pathsOf(host: HostConfig, given: string[] | null | undefined, defaults: readonly string[], isUnconfined: boolean): string[] {
