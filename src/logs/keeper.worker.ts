@@ -13,6 +13,8 @@ const reopenMs = 2;
 const mendMs = 1000;
 /** Whatever is written faster than this is dropped before it is worth compressing. */
 const calmMs = 2000;
+/** Time between two blocks, for the time that one takes. */
+const idleShare = 2;
 /** After a failure, such as a full disk. */
 const retryMs = 5000;
 
@@ -222,11 +224,13 @@ async function compress(watched: Watched): Promise<void> {
         if (plain.length > 0 && !watched.hasEnded) watched.compressAt = performance.now() + calmMs;
         break;
       }
+      let began = performance.now();
       for await (const _ of compressFile(next.path, next.size)) {
         if (watched.isForgotten) return;
-        // Others are looked at between two blocks.
-        await Bun.sleep(1);
+        // Others are looked at between two blocks, and a container's work comes before this.
+        await Bun.sleep(1 + idleShare * (performance.now() - began));
         if (watched.isForgotten) return;
+        began = performance.now();
       }
     }
   } catch (error) {
