@@ -125,7 +125,7 @@ test.each([
   ["runtimes", { x: {} }, "runtimes.x: want a path"],
   ["features", { buildkit: "maybe" }, "feature buildkit: want true or false"],
   ["authorization-plugins", ["x"], "--authorization-plugin=[x] is not supported yet"],
-  ["log-driver", "nope", "no log driver named 'nope'"],
+  ["log-driver", "nope", "there are journald, json-file"],
   ["log-opts", { "max-file": 3 }, "log-opts: want texts as values"],
   ["default-ulimits", { nofile: 5 }, "default-ulimits.nofile: want"],
   ["default-address-pools", [null], "want base=CIDR,size=N"],
