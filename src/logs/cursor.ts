@@ -5,12 +5,19 @@ import type { LogPosition } from "./types.ts";
 /** A reader that takes nothing for so long holds no file open: one that has been dropped meanwhile would still take its room on the disk. */
 const patienceMs = 1000;
 
-/** Where the log ends now; undefined where there is none. */
-export async function endOf(logPath: string): Promise<LogPosition | undefined> {
-  const last = (await segmentNumbers(logPath)).at(-1);
-  if (last === undefined) return undefined;
-  await using segment = await openSegment(logPath, last);
-  return { segment: last, offset: segment?.size() ?? 0 };
+/** A place in a log, and its file, open: a flood may drop it before it is read. */
+export interface OpenPosition extends LogPosition {
+  file: Segment;
+}
+
+/** Where the log ends now; undefined where there is none. The file is the caller's to dispose. */
+export async function endOf(logPath: string): Promise<OpenPosition | undefined> {
+  for (;;) {
+    const last = (await segmentNumbers(logPath)).at(-1);
+    if (last === undefined) return undefined;
+    const file = await openSegment(logPath, last);
+    if (file !== undefined) return { segment: last, offset: file.size(), file };
+  }
 }
 
 /** Reads the text of a log from a place on, from file to file. What was dropped before it was read is passed over. */
@@ -50,7 +57,7 @@ export class Cursor implements AsyncDisposable {
   async read(): Promise<Buffer | undefined> {
     for (;;) {
       const file = (this.#file ??= await this.#open());
-      if (file === undefined) return undefined;
+      if (file === undefined || file.number > (this.#end?.segment ?? Infinity)) return undefined;
       // Asked before the reading: what was written before its completion is read after it.
       const isComplete = file.isComplete();
       const room = this.#end?.segment === file.number ? this.#end.offset - this.#offset : Infinity;

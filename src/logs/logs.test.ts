@@ -58,7 +58,7 @@ describe("read", () => {
     expect(await read({ tail: 100 })).toBe([0, 1, 2, 3, 4, 5, 6].map((i) => `line ${i}\n`).join(""));
   });
 
-  test("a follower holds no file that was rotated away", async () => {
+  test.each([undefined, 10])("a follower holds no file that was rotated away (tail %p)", async (tail) => {
     const held = (): string[] =>
       readdirSync("/proc/self/fd").flatMap((fd) => {
         try {
@@ -69,7 +69,8 @@ describe("read", () => {
         }
       });
     const { promise: ended, resolve: end } = Promise.withResolvers<void>();
-    const reader = createLogs({ log: silent }).read(path, { ...both, follow: true }, ended);
+    if (tail !== undefined) writeFileSync(path, "");
+    const reader = createLogs({ log: silent }).read(path, { ...both, follow: true, ...(tail === undefined ? {} : { tail }) }, ended);
     const follower = reader[Symbol.asyncIterator]();
     for (let i = 0; i < 4; i++) {
       if (i > 0) renameSync(path, `${path}.${i}`);

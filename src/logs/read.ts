@@ -1,6 +1,6 @@
 import type { Turns } from "../lib/turns.ts";
 import { CriParser, filtered, TimeCache } from "./cri.ts";
-import { Cursor, endOf } from "./cursor.ts";
+import { Cursor, endOf, type OpenPosition } from "./cursor.ts";
 import { chunkSize, type Segment } from "./segments.ts";
 import { findSince } from "./since.ts";
 import { findTail } from "./tail.ts";
@@ -12,12 +12,14 @@ export async function* readLog(turns: Turns, logPath: string, options: ReadLogsO
   const { signal, follow } = options;
   await using stack = new AsyncDisposableStack();
   const wake = follow ? stack.use(new Wake(logPath, ended, options)) : undefined;
-  // A log that is written faster than it is read would never end.
-  const end = follow ? undefined : await endOf(logPath);
+  // A log that is written faster than it is read would never end, and its tail is counted from where it ended when it was asked for.
+  const end = follow && options.tail === undefined ? undefined : await endOf(logPath);
   if (!follow && end === undefined) return;
   const parser = new CriParser(chunkSize);
   const start = await beginning(logPath, options, end);
-  const cursor = stack.use(new Cursor(logPath, start, { end, memory: parser.space, onNextFile: () => parser.nextFile() }));
+  // Whoever follows for days must not hold a file that was dropped.
+  if (start.file !== end?.file) await end?.file[Symbol.asyncDispose]();
+  const cursor = stack.use(new Cursor(logPath, start, { end: follow ? undefined : end, memory: parser.space, onNextFile: () => parser.nextFile() }));
   const choice = new Choice(options);
 
   for (;;) {
@@ -46,10 +48,10 @@ export async function* readLog(turns: Turns, logPath: string, options: ReadLogsO
 async function beginning(
   logPath: string,
   { tail, since, stdout, stderr }: ReadLogsOptions,
-  end: LogPosition | undefined,
+  end: OpenPosition | undefined,
 ): Promise<LogPosition & { file?: Segment }> {
   const streams = new Set<StdStream>([...(stdout ? (["stdout"] as const) : []), ...(stderr ? (["stderr"] as const) : [])]);
-  const found = tail !== undefined ? await findTail(logPath, tail, streams, end) : since !== undefined ? await findSince(logPath, since) : undefined;
+  const found = tail !== undefined ? end && (await findTail(logPath, tail, streams, end)) : since !== undefined ? await findSince(logPath, since) : undefined;
   return found ?? { segment: 0, offset: 0 };
 }
 

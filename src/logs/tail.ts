@@ -1,34 +1,27 @@
 import { newHead, parseHead } from "./cri.ts";
+import type { OpenPosition } from "./cursor.ts";
 import { openSegment, segmentNumbers, type Segment } from "./segments.ts";
-import type { LogPosition, StdStream } from "./types.ts";
+import type { StdStream } from "./types.ts";
 
 const NEWLINE = 0x0a;
 
-/** A place in a log, and its file, open: a flood may drop it before it is read. */
-export interface FoundPosition extends LogPosition {
-  file: Segment;
-}
-
 /**
- * Where the last `count` lines of `streams` before `end` (or now) begin, found by reading backwards. Pieces of a line count with the line they
- * belong to. Undefined where there is no log. The file is the caller's to dispose.
+ * Where the last `count` lines of `streams` before `end` begin, found by reading backwards. Pieces of a line count with the line they belong to.
+ * The file is the caller's to dispose.
  */
-export async function findTail(
-  logPath: string,
-  count: number,
-  streams: ReadonlySet<StdStream>,
-  end: LogPosition | undefined,
-): Promise<FoundPosition | undefined> {
+export async function findTail(logPath: string, count: number, streams: ReadonlySet<StdStream>, end: OpenPosition): Promise<OpenPosition> {
   const counter = new LineCounter(count, streams);
-  const numbers = (await segmentNumbers(logPath)).filter((number) => number <= (end?.segment ?? Infinity));
-  let found: FoundPosition | undefined;
+  let found: OpenPosition = { segment: end.segment, offset: 0, file: end.file };
+  const offset = await backwards(end.file, end.offset, counter);
+  if (offset !== undefined) return { ...found, offset };
+  const numbers = (await segmentNumbers(logPath)).filter((number) => number < end.segment);
   for (const number of numbers.toReversed()) {
     const file = await openSegment(logPath, number);
     if (file === undefined) break; // gone by now, and all before it
-    await found?.file[Symbol.asyncDispose]();
-    const offset = await backwards(file, end?.segment === number ? end.offset : file.size(), counter);
-    found = { segment: number, offset: offset ?? 0, file };
-    if (offset !== undefined) break;
+    await found.file[Symbol.asyncDispose]();
+    const begin = await backwards(file, file.size(), counter);
+    found = { segment: number, offset: begin ?? 0, file };
+    if (begin !== undefined) break;
   }
   return found;
 }
