@@ -14,6 +14,12 @@ import { unmountError } from "./unmount-error.ts";
 /** Overlayfs takes 500 lowers and answers EINVAL to 501 (OVL_MAX_STACK). */
 const MOST_LAYERS = 500;
 
+/**
+ * Waits before a busy mount is tried again. A process that is just being made has copies of all our descriptors until it runs its program, those of a
+ * directory in the mount among them, close-on-exec or not.
+ */
+const busyWaitsMs = [1, 3, 10, 30, 100];
+
 type MountOptions = Parameters<Snapshots["mount"]>[0];
 
 export type Mounts = Pick<Snapshots, "mount" | "unmount">;
@@ -56,14 +62,28 @@ export function createMounts(ctx: SnapshotContext): Mounts {
       const { syncs } = mounted.get(target) ?? { syncs: true };
       try {
         // Unmounting a writable overlay syncs its upper file system: 1.5 to 50 ms (measured).
-        if (syncs && !lazy) await workers.run({ op: "unmount", target, lazy });
-        else unmount(target, { lazy });
+        if (lazy) unmount(target, { lazy });
+        else await whenFree(async () => (syncs ? await workers.run({ op: "unmount", target, lazy }) : void unmount(target)));
       } catch (error) {
         throw error instanceof EngineError ? error : unmountError(target, error);
       }
       mounted.delete(target);
     },
   };
+}
+
+/** @throws what `attempt` throws, at once or when it is still busy after all waits */
+async function whenFree(attempt: () => Promise<void>): Promise<void> {
+  for (const wait of busyWaitsMs) {
+    try {
+      return await attempt();
+    } catch (error) {
+      const isBusy = (error as SysError).code === "EBUSY" || (error instanceof EngineError && error.kind === "conflict");
+      if (!isBusy) throw error;
+      await Bun.sleep(wait);
+    }
+  }
+  return await attempt();
 }
 
 /**

@@ -2,10 +2,12 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import {
   chmodSync,
   chownSync,
+  closeSync,
   existsSync,
   linkSync,
   lstatSync,
   mkdirSync,
+  openSync,
   readFileSync,
   readdirSync,
   renameSync,
@@ -205,6 +207,19 @@ describe.skipIf(skipped("root", "overlay"))("snapshots", () => {
     child.kill();
     await child.exited;
     await storage.snapshots.unmount(root);
+  });
+
+  test("unmount outwaits a process that only passes through", async () => {
+    using temporary = temporaryDirectory("snapshots");
+    await using storage = openStorage(temporary.path);
+    const root = join(temporary.path, "root");
+    mkdirSync(root);
+    await storage.snapshots.mount({ target: root, layers: [], upper: await active(storage, []) });
+    const held = openSync(root, "r");
+    const unmounted = storage.snapshots.unmount(root);
+    await Bun.sleep(5);
+    closeSync(held);
+    await unmounted;
   });
 });
 
