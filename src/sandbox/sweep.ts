@@ -31,11 +31,13 @@ export async function sweep(ctx: SandboxContext, known: ReadonlySet<string>): Pr
   const processes = all.filter(({ id }) => isStale(id));
   if (processes.length > 0)
     await attempt("monitors", () =>
-      endAll(() =>
-        ownProcesses(ctx)
+      endAll(() => [
+        ...ownProcesses(ctx)
           .filter(({ id }) => isStale(id))
           .map(({ pid }) => pid),
-      ),
+        // a runtime that is a script isn't known by its name: it is in the session that its monitor led
+        ...processes.flatMap(({ pid }) => processesOfSession(pid)),
+      ]),
     );
   for (const each of all.filter(({ id, isCommand }) => isCommand && !isStale(id))) await attempt("health check", () => endCommand(each.pid));
   const stale = new Set([...namesIn(paths.bundles), ...namesIn(paths.exits), ...cgroupsOf(ctx), ...processes.map(({ id }) => id)].filter(isStale));

@@ -116,6 +116,15 @@ describe.skipIf(skipped("root", "overlay", "docker"))("a container whose helpers
     await other.ok("rm", "-f", "hanging");
     expect((await hanging).code).not.toBe(0);
     await other.ok("rm", "-f", "broken", "crashing", "missing");
+    // neither does an engine that stops wait for it, nor the next one keep what is left of it
+    const again = other.docker(["run", "--name", "again", "--runtime", "hanging", "busybox", "true"]);
+    await until("the start", async () => (await other.docker(["inspect", "again"])).code === 0 && processesOf(other).monitors.size > 0);
+    await Bun.sleep(200);
+    expect(await other.stop()).toBe(0);
+    expect((await again).code).not.toBe(0);
+    await other.start();
+    expect(await other.ok("inspect", "-f", "{{.State.Status}}", "again")).toBe("created");
+    await other.ok("rm", "again");
     expect(await lastingInconsistencies(other)).toEqual([]);
   });
 });
