@@ -130,13 +130,13 @@ describe.skipIf(skipped("root", "overlay", "docker"))("logs", () => {
         0,
       );
     await until("a rotation", () => filesOf(id).some((name) => /\.\d+$/.test(name)));
-    let most = 0;
+    const seen: number[] = [];
     for (let i = 0; i < 60; i++) {
-      most = Math.max(most, used());
+      seen.push(used());
       await Bun.sleep(25);
     }
-    // A busy machine may look late: without the bound it is hundreds of megabytes.
-    expect(most).toBeLessThan(60 << 20);
+    // A busy machine may look late, and then there is more for a moment; without the bound there is only ever more, hundreds of megabytes in the end.
+    expect(Math.min(...seen.slice(-30))).toBeLessThan(30 << 20);
     const line = "0123456789012345678901234567890123456789";
     const tail = (await engine.ok("logs", "--tail", "2", id)).split("\n");
     // The last one may not have come to its end.
