@@ -39,13 +39,13 @@ function fill(directory: string, free = 0): void {
   if (free > 0) truncateSync(join(directory, "filler"), statSync(join(directory, "filler")).size - free);
 }
 
-/** Fills what is given back, too, by work in the background, until nothing comes any more. */
+/** Fills what is given back, too, by work in the background, until nothing comes any more: the database's log is taken in once a second. */
 async function fillForGood(directory: string): Promise<void> {
   const filled = (): number => statSync(join(directory, "filler")).size;
   fill(directory);
-  for (let quiet = 0; quiet < 5; quiet++) {
+  for (let quiet = 0; quiet < 12; quiet++) {
     const before = filled();
-    await Bun.sleep(40);
+    await Bun.sleep(120);
     fill(directory);
     if (filled() > before) quiet = 0;
   }
