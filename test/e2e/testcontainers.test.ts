@@ -11,6 +11,8 @@ describe.skipIf(skipped("root", "overlay", "docker"))("Testcontainers", () => {
     const { code, stdout, stderr } = await run([...engine.onHost, process.execPath, join(import.meta.dir, "testcontainers-scenario.ts")], {
       env: {
         DOCKER_HOST: `unix://${engine.socket}`,
+        // its lock files stay
+        TMPDIR: engine.root,
         // its image is in a registry that a test can't reach
         TESTCONTAINERS_RYUK_DISABLED: "true",
         TESTCONTAINERS_REUSE_ENABLE: "true",
