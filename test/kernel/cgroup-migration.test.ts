@@ -13,7 +13,7 @@ test("taking the wait ahead moves nobody, however often it is asked for", async 
     expectProcess();
     await Bun.sleep(1);
   }
-  await Bun.sleep(50);
+  await Bun.sleep(400);
   expect(own()).toBe(before);
   expect(errors).toEqual([]);
 });
