@@ -91,7 +91,8 @@ export async function inconsistencies(engine: Engine, unmonitored: ReadonlySet<s
   same(
     "endpoint's container",
     new Set(records.endpoints.map(({ container }) => container)),
-    inNamespaceOfTheirOwn.map(({ id }) => id),
+    // a client may have taken one off its last network
+    inNamespaceOfTheirOwn.filter(({ networks }) => networks > 0).map(({ id }) => id),
   );
   return wrong;
 }
@@ -106,7 +107,7 @@ export async function lastingInconsistencies(engine: Engine): Promise<string[]> 
 }
 
 interface Records {
-  containers: { id: string; status: string; network: string }[];
+  containers: { id: string; status: string; network: string; networks: number }[];
   snapshots: { id: string; kind: string }[];
   volumes: string[];
   blobs: string[];
@@ -147,7 +148,9 @@ function readRecords(path: string): Records {
   none("layer that is gone", `SELECT value AS text FROM (${used}) WHERE value NOT IN (SELECT id FROM snapshots)`);
   return {
     problems,
-    containers: all("SELECT id, state ->> '$.state.status' AS status, record ->> '$.host.NetworkMode' AS network FROM containers"),
+    containers: all(
+      "SELECT id, state ->> '$.state.status' AS status, record ->> '$.host.NetworkMode' AS network, (SELECT count(*) FROM json_each(record, '$.endpoints')) AS networks FROM containers",
+    ),
     snapshots: all("SELECT id, kind FROM snapshots"),
     volumes: texts("SELECT name AS text FROM volumes"),
     blobs: texts("SELECT digest AS text FROM blobs"),
