@@ -44,7 +44,10 @@ describe.skipIf(skipped("root", "overlay", "docker"))("an engine whose files are
     ];
     await engine.kill9();
     const database = join(engine.root, "data", "engine.db");
-    const whole = (): void => void new Database(database).run("PRAGMA wal_checkpoint(TRUNCATE)");
+    const whole = (): void => {
+      using db = new Database(database);
+      db.run("PRAGMA wal_checkpoint(TRUNCATE)");
+    };
     whole();
     copyFileSync(database, `${database}.good`);
     for (const [table, what, change] of spoils) {

@@ -39,7 +39,8 @@ export function holdings(pid: number): string[] {
     }
   });
   const children = readdirSync(`/proc/${pid}/task`).flatMap((thread) => textOf(`/proc/${pid}/task/${thread}/children`).split(" ").filter(Boolean));
-  const own = descriptors.filter((each) => !["anon_inode:[eventfd]", "anon_inode:[eventpoll]"].includes(each));
+  // cgroup.procs is open for a moment after each start (kernel/cgroup-migration.ts)
+  const own = descriptors.filter((each) => !/^anon_inode:\[(eventfd|eventpoll)\]$|\/cgroup\.procs$/.test(each));
   return [...own, ...children.map((child) => `process ${textOf(`/proc/${child}/comm`).trim()}`)].toSorted();
 }
 

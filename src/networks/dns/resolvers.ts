@@ -55,6 +55,8 @@ export function createResolvers(ctx: ResolverContext): Resolvers {
       served.add(containerId);
       const ports = ctx.records.resolverOf(containerId);
       if (ports === undefined) return;
+      // it has ended since it was found running, and given all back but this
+      if (ctx.records.endpointsOfContainer(containerId).length === 0) return ctx.records.deleteResolver(containerId);
       try {
         using namespace = ctx.namespaces.open(ctx.namespaces.path(containerId));
         try {
