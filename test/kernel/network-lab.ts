@@ -61,8 +61,8 @@ export class Lab implements AsyncDisposable {
   readonly root = mkdtempSync(join(tmpdir(), "berth-network-"));
   readonly events: EngineEvent[] = [];
   readonly outside: string;
-  readonly #store = openStore(join(this.root, "engine.db"), migrations);
-  readonly #bus = createEvents({ store: this.#store, log: silent });
+  readonly store = openStore(join(this.root, "engine.db"), migrations);
+  readonly #bus = createEvents({ store: this.store, log: silent });
   readonly #world: { pid: number; kill(signal: number): void };
   readonly #options: Partial<NetworkOptions>;
   networks: Networks;
@@ -95,7 +95,7 @@ export class Lab implements AsyncDisposable {
   start(changes: Partial<NetworkOptions> = {}): Networks {
     const options = { bridge: "", bip: "", ip: "0.0.0.0", iptables: true, dns: [], dnsSearch: [], dnsOpts: [], defaultAddressPools: [], engineKey: "abc123" };
     return createNetworks({
-      store: this.#store,
+      store: this.store,
       events: this.#bus,
       log: silent,
       paths: { dataRoot: this.root, namespaces: join(this.root, "netns") },
@@ -148,7 +148,7 @@ export class Lab implements AsyncDisposable {
     await this.networks.close({ containersLive: false });
     await run("ip", "link", "delete", "world");
     this.#world.kill(9);
-    this.#store[Symbol.dispose]();
+    this.store[Symbol.dispose]();
     rmSync(this.root, { recursive: true, force: true });
   }
 }

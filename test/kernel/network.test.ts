@@ -321,6 +321,17 @@ if (!skips.root.missing()) {
       await lab.networks.remove("inward");
     });
 
+    test("a container that ends between its being found running and the rest of the start leaves nothing", async () => {
+      await lab.networks.create({ name: "brief" });
+      const a = await lab.container({ network: "brief", containerName: "a" });
+      await lab.networks.close({ containersLive: true });
+      lab.networks = lab.start();
+      lab.remove(a.id);
+      await lab.networks.restore(new Set([a.id]));
+      expect(lab.store.db.query("SELECT container FROM resolvers").all()).toEqual([]);
+      await lab.networks.remove("brief");
+    });
+
     test("a running container joins and leaves networks", async () => {
       const net = await lab.networks.create({ name: "joined" });
       const a = await lab.container({ containerName: "a" });
