@@ -50,7 +50,7 @@ function index(value: unknown, ...keys: unknown[]): unknown {
       const at = Number(key);
       if (!Number.isInteger(at) || at < 0 || at >= current.length) throw wrong(`error calling index: index out of range: ${String(key)}`);
       current = typeof current === "string" ? current.charCodeAt(at) : current[at];
-    } else if (typeof current === "object") current = (current as Record<string, unknown>)[String(key)];
+    } else if (typeof current === "object") current = Object.hasOwn(current, String(key)) ? (current as Record<string, unknown>)[String(key)] : undefined;
     else throw wrong(`error calling index: can't index item of type ${typeof current}`);
   }
   return current;

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { parseTemplate } from "./template.ts";
+import { TemplateError } from "./template-functions.ts";
 
 const container = {
   Id: "abc",
@@ -90,6 +91,22 @@ describe("templates", () => {
     ["{{index .Config.Cmd 9}}", "out of range"],
     ["{{lt .Id 3}}", "incompatible types"],
     ["{{.Id ; 3}}", "unexpected"],
+    ["{{toString}}", 'function "toString" not defined'],
+    ["{{.Id.repeat 3}}", "repeat is not a method"],
+    ['{{.Label.constructor "return 1"}}', "constructor is not a method"],
+    ['{{$x := index . "Label"}}{{$x.constructor "return 1"}}', "constructor is not a method"],
+    ['{{printf "%.200f" 1.5}}', "toFixed"],
+    ['{{printf "%c" "x"}}', "code points"],
+    ["{{pad .Id -1 0}}", "repeat"],
+    [`{{${"(".repeat(100_000)}.Id}}`, "call stack"],
   ];
-  for (const [source, wanted] of errors) test(`${source} is refused`, () => expect(() => run(source)).toThrow(wanted));
+  test("what JavaScript gives every object isn't there", () => {
+    expect(run('{{index . "constructor"}} {{index .State "toString"}}')).toBe("<no value> <no value>");
+  });
+
+  for (const [source, wanted] of errors)
+    test(`${source.slice(0, 80)} is refused`, () => {
+      expect(() => run(source)).toThrow(TemplateError);
+      expect(() => run(source)).toThrow(wanted);
+    });
 });

@@ -36,14 +36,25 @@ type Node =
 
 /** @throws TemplateError that says what is wrong where */
 export function parseTemplate(source: string): Template {
-  const nodes = new Parser(source).parse();
+  const nodes = withinRange(() => new Parser(source).parse());
   return {
-    execute: (data, missing = {}) => {
-      const out: string[] = [];
-      new Evaluator(out, missing).run(nodes, data, new Scope(undefined, [["$", data]]));
-      return out.join("");
-    },
+    execute: (data, missing = {}) =>
+      withinRange(() => {
+        const out: string[] = [];
+        new Evaluator(out, missing).run(nodes, data, new Scope(undefined, [["$", data]]));
+        return out.join("");
+      }),
   };
+}
+
+/** What is too deep, or too large a number for JavaScript, is the template's fault. */
+function withinRange<T>(action: () => T): T {
+  try {
+    return action();
+  } catch (error) {
+    if (error instanceof RangeError) throw failure(error.message);
+    throw error;
+  }
 }
 
 function failure(message: string): TemplateError {
@@ -252,7 +263,7 @@ function actionEnd(text: string, from: number): number {
 function nameExpression(name: string): Expression {
   if (name === "true" || name === "false") return { kind: "literal", value: name === "true" };
   if (name === "nil") return { kind: "literal", value: null };
-  if (!(name in builtins) && name !== "and" && name !== "or") throw failure(`function ${JSON.stringify(name)} not defined`);
+  if (!Object.hasOwn(builtins, name) && name !== "and" && name !== "or") throw failure(`function ${JSON.stringify(name)} not defined`);
   return { kind: "call", name, args: [] };
 }
 
@@ -399,7 +410,8 @@ class Evaluator {
     const names = [...target.names];
     const last = names.pop() as string;
     const owner = names.reduce((value, name) => fieldOf(value, name), this.#evaluate(target.base, dot, scope));
-    const method = (owner as Record<string, unknown> | null | undefined)?.[last];
+    // its own alone: what JavaScript gives every value (`constructor`) would let a template run any code
+    const method = Object.hasOwn(owner ?? {}, last) ? (owner as Record<string, unknown>)[last] : undefined;
     if (typeof method !== "function") throw failure(`${last} is not a method but has arguments`);
     return method(...args.map((arg) => present(this.#evaluate(arg, dot, scope))));
   }
