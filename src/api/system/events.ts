@@ -54,8 +54,6 @@ export const events = endpoint({
       if (backlog > maxBacklog) done.reject(cancelled("the client reads its events too slowly"));
       void waiting.then(() => (backlog = 0));
     };
-    // may be long before anybody waits for it
-    done.promise.catch(() => {});
     const live: EngineEvent[] = [];
     let deliver = (event: EngineEvent): void => void live.push(event);
     using _subscription = services.events.subscribe((event) => deliver(event));
