@@ -1,4 +1,5 @@
 import { invalidArgument } from "../lib/errors.ts";
+import { hasLabel } from "../lib/match.ts";
 import { matchPath } from "../lib/path-match.ts";
 import { parseRfc3339, parseTimestamp } from "../lib/time.ts";
 import { familiarName, familiarReference, parseReference } from "../oci/reference.ts";
@@ -25,12 +26,7 @@ export function booleanFilter(name: string, values: readonly string[] | undefine
 /** `key` or `key=value`, all of them. */
 export function matchesLabels(image: ImageRecord, wanted: readonly string[]): boolean {
   const labels = image.config.config?.Labels ?? {};
-  return wanted.every((filter) => {
-    const equals = filter.indexOf("=");
-    return equals < 0
-      ? Object.hasOwn(labels, filter)
-      : labels[filter.slice(0, equals)] === filter.slice(equals + 1) && Object.hasOwn(labels, filter.slice(0, equals));
-  });
+  return wanted.every((filter) => hasLabel(labels, filter));
 }
 
 export function isDangling(ctx: ImageContext, image: ImageRecord): boolean {

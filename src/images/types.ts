@@ -126,13 +126,13 @@ export interface Lease extends Disposable {
   add(resource: Digest | SnapshotId): void;
 }
 
-/** What the verbs of images/ (one file each) work on; made by createImages. */
 /** Blobs moved at once, over all pulls and over all pushes. Read at each transfer: a reload of the settings changes them. */
 export interface TransferLimits {
   readonly maxConcurrentDownloads: number;
   readonly maxConcurrentUploads: number;
 }
 
+/** What the verbs of images/ (one file each) work on; made by createImages. */
 export interface ImageContext {
   readonly store: Store;
   readonly content: ContentStore;
