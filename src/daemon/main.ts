@@ -1,4 +1,5 @@
 import { constants } from "node:os";
+import { raisePriority } from "../kernel/priority.ts";
 import { EngineError, messageOf } from "../lib/errors.ts";
 import { createLogger, type Logger } from "../lib/log.ts";
 import { version } from "../lib/version.ts";
@@ -84,6 +85,9 @@ async function serve(options: DaemonOptions, argv: readonly string[]): Promise<n
   return 0;
 }
 
+/** Of the event loop's thread alone: every client waits for it, so it goes before the engine's own Workers and helpers. Containers never have it. */
+const niceness = -10;
+
 /** What holds for the process as a whole. Returns the proxies as the administrator set them, by flag, file or environment. */
 function prepareProcess(options: DaemonOptions, log: Logger): Proxies {
   const { env } = process;
@@ -99,6 +103,12 @@ function prepareProcess(options: DaemonOptions, log: Logger): Proxies {
   // Bun's fetch would send even loopback through a proxy; Go's, and so dockerd's, never does.
   env["NO_PROXY"] = [proxies.no, "localhost", "127.0.0.0/8", "::1"].filter(Boolean).join(",");
   process.umask(0o022);
+  try {
+    raisePriority(niceness);
+  } catch (error) {
+    // not without CAP_SYS_NICE: nothing breaks, answers may come later on a busy host
+    log.debug("the event loop stays at its priority", { error: messageOf(error) });
+  }
   process.on("uncaughtException", (error) => log.error("uncaught exception; the engine goes on", { error, stack: error.stack }));
   process.on("unhandledRejection", (error) =>
     log.error("unhandled rejection; the engine goes on", { error: messageOf(error), stack: error instanceof Error ? error.stack : undefined }),
