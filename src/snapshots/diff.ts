@@ -3,6 +3,7 @@ import { closeFd, isDirectory, isWhiteout, O, openAt2, readDirectory, RESOLVE, s
 import { getXattrAt } from "../kernel/xattr.ts";
 import { textOf } from "../lib/tar.ts";
 import { isOpaque, type Found, type MergedView } from "./merged.ts";
+import { CAPABILITY } from "./root.ts";
 import type { Change } from "./types.ts";
 
 /** What Docker's init layer holds (moby: daemon/initlayer): never shown as a change, since no user made it. */
@@ -53,8 +54,6 @@ export function* changesOf(root: number, below: MergedView): Generator<void, Cha
   }
   return [...changes].map(([path, kind]) => ({ path: `/${textOf(path)}`, kind })).sort((a, b) => (a.path < b.path ? -1 : a.path > b.path ? 1 : 0));
 }
-
-const CAPABILITY = "security.capability";
 
 /** Whether a name was changed, by what Docker compares (moby: archive.statDifferent): times and sizes of directories say nothing. */
 function differs(before: Found, now: Found): boolean {

@@ -1,6 +1,6 @@
 import { invalidArgument } from "../lib/errors.ts";
 import { idInContainer, idOnHost, rootOnHost, type IdMap } from "../oci/id-map.ts";
-import type { Owner } from "./root.ts";
+import { CAPABILITY, type Owner } from "./root.ts";
 
 /** Owners and file capabilities of a container's tree, between what the host sees and what the container does. Without a map both are the same. */
 
@@ -21,7 +21,6 @@ export function ownerOnHost(map: IdMap | undefined, { uid, gid }: Owner): Owner 
   return { uid: there.uid, gid: there.gid };
 }
 
-const CAPABILITY = "security.capability";
 /** struct vfs_ns_cap_data (linux/capability.h): revision 3 names the root of the user namespace where it counts, at the end of what revision 2 has. */
 const REVISION_2 = 0x02000000;
 const REVISION_3 = 0x03000000;

@@ -2,10 +2,7 @@ import { SysError } from "../kernel/ffi.ts";
 import { closeFd, isDirectory, isKernelsOwn, O, openAt2, readlinkAt, RESOLVE, S, statAt, type Stat } from "../kernel/fs.ts";
 import { invalidArgument, notFound } from "../lib/errors.ts";
 import { textOf } from "../lib/tar.ts";
-import type { Root } from "./root.ts";
-
-/** As many links as the kernel follows in one path. */
-const mostLinks = 40;
+import { mostLinks, type Root } from "./root.ts";
 
 /** A path within a root as `docker cp` reads it. */
 export interface AskedPath {

@@ -22,6 +22,7 @@ import {
   type Stat,
 } from "../kernel/fs.ts";
 import { listXattrAt, getXattrAt, setXattrAt, setXattrFd } from "../kernel/xattr.ts";
+import { bytesOf } from "../lib/tar.ts";
 import { removeTreeNow } from "./tree.ts";
 
 export interface Owner {
@@ -39,7 +40,7 @@ export interface Attributes extends Owner {
 }
 
 /** As many links as the kernel follows in one path. */
-const mostLinks = 40;
+export const mostLinks = 40;
 
 /**
  * A directory that no path leaves, whatever symlinks are in it: every path is resolved by the kernel with the directory as its root
@@ -50,7 +51,7 @@ export class Root implements Disposable {
   readonly #prefix: string;
 
   constructor(path: string) {
-    this.fd = openAt(AT_FDCWD, Buffer.from(path).toString("latin1"), O.PATH | O.DIRECTORY);
+    this.fd = openAt(AT_FDCWD, bytesOf(path), O.PATH | O.DIRECTORY);
     this.#prefix = readlinkAt(AT_FDCWD, `/proc/self/fd/${this.fd}`);
   }
 
@@ -159,9 +160,11 @@ function setXattrs({ xattrs }: Attributes, set: (key: string, value: Uint8Array)
   }
 }
 
+export const CAPABILITY = "security.capability";
+
 /** Only what Docker carries over; `trusted.overlay.*` of a hostile source would speak to overlayfs. */
 export function isCarriedXattr(key: string): boolean {
-  return key === "security.capability" || key.startsWith("user.");
+  return key === CAPABILITY || key.startsWith("user.");
 }
 
 export function xattrsOf(directory: number, name: string): Map<string, Uint8Array> {
