@@ -36,31 +36,34 @@ export function readLimit(resource: number): { soft: number; hard: number } {
   return { soft: value(out.readBigUInt64LE(0)), hard: value(out.readBigUInt64LE(8)) };
 }
 
-/** When a process began, in clock ticks since boot: with its pid it names a process for ever. Undefined where there is no such process. */
-export function startTimeOf(pid: number): string | undefined {
+/** Fields of /proc/<pid>/stat (proc(5)) from the third on, the state. Undefined where there is no such process. */
+function statOf(pid: number): string[] | undefined {
   try {
     const text = readFileSync(`/proc/${int(pid)}/stat`, "latin1");
     // the name in parentheses may hold anything; field 3 follows the last one
-    const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
-    return fields[0] === "Z" || fields[0] === "X" ? undefined : fields[19];
+    return text
+      .slice(text.lastIndexOf(")") + 2)
+      .trimEnd()
+      .split(" ");
   } catch (error) {
     if (isGone(error)) return undefined;
     throw error;
   }
 }
 
+const isEnded = ([state]: readonly string[]): boolean => state === "Z" || state === "X";
+
+/** When a process began, in clock ticks since boot: with its pid it names a process for ever. Undefined where there is no such process. */
+export function startTimeOf(pid: number): string | undefined {
+  const fields = statOf(pid);
+  return fields === undefined || isEnded(fields) ? undefined : fields[19];
+}
+
 /** Pids of a session's processes. */
 export function processesOfSession(session: number): number[] {
   return readdirSync("/proc").flatMap((name) => {
-    if (!/^\d+$/.test(name)) return [];
-    try {
-      const text = readFileSync(`/proc/${name}/stat`, "latin1");
-      const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
-      return fields[3] === String(session) && fields[0] !== "Z" ? [Number(name)] : [];
-    } catch (error) {
-      if (isGone(error)) return [];
-      throw error;
-    }
+    const fields = /^\d+$/.test(name) ? statOf(Number(name)) : undefined;
+    return fields?.[3] === String(session) && fields[0] !== "Z" ? [Number(name)] : [];
   });
 }
 
@@ -79,31 +82,15 @@ export function childrenOf(pid: number): number[] {
 
 /** Parent and process group of a process, as the host sees them. Undefined where it is gone. */
 export function kinOf(pid: number): { parent: number; group: number } | undefined {
-  try {
-    const text = readFileSync(`/proc/${int(pid)}/stat`, "latin1");
-    const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
-    return { parent: Number(fields[1]), group: Number(fields[2]) };
-  } catch (error) {
-    if (isGone(error)) return undefined;
-    throw error;
-  }
+  const fields = statOf(pid);
+  return fields && { parent: Number(fields[1]), group: Number(fields[2]) };
 }
 
 /** Exit code (0–255, 128 + signal) of a process that has ended and waits to be reaped; undefined where it lives or is gone. */
 export function zombieExitCode(pid: number): number | undefined {
-  try {
-    const text = readFileSync(`/proc/${int(pid)}/stat`, "latin1");
-    const fields = text
-      .slice(text.lastIndexOf(")") + 2)
-      .trim()
-      .split(" ");
-    if (fields[0] !== "Z" && fields[0] !== "X") return undefined;
-    // field 52, the wait status; shown to whoever may trace the process
-    return codeOfStatus(Number(fields[49]));
-  } catch (error) {
-    if (isGone(error)) return undefined;
-    throw error;
-  }
+  const fields = statOf(pid);
+  // field 52, the wait status; shown to whoever may trace the process
+  return fields !== undefined && isEnded(fields) ? codeOfStatus(Number(fields[49])) : undefined;
 }
 
 /** What a shell makes of a wait status. */
