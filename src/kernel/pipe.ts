@@ -1,6 +1,7 @@
 import { FFIType } from "bun:ffi";
 import { addressOf, check, cstr, errno, int, libc, stable, SysError } from "./ffi.ts";
 import { closeFd, O } from "./fs.ts";
+import { AF_UNIX, SUN_PATH, unixAddress } from "./socket.ts";
 
 const c = libc({
   open: { args: [FFIType.ptr, FFIType.i32, FFIType.i32], returns: FFIType.i32 },
@@ -21,12 +22,10 @@ const c = libc({
   ioctl: { args: [FFIType.i32, FFIType.u64_fast, FFIType.ptr], returns: FFIType.i32 },
 });
 
-const AF_UNIX = 1;
 const SOCK_STREAM = 1;
 const SOCK_SEQPACKET = 5;
 const SOCK_NONBLOCK = 0o4000;
 const SOCK_CLOEXEC = 0o2000000;
-const SUN_PATH = 108;
 const MSG_NOSIGNAL = 0x4000;
 const MSG_DONTWAIT = 0x40;
 const MSG_CMSG_CLOEXEC = 0x40000000;
@@ -100,9 +99,7 @@ function withUnixAddress<T>(directory: string, name: string, use: (address: Buff
     path = `/proc/self/fd/${dir}/${name}`;
   }
   try {
-    const bytes = cstr(path);
-    if (bytes.length > SUN_PATH) throw new SysError("sockaddr_un", 36, path);
-    const address = Buffer.concat([Buffer.of(AF_UNIX, 0), bytes]);
+    const address = unixAddress(path);
     return use(address, address.length);
   } finally {
     if (dir >= 0) closeFd(dir);

@@ -58,6 +58,19 @@ export function socketAddress(address: Uint8Array, port: number): Buffer {
   return result;
 }
 
+/** Bytes of sun_path, the NUL at its end among them. */
+export const SUN_PATH = 108;
+
+/** A sockaddr_un. @throws SysError for a path of more than 107 bytes */
+export function unixAddress(path: string): Buffer {
+  return unixName(cstr(path), path);
+}
+
+function unixName(name: Uint8Array, path: string): Buffer {
+  if (name.length > SUN_PATH) throw new SysError("sockaddr_un", 36, path);
+  return Buffer.concat([Buffer.of(AF_UNIX, 0), name]);
+}
+
 /** setsockopt with an int. @throws SysError */
 export function setOption(fd: number, level: number, option: number, value: number): void {
   const data = Buffer.alloc(4);
@@ -86,12 +99,16 @@ export function bindSocket(type: "tcp" | "udp", address: Uint8Array, port: numbe
   }
 }
 
-/** Begins to connect a non-blocking socket: true where it is connected already, else once it is writable and `checkConnected` says so. @throws SysError */
-export function beginConnect(fd: number, address: Uint8Array, port: number): boolean {
-  const name = socketAddress(address, port);
-  if (c.connect(int(fd), name, name.length) === 0) return true;
+/**
+ * connect(2) of a non-blocking socket to a `socketAddress` or `unixAddress`. False while it is under way: ask again until it is true, or, once the
+ * socket is writable, `checkConnected`. @throws SysError ECONNREFUSED, ETIMEDOUT and the like
+ */
+export function connectSocket(fd: number, address: Buffer): boolean {
+  if (c.connect(int(fd), address, address.length) === 0) return true;
   const code = errno();
-  if (code === EINPROGRESS || code === EINTR) return false;
+  if (code === EISCONN) return true;
+  // EAGAIN is a unix socket's listener whose queue is full
+  if ([EINPROGRESS, EALREADY, EAGAIN, EINTR].includes(code)) return false;
   throw new SysError("connect", code);
 }
 
@@ -138,9 +155,7 @@ export function sendMessage(fd: number, data: Buffer): void {
  * @throws SysError, among others ECONNREFUSED and ENOENT where nobody listens
  */
 export function sendToUnix(path: string, data: Buffer): void {
-  const name = Buffer.from(path.startsWith("@") ? `\0${path.slice(1)}` : `${path}\0`);
-  if (name.length > 108) throw new TypeError(`the path of the socket is longer than 107 bytes: ${path}`);
-  const address = Buffer.concat([Buffer.from([AF_UNIX, 0]), name]);
+  const address = path.startsWith("@") ? unixName(Buffer.from(`\0${path.slice(1)}`), path) : unixAddress(path);
   const fd = openSocket(AF_UNIX, SOCK_DGRAM);
   try {
     check(Number(c.sendto(fd, data, data.length, 0, address, address.length)), "sendto", path);
@@ -158,26 +173,6 @@ export function receiveMessage(fd: number, into: Buffer): number | undefined {
     if (code === EAGAIN) return undefined;
     if (code !== EINTR) throw new SysError("recv", code);
   }
-}
-
-/**
- * connect(2) of a non-blocking socket to a `socketAddress` or `unixAddress`. False while it is under way: ask again until it is true. @throws
- * SysError ECONNREFUSED, ETIMEDOUT and the like
- */
-export function connectSocket(fd: number, address: Buffer): boolean {
-  if (c.connect(int(fd), address, address.length) === 0) return true;
-  const code = errno();
-  if (code === EISCONN) return true;
-  // EAGAIN is a unix socket's listener whose queue is full
-  if ([EINPROGRESS, EALREADY, EAGAIN, EINTR].includes(code)) return false;
-  throw new SysError("connect", code);
-}
-
-/** A sockaddr_un. @throws SysError for a path of more than 107 bytes */
-export function unixAddress(path: string): Buffer {
-  const bytes = cstr(path);
-  if (bytes.length > 108) throw new SysError("sockaddr_un", 36, path);
-  return Buffer.concat([Buffer.of(AF_UNIX, 0), bytes]);
 }
 
 /** Room for that many bytes that wait to be sent, beyond the host's usual limit. @throws SysError */

@@ -2,7 +2,7 @@ import type { NamespaceDoor } from "../kernel/namespace.ts";
 import type { Readiness } from "../kernel/epoll.ts";
 import { closeFd, O } from "../kernel/fs.ts";
 import { openFd, readFd, writeFd } from "../kernel/pipe.ts";
-import { beginConnect, checkConnected } from "../kernel/socket.ts";
+import { checkConnected, connectSocket, socketAddress } from "../kernel/socket.ts";
 
 const readSize = 8 << 10;
 
@@ -42,7 +42,7 @@ export async function dial(
   };
   signal.addEventListener("abort", close, { once: true });
   try {
-    if (!beginConnect(fd, address, port)) {
+    if (!connectSocket(fd, socketAddress(address, port))) {
       await readiness.wait(fd, "write");
       checkConnected(fd);
     }
