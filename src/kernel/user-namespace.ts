@@ -1,5 +1,5 @@
 import { closeSync, openSync, writeFileSync } from "node:fs";
-import { unavailable } from "../lib/errors.ts";
+import { messageOf, unavailable } from "../lib/errors.ts";
 
 /** `size` ids from `container` on inside are those from `host` on outside. */
 interface Extent {
@@ -61,29 +61,23 @@ export function createUserNamespaces(): UserNamespaces {
  * with its standard input.
  */
 async function makeUserNamespace(ids: Extents): Promise<number> {
-  const child = spawnInside();
   try {
-    child.stdin.write("\n");
-    child.stdin.flush();
-    const { done } = await child.stdout.getReader().read();
-    if (done) throw new Error((await new Response(child.stderr).text()).trim());
-    for (const [file, extents] of [["uid_map", ids.uids] as const, ["gid_map", ids.gids] as const]) {
-      const lines = extents.map(({ container, host, size }) => `${container} ${host} ${size}\n`);
-      writeFileSync(`/proc/${child.pid}/${file}`, lines.join(""));
+    const child = Bun.spawn(["unshare", "--user", "cat"], { stdin: "pipe", stdout: "pipe", stderr: "pipe", env: { PATH: "/usr/bin:/bin", LC_ALL: "C" } });
+    try {
+      child.stdin.write("\n");
+      child.stdin.flush();
+      const { done } = await child.stdout.getReader().read();
+      if (done) throw new Error((await new Response(child.stderr).text()).trim());
+      for (const [file, extents] of [["uid_map", ids.uids] as const, ["gid_map", ids.gids] as const]) {
+        const lines = extents.map(({ container, host, size }) => `${container} ${host} ${size}\n`);
+        writeFileSync(`/proc/${child.pid}/${file}`, lines.join(""));
+      }
+      return openSync(`/proc/${child.pid}/ns/user`, "r");
+    } finally {
+      await child.stdin.end();
+      await child.exited;
     }
-    return openSync(`/proc/${child.pid}/ns/user`, "r");
   } catch (error) {
-    throw unavailable(`no user namespace could be made: ${(error as Error).message}`, error);
-  } finally {
-    await child.stdin.end();
-    await child.exited;
-  }
-}
-
-function spawnInside(): Bun.Subprocess<"pipe", "pipe", "pipe"> {
-  try {
-    return Bun.spawn(["unshare", "--user", "cat"], { stdin: "pipe", stdout: "pipe", stderr: "pipe", env: { PATH: "/usr/bin:/bin", LC_ALL: "C" } });
-  } catch (error) {
-    throw unavailable(`no user namespace could be made: ${(error as Error).message}`, error);
+    throw unavailable(`no user namespace could be made: ${messageOf(error)}`, error);
   }
 }
