@@ -224,8 +224,6 @@ export function chmodItselfAt(dir: number, name: string, mode: number): void {
   }
 }
 
-const UTIME_OMIT = 0x3ffffffen;
-
 /** Two struct timespec: atime and mtime alike. */
 function bothTimes(seconds: number, nanoseconds: number): Buffer {
   const times = Buffer.alloc(32);
@@ -244,15 +242,6 @@ export function utimesAt(dir: number, name: string, seconds: number, nanoseconds
 /** As utimesAt, of an open file. */
 export function utimesFd(fd: number, seconds: number, nanoseconds: number): void {
   check(c.futimens(int(fd), bothTimes(seconds, nanoseconds)), "futimens");
-}
-
-/** Sets the mtime and leaves the atime. */
-export function mtimeAt(dir: number, name: string, seconds: number, nanoseconds: number): void {
-  const times = Buffer.alloc(32);
-  times.writeBigInt64LE(UTIME_OMIT, 8);
-  times.writeBigInt64LE(BigInt(seconds), 16);
-  times.writeBigInt64LE(BigInt(nanoseconds), 24);
-  check(c.utimensat(int(dir), nameBytes(name), times, AT_SYMLINK_NOFOLLOW), "utimensat", shown(name));
 }
 
 const ENOENT = 2;

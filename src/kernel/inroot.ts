@@ -1,16 +1,14 @@
+import { bytesOf } from "../lib/tar.ts";
 import { AT_FDCWD, closeFd, O, openAt, openAt2, RESOLVE } from "./fs.ts";
-
-/** Paths as text to names as fs.ts has them. */
-const nameOf = (path: string): string => Buffer.from(path, "utf8").toString("latin1");
 
 /**
  * Opens `path` as it is seen from inside `root`: no symlink leads out of it (openat2 RESOLVE_IN_ROOT).
  * `flags` as for open(2). @throws SysError ENOENT, ELOOP, …
  */
 export function openInRoot(root: string, path: string, flags: number): number {
-  const rootFd = openAt(AT_FDCWD, nameOf(root), O.PATH | O.DIRECTORY);
+  const rootFd = openAt(AT_FDCWD, bytesOf(root), O.PATH | O.DIRECTORY);
   try {
-    return openAt2(rootFd, nameOf(path), flags, RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS);
+    return openAt2(rootFd, bytesOf(path), flags, RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS);
   } finally {
     closeFd(rootFd);
   }

@@ -1,4 +1,5 @@
 import { FFIType } from "bun:ffi";
+import { bytesOf } from "../lib/tar.ts";
 import { check, errno, int, libc, SysError } from "./ffi.ts";
 import { AT_FDCWD, closeFd, O, openAt } from "./fs.ts";
 
@@ -30,7 +31,7 @@ const BLOCK = 512;
 const ENOENT = 2;
 
 function withDirectory<T>(path: string, work: (fd: number) => T): T {
-  const fd = openAt(AT_FDCWD, Buffer.from(path, "utf8").toString("latin1"), O.RDONLY | O.DIRECTORY);
+  const fd = openAt(AT_FDCWD, bytesOf(path), O.RDONLY | O.DIRECTORY);
   try {
     return work(fd);
   } finally {
