@@ -2,7 +2,9 @@ import { statSync } from "node:fs";
 import { invalidArgument, messageOf } from "../lib/errors.ts";
 import type { DeviceRequest } from "../oci/container.ts";
 import type { DeviceRule, DeviceSpec, HookSpec, HooksSpec, MountSpec } from "../oci/runtime-spec.ts";
-import { isQualifiedName, readCdi, type CdiEdits, type CdiRegistry } from "./cdi.ts";
+import { readCdi, type CdiRegistry } from "./cdi.ts";
+import { isQualifiedName } from "./cdi-names.ts";
+import type { CdiEdits } from "./cdi-schema.ts";
 import { majorOf, minorOf } from "./resources.ts";
 
 /** What devices asked for by DeviceRequests change in a container's spec. */
