@@ -13,8 +13,7 @@ export interface ExitStatus {
   error?: string;
 }
 
-/** Where output goes. Called in order of arrival; a slow client is the subscriber's problem, never conmon's. */
-/** A chunk's memory is used again after the call. */
+/** Where output goes. Called in order of arrival; a slow client is the subscriber's problem, never conmon's. A chunk's memory is used again after the call. */
 export interface OutputListener {
   stdout(chunk: Uint8Array): void;
   stderr(chunk: Uint8Array): void;
@@ -114,10 +113,10 @@ export interface Judged {
   apparmor?: string;
 }
 
-/** The engine's view of everything below a container: cgroups, runtimes, monitor. */
 /** The runtimes that the administrator added, by name. */
 export type AddedRuntimes = Readonly<Record<string, { path: string; runtimeArgs?: readonly string[] }>>;
 
+/** The engine's view of everything below a container: cgroups, runtimes, monitor. */
 export interface Runtimes {
   /**
    * Finds other runtimes; calling what is returned puts them into force, for containers that start later.
