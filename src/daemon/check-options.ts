@@ -2,6 +2,7 @@ import { isIP } from "node:net";
 import { createRegistryClient } from "../distribution/client.ts";
 import { invalidArgument, notImplemented } from "../lib/errors.ts";
 import { silent } from "../lib/log.ts";
+import { meansDefault } from "../runtime/runtime.ts";
 import type { DaemonOptions } from "./options.ts";
 
 /**
@@ -20,11 +21,8 @@ export function checkOptions(options: DaemonOptions): void {
   for (const { base, size } of options.defaultAddressPools) checkPool(base, size);
   checkCounts(options);
   checkBridge(options);
-  const { defaultRuntime } = options;
-  if (
-    !["", "crun", "runc", "io.containerd.runc.v2", "io.containerd.runtime.v1.linux"].includes(defaultRuntime) &&
-    options.runtimes[defaultRuntime] === undefined
-  ) {
+  const { defaultRuntime, runtimes } = options;
+  if (!meansDefault(defaultRuntime, runtimes) && defaultRuntime !== "crun" && runtimes[defaultRuntime] === undefined) {
     throw invalidArgument(`the default runtime ${defaultRuntime} is not known`);
   }
   if (options.metricsAddr !== "") parseMetricsAddress(options.metricsAddr);

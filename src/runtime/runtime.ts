@@ -47,14 +47,18 @@ interface Found {
 interface Choice {
   all: ReadonlyMap<string, Found>;
   fallback: Runtime;
-  /** `runc` was added by hand, and isn't just a name of the default. */
-  isOwnRunc: boolean;
+  added: AddedRuntimes;
   /** Sentences about added ones whose program isn't there. */
   warnings: string[];
 }
 
 /** Names that clients use for "the default", since they are Docker's. */
 const defaultNames = new Set(["", "io.containerd.runc.v2", "io.containerd.runtime.v1.linux"]);
+
+/** Docker's clients say runc, too, and mean the default; a runc that was added by hand is meant as such. */
+export function meansDefault(name: string, added: AddedRuntimes): boolean {
+  return defaultNames.has(name) || (name === "runc" && added["runc"] === undefined);
+}
 
 /** Finds the host's cgroups and runtimes, and makes both ready. @throws EngineError unavailable where no runtime is installed */
 export async function createRuntime({ paths, log, options }: { paths: Paths; log: Logger; options: RuntimeOptions }): Promise<Runtimes> {
@@ -89,7 +93,7 @@ export async function createRuntime({ paths, log, options }: { paths: Paths; log
     }
     const fallback = fallbackOf(all, defaultRuntime, runtimes);
     for (const sentence of missing) log.warn(sentence);
-    return { all, fallback, isOwnRunc: runtimes["runc"] !== undefined, warnings: missing.map((sentence) => `WARNING: ${sentence}`) };
+    return { all, fallback, added: runtimes, warnings: missing.map((sentence) => `WARNING: ${sentence}`) };
   };
   const close = async (): Promise<void> => {
     // a compile that is cut off would leave a process that waits for ever
@@ -127,8 +131,7 @@ export async function createRuntime({ paths, log, options }: { paths: Paths; log
       };
     },
     get: (name = "") => {
-      // docker's clients say runc and mean the default; a runc that was added by hand is meant as such
-      if (defaultNames.has(name) || (name === "runc" && !chosen.isOwnRunc)) return chosen.fallback;
+      if (meansDefault(name, chosen.added)) return chosen.fallback;
       const runtime = chosen.all.get(name)?.runtime;
       if (runtime === undefined) throw invalidArgument(`unknown or invalid runtime name: ${name}`);
       return runtime;
@@ -151,10 +154,10 @@ export async function createRuntime({ paths, log, options }: { paths: Paths; log
 
 /** @throws EngineError unavailable */
 function fallbackOf(all: ReadonlyMap<string, Found>, asked: string, added: AddedRuntimes): Runtime {
-  const wanted = defaultNames.has(asked) ? "" : asked;
-  const found = wanted === "" || (wanted === "runc" && added["runc"] === undefined) ? (all.get("crun") ?? all.get("runc")) : all.get(wanted);
+  const isAny = meansDefault(asked, added);
+  const found = isAny ? (all.get("crun") ?? all.get("runc")) : all.get(asked);
   if (found !== undefined) return found.runtime;
-  throw unavailable(wanted !== "" ? `the default runtime ${wanted} is not known` : "no OCI runtime found: install crun (or runc)");
+  throw unavailable(isAny ? "no OCI runtime found: install crun (or runc)" : `the default runtime ${asked} is not known`);
 }
 
 /** A hybrid host with stray controllers is repaired as far as allowed; crun can't serve where that fails. */
