@@ -1,7 +1,8 @@
 import { isIP } from "node:net";
 import { createRegistryClient } from "../distribution/client.ts";
-import { invalidArgument, notImplemented } from "../lib/errors.ts";
+import { invalidArgument, messageOf, notImplemented } from "../lib/errors.ts";
 import { silent } from "../lib/log.ts";
+import { checkLogOptions } from "../logs/options.ts";
 import { meansDefault } from "../runtime/runtime.ts";
 import type { DaemonOptions } from "./options.ts";
 
@@ -10,6 +11,7 @@ import type { DaemonOptions } from "./options.ts";
  * The sentences are dockerd's. @throws EngineError invalidArgument, notImplemented
  */
 export function checkOptions(options: DaemonOptions): void {
+  checkLogs(options);
   options.labels = checkLabels(options.labels);
   for (const address of options.dns) if (isIP(address) === 0) throw invalidArgument(`invalid IP address: ${address}`);
   for (const domain of options.dnsSearch) {
@@ -28,6 +30,14 @@ export function checkOptions(options: DaemonOptions): void {
   if (options.metricsAddr !== "") parseMetricsAddress(options.metricsAddr);
   // parses mirrors and insecure registries, and does nothing more
   createRegistryClient({ insecure: options.insecureRegistries, mirrors: options.registryMirrors, log: silent });
+}
+
+function checkLogs({ logDriver, logOpts }: DaemonOptions): void {
+  try {
+    checkLogOptions(logDriver, logOpts);
+  } catch (error) {
+    throw invalidArgument(`failed to set log opts: ${messageOf(error)}`, error);
+  }
 }
 
 /** `key=value` each, a key twice only with the same value. */
