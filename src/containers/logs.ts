@@ -16,7 +16,7 @@ export function logs(ctx: Context, reference: string, options: ReadLogsOptions):
   if (!isReadable(Type, Config ?? {})) throw notImplemented("configured logging driver does not support reading");
   // When the exit is recorded the log is complete.
   const ended = options.follow && isRunning(record.state) ? exitOf(entry, options.signal) : Promise.resolve();
-  return { tty: record.config.Tty === true, details: logDetails(logSourceOf(record)), records: ctx.logs.read(logPathOf(ctx, record), options, ended) };
+  return { tty: record.config.Tty === true, details: () => logDetails(logSourceOf(record)), records: ctx.logs.read(logPathOf(ctx, record), options, ended) };
 }
 
 /** What a log driver may say of the container. */

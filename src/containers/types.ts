@@ -238,8 +238,8 @@ export interface Containers {
   /** Subscribes at once, also to a container that isn't started yet: then from its first byte on. Without a listener it is an event, no more. */
   attach(ref: string, listener?: OutputListener): AttachSession;
   resize(ref: string, rows: number, cols: number): Promise<void>;
-  /** `details` stands before each line for those who ask for details. */
-  logs(ref: string, options: ReadLogsOptions): { tty: boolean; details: string; records: AsyncIterable<LogBatch> };
+  /** `details` makes what stands before each line for those who ask for details. */
+  logs(ref: string, options: ReadLogsOptions): { tty: boolean; details(): string; records: AsyncIterable<LogBatch> };
   top(ref: string, psArgs: string): Promise<{ titles: string[]; processes: string[][] }>;
   /** What it uses now; undefined while it doesn't run. */
   stats(ref: string): StatsSample | undefined;

@@ -22,8 +22,8 @@ export const containerLogs = endpoint({
       ...timeOf(query, "until"),
       ...(tail === undefined ? {} : { tail }),
     });
+    const format = { framed: !tty, timestamps: query.bool("timestamps"), prefix: query.bool("details") ? `${details()} ` : "" };
     const stream = exchange.stream(200, { "Content-Type": contentType(tty, api) });
-    const format = { framed: !tty, timestamps: query.bool("timestamps"), prefix: query.bool("details") ? `${details} ` : "" };
     try {
       let memory: Buffer | undefined;
       for await (const batch of records) {
