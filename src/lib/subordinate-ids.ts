@@ -20,7 +20,7 @@ export function readSubordinateIds(path: string): SubordinateRange[] {
   return parseSubordinateIds(text, path);
 }
 
-export function parseSubordinateIds(text: string, path: string): SubordinateRange[] {
+function parseSubordinateIds(text: string, path: string): SubordinateRange[] {
   const lines = text
     .split("\n")
     .map((line) => line.trim())

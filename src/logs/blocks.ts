@@ -30,6 +30,12 @@ export function blockSize(fileSize: number): number {
   return Math.max(256 << 10, Math.ceil(fileSize / (mostBlocks - 16)));
 }
 
+/** Bytes of text in all of them. */
+export function textEnd(blocks: readonly Block[]): number {
+  const last = blocks.at(-1);
+  return last === undefined ? 0 : last.textAt + last.textLength;
+}
+
 export function compressBlock(text: Uint8Array): Buffer {
   return gzipSync(text, { level: 3 });
 }

@@ -1,6 +1,6 @@
 import { closeSync, openSync, readSync, renameSync, rmSync, writeSync } from "node:fs";
 import { open } from "node:fs/promises";
-import { blockSize, compressBlock, encodeIndex, type Block } from "./blocks.ts";
+import { blockSize, compressBlock, encodeIndex, textEnd, type Block } from "./blocks.ts";
 import { newHead, parseHead, TimeCache } from "./cri.ts";
 
 const NEWLINE = 0x0a;
@@ -40,11 +40,6 @@ export async function* compressFile(path: string, size: number): AsyncGenerator<
     closeSync(from);
     if (!isDone) rmSync(target, { force: true });
   }
-}
-
-function textEnd(blocks: readonly Block[]): number {
-  const last = blocks.at(-1);
-  return last === undefined ? 0 : last.textAt + last.textLength;
 }
 
 /** About `size` bytes from `offset` on, whole lines where there are any. */

@@ -4,9 +4,6 @@ import { checkTag } from "./attributes.ts";
 import { checkSyslogOptions } from "./syslog-options.ts";
 import type { KeepOptions } from "./types.ts";
 
-/** Docker's log drivers that there are, in the order `/info` shows them; `none` isn't one of them. */
-export const logDrivers = ["journald", "json-file", "local", "syslog"] as const;
-
 type Options = Readonly<Record<string, string>>;
 
 const metadata = ["labels", "labels-regex", "env", "env-regex", "tag"];
@@ -16,11 +13,14 @@ const syslog = ["address", "facility", "format", "tls-ca-cert", "tls-cert", "tls
 const general = new Set(["mode", "max-buffer-size", "cache-disabled", ...[...files, ...metadata].map((name) => `cache-${name}`)]);
 
 const drivers: Record<string, { options: ReadonlySet<string>; unknown: (key: string) => string }> = {
+  journald: { options: new Set(metadata), unknown: (key) => `unknown log opt '${key}' for journald log driver` },
   "json-file": { options: new Set([...files, ...metadata]), unknown: (key) => `unknown log opt '${key}' for json-file log driver` },
   local: { options: new Set([...files, ...metadata]), unknown: (key) => `unknown log opt '${key}' for log driver local` },
-  journald: { options: new Set(metadata), unknown: (key) => `unknown log opt '${key}' for journald log driver` },
   syslog: { options: new Set([...syslog, ...metadata]), unknown: (key) => `unknown log opt '${key}' for syslog log driver` },
 };
+
+/** Docker's log drivers that there are, in the order `/info` shows them; `none` isn't one of them. */
+export const logDrivers: readonly string[] = Object.keys(drivers);
 
 /** Docker's json-file grows without end unless told otherwise; ours is bounded by default. */
 const ownBounds: KeepOptions = { maxSize: 10_000_000, maxFiles: 20, compress: true };

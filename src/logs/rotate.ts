@@ -57,8 +57,7 @@ export function rotate(logPath: string, ctlPath: string): boolean {
   const ctl = openControl(ctlPath);
   if (ctl === undefined) return false;
   try {
-    // conmon ends when it can't make this file; made here, it is there.
-    makeRoom(logPath, () => closeSync(openSync(`${logPath}.tmp`, "a", 0o600)));
+    makeNewFile(logPath);
     renameSync(logPath, `${logPath}.${(rotatedFiles(logPath).at(-1)?.number ?? 0) + 1}`);
     tellReopen(ctl);
     return true;
@@ -76,7 +75,7 @@ export function mend(logPath: string, ctlPath: string): void {
   if (ctl === undefined) return;
   try {
     if (bytesWaiting(ctl) > 0 || sizeOf(logPath) !== undefined) return;
-    makeRoom(logPath, () => closeSync(openSync(`${logPath}.tmp`, "a", 0o600)));
+    makeNewFile(logPath);
     tellReopen(ctl);
   } finally {
     closeSync(ctl);
@@ -100,15 +99,16 @@ export function dropOld(logPath: string, { maxSize, maxFiles }: { maxSize: numbe
   renameSync(empty, last.path);
 }
 
-/** Runs `action`; where the disk is full, the oldest rotated file goes for it. */
-function makeRoom(logPath: string, action: () => void): void {
+/** conmon ends when it can't make this file; made here, it is there. Where the disk is full, the oldest rotated file goes for it. */
+function makeNewFile(logPath: string): void {
+  const make = (): void => closeSync(openSync(`${logPath}.tmp`, "a", 0o600));
   try {
-    action();
+    make();
   } catch (error) {
-    const oldest = isDiskFull(error) ? rotatedFiles(logPath)[0] : undefined;
-    if (oldest === undefined || rotatedFiles(logPath).length < 2) throw error;
+    const [oldest, second] = isDiskFull(error) ? rotatedFiles(logPath) : [];
+    if (oldest === undefined || second === undefined) throw error;
     rmSync(oldest.path, { force: true });
-    action();
+    make();
   }
 }
 

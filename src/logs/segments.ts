@@ -3,7 +3,7 @@ import { fstatSync, statSync } from "node:fs";
 import { basename, dirname } from "node:path";
 import { promisify } from "node:util";
 import { gunzip } from "node:zlib";
-import { decodeIndex, largestIndex, type Block } from "./blocks.ts";
+import { decodeIndex, largestIndex, textEnd, type Block } from "./blocks.ts";
 import { newHead, parseHead, TimeCache } from "./cri.ts";
 
 /**
@@ -34,7 +34,7 @@ export interface Segment extends AsyncDisposable {
 }
 
 /** Numbers of the rotated files that are there, oldest first. A file that is being replaced by its compressed form counts once. */
-export async function rotatedNumbers(logPath: string): Promise<number[]> {
+async function rotatedNumbers(logPath: string): Promise<number[]> {
   const names = await readdir(dirname(logPath)).catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT") return [] as string[];
     throw error;
@@ -174,8 +174,7 @@ async function compressedSegment(handle: FileHandle, number: number): Promise<Se
     await handle.close();
     return undefined;
   }
-  const last = blocks.at(-1);
-  const textSize = last === undefined ? 0 : last.textAt + last.textLength;
+  const textSize = textEnd(blocks);
   const textOf = async (block: Block): Promise<Buffer> => {
     const member = Buffer.allocUnsafe(block.length);
     await handle.read(member, 0, member.length, block.at);
