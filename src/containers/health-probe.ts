@@ -1,5 +1,5 @@
 import { invalidArgument } from "../lib/errors.ts";
-import { bytesOf, parseAddress } from "../networks/address.ts";
+import { bytesOf, parseAddress } from "../lib/address.ts";
 import type { ContainerConfig } from "../oci/container.ts";
 
 /**

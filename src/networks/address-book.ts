@@ -1,6 +1,6 @@
 import { conflict, invalidArgument } from "../lib/errors.ts";
 import type { EndpointIpamConfig } from "../oci/container.ts";
-import { type Address, contains, formatAddress, parseAddress, parsePrefix } from "./address.ts";
+import { type Address, contains, formatAddress, parseAddress, parsePrefix } from "../lib/address.ts";
 import { AddressPool } from "./ipam.ts";
 import type { Endpoint, NetworkRecord } from "./types.ts";
 

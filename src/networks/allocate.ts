@@ -1,5 +1,5 @@
 import { EngineError, invalidArgument, messageOf } from "../lib/errors.ts";
-import { type Address, formatAddress, formatMac, macFor, parseAddress, parseMac } from "./address.ts";
+import { type Address, formatAddress, formatMac, macFor, parseAddress, parseMac } from "../lib/address.ts";
 import { type GivenAddress, hasStaticAddress } from "./address-book.ts";
 import { hostInterfaceName } from "./bridge.ts";
 import { parseBridgeOptions } from "./bridge-options.ts";

@@ -1,5 +1,5 @@
 import { invalidArgument } from "../lib/errors.ts";
-import { type Address, parseAddress } from "./address.ts";
+import { type Address, parseAddress } from "../lib/address.ts";
 import type { NetworkRecord } from "./types.ts";
 
 /** Docker's keys for the bridge driver (moby daemon/libnetwork/drivers/bridge/labels.go, netlabel). */

@@ -19,7 +19,7 @@ import {
   setLinkUp,
   silenceBridgePort,
 } from "../kernel/netlink-route.ts";
-import { type Address, addressFrom, bytesOf, formatAddress, macFor, parseAddress, parseMac, parsePrefix } from "./address.ts";
+import { type Address, addressFrom, bytesOf, formatAddress, macFor, parseAddress, parseMac, parsePrefix } from "../lib/address.ts";
 import { parseBridgeOptions } from "./bridge-options.ts";
 import type { NetworkDriver } from "./driver.ts";
 import { bridgeNetfilter, type Firewall } from "./firewall.ts";

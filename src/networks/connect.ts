@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { notFound, permissionDenied } from "../lib/errors.ts";
 import { addDefaultRoute, getLink } from "../kernel/netlink-route.ts";
-import { bytesOf, parseAddress } from "./address.ts";
+import { bytesOf, parseAddress } from "../lib/address.ts";
 import { allocate } from "./allocate.ts";
 import { attach } from "./attach.ts";
 import { isPredefined, type NetworkContext } from "./context.ts";

@@ -1,6 +1,6 @@
 import { invalidArgument } from "../lib/errors.ts";
 import type { EndpointSettings } from "../oci/container.ts";
-import { formatAddress, parseAddress } from "./address.ts";
+import { formatAddress, parseAddress } from "../lib/address.ts";
 
 const sysctlsLabel = "com.docker.network.endpoint.sysctls";
 const nameLabel = "com.docker.network.endpoint.ifname";

@@ -6,7 +6,7 @@ import { NETLINK_NETFILTER, NetlinkSocket } from "../kernel/netlink.ts";
 import { addElements, batch, concatenation, deleteElements, type MapElement } from "../kernel/nftables-batch.ts";
 import { type Nftables, openNftables } from "../kernel/nftables.ts";
 import { AF_INET, AF_INET6 } from "../kernel/socket.ts";
-import { type Address, bytesOf, formatAddress, formatSubnet, type Subnet } from "./address.ts";
+import { type Address, bytesOf, formatAddress, formatSubnet, type Subnet } from "../lib/address.ts";
 import type { Chores } from "./chores.ts";
 import { acceptMarked, type ForwardPolicy, removeMarked, warnOfLegacy } from "./forward-policy.ts";
 

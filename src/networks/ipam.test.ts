@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { formatAddress, formatSubnet, parseAddress, parsePrefix } from "./address.ts";
+import { formatAddress, formatSubnet, parseAddress, parsePrefix } from "../lib/address.ts";
 import { AddressPool, chooseSubnet, defaultPools } from "./ipam.ts";
 
 const block = (text: string) => parsePrefix(text)!.subnet;

@@ -1,5 +1,5 @@
 import { conflict, invalidArgument } from "../lib/errors.ts";
-import { type Address, contains, formatAddress, formatSubnet, overlaps, parsePrefix, sizeOf, type Subnet } from "./address.ts";
+import { type Address, contains, formatAddress, formatSubnet, overlaps, parsePrefix, sizeOf, type Subnet } from "../lib/address.ts";
 
 /** A block that is cut into subnets of one size. */
 export interface PoolOption {

@@ -1,6 +1,6 @@
 import { conflict, EngineError, invalidArgument, permissionDenied } from "../lib/errors.ts";
 import { findLink, listAddresses, listRoutes } from "../kernel/netlink-route.ts";
-import { type Address, addressFrom, formatAddress, formatSubnet, overlaps, parsePrefix, type Subnet, subnetOf } from "./address.ts";
+import { type Address, addressFrom, formatAddress, formatSubnet, overlaps, parsePrefix, type Subnet, subnetOf } from "../lib/address.ts";
 import { bridgeOption, parseBridgeOptions } from "./bridge-options.ts";
 import { driverOf, emitNetworkEvent, isPredefined, type NetworkContext } from "./context.ts";
 import { defaultPools } from "./ipam.ts";

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { parsePrefix } from "./address.ts";
+import { parsePrefix } from "../lib/address.ts";
 import { defaultPools } from "./ipam.ts";
 import { checkName, parseBip, planSubnets, type SubnetPlan } from "./network-config.ts";
 

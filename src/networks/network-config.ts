@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { invalidArgument } from "../lib/errors.ts";
-import { type Address, contains, formatAddress, formatSubnet, overlaps, parseAddress, parsePrefix, type Subnet } from "./address.ts";
+import { type Address, contains, formatAddress, formatSubnet, overlaps, parseAddress, parsePrefix, type Subnet } from "../lib/address.ts";
 import { chooseSubnet, type PoolOption } from "./ipam.ts";
 import type { NetworkRecord } from "./types.ts";
 

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { silent } from "../lib/log.ts";
-import { formatAddress, parseAddress } from "./address.ts";
+import { formatAddress, parseAddress } from "../lib/address.ts";
 import { HostPorts, parseBindings } from "./ports.ts";
 
 const anywhere = parseAddress("0.0.0.0")!;

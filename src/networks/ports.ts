@@ -5,7 +5,7 @@ import type { Logger } from "../lib/log.ts";
 import { SysError } from "../kernel/ffi.ts";
 import { bindSocket, dropAll } from "../kernel/socket.ts";
 import type { PortBinding } from "../oci/container.ts";
-import { type Address, bytesOf, formatAddress, parseAddress } from "./address.ts";
+import { type Address, bytesOf, formatAddress, parseAddress } from "../lib/address.ts";
 import type { PortRule } from "./firewall.ts";
 import { proxyTcp, proxyUdp } from "./proxy.ts";
 import type { PublishedPort } from "./types.ts";

@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { parseAddress } from "./address.ts";
+import { parseAddress } from "../lib/address.ts";
 
 /** A resolver configuration, in the order of its file. */
 export interface ResolvConf {

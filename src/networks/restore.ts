@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { writeSysctl } from "../kernel/namespace.ts";
 import { messageOf } from "../lib/errors.ts";
-import { parseAddress } from "./address.ts";
+import { parseAddress } from "../lib/address.ts";
 import { parseBridgeOptions } from "./bridge-options.ts";
 import { driverOf, type NetworkContext } from "./context.ts";
 import { ensurePredefined } from "./manage.ts";

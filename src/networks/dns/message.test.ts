@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { formatAddress, parseAddress } from "../address.ts";
+import { formatAddress, parseAddress } from "../../lib/address.ts";
 import { addressAnswer, answersQuestion, codeOf, nameAnswer, parseQuery, recordType, respond, reverseAddress } from "./message.ts";
 
 const hex = (text: string): Buffer => Buffer.from(text.replaceAll(" ", ""), "hex");

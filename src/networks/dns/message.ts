@@ -1,4 +1,4 @@
-import { type Address, bytesOf, parseAddress } from "../address.ts";
+import { type Address, bytesOf, parseAddress } from "../../lib/address.ts";
 
 export const recordType = { A: 1, PTR: 12, AAAA: 28, OPT: 41 } as const;
 export const responseCode = { ok: 0, serverFailure: 2, notImplemented: 4, refused: 5 } as const;

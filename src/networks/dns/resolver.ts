@@ -1,7 +1,7 @@
 import { createServer, type Socket } from "node:net";
 import { messageOf } from "../../lib/errors.ts";
 import type { Logger } from "../../lib/log.ts";
-import type { Address } from "../address.ts";
+import type { Address } from "../../lib/address.ts";
 import { adoptUdp } from "../udp.ts";
 import { type Forwarder, framed } from "./forward.ts";
 import { addressAnswer, type Answer, nameAnswer, parseQuery, type Query, recordType, respond, responseCode, reverseAddress } from "./message.ts";

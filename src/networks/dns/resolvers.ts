@@ -3,7 +3,7 @@ import { NetlinkSocket } from "../../kernel/netlink.ts";
 import { redirectDns } from "../../kernel/nftables-batch.ts";
 import { SysError } from "../../kernel/ffi.ts";
 import { boundPort } from "../../kernel/socket.ts";
-import { type Address, bytesOf, formatAddress, parseAddress } from "../address.ts";
+import { type Address, bytesOf, formatAddress, parseAddress } from "../../lib/address.ts";
 import { isPredefined, type NetworkContext } from "../context.ts";
 import type { NamespaceHandle } from "../driver.ts";
 import type { StoredEndpoint } from "../records.ts";
