@@ -150,6 +150,14 @@ describe("ways out", () => {
     await careless.connect(new AbortController().signal);
   });
 
+  test("an address of either family is dialled, also IPv4 in IPv6's clothes", async () => {
+    const { port } = await streamReceiver({ port: 0 });
+    for (const host of ["127.0.0.1", "[::ffff:127.0.0.1]", "[0:0:0:0:0:ffff:7f00:1]"]) {
+      await using sink = syslog(`tcp://${host}:${port}`);
+      await sink.connect(AbortSignal.timeout(5000));
+    }
+  });
+
   test("one that can't be reached says so", async () => {
     const { signal } = new AbortController();
     await expect(syslog("tcp://127.0.0.1:1").connect(signal)).rejects.toThrow("dial tcp://127.0.0.1:1: connect: ");

@@ -15,6 +15,7 @@ import {
   socketAddress,
   unixAddress,
 } from "../kernel/socket.ts";
+import { bytesOf, parseAddress } from "../lib/address.ts";
 import type { Sink } from "./sink.ts";
 
 export type SocketTarget = { kind: "unix" | "unixgram"; path: string } | { kind: "udp" | "tcp"; host: string; port: number };
@@ -97,17 +98,10 @@ async function open(target: SocketTarget, signal: AbortSignal): Promise<number> 
 }
 
 async function inetAddress(host: string, port: number): Promise<{ family: number; address: Buffer }> {
-  const { address, family } = isIP(host) === 0 ? await lookup(host) : { address: host, family: isIP(host) };
-  return { family: family === 6 ? AF_INET6 : AF_INET, address: socketAddress(addressBytes(address, family), port) };
-}
-
-function addressBytes(text: string, family: number): Uint8Array {
-  if (family !== 6) return Uint8Array.from(text.split(".").map(Number));
-  const [head = "", tail] = text.replace(/%.*$/, "").split("::");
-  const groups = (part: string): number[] => (part === "" ? [] : part.split(":").map((group) => Number.parseInt(group, 16)));
-  const [before, after] = [groups(head), groups(tail ?? "")];
-  const all = tail === undefined ? before : [...before, ...new Array<number>(8 - before.length - after.length).fill(0), ...after];
-  return Uint8Array.from(all.flatMap((group) => [group >> 8, group & 0xff]));
+  const text = isIP(host) === 0 ? (await lookup(host)).address : host;
+  const address = parseAddress(text.replace(/%.*$/, ""));
+  if (address === undefined) throw new Error(`${text} is no address`);
+  return { family: address.family === 6 ? AF_INET6 : AF_INET, address: socketAddress(bytesOf(address), port) };
 }
 
 /** All or nothing. A refusal on UDP tells of an earlier datagram, and this one wasn't sent: once more, then it is UDP's loss. */
