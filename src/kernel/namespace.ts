@@ -3,7 +3,7 @@ import { FFIType } from "bun:ffi";
 import { cstr, errno, libc, SysError } from "./ffi.ts";
 import { closeFd } from "./fs.ts";
 import { MS, mount, unmount } from "./mount.ts";
-import { AF_NETLINK, SOCK_RAW, socketAddress } from "./socket.ts";
+import { AF_INET, AF_INET6, AF_NETLINK, SOCK_DGRAM, SOCK_RAW, SOCK_STREAM, socketAddress } from "./socket.ts";
 import { NETLINK_NETFILTER, NETLINK_ROUTE } from "./netlink.ts";
 
 const c = libc({
@@ -52,6 +52,15 @@ export function openNamespaceDoor(): NamespaceDoor {
     if (c.setns(home, CLONE_NEWNET) !== 0) process.abort();
   };
 
+  const socketInside = (namespace: number, family: number, type: number, protocol: number, what: string): number => {
+    if (c.setns(namespace, CLONE_NEWNET) !== 0) throw new SysError("setns", errno());
+    const socket = c.socket(family, type | SOCK_FLAGS, protocol);
+    const failed = socket < 0 ? errno() : 0;
+    leave();
+    if (failed !== 0) throw new SysError("socket", failed, what);
+    return socket;
+  };
+
   return {
     create() {
       let call = "unshare";
@@ -78,25 +87,17 @@ export function openNamespaceDoor(): NamespaceDoor {
       return { namespace, routeSocket };
     },
 
-    netlinkSocket(fd, protocol) {
-      const number = protocol === "route" ? NETLINK_ROUTE : NETLINK_NETFILTER;
-      if (c.setns(fd, CLONE_NEWNET) !== 0) throw new SysError("setns", errno());
-      const socket = c.socket(AF_NETLINK, SOCK_RAW | SOCK_FLAGS, number);
-      const failed = socket < 0 ? errno() : 0;
-      leave();
-      if (failed !== 0) throw new SysError("socket", failed, `netlink ${protocol}`);
-      return socket;
-    },
+    netlinkSocket: (fd, protocol) => socketInside(fd, AF_NETLINK, SOCK_RAW, protocol === "route" ? NETLINK_ROUTE : NETLINK_NETFILTER, `netlink ${protocol}`),
 
     boundSockets(fd, address, ports) {
-      const family = address.length === 4 ? 2 : 10;
+      const family = address.length === 4 ? AF_INET : AF_INET6;
       const udpName = socketAddress(address, ports.udp);
       const tcpName = socketAddress(address, ports.tcp);
       const length = udpName.length;
       const one = Buffer.of(1, 0, 0, 0);
       if (c.setns(fd, CLONE_NEWNET) !== 0) throw new SysError("setns", errno());
-      const udp = c.socket(family, 2 | SOCK_FLAGS, 0);
-      const tcp = c.socket(family, 1 | SOCK_FLAGS, 0);
+      const udp = c.socket(family, SOCK_DGRAM | SOCK_FLAGS, 0);
+      const tcp = c.socket(family, SOCK_STREAM | SOCK_FLAGS, 0);
       // SOL_SOCKET, SO_REUSEADDR: a port that comes back after a restart may have connections in TIME_WAIT
       if (tcp >= 0) c.setsockopt(tcp, 1, 2, one, 4);
       let failed = 0;
@@ -110,14 +111,7 @@ export function openNamespaceDoor(): NamespaceDoor {
       return { udp, tcp };
     },
 
-    tcpSocket(fd, family) {
-      if (c.setns(fd, CLONE_NEWNET) !== 0) throw new SysError("setns", errno());
-      const socket = c.socket(family === "ipv4" ? 2 : 10, 1 | SOCK_FLAGS, 0);
-      const failed = socket < 0 ? errno() : 0;
-      leave();
-      if (failed !== 0) throw new SysError("socket", failed, family);
-      return socket;
-    },
+    tcpSocket: (fd, family) => socketInside(fd, family === "ipv4" ? AF_INET : AF_INET6, SOCK_STREAM, 0, family),
 
     writeSysctls(fd, settings) {
       const paths = settings.map((s) => cstr(s.path));
