@@ -43,9 +43,7 @@ export class ContainerNamespaces {
 
   /** @throws SysError */
   create(containerId: string): string {
-    const path = this.path(containerId);
-    mkdirSync(this.#folder, { recursive: true, mode: 0o711 });
-    removeNamespaceFile(path); // left by a start that was killed
+    const path = this.#freePath(containerId);
     const { fd, route } = this.#ready.pop() ?? this.#make();
     try {
       nameNamespace(fd, path);
@@ -62,9 +60,7 @@ export class ContainerNamespaces {
 
   /** Takes over one that something else made: `source` leads to it. @throws SysError */
   name(containerId: string, source: string): string {
-    const path = this.path(containerId);
-    mkdirSync(this.#folder, { recursive: true, mode: 0o711 });
-    removeNamespaceFile(path);
+    const path = this.#freePath(containerId);
     const fd = openSync(source, "r");
     try {
       nameNamespace(fd, path);
@@ -87,6 +83,13 @@ export class ContainerNamespaces {
       }
     }, REFILL_AFTER_MS);
     this.#refill.unref();
+  }
+
+  #freePath(containerId: string): string {
+    const path = this.path(containerId);
+    mkdirSync(this.#folder, { recursive: true, mode: 0o711 });
+    removeNamespaceFile(path); // left by a start that was killed
+    return path;
   }
 
   #make(): FreshNamespace {
