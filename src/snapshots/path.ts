@@ -38,10 +38,9 @@ export function askedPath(path: string): AskedPath {
   return { parts, into: dot || given.at(-1) === "", name: dot ? "." : (parts.at(-1) ?? "/") };
 }
 
-/** A descriptor (O_PATH) of what stands at `parts`; a symlink itself unless `follow`. Nothing leads out of the root. @throws SysError */
-function openPath(root: Root, parts: readonly string[], follow: boolean): number {
-  const flags = O.PATH | (follow ? 0 : O.NOFOLLOW);
-  return openAt2(root.fd, parts.length === 0 ? "." : parts.join("/"), flags, RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS);
+/** A descriptor (O_PATH, and `flags`) of what stands at `parts`, symlinks followed. Nothing leads out of the root. @throws SysError */
+function openPath(root: Root, parts: readonly string[], flags = 0): number {
+  return openAt2(root.fd, parts.length === 0 ? "." : parts.join("/"), O.PATH | flags, RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS);
 }
 
 /**
@@ -51,7 +50,7 @@ function openPath(root: Root, parts: readonly string[], follow: boolean): number
 function look(root: Root, parts: readonly string[]): { stat: Stat; target?: string } | undefined {
   let fd: number;
   try {
-    fd = openPath(root, parts, false);
+    fd = openPath(root, parts, O.NOFOLLOW);
   } catch (error) {
     if (error instanceof SysError && error.code === "ENOENT") return undefined;
     throw error;
@@ -110,7 +109,7 @@ export function realDirectory(root: Root, path: string): string {
     if (found === undefined) throw new SysError("lstat", 2, path);
     // Docker's sentence (moby: containerExtractToDir)
     if (!isDirectory(found.stat)) throw invalidArgument("extraction point is not a directory");
-    const directory = openPath(root, real, true);
+    const directory = openPath(root, real);
     try {
       if (isKernelsOwn(directory)) throw invalidArgument(`${textOf(path)} shows the state of the kernel: no files can be put there`);
     } finally {
@@ -139,7 +138,7 @@ export function openStart(root: Root, path: string): PackStart {
     const inside = into || parts.length === 0;
     const parent = inside ? parts : parts.slice(0, -1);
     const devices = look(root, ["dev"])?.stat;
-    const dir = openAt2(root.fd, parent.length === 0 ? "." : parent.join("/"), O.PATH | O.DIRECTORY, RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS);
+    const dir = openPath(root, parent, O.DIRECTORY);
     if (isKernelsOwn(dir)) {
       closeFd(dir);
       throw new SysError("lstat", 2, path); // some files there have no end
