@@ -1,19 +1,11 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { connect } from "node:net";
 import { skipped } from "../skips.ts";
-import { Engine, until } from "./harness.ts";
+import { suiteEngine, until } from "./harness.ts";
 
 /** Attach by WebSocket, how sessions end, and the events of both, against the compiled engine. */
 describe.skipIf(skipped("root", "overlay", "docker"))("attach", () => {
-  let engine: Engine;
-
-  beforeAll(async () => {
-    engine = await Engine.start();
-    await engine.importBusybox();
-  });
-  afterAll(async () => {
-    await engine?.[Symbol.asyncDispose]();
-  });
+  const engine = suiteEngine();
 
   async function create(body: object): Promise<string> {
     return ((await (await engine.api("POST", "/containers/create", { Image: "busybox", ...body })).json()) as { Id: string }).Id;

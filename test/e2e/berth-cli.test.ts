@@ -1,25 +1,17 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { skipped } from "../skips.ts";
-import { Engine } from "./harness.ts";
+import { suiteEngine } from "./harness.ts";
 
 /** Berth's own command line, as a person types it. */
 describe.skipIf(skipped("root", "overlay", "docker"))("berth", () => {
-  let engine: Engine;
+  const engine = suiteEngine();
   const ok = async (...args: string[]): Promise<string> => {
     const { code, stdout, stderr } = await engine.berth(args);
     if (code !== 0) throw new Error(`berth ${args.join(" ")}: exit code ${code}\n${stdout}${stderr}`);
     return stdout.replace(/\n$/, "");
   };
-
-  beforeAll(async () => {
-    engine = await Engine.start();
-    await engine.importBusybox();
-  });
-  afterAll(async () => {
-    await engine?.[Symbol.asyncDispose]();
-  });
 
   test("says what to do when no engine answers", async () => {
     const { code, stderr } = await engine.berth(["ps"], { env: { DOCKER_HOST: "unix:///nowhere/berth.sock" } });

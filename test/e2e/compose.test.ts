@@ -1,9 +1,9 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { beforeAll, describe, expect, test } from "bun:test";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { skipped } from "../skips.ts";
 import { composeProgram } from "./debian.ts";
-import { Engine, run } from "./harness.ts";
+import { run, suiteEngine } from "./harness.ts";
 
 const project = `
 services:
@@ -32,7 +32,7 @@ CMD ["sh", "-c", "echo up; exec httpd -f -p 80 -h /www"]
 `;
 
 describe.skipIf(skipped("root", "overlay", "docker", "compose"))("docker-compose", () => {
-  let engine: Engine;
+  const engine = suiteEngine();
   let folder: string;
   const compose = async (...args: string[]): Promise<string> => {
     const env = { DOCKER_HOST: `unix://${engine.socket}`, DOCKER_CONFIG: join(engine.root, "config"), DOCKER_BUILDKIT: "0" };
@@ -42,15 +42,10 @@ describe.skipIf(skipped("root", "overlay", "docker", "compose"))("docker-compose
   };
 
   beforeAll(async () => {
-    engine = await Engine.start();
-    await engine.importBusybox();
     folder = join(engine.root, "shop");
     mkdirSync(folder);
     writeFileSync(join(folder, "compose.yaml"), project);
     writeFileSync(join(folder, "Dockerfile"), dockerfile);
-  });
-  afterAll(async () => {
-    await engine?.[Symbol.asyncDispose]();
   });
 
   test("a project is built, comes up in order, is scaled, started anew, and goes without a trace", async () => {

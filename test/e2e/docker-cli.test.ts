@@ -1,22 +1,14 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { skipped } from "../skips.ts";
 import { dockerClients } from "./debian.ts";
-import { Engine, run, until } from "./harness.ts";
+import { run, suiteEngine, until } from "./harness.ts";
 
 /** The stock docker command against the compiled engine, as a person types it. */
 describe.skipIf(skipped("root", "overlay", "docker")).each(dockerClients())("docker $version", ({ program }) => {
-  let engine: Engine;
+  const engine = suiteEngine([], program);
   const ok = (...args: string[]): Promise<string> => engine.ok(...args);
-
-  beforeAll(async () => {
-    engine = await Engine.start([], program);
-    await engine.importBusybox();
-  });
-  afterAll(async () => {
-    await engine?.[Symbol.asyncDispose]();
-  });
 
   test("version and info name the engine", async () => {
     expect(await ok("version", "--format", "{{.Server.APIVersion}} {{.Server.Os}}")).toMatch(/^1\.\d\d linux$/);

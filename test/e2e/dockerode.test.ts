@@ -1,21 +1,16 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { beforeAll, describe, expect, test } from "bun:test";
 import { PassThrough } from "node:stream";
 import Dockerode from "dockerode";
 import { skipped } from "../skips.ts";
-import { Engine, until } from "./harness.ts";
+import { suiteEngine, until } from "./harness.ts";
 
 /** dockerode, the client library under Testcontainers and many tools. */
 describe.skipIf(skipped("root", "overlay", "docker"))("dockerode", () => {
-  let engine: Engine;
+  const engine = suiteEngine();
   let docker: Dockerode;
 
   beforeAll(async () => {
-    engine = await Engine.start();
-    await engine.importBusybox();
     docker = new Dockerode({ socketPath: engine.socket });
-  });
-  afterAll(async () => {
-    await engine?.[Symbol.asyncDispose]();
   });
 
   const text = (stream: NodeJS.ReadableStream): Promise<string> => new Response(stream as unknown as ReadableStream).text();

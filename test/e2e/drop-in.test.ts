@@ -1,11 +1,11 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import { skipped } from "../skips.ts";
-import { Engine } from "./harness.ts";
+import { suiteEngine } from "./harness.ts";
 
 /** Small things that the docker command, Compose and libraries were seen to rely on, as dockerd 26.1 and 28 answer them. */
 describe.skipIf(skipped("root", "overlay", "docker"))("a drop-in", () => {
-  let engine: Engine;
+  const engine = suiteEngine();
   const ok = (...args: string[]): Promise<string> => engine.ok(...args);
   const refused = async (...args: string[]): Promise<string> => {
     const { code, stderr } = await engine.docker(args);
@@ -16,14 +16,6 @@ describe.skipIf(skipped("root", "overlay", "docker"))("a drop-in", () => {
     const response = await engine.api(method, path, body);
     return { status: response.status, ...((await response.json()) as { message?: string }) };
   };
-
-  beforeAll(async () => {
-    engine = await Engine.start();
-    await engine.importBusybox();
-  });
-  afterAll(async () => {
-    await engine?.[Symbol.asyncDispose]();
-  });
 
   test("a partner that isn't there is a 400 at create: on a 404 the docker command would pull the image", async () => {
     const partners = [{ VolumesFrom: ["nope"] }, { PidMode: "container:nope" }, { IpcMode: "container:nope" }];

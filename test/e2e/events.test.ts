@@ -1,20 +1,15 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { beforeAll, describe, expect, test } from "bun:test";
 import docker from "../fixtures/docker-events.json" with { type: "json" };
 import { skipped } from "../skips.ts";
 import { byObject, play, type RawEvent } from "./event-script.ts";
-import { Engine, until } from "./harness.ts";
+import { suiteEngine, until } from "./harness.ts";
 
 describe.skipIf(skipped("root", "overlay", "docker"))("events", () => {
-  let engine: Engine;
+  const engine = suiteEngine();
   let since: string;
 
   beforeAll(async () => {
-    engine = await Engine.start();
-    await engine.importBusybox();
     since = String(Date.now() / 1000);
-  });
-  afterAll(async () => {
-    await engine?.[Symbol.asyncDispose]();
   });
 
   const events = async (query: string, headers: Record<string, string> = {}, version = "v1.45"): Promise<{ type: string | null; text: string }> => {

@@ -1,8 +1,8 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { endpoints } from "../../src/api/endpoints.ts";
 import { skipped } from "../skips.ts";
 import { lastingInconsistencies } from "./consistency.ts";
-import { Engine } from "./harness.ts";
+import { suiteEngine } from "./harness.ts";
 import { randomOf } from "./lanes.ts";
 import { RawClient } from "./raw-client.ts";
 
@@ -11,19 +11,11 @@ const requests = Number(process.env["BERTH_GARBAGE_REQUESTS"] ?? 3000);
 
 /** Clients that send nonsense to every endpoint. It is always their fault: 4xx, never a 500, and the engine doesn't mind. */
 describe.skipIf(skipped("root", "overlay", "docker"))(`nonsense (seed ${seed})`, () => {
-  let engine: Engine;
+  const engine = suiteEngine();
   let id: string;
   const random = randomOf(seed);
   const upTo = (limit: number): number => Math.floor(random() * limit);
   const one = <T>(values: readonly T[]): T => values[upTo(values.length)]!;
-
-  beforeAll(async () => {
-    engine = await Engine.start();
-    await engine.importBusybox();
-  });
-  afterAll(async () => {
-    await engine?.[Symbol.asyncDispose]();
-  });
 
   /** What there is to be asked about: nonsense, too, removes and renames. */
   async function present(): Promise<void> {

@@ -1,3 +1,4 @@
+import { afterAll, beforeAll } from "bun:test";
 import { closeSync, cpSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -46,24 +47,29 @@ export interface LaunchOptions {
 
 /** A real engine, compiled, on roots of its own, in a network namespace of its own. */
 export class Engine implements AsyncDisposable {
-  readonly root: string;
-  readonly socket: string;
   readonly #flags: string[];
   readonly #docker: string;
+  readonly #launch: LaunchOptions;
   readonly #ownEtc: boolean;
+  #root: string | undefined;
   #child: Bun.Subprocess | undefined;
   #holder: Bun.Subprocess | undefined;
-
-  readonly #launch: LaunchOptions;
 
   constructor(flags: string[] = [], docker = dockerClients()[0]?.program ?? "docker", launch: LaunchOptions = {}) {
     this.#docker = docker;
     this.#launch = launch;
     this.#ownEtc = launch.ownEtc === true;
-    this.root = mkdtempSync(join(tmpdir(), "berth-e2e-"));
-    this.socket = join(this.root, "berth.sock");
     this.#flags = flags;
-    mkdirSync(join(this.root, "config"));
+  }
+
+  /** All that is its own lies here. Made when first asked for: one that never starts leaves nothing behind. */
+  get root(): string {
+    this.#root ??= mkdtempSync(join(tmpdir(), "berth-e2e-"));
+    return this.#root;
+  }
+
+  get socket(): string {
+    return join(this.root, "berth.sock");
   }
 
   /** `docker`: the program that stands for the stock command; the newest at hand unless told. */
@@ -130,6 +136,7 @@ export class Engine implements AsyncDisposable {
   }
 
   async start(): Promise<void> {
+    mkdirSync(join(this.root, "config"), { recursive: true });
     await this.#namespace();
     const fd = openSync(join(this.root, "engine.log"), "a");
     const { launcher = [], fds = [], env } = this.#launch;
@@ -266,6 +273,17 @@ export class Engine implements AsyncDisposable {
     await this.#holder?.exited;
     if (process.env["BERTH_KEEP"] === undefined) rmSync(this.root, { recursive: true, force: true });
   }
+}
+
+/** The one engine of the `describe` this is called in: there, with busybox, from before its own hooks until after its last test. */
+export function suiteEngine(...how: ConstructorParameters<typeof Engine>): Engine {
+  const engine = new Engine(...how);
+  beforeAll(async () => {
+    await engine.start();
+    await engine.importBusybox();
+  });
+  afterAll(async () => await engine[Symbol.asyncDispose]());
+  return engine;
 }
 
 /** A root file system with the static busybox, links for its applets, and users root and worker (1000). */

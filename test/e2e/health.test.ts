@@ -1,6 +1,6 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { skipped } from "../skips.ts";
-import { Engine, run as exec, until } from "./harness.ts";
+import { run as exec, suiteEngine, until } from "./harness.ts";
 
 interface Health {
   Status: string;
@@ -9,12 +9,7 @@ interface Health {
 }
 
 describe.skipIf(skipped("root", "overlay", "docker"))("health checks", () => {
-  let engine: Engine;
-  beforeAll(async () => {
-    engine = await Engine.start();
-    await engine.importBusybox();
-  });
-  afterAll(async () => await engine[Symbol.asyncDispose]());
+  const engine = suiteEngine();
 
   const health = async (name: string): Promise<Health> => JSON.parse(await engine.ok("inspect", "-f", "{{json .State.Health}}", name)) as Health;
   const status = async (name: string): Promise<string> => (await health(name)).Status;

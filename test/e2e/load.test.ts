@@ -1,20 +1,13 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { skipped } from "../skips.ts";
 import { lastingInconsistencies } from "./consistency.ts";
-import { Engine, until } from "./harness.ts";
+import { suiteEngine, until } from "./harness.ts";
 import { RawClient } from "./raw-client.ts";
 
 /** Containers that take all they can get, and crowds of clients. */
 describe.skipIf(skipped("root", "overlay", "docker"))("an engine under load", () => {
-  let engine: Engine;
-  beforeAll(async () => {
-    engine = await Engine.start();
-    await engine.importBusybox();
-  });
-  afterAll(async () => {
-    await engine?.[Symbol.asyncDispose]();
-  });
+  const engine = suiteEngine();
 
   /** Resident memory of the engine in MB. */
   const memory = (): number => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${engine.pid}/status`, "utf8"))![1]) / 1024;

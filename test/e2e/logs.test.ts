@@ -1,9 +1,9 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { readdirSync, readlinkSync, statSync } from "node:fs";
 import { connect, createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { skipped } from "../skips.ts";
-import { Engine, until } from "./harness.ts";
+import { suiteEngine, until } from "./harness.ts";
 
 /** Takes everything that comes to a unix socket. */
 async function receiver(path: string): Promise<Disposable & { lines(): string[] }> {
@@ -25,14 +25,7 @@ async function receiver(path: string): Promise<Disposable & { lines(): string[] 
 }
 
 describe.skipIf(skipped("root", "overlay", "docker"))("logs", () => {
-  let engine: Engine;
-  beforeAll(async () => {
-    engine = await Engine.start();
-    await engine.importBusybox();
-  });
-  afterAll(async () => {
-    await engine?.[Symbol.asyncDispose]();
-  });
+  const engine = suiteEngine();
 
   const filesOf = (id: string): string[] => readdirSync(join(engine.root, "data/containers", id)).filter((name) => name.startsWith("container.log"));
 

@@ -1,6 +1,6 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { beforeAll, describe, expect, test } from "bun:test";
 import { skipped } from "../skips.ts";
-import { Engine, run, until } from "./harness.ts";
+import { run, suiteEngine, until } from "./harness.ts";
 
 interface Family {
   type: string;
@@ -36,17 +36,12 @@ function parse(text: string): Map<string, Family> {
 }
 
 describe.skipIf(skipped("root", "overlay", "docker"))("/metrics", () => {
-  let engine: Engine;
+  const engine = suiteEngine(["--metrics-addr", "127.0.0.1:9323"]);
 
   beforeAll(async () => {
-    engine = await Engine.start(["--metrics-addr", "127.0.0.1:9323"]);
-    await engine.importBusybox();
     await engine.ok("run", "-d", "--name", "busy", "--memory", "64m", "--pids-limit", "50", "busybox", "sh", "-c", "echo hello; while :; do :; done");
     await engine.ok("run", "-d", "--name", "checked", "--health-cmd", "false", "--health-interval", "100ms", "busybox", "sleep", "1000");
     await engine.ok("create", "--name", "resting", "busybox");
-  });
-  afterAll(async () => {
-    await engine?.[Symbol.asyncDispose]();
   });
 
   const scrape = async (): Promise<Map<string, Family>> => {

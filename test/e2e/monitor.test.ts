@@ -1,20 +1,13 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { chmodSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { skipped } from "../skips.ts";
 import { lastingInconsistencies, processesOf } from "./consistency.ts";
-import { Engine, until } from "./harness.ts";
+import { Engine, suiteEngine, until } from "./harness.ts";
 
 /** Monitors and runtimes that die, hang or go missing. */
 describe.skipIf(skipped("root", "overlay", "docker"))("a container whose helpers fail", () => {
-  let engine: Engine;
-  beforeAll(async () => {
-    engine = await Engine.start();
-    await engine.importBusybox();
-  });
-  afterAll(async () => {
-    await engine?.[Symbol.asyncDispose]();
-  });
+  const engine = suiteEngine();
 
   const monitorOf = (id: string): Promise<number> => until("the monitor", () => processesOf(engine).monitors.get(id));
   const stateOf = (id: string): Promise<string> => engine.ok("inspect", "-f", "{{.State.Status}} {{.State.ExitCode}} {{.State.Error}}", id);

@@ -1,19 +1,11 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
 import { skipped } from "../skips.ts";
-import { Engine, until } from "./harness.ts";
+import { suiteEngine, until } from "./harness.ts";
 
 /** What clients see of operations on containers: stats, limits, lists and the like, against the compiled engine. */
 describe.skipIf(skipped("root", "overlay", "docker"))("operations", () => {
-  let engine: Engine;
-
-  beforeAll(async () => {
-    engine = await Engine.start();
-    await engine.importBusybox();
-  });
-  afterAll(async () => {
-    await engine?.[Symbol.asyncDispose]();
-  });
+  const engine = suiteEngine();
 
   const MiB = 1 << 20;
 

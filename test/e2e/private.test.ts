@@ -1,23 +1,18 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { beforeAll, describe, expect, test } from "bun:test";
 import { chmodSync } from "node:fs";
 import { join } from "node:path";
 import { skipped } from "../skips.ts";
-import { Engine, run } from "./harness.ts";
+import { run, suiteEngine } from "./harness.ts";
 
 // the shell between them matters: setpriv itself still has root's capabilities when it looks for its program
 const nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c", '"$@"', "sh"];
 
 describe.skipIf(skipped("root", "overlay", "docker"))("a user of the host without rights", () => {
-  let engine: Engine;
+  const engine = suiteEngine();
 
   beforeAll(async () => {
-    engine = await Engine.start();
     chmodSync(engine.root, 0o755);
-    await engine.importBusybox();
     await engine.ok("run", "-d", "--name", "private", "-e", "TOKEN=hunter2", "-v", "notes:/notes", "busybox", "sleep", "1000");
-  });
-  afterAll(async () => {
-    await engine?.[Symbol.asyncDispose]();
   });
 
   test("runs no program out of a container's root, whose path mountinfo tells", async () => {

@@ -1,14 +1,9 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { skipped } from "../skips.ts";
-import { Engine, until } from "./harness.ts";
+import { suiteEngine, until } from "./harness.ts";
 
 describe.skipIf(skipped("root", "overlay", "docker"))("restarts", () => {
-  let engine: Engine;
-  beforeAll(async () => {
-    engine = await Engine.start();
-    await engine.importBusybox();
-  });
-  afterAll(async () => await engine[Symbol.asyncDispose]());
+  const engine = suiteEngine();
 
   const inspect = (format: string, ...names: string[]): Promise<string> => engine.ok("inspect", "-f", format, ...names);
   const status = (...names: string[]): Promise<string> => inspect("{{.State.Status}}", ...names);

@@ -1,22 +1,14 @@
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
+import { afterEach, describe, expect, test } from "bun:test";
 import { connect, type Socket } from "node:net";
 import { skipped } from "../skips.ts";
-import { Engine, until } from "./harness.ts";
+import { suiteEngine, until } from "./harness.ts";
 
 /** Hijacked streams by raw socket against the compiled engine: what clients other than docker's do, and clients that misbehave. */
 describe.skipIf(skipped("root", "overlay", "docker"))("streams", () => {
-  let engine: Engine;
+  const engine = suiteEngine();
   const sockets: Socket[] = [];
-
-  beforeAll(async () => {
-    engine = await Engine.start();
-    await engine.importBusybox();
-  });
   afterEach(() => {
     for (const socket of sockets.splice(0)) socket.destroy();
-  });
-  afterAll(async () => {
-    await engine?.[Symbol.asyncDispose]();
   });
 
   interface Stream {

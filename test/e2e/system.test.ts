@@ -1,6 +1,6 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { skipped } from "../skips.ts";
-import { Engine, until } from "./harness.ts";
+import { suiteEngine, until } from "./harness.ts";
 
 interface Usage {
   ActiveCount: number;
@@ -11,15 +11,7 @@ interface Usage {
 }
 
 describe.skipIf(skipped("root", "overlay", "docker"))("the engine tells of itself", () => {
-  let engine: Engine;
-
-  beforeAll(async () => {
-    engine = await Engine.start();
-    await engine.importBusybox();
-  });
-  afterAll(async () => {
-    await engine?.[Symbol.asyncDispose]();
-  });
+  const engine = suiteEngine();
 
   const get = async (path: string): Promise<unknown> => await (await engine.api("GET", path)).json();
 

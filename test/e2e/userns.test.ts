@@ -1,16 +1,16 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { beforeAll, describe, expect, test } from "bun:test";
 import { lstatSync, mkdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { endOfArchive, encodeHeader } from "../../src/lib/tar-writer.ts";
 import { skipped } from "../skips.ts";
-import { Engine, run } from "./harness.ts";
+import { run, suiteEngine } from "./harness.ts";
 
 /** Containers with user namespaces: `--userns-remap`, and the label that gives one container ids of its own. */
 describe.skipIf(skipped("root", "overlay", "docker", "userns"))("user namespaces", () => {
-  let engine: Engine;
   /** runc must do as crun does. */
   const runtime = ["--add-runtime", `other=${Bun.which("runc")}`];
   const flags = ["--userns-remap", "default", ...runtime];
+  const engine = suiteEngine(flags, undefined, { ownEtc: true });
   const ok = (...args: string[]): Promise<string> => engine.ok(...args);
   const sh = (script: string, ...options: string[]): Promise<string> => ok("run", "--rm", ...options, "busybox", "sh", "-c", script);
   const refused = async (...args: string[]): Promise<string> => {
@@ -25,12 +25,8 @@ describe.skipIf(skipped("root", "overlay", "docker", "userns"))("user namespaces
   let first = 0;
 
   beforeAll(async () => {
-    engine = new Engine(flags, undefined, { ownEtc: true });
-    await engine.start();
-    await engine.importBusybox();
     first = uidMap(await sh("cat /proc/self/uid_map"))[1] ?? 0;
   }, 60_000);
-  afterAll(async () => await engine[Symbol.asyncDispose]());
 
   test("default is the account dockremap with a range of its own, and /info says so", async () => {
     const { stdout } = await run([...engine.onHost, "cat", "/etc/subuid"]);

@@ -1,19 +1,17 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { beforeAll, describe, expect, test } from "bun:test";
 import { tarOf } from "../../src/lib/tar-writer.ts";
 import { skipped } from "../skips.ts";
 import { lastingInconsistencies } from "./consistency.ts";
-import { Engine, until } from "./harness.ts";
+import { suiteEngine, until } from "./harness.ts";
 import { holdings, RawClient } from "./raw-client.ts";
 
 /** Clients that go away in the middle, by raw socket. Nothing of their requests may stay: no descriptor, no process, no file, no lock. */
 describe.skipIf(skipped("root", "overlay", "docker"))("a client that vanishes", () => {
-  let engine: Engine;
+  const engine = suiteEngine();
   let id: string;
   let before: string[];
 
   beforeAll(async () => {
-    engine = await Engine.start();
-    await engine.importBusybox();
     // the Worker that takes in the database's log opens it within a second of the first change
     await Bun.sleep(1500);
     // what is made once only: Workers, the init layer, the bridge
@@ -25,9 +23,6 @@ describe.skipIf(skipped("root", "overlay", "docker"))("a client that vanishes", 
     await engine.ok("cp", `${warm}:/etc/passwd`, "-");
     await engine.ok("rm", warm);
     await engine.docker(["build", "-"], { stdin: "FROM busybox\nRUN true\n" });
-  });
-  afterAll(async () => {
-    await engine?.[Symbol.asyncDispose]();
   });
 
   const post = async (path: string, body: object): Promise<{ Id: string }> => (await (await engine.api("POST", path, body)).json()) as { Id: string };
