@@ -2,7 +2,7 @@ import { FFIType } from "bun:ffi";
 import { rmSync } from "node:fs";
 import { check, libc } from "../src/kernel/ffi.ts";
 import { closeFd } from "../src/kernel/fs.ts";
-import { AF_UNIX, openSocket, receiveMessage, SOCK_DGRAM, SOCK_STREAM } from "../src/kernel/socket.ts";
+import { AF_UNIX, openSocket, receiveMessage, SOCK_DGRAM, SOCK_STREAM, unixAddress } from "../src/kernel/socket.ts";
 
 const c = libc({
   bind: { args: [FFIType.i32, FFIType.ptr, FFIType.u32], returns: FFIType.i32 },
@@ -11,7 +11,7 @@ const c = libc({
 
 function boundSocket(path: string, type: number): number {
   const fd = openSocket(AF_UNIX, type);
-  const address = Buffer.concat([Buffer.from([AF_UNIX, 0]), Buffer.from(`${path}\0`)]);
+  const address = unixAddress(path);
   check(c.bind(fd, address, address.length), "bind", path);
   return fd;
 }

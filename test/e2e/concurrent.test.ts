@@ -88,8 +88,7 @@ describe.skipIf(skipped("root", "overlay", "docker"))(`clients at odds (seed ${s
         .filter((line) => /level=error|uncaught|unhandled/.test(line) && !line.includes("restarting a container by its policy"));
       expect([...problems, ...errors]).toEqual([]);
       expect(await lastingInconsistencies(engine)).toEqual([]);
-      const ids = (await engine.ok("ps", "-aq")).split("\n").filter(Boolean);
-      if (ids.length > 0) await engine.ok("rm", "-fv", ...ids);
+      await engine.removeAll();
       expect(await lastingInconsistencies(engine)).toEqual([]);
     },
     (seconds + 60) * 1000,

@@ -167,13 +167,17 @@ function namesIn(directory: string): string[] {
   return existsSync(directory) ? readdirSync(directory).filter((name) => !name.startsWith(".")) : [];
 }
 
-/** Mount points below a root, relative to it; one that is mounted over twice stands there twice. */
-function mountsBelow(root: string): string[] {
-  const found = readFileSync("/proc/self/mountinfo", "utf8")
+/** Mount points below a folder. */
+export function mountPointsBelow(folder: string): string[] {
+  return readFileSync("/proc/self/mountinfo", "utf8")
     .split("\n")
     .map((line) => line.split(" ")[4] ?? "")
-    .filter((path) => path.startsWith(`${root}/`))
-    .map((path) => path.slice(root.length + 1));
+    .filter((path) => path.startsWith(`${folder}/`));
+}
+
+/** Mount points below a root, relative to it; one that is mounted over twice stands there twice. */
+function mountsBelow(root: string): string[] {
+  const found = mountPointsBelow(root).map((path) => path.slice(root.length + 1));
   return found.map((path, index) => (found.indexOf(path) === index ? path : `${path} (once more)`));
 }
 

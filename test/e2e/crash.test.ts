@@ -2,14 +2,12 @@ import { describe, expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { skipped } from "../skips.ts";
+import { mountPointsBelow } from "./consistency.ts";
 import { Engine, run, until } from "./harness.ts";
 
 /** Mounts, monitors, namespaces and links that lie under an engine's roots. */
 async function heldBy(engine: Engine): Promise<string[]> {
-  const mounts = readFileSync("/proc/self/mountinfo", "utf8")
-    .split("\n")
-    .map((line) => line.split(" ")[4] ?? "")
-    .filter((path) => path.startsWith(join(engine.root, "run", "bundles/")) || path.startsWith(join(engine.root, "run", "netns/")));
+  const mounts = ["bundles", "netns"].flatMap((name) => mountPointsBelow(join(engine.run, name)));
   const monitors = readdirSync("/proc")
     .filter((pid) => /^\d+$/.test(pid))
     .map((pid) => {

@@ -5,6 +5,7 @@ import { join, resolve } from "node:path";
 import fields from "../fixtures/create-fields.json" with { type: "json" };
 import { skipped } from "../skips.ts";
 import { Engine } from "./harness.ts";
+import { payloadOf } from "./raw-client.ts";
 
 /**
  * Every field that `POST /containers/create` has in the Engine API 1.55 (test/fixtures/create-fields.json: query parameters with a `?`, properties of the
@@ -710,10 +711,8 @@ async function show(each: Shows): Promise<void> {
     if (started.status !== 204) throw new Error(await started.text());
     if (each.want !== undefined) {
       await (await engine.api("POST", `/containers/${answer.Id}/wait`)).text();
-      const output = plain(
-        Buffer.from(await (await engine.api("GET", `/containers/${answer.Id}/logs?stdout=1&stderr=1`)).arrayBuffer()),
-        each.config?.["Tty"] === true,
-      );
+      const bytes = Buffer.from(await (await engine.api("GET", `/containers/${answer.Id}/logs?stdout=1&stderr=1`)).arrayBuffer());
+      const output = each.config?.["Tty"] === true ? bytes.toString().replaceAll("\r\n", "\n") : payloadOf(bytes).toString();
       if (typeof each.want === "string") expect(output).toContain(each.want);
       else expect(output).toMatch(each.want);
     }
@@ -724,15 +723,6 @@ async function show(each: Shows): Promise<void> {
   } finally {
     await engine.api("DELETE", `/containers/${answer.Id}?force=1&v=1`);
   }
-}
-
-/** Output without the frames that tell its streams apart. */
-function plain(bytes: Buffer, tty: boolean): string {
-  if (tty) return bytes.toString().replaceAll("\r\n", "\n");
-  let text = "";
-  for (let start = 0; start + 8 <= bytes.length; start += 8 + bytes.readUInt32BE(start + 4))
-    text += bytes.toString("utf8", start + 8, start + 8 + bytes.readUInt32BE(start + 4));
-  return text;
 }
 
 test("every field of create in the API stands in the table, once", () => {

@@ -1,16 +1,14 @@
 import { Database } from "bun:sqlite";
 import { describe, expect, test } from "bun:test";
-import { copyFileSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { copyFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { unmount } from "../../src/kernel/mount.ts";
 import { skipped } from "../skips.ts";
-import { lastingInconsistencies, processesOf } from "./consistency.ts";
+import { lastingInconsistencies, mountPointsBelow, processesOf } from "./consistency.ts";
 import { Engine, until } from "./harness.ts";
 
 /** Files of the engine that somebody, or a disk, has spoilt. */
 describe.skipIf(skipped("root", "overlay", "docker"))("an engine whose files are damaged", () => {
-  const stateOf = (engine: Engine, id: string): Promise<string> => engine.ok("inspect", "-f", "{{.State.Status}} {{.State.ExitCode}} {{.State.Error}}", id);
-
   test("says which database it can't read, and starts with the right one again", async () => {
     await using engine = await Engine.start();
     await engine.importBusybox();
@@ -76,7 +74,7 @@ describe.skipIf(skipped("root", "overlay", "docker"))("an engine whose files are
     for (const [index, id] of ids.entries())
       for (const path of [`run/exits/${id}`, `data/containers/${id}/exit`]) writeFileSync(join(engine.root, path), index === 0 ? "" : "\0\xff nonsense");
     await engine.start();
-    for (const id of ids) expect(await stateOf(engine, id)).toMatch(/^exited 255 the exit code is unknown/);
+    for (const id of ids) expect(await engine.stateOf(id)).toMatch(/^exited 255 the exit code is unknown/);
     expect(await lastingInconsistencies(engine)).toEqual([]);
   });
 
@@ -88,14 +86,10 @@ describe.skipIf(skipped("root", "overlay", "docker"))("an engine whose files are
     await until("its first line", async () => (await engine.docker(["exec", again, "cat", "/data/x"])).stdout === "x\n");
     const pid = Number(await engine.ok("inspect", "-f", "{{.State.Pid}}", plain));
     await engine.kill9();
-    const below = readFileSync("/proc/self/mountinfo", "utf8")
-      .split("\n")
-      .map((line) => line.split(" ")[4] ?? "")
-      .filter((path) => path.startsWith(`${engine.root}/run/`));
-    for (const path of below.toReversed()) unmount(path, { lazy: true });
+    for (const path of mountPointsBelow(engine.run).toReversed()) unmount(path, { lazy: true });
     rmSync(join(engine.root, "run"), { recursive: true });
     await engine.start();
-    expect(await stateOf(engine, plain)).toMatch(/^exited (255 the exit code is unknown|137)/);
+    expect(await engine.stateOf(plain)).toMatch(/^exited (255 the exit code is unknown|137)/);
     await until("its end", () => {
       try {
         process.kill(pid, 0);
@@ -104,7 +98,7 @@ describe.skipIf(skipped("root", "overlay", "docker"))("an engine whose files are
         return true;
       }
     });
-    await until("the policy", async () => (await stateOf(engine, again)).startsWith("running"));
+    await until("the policy", async () => (await engine.stateOf(again)).startsWith("running"));
     expect(await engine.ok("exec", again, "cat", "/data/x")).toBe("x\nx");
     expect(await lastingInconsistencies(engine)).toEqual([]);
   });
@@ -120,7 +114,7 @@ describe.skipIf(skipped("root", "overlay", "docker"))("an engine whose files are
     const { code, stdout, stderr } = await engine.docker(["exec", used!, "echo", "alive"]);
     if (code !== 0) expect(stdout + stderr).toMatch(/exec failed|No such file|not running/);
     await engine.ok("stop", used!);
-    expect(await stateOf(engine, used!)).toBe("exited 5 ");
+    expect(await engine.stateOf(used!)).toBe("exited 5 ");
     await engine.ok("rm", "-f", removed!);
     await engine.ok("start", used!);
     expect(await engine.ok("exec", used!, "echo", "alive")).toBe("alive");

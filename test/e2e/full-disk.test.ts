@@ -187,7 +187,7 @@ describe.skipIf(skipped("root", "overlay", "docker"))("a full disk", () => {
     }
     fill(disk.path);
     await engine.ok("stop", running);
-    expect(await engine.ok("inspect", "-f", "{{.State.Status}} {{.State.ExitCode}} {{.State.Error}}", running)).toBe("exited 6 ");
+    expect(await engine.stateOf(running)).toBe("exited 6 ");
     await engine.kill9();
     rmSync(join(disk.path, "filler"));
     await engine.start();

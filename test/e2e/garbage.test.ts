@@ -148,8 +148,7 @@ describe.skipIf(skipped("root", "overlay", "docker"))(`nonsense (seed ${seed})`,
   });
 
   test("leaves nothing", async () => {
-    const ids = (await engine.ok("ps", "-aq")).split("\n").filter(Boolean);
-    await engine.ok("rm", "-fv", ...ids);
+    await engine.removeAll();
     // nameless ones, which count as anonymous
     await engine.ok("volume", "prune", "-f");
     expect(await lastingInconsistencies(engine)).toEqual([]);

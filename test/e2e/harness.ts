@@ -4,7 +4,8 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { dockerClients } from "./debian.ts";
 
-const berth = resolve(import.meta.dir, "../../dist/berth");
+/** The compiled executable. */
+export const berth = resolve(import.meta.dir, "../../dist/berth");
 
 export interface Output {
   code: number;
@@ -217,6 +218,30 @@ export class Engine implements AsyncDisposable {
     const { code, stdout, stderr } = await this.docker(args);
     if (code !== 0) throw new Error(`docker ${args.join(" ")}: exit code ${code}\n${stdout}${stderr}`);
     return stdout.replace(/\n$/, "");
+  }
+
+  /** docker, which must fail; its words. */
+  async refused(...args: string[]): Promise<string> {
+    const { code, stdout, stderr } = await this.docker(args);
+    if (code === 0) throw new Error(`docker ${args.join(" ")}: not refused\n${stdout}`);
+    return stderr;
+  }
+
+  /** Status, exit code and error of a container. */
+  async stateOf(container: string): Promise<string> {
+    return await this.ok("inspect", "-f", "{{.State.Status}} {{.State.ExitCode}} {{.State.Error}}", container);
+  }
+
+  /** Actions of a container's events so far. */
+  async actionsOf(container: string): Promise<string[]> {
+    const until = String(Date.now() / 1000);
+    return (await this.ok("events", "--since", "0", "--until", until, "--filter", `container=${container}`, "--format", "{{.Action}}")).split("\n");
+  }
+
+  /** Removes all containers and their anonymous volumes. */
+  async removeAll(): Promise<void> {
+    const ids = (await this.ok("ps", "-aq")).split("\n").filter(Boolean);
+    if (ids.length > 0) await this.ok("rm", "-fv", ...ids);
   }
 
   /** Berth's own command against this engine. */

@@ -27,10 +27,6 @@ describe.skipIf(skipped("root", "overlay", "docker"))("health checks", () => {
       "busybox",
       ...(command.length > 0 ? command : ["sleep", "1000"]),
     );
-  const eventsOf = async (name: string): Promise<string[]> => {
-    const until = String(Date.now() / 1000);
-    return (await engine.ok("events", "--since", "0", "--until", until, "--filter", `container=${name}`, "--format", "{{.Action}}")).split("\n");
-  };
 
   test("results, both outputs in one, and what is cut off", async () => {
     await run("ok", ["--health-cmd", "echo out; echo err >&2"]);
@@ -46,7 +42,7 @@ describe.skipIf(skipped("root", "overlay", "docker"))("health checks", () => {
     await until("unhealthy", async () => (await status("long")) === "unhealthy");
     const [first] = (await health("long")).Log;
     expect([first?.ExitCode, first?.Output.length, first?.Output.slice(-4)]).toEqual([3, 4099, "x..."]);
-    expect((await eventsOf("long")).filter((action) => action.startsWith("health_status"))).toEqual(["health_status: unhealthy"]);
+    expect((await engine.actionsOf("long")).filter((action) => action.startsWith("health_status"))).toEqual(["health_status: unhealthy"]);
     await engine.ok("rm", "-f", "ok", "long");
   });
 
@@ -101,7 +97,10 @@ describe.skipIf(skipped("root", "overlay", "docker"))("health checks", () => {
     await engine.ok("start", "states");
     const { Status, Log } = await health("states");
     expect([Status, Log.length > 0]).toEqual(["starting", true]);
-    expect((await eventsOf("states")).filter((action) => action.startsWith("health_status"))).toEqual(["health_status: healthy", "health_status: healthy"]);
+    expect((await engine.actionsOf("states")).filter((action) => action.startsWith("health_status"))).toEqual([
+      "health_status: healthy",
+      "health_status: healthy",
+    ]);
     await engine.ok("rm", "-f", "states");
   });
 

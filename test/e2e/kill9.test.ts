@@ -5,6 +5,7 @@ import { skipped } from "../skips.ts";
 import { inconsistencies, lastingInconsistencies, processesOf } from "./consistency.ts";
 import { Engine } from "./harness.ts";
 import { Lane, randomOf, stopCode, type Known } from "./lanes.ts";
+import { payloadOf } from "./raw-client.ts";
 
 /**
  * The engine is killed at a random moment while four clients create, start, exec into, stop, pause, rename, remove, copy, pull and build; in some rounds
@@ -52,7 +53,7 @@ describe.skipIf(skipped("root", "overlay", "docker"))(`an engine killed at rando
         if (wrong.length > 0) throw new Error(`seed ${seed}, round ${round}:\n  ${wrong.join("\n  ")}\n${engine.log().split("\n").slice(-40).join("\n")}`);
         forget(clients);
       }
-      await removeAll(engine);
+      await engine.removeAll();
       expect(await lastingInconsistencies(engine)).toEqual([]);
     },
     60_000 + rounds * 15_000,
@@ -106,7 +107,8 @@ async function seenByClients(engine: Engine, clients: readonly Lane[]): Promise<
     for (const text of wrongState(known, seen)) problem(text);
     if (seen.State.Status === "exited" && seen.State.ExitCode === known.code && !known.monitorKilled && !known.restarts) {
       const logs = await (await engine.api("GET", `/containers/${id}/logs?stdout=1`)).arrayBuffer();
-      if (textOf(Buffer.from(logs)) !== known.output) problem(`its output is not whole: ${JSON.stringify(textOf(Buffer.from(logs)))}`);
+      const output = payloadOf(Buffer.from(logs)).toString();
+      if (output !== known.output) problem(`its output is not whole: ${JSON.stringify(output)}`);
     }
   }
   for (const [id, name] of unknown) wrong.push(`nobody asked for container ${name} (${id})`);
@@ -146,13 +148,6 @@ function wrongState(known: Known, { State }: Seen): string[] {
   }
 }
 
-/** What multiplexed frames carry. */
-function textOf(frames: Buffer): string {
-  const pieces: Buffer[] = [];
-  for (let at = 0; at < frames.length; at += 8 + frames.readUInt32BE(at + 4)) pieces.push(frames.subarray(at + 8, at + 8 + frames.readUInt32BE(at + 4)));
-  return Buffer.concat(pieces).toString();
-}
-
 /** Kills the monitor of one container. */
 function killMonitor(engine: Engine, clients: readonly Lane[], random: () => number): void {
   const monitors = [...processesOf(engine).monitors];
@@ -170,9 +165,4 @@ function forget(clients: readonly Lane[]): void {
     const left = containers.filter((each) => !each.answered.has("remove"));
     containers.splice(0, containers.length, ...left);
   }
-}
-
-async function removeAll(engine: Engine): Promise<void> {
-  const ids = (await engine.ok("ps", "-aq")).split("\n").filter(Boolean);
-  if (ids.length > 0) await engine.ok("rm", "-fv", ...ids);
 }

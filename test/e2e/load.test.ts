@@ -14,8 +14,7 @@ describe.skipIf(skipped("root", "overlay", "docker"))("an engine under load", ()
   const open = (line: string, headers = ""): RawClient => new RawClient(engine.socket, `${line} HTTP/1.1\r\nHost: x\r\n${headers}\r\n`);
   const upgrade = "Connection: Upgrade\r\nUpgrade: tcp\r\n";
   const removeAll = async (): Promise<void> => {
-    const ids = (await engine.ok("ps", "-aq")).split("\n").filter(Boolean);
-    await engine.ok("rm", "-fv", ...ids);
+    await engine.removeAll();
     expect(await lastingInconsistencies(engine)).toEqual([]);
   };
 

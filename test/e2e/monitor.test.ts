@@ -10,7 +10,6 @@ describe.skipIf(skipped("root", "overlay", "docker"))("a container whose helpers
   const engine = suiteEngine();
 
   const monitorOf = (id: string): Promise<number> => until("the monitor", () => processesOf(engine).monitors.get(id));
-  const stateOf = (id: string): Promise<string> => engine.ok("inspect", "-f", "{{.State.Status}} {{.State.ExitCode}} {{.State.Error}}", id);
 
   test("goes on when its monitor is killed: exec, stop and the exit code as ever, and the log it had", async () => {
     const script = "echo before; trap 'exit 9' TERM; while :; do sleep 0.05; done";
@@ -22,7 +21,7 @@ describe.skipIf(skipped("root", "overlay", "docker"))("a container whose helpers
     expect(await engine.ok("exec", stopped, "echo", "alive")).toBe("alive");
     expect(await engine.ok("wait", ends)).toBe("33");
     await engine.ok("stop", stopped);
-    expect(await stateOf(stopped)).toBe("exited 9 ");
+    expect(await engine.stateOf(stopped)).toBe("exited 9 ");
     expect(await engine.ok("logs", stopped)).toBe("before");
     await engine.ok("rm", "-f", removed, stopped, ends);
     expect(await lastingInconsistencies(engine)).toEqual([]);
@@ -39,7 +38,7 @@ describe.skipIf(skipped("root", "overlay", "docker"))("a container whose helpers
       expect(code === 0 ? "" : stderr).toMatch(
         /^$|the container monitor ended before the container was created|the init process of container \S+ died before its start|write to sync socket/,
       );
-      expect((await stateOf(id)).split(" ")[0]).toBe(code === 0 ? "running" : "created");
+      expect((await engine.stateOf(id)).split(" ")[0]).toBe(code === 0 ? "running" : "created");
       if (round % 2 === 0 && code !== 0) {
         await engine.ok("start", id);
         expect(await engine.ok("exec", id, "echo", "alive")).toBe("alive");
@@ -55,8 +54,8 @@ describe.skipIf(skipped("root", "overlay", "docker"))("a container whose helpers
     );
     for (const id of [killed!, stopped!, removed!]) process.kill(await monitorOf(id), "SIGSTOP");
     await Promise.all([engine.ok("kill", killed!), engine.ok("stop", "-t", "1", stopped!), engine.ok("rm", "-f", removed!)]);
-    expect(await stateOf(killed!)).toBe("exited 137 ");
-    expect(await stateOf(stopped!)).toBe("exited 137 ");
+    expect(await engine.stateOf(killed!)).toBe("exited 137 ");
+    expect(await engine.stateOf(stopped!)).toBe("exited 137 ");
     await engine.ok("start", killed!);
     await engine.ok("rm", "-f", killed!, stopped!);
     expect(await lastingInconsistencies(engine)).toEqual([]);
@@ -70,7 +69,7 @@ describe.skipIf(skipped("root", "overlay", "docker"))("a container whose helpers
     process.kill(monitor, "SIGKILL");
     process.kill(pid, "SIGKILL");
     await engine.start();
-    expect(await stateOf(id)).toBe("exited 255 the exit code is unknown: the container ended while neither its monitor nor the engine ran");
+    expect(await engine.stateOf(id)).toBe("exited 255 the exit code is unknown: the container ended while neither its monitor nor the engine ran");
     await engine.ok("start", id);
     await engine.ok("rm", "-f", id);
     expect(await lastingInconsistencies(engine)).toEqual([]);

@@ -29,6 +29,13 @@ export class RawClient {
   }
 }
 
+/** What frames of several streams carry, in their order. */
+export function payloadOf(frames: Buffer): Buffer {
+  const pieces: Buffer[] = [];
+  for (let at = 0; at < frames.length; at += 8 + frames.readUInt32BE(at + 4)) pieces.push(frames.subarray(at + 8, at + 8 + frames.readUInt32BE(at + 4)));
+  return Buffer.concat(pieces);
+}
+
 /** What an engine's process holds: descriptors by what they are, and its children by name. Not those of Workers, which stay once they were needed. */
 export function holdings(pid: number): string[] {
   const descriptors = readdirSync(`/proc/${pid}/fd`).flatMap((fd) => {

@@ -9,8 +9,6 @@ describe.skipIf(skipped("root", "overlay", "docker"))("restarts", () => {
   const status = (...names: string[]): Promise<string> => inspect("{{.State.Status}}", ...names);
   const sleeper = (name: string, ...flags: string[]): Promise<string> =>
     engine.ok("run", "-d", "--name", name, "--stop-signal", "KILL", ...flags, "busybox", "sleep", "1000");
-  const eventsOf = async (name: string): Promise<string[]> =>
-    (await engine.ok("events", "--since", "0", "--until", String(Date.now() / 1000), "--filter", `container=${name}`, "--format", "{{.Action}}")).split("\n");
 
   test("an unhealthy container is restarted where that is wanted, and no other", async () => {
     const check = ["--health-cmd", "test ! -e /bad", "--health-interval", "100ms", "--health-retries", "2"];
@@ -23,14 +21,14 @@ describe.skipIf(skipped("root", "overlay", "docker"))("restarts", () => {
     for (const name of ["policy", "label"]) {
       await until(
         "the file is still there: unhealthy again",
-        async () => (await eventsOf(name)).filter((action) => action === "health_status: unhealthy").length >= 2,
+        async () => (await engine.actionsOf(name)).filter((action) => action === "health_status: unhealthy").length >= 2,
       );
     }
     await until("left alone", async () => (await inspect("{{.State.Health.Status}}", "left")) === "unhealthy");
     expect(await inspect("{{.RestartCount}} {{.State.Status}}", "left")).toBe("0 running");
     // its one restart is used up: it goes on as it is
     expect(await inspect("{{.RestartCount}} {{.State.Status}}", "policy")).toBe("1 running");
-    const actions = (await eventsOf("policy")).filter((action) => !action.startsWith("exec"));
+    const actions = (await engine.actionsOf("policy")).filter((action) => !action.startsWith("exec"));
     const told = actions.indexOf("health_status: unhealthy");
     expect(actions.slice(told, told + 5)).toEqual(["health_status: unhealthy", "kill", "die", "stop", "start"]);
     await engine.ok("stop", "label");

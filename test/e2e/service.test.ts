@@ -4,9 +4,8 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { activatedSocket, notifySocket } from "../unix-sockets.ts";
 import { skipped } from "../skips.ts";
-import { Engine, run, until, type Output } from "./harness.ts";
+import { berth, Engine, run, until, type Output } from "./harness.ts";
 
-const berth = resolve(import.meta.dir, "../../dist/berth");
 const certificates = resolve(import.meta.dir, "../fixtures/tls");
 const needs = skipped("root", "overlay", "docker");
 

@@ -2,6 +2,7 @@ import { afterEach, describe, expect, test } from "bun:test";
 import { connect, type Socket } from "node:net";
 import { skipped } from "../skips.ts";
 import { suiteEngine, until } from "./harness.ts";
+import { payloadOf } from "./raw-client.ts";
 
 /** Hijacked streams by raw socket against the compiled engine: what clients other than docker's do, and clients that misbehave. */
 describe.skipIf(skipped("root", "overlay", "docker"))("streams", () => {
@@ -45,11 +46,7 @@ describe.skipIf(skipped("root", "overlay", "docker"))("streams", () => {
 
   const bodyOf = (stream: Stream): Buffer => stream.received().subarray(stream.received().indexOf("\r\n\r\n") + 4);
   /** What the frames carry. */
-  const payloadOf = (body: Buffer): string => {
-    const pieces: Buffer[] = [];
-    for (let at = 0; at < body.length; at += 8 + body.readUInt32BE(at + 4)) pieces.push(body.subarray(at + 8, at + 8 + body.readUInt32BE(at + 4)));
-    return Buffer.concat(pieces).toString("latin1");
-  };
+  const textOf = (body: Buffer): string => payloadOf(body).toString("latin1");
   const upgrade = "Connection: Upgrade\r\nUpgrade: tcp\r\n";
 
   async function create(body: object): Promise<string> {
@@ -67,7 +64,7 @@ describe.skipIf(skipped("root", "overlay", "docker"))("streams", () => {
     await engine.api("POST", `/containers/${id}/start`);
     stream.socket.end("late\n");
     await stream.ended;
-    expect(payloadOf(bodyOf(stream))).toBe("early\nlate\n");
+    expect(textOf(bodyOf(stream))).toBe("early\nlate\n");
     await remove(id);
   });
 
@@ -125,7 +122,7 @@ describe.skipIf(skipped("root", "overlay", "docker"))("streams", () => {
     expect(((await (await engine.api("GET", `/containers/${id}/json`)).json()) as { State: { Running: boolean } }).State.Running).toBe(true);
     stream.socket.resume();
     await stream.ended;
-    expect(payloadOf(bodyOf(stream))).toHaveLength(100 << 20);
+    expect(textOf(bodyOf(stream))).toHaveLength(100 << 20);
     await remove(id);
   });
 

@@ -13,11 +13,7 @@ describe.skipIf(skipped("root", "overlay", "docker", "userns"))("user namespaces
   const engine = suiteEngine(flags, undefined, { ownEtc: true });
   const ok = (...args: string[]): Promise<string> => engine.ok(...args);
   const sh = (script: string, ...options: string[]): Promise<string> => ok("run", "--rm", ...options, "busybox", "sh", "-c", script);
-  const refused = async (...args: string[]): Promise<string> => {
-    const { code, stderr } = await engine.docker(args);
-    expect(code).not.toBe(0);
-    return stderr;
-  };
+  const refused = (...args: string[]): Promise<string> => engine.refused(...args);
   const pidOf = async (name: string): Promise<string> => await ok("inspect", "--format", "{{.State.Pid}}", name);
   const uidMap = (text: string): number[] => text.trim().split(/\s+/).map(Number);
   const volume = (name: string, path = ""): string => join(engine.root, "data/volumes", name, "_data", path);
