@@ -22,11 +22,22 @@ const line = (index: number, stream = "stdout", tag = "F", text = `line ${index}
   `${new Date(Number(base) * 1000 + index * 1000).toISOString().replace("Z", "000000+00:00")} ${stream} ${tag} ${text}\n`;
 const both: ReadLogsOptions = { stdout: true, stderr: true, follow: false };
 
+const textOf = (batch: LogBatch): string => [...recordsOf(batch)].map(({ bytes }) => bytes.toString()).join("");
 async function collect(records: AsyncIterable<LogBatch>): Promise<string> {
   let out = "";
-  for await (const batch of records) for (const { bytes } of recordsOf(batch)) out += Buffer.from(bytes).toString();
+  for await (const batch of records) out += textOf(batch);
   return out;
 }
+/** What this process has open below the test's folder. */
+const held = (): string[] =>
+  readdirSync("/proc/self/fd").flatMap((fd) => {
+    try {
+      const target = readlinkSync(`/proc/self/fd/${fd}`);
+      return target.startsWith(`${root}/`) ? [target] : [];
+    } catch {
+      return []; // the directory's own descriptor is closed by now
+    }
+  });
 async function compress(number: number): Promise<void> {
   for await (const _ of compressFile(`${path}.${number}`, readFileSync(`${path}.${number}`).length));
 }
@@ -59,15 +70,6 @@ describe("read", () => {
   });
 
   test.each([undefined, 10])("a follower holds no file that was rotated away (tail %p)", async (tail) => {
-    const held = (): string[] =>
-      readdirSync("/proc/self/fd").flatMap((fd) => {
-        try {
-          const target = readlinkSync(`/proc/self/fd/${fd}`, "utf8");
-          return target.startsWith(`${root}/`) ? [target] : [];
-        } catch {
-          return []; // the directory's own descriptor is closed by now
-        }
-      });
     const { promise: ended, resolve: end } = Promise.withResolvers<void>();
     if (tail !== undefined) writeFileSync(path, "");
     const reader = createLogs({ log: silent }).read(path, { ...both, follow: true, ...(tail === undefined ? {} : { tail }) }, ended);
@@ -265,7 +267,7 @@ describe("compressed files", () => {
       [Symbol.asyncIterator]();
     const first = await records.next();
     await Bun.sleep(1100);
-    expect(readdirSync("/proc/self/fd").filter((fd) => linkOf(fd).startsWith(root))).toEqual([]);
+    expect(held()).toEqual([]);
     await compress(1);
     let text = await collectRest(first.value as LogBatch, records);
     expect(text.split("\n").length - 1).toBe(20_001);
@@ -280,17 +282,9 @@ describe("compressed files", () => {
     expect(text).toEndWith("line 5\nline 20000\n");
   });
 
-  const linkOf = (fd: string): string => {
-    try {
-      return readlinkSync(`/proc/self/fd/${fd}`);
-    } catch {
-      return ""; // the directory's own descriptor is closed by now
-    }
-  };
   const collectRest = async (first: LogBatch, records: AsyncIterator<LogBatch>): Promise<string> => {
-    let out = [...recordsOf(first)].map(({ bytes }) => bytes.toString()).join("");
-    for (let next = await records.next(); next.done !== true; next = await records.next())
-      out += [...recordsOf(next.value)].map(({ bytes }) => bytes.toString()).join("");
+    let out = textOf(first);
+    for (let next = await records.next(); next.done !== true; next = await records.next()) out += textOf(next.value);
     return out;
   };
 });

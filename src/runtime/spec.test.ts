@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { everyLimit } from "../../test/every-limit.ts";
 import type { CgroupHierarchy } from "../kernel/cgroup.ts";
 import type { ContainerConfig, HostConfig } from "../oci/container.ts";
 import type { RuntimeSpec } from "../oci/runtime-spec.ts";
@@ -21,20 +22,7 @@ const contextOf = (version: 1 | 2): SpecContext => ({
   hasApparmor: false,
   kernel: "6.1.0",
   arch: "amd64",
-  support: {
-    memory: true,
-    reservation: true,
-    swap: true,
-    swappiness: true,
-    oomKillDisable: true,
-    pids: true,
-    cpuShares: true,
-    cpuQuota: true,
-    cpuRealtime: true,
-    cpuset: true,
-    blkioWeight: true,
-    blkioThrottle: true,
-  },
+  support: everyLimit,
   maskedPaths: ["/proc/kcore"],
   profiles: new Map(),
 });

@@ -1,22 +1,9 @@
 import { describe, expect, test } from "bun:test";
+import { everyLimit as all } from "../../test/every-limit.ts";
 import type { HostConfig } from "../oci/container.ts";
 import { buildResources } from "./resources.ts";
 import { keptLimits, supportedLimits, type LimitSupport } from "./support.ts";
 
-const all: LimitSupport = {
-  memory: true,
-  reservation: true,
-  swap: true,
-  swappiness: true,
-  oomKillDisable: true,
-  pids: true,
-  cpuShares: true,
-  cpuQuota: true,
-  cpuRealtime: true,
-  cpuset: true,
-  blkioWeight: true,
-  blkioThrottle: true,
-};
 const none = Object.fromEntries(Object.keys(all).map((name) => [name, false])) as unknown as LimitSupport;
 
 describe("limits that the host can't keep", () => {
