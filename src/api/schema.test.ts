@@ -1,7 +1,5 @@
 import { describe, expect, test } from "bun:test";
 import { z } from "zod";
-import { createRequest } from "./containers/schemas.ts";
-import { toCreateOptions } from "./containers/create.ts";
 import { bool, check, int, list, map, object, set, text, words } from "./schema.ts";
 
 describe("reading as Go does", () => {
@@ -35,56 +33,4 @@ describe("reading as Go does", () => {
   ];
   for (const [value, message] of wrong) test(message, () => expect(() => check(schema, value)).toThrow(message));
   test("booleans aren't numbers", () => expect(() => check(object({ Tty: bool }), { Tty: 1 })).toThrow("Tty: expected boolean"));
-});
-
-describe("create, as clients of each version mean it", () => {
-  const options = (body: unknown, api: number) => toCreateOptions(check(createRequest, body), api);
-
-  test("no network mode is the default bridge, under its name", () => {
-    const { host, networking } = options({ Image: "x", NetworkingConfig: { EndpointsConfig: { default: { Aliases: ["a"] } } } }, 50).options;
-    expect(host.NetworkMode).toBe("bridge");
-    expect(networking.EndpointsConfig).toEqual({ bridge: { Aliases: ["a"] } });
-  });
-
-  test("what an older API doesn't know is dropped", () => {
-    const body = {
-      Image: "x",
-      HostConfig: { AutoRemove: true, ConsoleSize: [1, 2], Annotations: { a: "b" }, PidsLimit: -1 },
-      Healthcheck: { StartInterval: 5, Retries: 1 },
-    };
-    const old = options(body, 24).options;
-    expect(old.host).toEqual({ AutoRemove: false, NetworkMode: "bridge", IpcMode: "shareable", PidsLimit: null });
-    expect(old.config.Healthcheck).toEqual({ Retries: 1, StartInterval: undefined });
-    const young = options(body, 55).options;
-    expect(young.host).toEqual({ AutoRemove: true, ConsoleSize: [1, 2], Annotations: { a: "b" }, NetworkMode: "bridge", PidsLimit: null });
-  });
-
-  test("several endpoints need 1.44", () => {
-    const body = { Image: "x", HostConfig: { NetworkMode: "a" }, NetworkingConfig: { EndpointsConfig: { a: null, b: {} } } };
-    expect(() => options(body, 43)).toThrow("Container cannot be created with multiple network endpoints: a, b");
-    expect(options(body, 44).options.networking.EndpointsConfig).toEqual({ a: {}, b: {} });
-  });
-
-  test("the container-wide MAC address moves to its network", () => {
-    const old = options({ Image: "x", MacAddress: "02:42:ac:11:00:02" }, 43);
-    expect(old.options.networking.EndpointsConfig).toEqual({ bridge: { MacAddress: "02:42:ac:11:00:02" } });
-    expect(old.warnings).toEqual([]);
-    const young = options({ Image: "x", MacAddress: "02:42:ac:11:00:02" }, 44);
-    expect(young.options.config.MacAddress).toBeUndefined();
-    expect(young.warnings).toHaveLength(1);
-    expect(() => options({ Image: "x", MacAddress: "02:42:ac:11:00:02", HostConfig: { NetworkMode: "host" } }, 43)).toThrow("conflicting options");
-  });
-
-  test("mount options of another type are refused since 1.42 and ignored before", () => {
-    const body = { Image: "x", HostConfig: { Mounts: [{ Type: "bind", Source: "/a", Target: "/b", TmpfsOptions: { SizeBytes: 1 } }] } };
-    expect(() => options(body, 42)).toThrow('TmpfsOptions must not be specified on mount type "bind"');
-    expect(options(body, 41).options.host.Mounts).toEqual([{ Type: "bind", Source: "/a", Target: "/b" }]);
-  });
-
-  test("the body isn't changed", () => {
-    const body = check(createRequest, { Image: "x", HostConfig: { Mounts: [{ Type: "bind", Target: "/b", BindOptions: { CreateMountpoint: true } }] } });
-    const before = JSON.stringify(body);
-    toCreateOptions(body, 24);
-    expect(JSON.stringify(body)).toBe(before);
-  });
 });

@@ -9,12 +9,11 @@ const hostOf = (host: Record<string, unknown>, api: number): HostConfig => optio
 
 describe("what clients of older versions mean", () => {
   test("the network's name", () => {
-    const { host, networking } = options(
-      { HostConfig: { NetworkMode: "default" }, NetworkingConfig: { EndpointsConfig: { default: { Aliases: ["a"] } } } },
-      50,
-    ).options;
-    expect(host.NetworkMode).toBe("bridge");
-    expect(networking.EndpointsConfig).toEqual({ bridge: { Aliases: ["a"] } });
+    for (const HostConfig of [undefined, { NetworkMode: "default" }]) {
+      const { host, networking } = options({ HostConfig, NetworkingConfig: { EndpointsConfig: { default: { Aliases: ["a"] } } } }, 50).options;
+      expect(host.NetworkMode).toBe("bridge");
+      expect(networking.EndpointsConfig).toEqual({ bridge: { Aliases: ["a"] } });
+    }
   });
 
   test("fields that came later don't count, or are told of", () => {
@@ -33,11 +32,33 @@ describe("what clients of older versions mean", () => {
     expect(() => hostOf({ Mounts: [{ Type: "bind", Target: "/m", BindOptions: { ReadOnlyForceRecursive: true } }] }, 43)).toThrow("needs API v1.44 or newer");
   });
 
+  test("what an older API doesn't know is dropped", () => {
+    const body = {
+      Image: "x",
+      HostConfig: { AutoRemove: true, ConsoleSize: [1, 2], Annotations: { a: "b" }, PidsLimit: -1 },
+      Healthcheck: { StartInterval: 5, Retries: 1 },
+    };
+    const old = options(body, 24).options;
+    expect(old.host).toEqual({ AutoRemove: false, NetworkMode: "bridge", IpcMode: "shareable", PidsLimit: null });
+    expect(old.config.Healthcheck).toEqual({ Retries: 1, StartInterval: undefined });
+    const young = options(body, 55).options;
+    expect(young.host).toEqual({ AutoRemove: true, ConsoleSize: [1, 2], Annotations: { a: "b" }, NetworkMode: "bridge", PidsLimit: null });
+  });
+
+  test("several endpoints need 1.44", () => {
+    const body = { Image: "x", HostConfig: { NetworkMode: "a" }, NetworkingConfig: { EndpointsConfig: { a: null, b: {} } } };
+    expect(() => options(body, 43)).toThrow("Container cannot be created with multiple network endpoints: a, b");
+    expect(options(body, 44).options.networking.EndpointsConfig).toEqual({ a: {}, b: {} });
+  });
+
   test("the container's own MAC address", () => {
     const old = options({ MacAddress: "02:42:ac:11:00:09" }, 43);
     expect(old.options.networking.EndpointsConfig).toEqual({ bridge: { MacAddress: "02:42:ac:11:00:09" } });
     expect(old.warnings).toEqual([]);
-    expect(options({ MacAddress: "02:42:ac:11:00:09" }, 44).warnings[0]).toContain("The container-wide MacAddress field is now deprecated");
+    const young = options({ MacAddress: "02:42:ac:11:00:09" }, 44);
+    expect(young.options.config.MacAddress).toBeUndefined();
+    expect(young.warnings).toEqual([expect.stringContaining("The container-wide MacAddress field is now deprecated")]);
+    expect(() => options({ MacAddress: "02:42:ac:11:00:09", HostConfig: { NetworkMode: "host" } }, 43)).toThrow("conflicting options");
     expect(() => options({ MacAddress: "02:42:ac:11:00:09" }, 52)).toThrow("container-wide MAC address no longer supported");
     const other = { MacAddress: "02:42:ac:11:00:09", HostConfig: { NetworkMode: "mine" }, NetworkingConfig: { EndpointsConfig: { "0123abc": {} } } };
     expect(() => options(other, 44)).toThrow("HostConfig.NetworkMode must match the identity of a network in NetworkSettings.Networks");
@@ -66,5 +87,18 @@ describe("what clients of older versions mean", () => {
     for (const api of [24, 51, 52, 55]) expect(hostOf(host, api).PortBindings).toEqual({ "80/tcp": [{}] });
     expect(options({ HostConfig: host }, 51).warnings).toEqual([]);
     expect(options({ HostConfig: host }, 55).warnings[0]).toContain("have an empty list of port-bindings: 80/tcp");
+  });
+
+  test("mount options of another type are refused since 1.42 and ignored before", () => {
+    const body = { Image: "x", HostConfig: { Mounts: [{ Type: "bind", Source: "/a", Target: "/b", TmpfsOptions: { SizeBytes: 1 } }] } };
+    expect(() => options(body, 42)).toThrow('TmpfsOptions must not be specified on mount type "bind"');
+    expect(options(body, 41).options.host.Mounts).toEqual([{ Type: "bind", Source: "/a", Target: "/b" }]);
+  });
+
+  test("the body isn't changed", () => {
+    const body = check(createRequest, { Image: "x", HostConfig: { Mounts: [{ Type: "bind", Target: "/b", BindOptions: { CreateMountpoint: true } }] } });
+    const before = JSON.stringify(body);
+    toCreateOptions(body, 24);
+    expect(JSON.stringify(body)).toBe(before);
   });
 });
