@@ -117,7 +117,7 @@ function prepareProcess(options: DaemonOptions, log: Logger): Proxies {
   return proxies;
 }
 
-/** Signals after the first that are only noted; the next one ends the process where it stands. dockerd's number. */
+/** Signals that don't hurry a stop, the one that began it among them; the next one ends the process where it stands. dockerd's number. */
 const patience = 3;
 
 /** Resolves at the first SIGTERM or SIGINT. */
