@@ -1,4 +1,5 @@
-import { existsSync, readdirSync, readFileSync, realpathSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { engineKey } from "../src/daemon/paths.ts";
 
 /**
  * What the kernel holds that a test could leave behind, as lines of text that can be compared. Mounts and processes count where they
@@ -25,12 +26,12 @@ export function kernelState(folder = "/"): Set<string> {
   return state;
 }
 
-/** The keys (daemon/engine.ts) of engines that live outside `folder`: what carries one isn't ours. */
+/** The keys (daemon/paths.ts) of engines that live outside `folder`: what carries one isn't ours. */
 function keysOfOtherEngines(folder: string): string[] {
   return readdirSync("/proc").flatMap((pid) => {
     const root = /^\d+$/.test(pid) ? / daemon .*--data-root[ =](\S+)/.exec(commandOf(pid))?.[1] : undefined;
     if (root === undefined || (folder !== "/" && root.startsWith(folder)) || !existsSync(root)) return [];
-    return [new Bun.CryptoHasher("sha256").update(realpathSync(root)).digest("hex").slice(0, 6)];
+    return [engineKey(root)];
   });
 }
 

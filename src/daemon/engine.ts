@@ -1,4 +1,4 @@
-import { chmodSync, closeSync, mkdirSync, openSync, realpathSync } from "node:fs";
+import { chmodSync, closeSync, mkdirSync, openSync } from "node:fs";
 import { dirname } from "node:path";
 import { createApiMeasure } from "../api/measure.ts";
 import { createApiServer } from "../api/server.ts";
@@ -32,7 +32,7 @@ import { listenAll } from "./listen.ts";
 import { createLoopDelay } from "./loop-delay.ts";
 import { createScrape, serveMetrics } from "./metrics.ts";
 import type { DaemonOptions } from "./options.ts";
-import { enginePaths, type Paths } from "./paths.ts";
+import { engineKey, enginePaths, type Paths } from "./paths.ts";
 import { applyReload, reloadAttributes } from "./reload.ts";
 import { resolveRemap } from "./userns-remap.ts";
 import { trimWhenIdle } from "./trim.ts";
@@ -59,7 +59,7 @@ export async function startEngine(options: DaemonOptions, proxies: Proxies, log:
   await using stack = new AsyncDisposableStack();
   const paths = makeRoots(options);
   for (const lock of paths.locks) stack.use(takeLock(lock));
-  const engineKey = new Bun.CryptoHasher("sha256").update(realpathSync(paths.dataRoot)).digest("hex").slice(0, 6);
+  const key = engineKey(paths.dataRoot);
 
   const userNamespaces = stack.use(createUserNamespaces());
   const idMap = await resolveRemap(options.usernsRemap, log);
@@ -85,8 +85,8 @@ export async function startEngine(options: DaemonOptions, proxies: Proxies, log:
   const images = createImages({ store, content, snapshots, registry, events, users, limits: options, log });
   const volumes = createVolumes({ root: paths.volumes, store, events, log, ...withIds });
   const logs = createLogs({ log });
-  const networks = createNetworks({ store, events, log, paths, options: { ...options, engineKey } });
-  const runtime = await createRuntime({ paths, log, options: { ...options, engineKey } });
+  const networks = createNetworks({ store, events, log, paths, options: { ...options, engineKey: key } });
+  const runtime = await createRuntime({ paths, log, options: { ...options, engineKey: key } });
   stack.defer(() => runtime.close());
   const sandboxes = createSandboxes({ paths, snapshots, networks, runtime, log });
   containers = createContainers({

@@ -1,3 +1,4 @@
+import { realpathSync } from "node:fs";
 import { join } from "node:path";
 
 /**
@@ -62,4 +63,9 @@ export function enginePaths(dataRoot: string, execRoot: string): Paths {
     runtimeRoot: join(execRoot, "runtime"),
     namespaces: join(execRoot, "netns"),
   };
+}
+
+/** What tells an engine's cgroups, table and bridge from those of others on the host. The data root is there. */
+export function engineKey(dataRoot: string): string {
+  return new Bun.CryptoHasher("sha256").update(realpathSync(dataRoot)).digest("hex").slice(0, 6);
 }

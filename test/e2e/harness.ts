@@ -1,7 +1,8 @@
 import { afterAll, beforeAll } from "bun:test";
-import { closeSync, cpSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { closeSync, cpSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { engineKey } from "../../src/daemon/paths.ts";
 import { dockerClients } from "./debian.ts";
 
 /** The compiled executable. */
@@ -105,9 +106,9 @@ export class Engine implements AsyncDisposable {
     return at < 0 ? undefined : this.#flags[at + 1];
   }
 
-  /** What tells its cgroups, table and bridge from those of other engines (daemon/engine.ts). */
+  /** What tells its cgroups, table and bridge from those of other engines */
   get key(): string {
-    return new Bun.CryptoHasher("sha256").update(realpathSync(this.data)).digest("hex").slice(0, 6);
+    return engineKey(this.data);
   }
 
   /** A process that keeps the network namespace over restarts of the engine, as the host's does. */
