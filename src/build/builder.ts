@@ -145,7 +145,9 @@ async function removeLeftovers(services: BuildServices): Promise<void> {
     for (const root of roots) await rm(root, { recursive: true, force: true });
   }
   const snapshots = store.db.query<{ snapshot: SnapshotId }, []>("SELECT snapshot FROM build_snapshots").all();
-  const used = new Set(snapshots.length === 0 ? [] : images.list({ all: true }).flatMap((image) => image.layers));
+  const used = new Set(
+    snapshots.length === 0 ? [] : images.list({ all: true }).flatMap(({ layers, variants }) => [...layers, ...variants.flatMap((variant) => variant.layers)]),
+  );
   for (const { snapshot } of snapshots) {
     if (used.has(snapshot)) keepSnapshot(services, snapshot);
     else await dropSnapshot(services, snapshot);

@@ -121,7 +121,7 @@ function orderTest(ctx: Context, name: "before" | "since", values: string[]): Te
 function ancestorTest(ctx: Context, values: string[]): Test {
   const wanted = values.flatMap((value) => {
     try {
-      return [ctx.images.resolve(value)];
+      return ctx.images.named(value);
     } catch {
       return [];
     }

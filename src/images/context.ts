@@ -4,9 +4,11 @@ import type { RegistryClient } from "../distribution/types.ts";
 import type { Events } from "../events/types.ts";
 import type { Logger } from "../lib/log.ts";
 import type { Digest } from "../oci/digest.ts";
-import type { Descriptor, ImageConfig, Manifest } from "../oci/image.ts";
+import { mediaTypes, type Descriptor, type ImageConfig, type Index, type Manifest } from "../oci/image.ts";
+import { hostPlatform, platformRank, selectPlatform } from "../oci/platform.ts";
 import { familiarReference, formatReference, parseReference, repositoryOf, type Reference } from "../oci/reference.ts";
 import type { SnapshotId, Snapshots } from "../snapshots/types.ts";
+import { parseRecord } from "../store/damage.ts";
 import type { Store } from "../store/store.ts";
 import { checkedConfig } from "./shapes.ts";
 import { checkMountable } from "./layers.ts";
@@ -27,6 +29,7 @@ interface ImageRow {
 interface RefRow {
   name: string;
   kind: "tag" | "digest";
+  image: Digest;
 }
 
 /** What an event tells of an image, as Docker's LogImageEvent: the labels, and the name under which it was touched. */
@@ -44,34 +47,49 @@ export function createImageContext(deps: {
   limits: TransferLimits;
   log: Logger;
 }): ImageContext {
-  const { store, content, snapshots, events } = deps;
+  const { store, content, snapshots, events, log } = deps;
   const { db } = store;
   /** Records by id, dropped whenever something about the image changes. */
   const cache = new Map<Digest, ImageRecord>();
+  /** Those whose rows can't be read, until they are written anew; so that each is told once. */
+  const damaged = new Set<Digest>();
+  /** Of manifests and indexes, which never change. */
+  const descriptors = new Map<Digest, Descriptor>();
   const leases = new Map<string, number>();
 
   const selectImage = db.query<ImageRow, [string]>("SELECT id, config, manifest, layers, parent, last_tagged FROM images WHERE id = ?");
-  const selectRefs = db.query<RefRow, [string]>("SELECT name, kind FROM image_refs WHERE image = ? ORDER BY name");
-  const selectByName = db.query<{ image: Digest }, [string]>("SELECT image FROM image_refs WHERE name = ?");
+  const selectRefs = db.query<RefRow, [string]>(
+    "SELECT name, kind, image FROM image_refs WHERE image = ?1 OR target IN (SELECT idx FROM index_members WHERE image = ?1) ORDER BY name",
+  );
+  const selectByName = db.query<{ image: Digest; target: Digest | null }, [string]>("SELECT image, target FROM image_refs WHERE name = ?");
+  const selectMembers = db.query<{ manifest: Digest; image: Digest }, [string]>("SELECT manifest, image FROM index_members WHERE idx = ?");
   const selectBlobImages = db.query<{ image: Digest }, [string]>("SELECT image FROM image_blobs WHERE digest = ? LIMIT 1");
 
   const byId = (id: Digest): ImageRecord | undefined => {
     const known = cache.get(id);
     if (known !== undefined) return known;
-    const row = selectImage.get(id);
+    const row = damaged.has(id) ? null : selectImage.get(id);
     if (row === null) return undefined;
+    const layers = parseRecord<SnapshotId[]>(row.layers, `image ${id}`, log);
+    const config = parseRecord<ImageConfig>(row.config, `image ${id}`, log);
+    if (layers === undefined || config === undefined) {
+      damaged.add(id);
+      return undefined;
+    }
     const refs = selectRefs.all(id);
-    const familiar = (kind: RefRow["kind"]): string[] => refs.filter((ref) => ref.kind === kind).map((ref) => familiarReference(parseReference(ref.name)));
-    const layers = JSON.parse(row.layers) as SnapshotId[];
+    const familiar = (kind: RefRow["kind"], own: boolean): string[] =>
+      refs.filter((ref) => ref.kind === kind && (ref.image === id) === own).map((ref) => familiarReference(parseReference(ref.name)));
     const record: ImageRecord = {
       id,
       layers,
-      config: JSON.parse(row.config) as ImageConfig,
+      config,
       size: layers.reduce((sum, layer) => sum + snapshots.size(layer), 0),
-      repoTags: familiar("tag"),
-      repoDigests: familiar("digest"),
+      repoTags: familiar("tag", true),
+      repoDigests: familiar("digest", true),
+      variantOf: { tags: familiar("tag", false), digests: familiar("digest", false) },
     };
-    if (row.manifest !== null) record.manifest = JSON.parse(row.manifest) as Descriptor;
+    const manifest = row.manifest === null ? undefined : parseRecord<Descriptor>(row.manifest, `the manifest of image ${id}`, log);
+    if (manifest !== undefined) record.manifest = manifest;
     if (row.parent !== null) record.parent = row.parent;
     if (row.last_tagged !== null) record.lastTagged = BigInt(row.last_tagged);
     if (cache.size >= MOST_CACHED) cache.delete(cache.keys().next().value!);
@@ -83,11 +101,13 @@ export function createImageContext(deps: {
   const manifestOf = (descriptor: Descriptor): Manifest => JSON.parse(readFileSync(content.path(descriptor.digest), "utf8")) as Manifest;
 
   const register: ImageContext["register"] = (image, references = []) => {
-    const { id, layers, manifest, parent, layerBlobs = [] } = image;
+    const { id, layers, manifest, parent, index, attached = [], layerBlobs = [] } = image;
     const config = checkedConfig(image.config, `image ${id}`);
     checkMountable(`image ${id}`, layers.length);
     const diffIds = config.rootfs.diff_ids;
-    const held = new Set<Digest>([id, ...layerBlobs.map((blob) => blob.digest)]);
+    damaged.delete(id);
+    const held = new Set<Digest>([id, ...layerBlobs.map((blob) => blob.digest), ...attached]);
+    if (index !== undefined) held.add(index);
     const blobs = [...layerBlobs];
     if (manifest !== undefined) {
       held.add(manifest.digest);
@@ -99,8 +119,9 @@ export function createImageContext(deps: {
     for (const { digest } of references) if (digest !== undefined) held.add(digest);
     store.tx(() => {
       db.query(
-        `INSERT INTO images (id, config, manifest, layers, size, parent, created) VALUES (?, ?, ?, ?, 0, ?, ?)
-         ON CONFLICT (id) DO UPDATE SET manifest = coalesce(images.manifest, excluded.manifest), parent = coalesce(images.parent, excluded.parent)`,
+        `INSERT INTO images (id, config, manifest, layers, parent, created) VALUES (?, ?, ?, ?, ?, ?)
+         ON CONFLICT (id) DO UPDATE SET config = excluded.config, layers = excluded.layers,
+           manifest = coalesce(images.manifest, excluded.manifest), parent = coalesce(images.parent, excluded.parent)`,
       ).run(id, JSON.stringify(config), manifest === undefined ? null : JSON.stringify(manifest), JSON.stringify(layers), parent ?? null, Date.now());
       for (const digest of held) {
         if (content.info(digest) !== undefined) db.query("INSERT INTO image_blobs (image, digest) VALUES (?, ?) ON CONFLICT DO NOTHING").run(id, digest);
@@ -110,7 +131,15 @@ export function createImageContext(deps: {
           db.query("INSERT INTO layer_blobs (diff_id, digest, media_type) VALUES (?, ?, ?) ON CONFLICT DO NOTHING").run(diffId, digest, mediaType);
         }
       }
-      for (const reference of references) setReference(reference, id);
+      if (index !== undefined && manifest !== undefined) {
+        db.query("INSERT INTO index_members (idx, manifest, image) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET image = excluded.image").run(
+          index,
+          manifest.digest,
+          id,
+        );
+      }
+      for (const reference of references) setReference(reference, id, index ?? reference.digest ?? manifest?.digest);
+      if (index !== undefined) settle(index, id);
     });
     cache.delete(id);
     return byId(id)!;
@@ -122,15 +151,38 @@ export function createImageContext(deps: {
       ? { name: formatReference(reference), kind: "tag" }
       : { name: `${repositoryOf(reference)}@${reference.digest}`, kind: "digest" };
 
-  const setReference = (reference: Reference, image: Digest): void => {
+  const setReference = (reference: Reference, image: Digest, target: Digest | undefined): void => {
     const { name, kind } = nameOf(reference);
-    const before = selectByName.get(name)?.image;
+    forget(name);
     db.query(
       "INSERT INTO image_refs (name, kind, image, target) VALUES (?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET image = excluded.image, target = excluded.target",
-    ).run(name, kind, image, reference.digest ?? null);
+    ).run(name, kind, image, target ?? null);
     if (kind === "tag") db.query("UPDATE images SET last_tagged = ? WHERE id = ?").run(String(BigInt(Date.now()) * 1_000_000n), image);
-    if (before !== undefined) cache.delete(before);
     cache.delete(image);
+  };
+
+  /** Drops the records that show a name. */
+  const forget = (name: string): void => {
+    const row = selectByName.get(name);
+    if (row === null) return;
+    cache.delete(row.image);
+    if (row.target !== null) for (const { image } of selectMembers.all(row.target)) cache.delete(image);
+  };
+
+  /** Which of an index's images its names mean: the one that suits this host best, or where none does the `last` that came. */
+  const settle = (index: Digest, last?: Digest): void => {
+    const members = selectMembers.all(index).map(({ image }) => image);
+    for (const image of members) cache.delete(image);
+    const records = members.flatMap((image) => byId(image) ?? []);
+    const host = hostPlatform();
+    const best = selectPlatform(
+      records.filter(({ config }) => platformRank(host, config) !== undefined),
+      ({ config }) => config,
+      host,
+    );
+    const image = best?.id ?? last ?? members[0];
+    if (image !== undefined) db.query("UPDATE image_refs SET image = ? WHERE target = ?").run(image, index);
+    for (const each of members) cache.delete(each);
   };
 
   const collectBlobs: ImageContext["collectBlobs"] = async (digests) => {
@@ -142,16 +194,21 @@ export function createImageContext(deps: {
     }
   };
 
-  const layersOfImages = (): Set<SnapshotId> => {
+  /** undefined where a damaged record hides which layers it needs: nothing can be called unused then. */
+  const layersOfImages = (): Set<SnapshotId> | undefined => {
     const used = new Set<SnapshotId>();
-    for (const { layers } of db.query<{ layers: string }, []>("SELECT layers FROM images").all()) {
-      for (const layer of JSON.parse(layers) as SnapshotId[]) used.add(layer);
+    for (const row of db.query<{ id: Digest; layers: string }, []>("SELECT id, layers FROM images").all()) {
+      const layers = cache.get(row.id)?.layers ?? parseRecord<SnapshotId[]>(row.layers, `the layers of image ${row.id}`, log);
+      if (layers === undefined) return undefined;
+      for (const layer of layers) used.add(layer);
     }
     return used;
   };
 
   const collectLayers: ImageContext["collectLayers"] = async (ids) => {
-    const kept = layersOfImages().union(snapshots.layersInUse());
+    const ofImages = layersOfImages();
+    if (ofImages === undefined) return [];
+    const kept = ofImages.union(snapshots.layersInUse());
     const gone = [...new Set(ids)].filter((id) => !kept.has(id) && !leases.has(id));
     await snapshots.remove(...gone);
     return gone;
@@ -167,6 +224,24 @@ export function createImageContext(deps: {
       const row = selectByName.get(nameOf(reference).name);
       return row === null ? undefined : byId(row.image);
     },
+    describe: (digest) => {
+      const known = descriptors.get(digest);
+      if (known !== undefined) return known;
+      const info = content.info(digest);
+      if (info === undefined) return undefined;
+      const { mediaType, manifests } = JSON.parse(readFileSync(content.path(digest), "utf8")) as Partial<Index>;
+      const descriptor: Descriptor = { mediaType: mediaType || (manifests === undefined ? mediaTypes.ociManifest : mediaTypes.ociIndex), ...info };
+      if (descriptors.size >= MOST_CACHED) descriptors.delete(descriptors.keys().next().value!);
+      descriptors.set(digest, descriptor);
+      return descriptor;
+    },
+    targetOf: (reference) => selectByName.get(nameOf(reference).name)?.target ?? undefined,
+    membersOf: (index) => selectMembers.all(index),
+    indexesOf: (image) =>
+      db
+        .query<{ idx: Digest }, [string]>("SELECT DISTINCT idx FROM index_members WHERE image = ?")
+        .all(image)
+        .map(({ idx }) => idx),
     tagsOf: (repository) => {
       const prefix = `${repositoryOf(repository)}:`;
       const rows = db.query<{ name: string }, [string, string]>("SELECT name FROM image_refs WHERE kind = 'tag' AND name >= ? AND name < ? ORDER BY name");
@@ -185,9 +260,8 @@ export function createImageContext(deps: {
         .map((row) => row.id),
     dropReference: (reference) => {
       const { name } = nameOf(reference);
-      const before = selectByName.get(name)?.image;
+      forget(name);
       db.query("DELETE FROM image_refs WHERE name = ?").run(name);
-      if (before !== undefined) cache.delete(before);
     },
     deleteImage: async (id) => {
       const image = byId(id);
@@ -197,6 +271,8 @@ export function createImageContext(deps: {
         .all(id)
         .map((row) => row.digest);
       store.tx(() => {
+        const indexes = db.query<{ idx: Digest }, [string]>("DELETE FROM index_members WHERE image = ? RETURNING idx").all(id);
+        for (const { idx } of indexes) settle(idx);
         for (const table of ["image_refs", "image_blobs", "build_cache"]) db.query(`DELETE FROM ${table} WHERE image = ?`).run(id);
         db.query("UPDATE images SET parent = NULL WHERE parent = ?").run(id);
         db.query("DELETE FROM images WHERE id = ?").run(id);
@@ -210,7 +286,7 @@ export function createImageContext(deps: {
       db
         .query<{ id: Digest }, []>("SELECT id FROM images")
         .all()
-        .map(({ id }) => byId(id)!),
+        .flatMap(({ id }) => byId(id) ?? []),
     emit: (action, image, name) => events.emit("image", action, image.id, attributesOf(image, name)),
   };
 }

@@ -5,8 +5,8 @@ import { parseRfc3339 } from "../lib/time.ts";
 import type { ImageContext, ImageRecord, Images } from "./types.ts";
 
 /** Newest first, as `docker history` shows it: the image's own id on top, its parents' below where it was built here. */
-export function imageHistory(ctx: ImageContext, reference: string): ReturnType<Images["history"]> {
-  const image = resolveImage(ctx, reference);
+export function imageHistory(ctx: ImageContext, reference: string, options?: Parameters<Images["history"]>[1]): ReturnType<Images["history"]> {
+  const image = resolveImage(ctx, reference, options);
   const layers = [...image.layers];
   const result: ReturnType<Images["history"]> = (image.config.history ?? []).map((entry) => {
     const layer = entry.empty_layer === true ? undefined : layers.shift();

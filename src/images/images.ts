@@ -10,11 +10,12 @@ import { imageHistory } from "./history.ts";
 import { importImage } from "./import.ts";
 import { listImages } from "./list.ts";
 import { loadImages } from "./load.ts";
+import { manifestSummaries, targetDescriptor } from "./manifests.ts";
 import { pruneImages } from "./prune.ts";
 import { createPull } from "./pull.ts";
 import { createPush } from "./push.ts";
 import { removeImage } from "./remove.ts";
-import { resolveImage } from "./resolve.ts";
+import { resolveImage, resolveTarget, variantsOf } from "./resolve.ts";
 import { restoreImages } from "./restore.ts";
 import { saveImages } from "./save.ts";
 import { tagImage } from "./tag.ts";
@@ -37,13 +38,19 @@ export function createImages(deps: {
   const ctx = createImageContext({ ...rest, limits });
   return {
     resolve: (reference, options) => resolveImage(ctx, reference, options),
+    named: (reference) => {
+      const { image, target } = resolveTarget(ctx, reference);
+      return [image, ...variantsOf(ctx, image, target).filter(({ id }) => id !== image.id)];
+    },
     list: (options) => listImages(ctx, options),
     pull: createPull(ctx),
     push: createPush(ctx),
     tag: (source, target) => tagImage(ctx, source, target),
     remove: (reference, options) => removeImage(ctx, users, reference, options),
     prune: (options) => pruneImages(ctx, users, options),
-    history: (reference) => imageHistory(ctx, reference),
+    descriptor: (image) => targetDescriptor(ctx, image),
+    manifests: (image) => manifestSummaries(ctx, image),
+    history: (reference, options) => imageHistory(ctx, reference, options),
     load: (source, options) => loadImages(ctx, source, options),
     save: (references, options) => saveImages(ctx, references, options),
     import: (source, options) => importImage(ctx, source, options),
@@ -54,7 +61,7 @@ export function createImages(deps: {
       return lease;
     },
     layersSize: () => layersSize(ctx),
-    sharedSizes: () => sharedSizes(ctx),
+    sharedSizes: (listed) => sharedSizes(ctx, listed),
     restore: () => restoreImages(ctx),
   };
 }

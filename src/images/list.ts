@@ -2,9 +2,10 @@ import { invalidArgument } from "../lib/errors.ts";
 import { hasLabel } from "../lib/match.ts";
 import { matchPath } from "../lib/path-match.ts";
 import { parseRfc3339, parseTimestamp } from "../lib/time.ts";
-import { familiarName, familiarReference, parseReference } from "../oci/reference.ts";
+import { familiarName, familiarReference, formatReference, parseReference, repositoryOf } from "../oci/reference.ts";
 import { resolveImage } from "./resolve.ts";
-import type { ImageContext, ImageListOptions, ImageRecord } from "./types.ts";
+import type { ImageContext, ImageListOptions, ImageRecord, ListedImage } from "./types.ts";
+import { unpackedSize } from "./usage.ts";
 
 const known = new Set(["dangling", "label", "label!", "before", "since", "reference", "until"]);
 
@@ -29,39 +30,59 @@ export function matchesLabels(image: ImageRecord, wanted: readonly string[]): bo
   return wanted.every((filter) => hasLabel(labels, filter));
 }
 
-export function isDangling(ctx: ImageContext, image: ImageRecord): boolean {
-  return image.repoTags.length === 0 && image.repoDigests.length === 0 && ctx.childrenOf(image.id).length === 0;
+/** One more platform of names that mean another image: it is shown with that one, and goes with it. */
+export function isVariant({ repoTags, repoDigests, variantOf }: ImageRecord): boolean {
+  return repoTags.length + repoDigests.length === 0 && variantOf.tags.length + variantOf.digests.length > 0;
 }
 
-/** Newest first. Images that are only steps of others are left out unless `all`. A reference filter cuts the names too, as Docker's does. */
-export function listImages(ctx: ImageContext, { all = false, filters = {} }: ImageListOptions = {}): ImageRecord[] {
+export function isDangling(ctx: ImageContext, image: ImageRecord): boolean {
+  return !isVariant(image) && image.repoTags.length === 0 && image.repoDigests.length === 0 && ctx.childrenOf(image.id).length === 0;
+}
+
+/**
+ * Newest first, the platforms of one name as one, with the size of all. Images that are only steps of others are left out unless `all`. A reference filter
+ * cuts the names too, as Docker's does.
+ */
+export function listImages(ctx: ImageContext, { all = false, filters = {} }: ImageListOptions = {}): ListedImage[] {
   for (const name of Object.keys(filters)) if (!known.has(name)) throw invalidArgument(`invalid filter '${name}'`);
   const dangling = filters["dangling"]?.length ? booleanFilter("dangling", filters["dangling"], false) : undefined;
   const now = BigInt(Date.now()) * 1_000_000n;
   const bound = (name: string): bigint[] => (filters[name] ?? []).map((value) => createdAt(resolveImage(ctx, value)));
   const [before, since] = [bound("before"), bound("since")];
   const until = (filters["until"] ?? []).map((value) => parseTimestamp(value, now));
-  const result: { image: ImageRecord; created: bigint }[] = [];
+  const result: { image: ListedImage; created: bigint }[] = [];
   for (const image of ctx.all()) {
+    if (isVariant(image)) continue;
     const created = createdAt(image);
     const names = image.repoTags.length + image.repoDigests.length;
     if (before.some((time) => created >= time) || since.some((time) => created <= time) || until.some((time) => created >= time)) continue;
-    if (!matchesLabels(image, filters["label"] ?? [])) continue;
-    if ((filters["label!"] ?? []).some((label) => matchesLabels(image, [label]))) continue;
+    const variants = otherPlatforms(ctx, image);
+    if (![image, ...variants].some((each) => matchesLabels(each, filters["label"] ?? []))) continue;
+    if ((filters["label!"] ?? []).some((label) => [image, ...variants].some((each) => matchesLabels(each, [label])))) continue;
     if (names === 0) {
       if (dangling === false || filters["reference"]?.length) continue;
       if (!all && ctx.childrenOf(image.id).length > 0) continue;
     } else if (dangling === true) continue;
     const shown = withReferences(image, filters["reference"] ?? []);
-    if (shown !== undefined) result.push({ image: shown, created });
+    if (shown !== undefined) result.push({ image: { ...shown, variants, size: unpackedSize(ctx, [image, ...variants]) }, created });
   }
   return result.sort((a, b) => (a.created < b.created ? 1 : a.created > b.created ? -1 : 0)).map(({ image }) => image);
 }
 
+/** The images that an image's names stand for besides it. */
+function otherPlatforms(ctx: ImageContext, image: ImageRecord): ImageRecord[] {
+  const indexes = new Set([...image.repoTags, ...image.repoDigests].flatMap((name) => ctx.targetOf(parseReference(name)) ?? []));
+  const ids = new Set([...indexes].flatMap((index) => ctx.membersOf(index).map((member) => member.image)));
+  return [...ids].filter((id) => id !== image.id).flatMap((id) => ctx.byId(id) ?? []);
+}
+
 function withReferences(image: ImageRecord, patterns: readonly string[]): ImageRecord | undefined {
   if (patterns.length === 0) return image;
-  const fits = (text: string): boolean =>
-    patterns.some((pattern) => matchPath(pattern, familiarReference(parseReference(text))) || matchPath(pattern, familiarName(parseReference(text))));
+  const fits = (text: string): boolean => {
+    const reference = parseReference(text);
+    const forms = [familiarReference(reference), familiarName(reference), formatReference(reference), repositoryOf(reference)];
+    return patterns.some((pattern) => forms.some((form) => matchPath(pattern, form)));
+  };
   const repoTags = image.repoTags.filter(fits);
   const repoDigests = image.repoDigests.filter(fits);
   return repoTags.length + repoDigests.length === 0 ? undefined : { ...image, repoTags, repoDigests };

@@ -1,7 +1,7 @@
 import { invalidArgument } from "../lib/errors.ts";
 import { EngineError } from "../lib/errors.ts";
 import { parseTimestamp } from "../lib/time.ts";
-import { booleanFilter, createdAt, isDangling, matchesLabels } from "./list.ts";
+import { booleanFilter, createdAt, isDangling, isVariant, matchesLabels } from "./list.ts";
 import { removeImage } from "./remove.ts";
 import { layersSize } from "./usage.ts";
 import type { ImageContext, ImageUsers, RemovedImage } from "./types.ts";
@@ -21,6 +21,7 @@ export async function pruneImages(
   const before = layersSize(ctx);
   const deleted: RemovedImage[] = [];
   for (const image of ctx.all()) {
+    if (isVariant(image)) continue;
     if (danglingOnly ? !isDangling(ctx, image) : ctx.childrenOf(image.id).length > 0 && image.repoTags.length === 0) continue;
     if (until.some((time) => createdAt(image) >= time) || !matchesLabels(image, filters["label"] ?? [])) continue;
     if ((filters["label!"] ?? []).some((label) => matchesLabels(image, [label]))) continue;

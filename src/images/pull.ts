@@ -9,6 +9,7 @@ import type { SnapshotId } from "../snapshots/types.ts";
 import { recordBlobSource } from "./blob-sources.ts";
 import { checkMountable, unpackLayers, type LayerSource } from "./layers.ts";
 import { layerProgress, type LayerProgress } from "./progress.ts";
+import { imageFor } from "./resolve.ts";
 import { leased } from "./touched.ts";
 import { createLimiter, createTransfers, type TransferWatcher } from "./transfers.ts";
 import type { ImageContext, ImageRecord, Images, Lease, NewImage, ProgressSink } from "./types.ts";
@@ -97,7 +98,7 @@ export function createPull(context: ImageContext): Images["pull"] {
     const digested: Reference = { domain: reference.domain, path: reference.path, digest: top.descriptor.digest };
     const names = reference.digest === undefined ? [reference, digested] : [digested];
     return store.tx(() => {
-      const changed = names.some((name) => context.byReference(name)?.id !== image.id);
+      const changed = names.some((name) => imageFor(context, name, wanted)?.id !== image.id);
       const record = context.register(image, names);
       tellPulled(reference, record);
       return { image: record, changed };
@@ -111,12 +112,12 @@ export function createPull(context: ImageContext): Images["pull"] {
   /** A HEAD tells whether what is here is what the registry has now: registries that limit pulls don't count it. */
   const upToDate = async (work: Pull, version: string, wanted: Platform): Promise<ImageRecord | undefined> => {
     const { reference, remote, sink } = work;
-    const here = context.byReference(reference);
+    const here = imageFor(context, reference, wanted);
     if (here === undefined || platformRank(wanted, here.config) !== 0) return undefined;
     // Whatever goes wrong here goes wrong again in the GET, which says so better.
     const head = await remote.head(version, signalOf(work)).catch(() => undefined);
     if (head === undefined) return undefined;
-    const same = context.byReference({ domain: reference.domain, path: reference.path, digest: head.digest });
+    const same = imageFor(context, { domain: reference.domain, path: reference.path, digest: head.digest }, wanted);
     if (same?.id !== here.id) return undefined;
     sink({ status: `Pulling from ${reference.path}`, id: version });
     sink({ status: `Digest: ${head.digest}` });
@@ -127,6 +128,7 @@ export function createPull(context: ImageContext): Images["pull"] {
   /** From the manifest or index that the reference names to an image whose layers are unpacked. */
   const fetchImage = async (work: Pull, top: RemoteManifest, wanted: Platform): Promise<{ image: NewImage; platform: Platform }> => {
     const { descriptor, manifest } = await choose(work, top, wanted);
+    const index = top.document.kind === "index" ? { index: top.descriptor.digest } : {};
     const { digest: id } = manifest.config;
     if (!configTypes.includes(manifest.config.mediaType)) {
       throw invalidArgument(`${familiarReference(work.reference)} is no container image: its config is ${JSON.stringify(manifest.config.mediaType)}`);
@@ -134,11 +136,11 @@ export function createPull(context: ImageContext): Images["pull"] {
     const known = context.byId(id);
     if (known !== undefined) {
       for (const resource of [id, ...known.layers]) work.lease.add(resource);
-      return { image: { id, config: known.config, layers: known.layers, manifest: descriptor }, platform: known.config };
+      return { image: { id, config: known.config, layers: known.layers, manifest: descriptor, ...index }, platform: known.config };
     }
     const config = await fetchConfig(work, manifest);
     const layers = await fetchLayers(work, manifest, config);
-    return { image: { id, config, layers, manifest: descriptor }, platform: config };
+    return { image: { id, config, layers, manifest: descriptor, ...index }, platform: config };
   };
 
   /** Walks down from an index to the manifest for `wanted`; keeps the bytes of each. */

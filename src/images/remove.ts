@@ -1,8 +1,10 @@
-import { conflict } from "../lib/errors.ts";
+import { conflict, invalidArgument } from "../lib/errors.ts";
 import type { Digest } from "../oci/digest.ts";
 import { chainIds } from "../oci/chain.ts";
+import type { Platform } from "../oci/image.ts";
 import { familiarReference, parseReference, repositoryOf, withDefaultTag, type Reference } from "../oci/reference.ts";
-import { isIdPrefix, resolveImage, shortId } from "./resolve.ts";
+import { isVariant } from "./list.ts";
+import { isIdPrefix, resolveImage, resolveTarget, shortId, variantsOf } from "./resolve.ts";
 import type { ImageContext, ImageRecord, ImageUsers, RemovedImage } from "./types.ts";
 
 /**
@@ -13,14 +15,17 @@ export async function removeImage(
   ctx: ImageContext,
   users: ImageUsers,
   text: string,
-  { force = false, noPrune = false }: { force?: boolean; noPrune?: boolean } = {},
+  { force = false, noPrune = false, platforms = [] }: { force?: boolean; noPrune?: boolean; platforms?: readonly Platform[] } = {},
 ): Promise<RemovedImage[]> {
-  const image = resolveImage(ctx, text);
+  if (platforms.length > 0) return await removePlatforms(ctx, users, text, platforms, force);
+  const { image, target } = resolveTarget(ctx, text);
   const removed: RemovedImage[] = [];
+  if (isVariant(image)) return await removeVariant(ctx, users, image, force);
+  const variants = variantsOf(ctx, image, target).filter(({ id }) => id !== image.id);
   let references = referencesOf(image);
   let untagged = false;
   if (!isIdPrefix(image.id, text)) {
-    const user = !force && isSingleReference(references) ? users.containersOf(image.id)[0] : undefined;
+    const user = !force && isSingleReference(references) ? [image, ...variants].flatMap(({ id }) => users.containersOf(id))[0] : undefined;
     if (user !== undefined) {
       throw conflict(
         `conflict: unable to remove repository reference "${text}" (must force) - container ${shortId(user.id)} is using its referenced image ${shortId(image.id)}`,
@@ -30,11 +35,51 @@ export async function removeImage(
     if (references.length > 0) return removed;
     untagged = true;
   } else if (isSingleReference(references)) {
-    const problem = conflictOf(ctx, users, image, { stopped: !force, references: false });
-    if (problem !== undefined) throw conflictError(image.id, problem);
+    for (const each of [image, ...variants]) {
+      const problem = conflictOf(ctx, users, each, { stopped: !force, references: false });
+      if (problem !== undefined) throw conflictError(each.id, problem);
+    }
     for (const reference of references) untag(ctx, image, reference, removed);
   }
   await deleteImage(ctx, users, image.id, removed, { force, prune: !noPrune, quiet: untagged });
+  // The other platforms of its names have no name any more, unless another index gives them one.
+  for (const { id } of variants) {
+    const left = ctx.byId(id);
+    if (left !== undefined && !isNamed(left)) await deleteImage(ctx, users, id, removed, { force, prune: false, quiet: true });
+  }
+  return removed;
+}
+
+function isNamed({ repoTags, repoDigests, variantOf }: ImageRecord): boolean {
+  return repoTags.length + repoDigests.length + variantOf.tags.length + variantOf.digests.length > 0;
+}
+
+/** Takes platforms away from the name, and from every other name of theirs; the name goes with its last platform. Everything is checked first. */
+async function removePlatforms(ctx: ImageContext, users: ImageUsers, text: string, platforms: readonly Platform[], force: boolean): Promise<RemovedImage[]> {
+  // As Docker says it, which asks for force since other names may lose the platform too.
+  if (!force) throw invalidArgument("Content will be removed from all images referencing this variant. Use --force to force delete.");
+  const chosen = platforms.map((platform) => resolveImage(ctx, text, { platform }));
+  for (const image of chosen) {
+    const problem = conflictOf(ctx, users, image, { stopped: false, references: false });
+    if (problem !== undefined) throw conflictError(image.id, problem);
+  }
+  const removed: RemovedImage[] = [];
+  for (const { id } of chosen) {
+    const image = ctx.byId(id);
+    if (image === undefined) continue;
+    const others = ctx.indexesOf(id).flatMap((index) => ctx.membersOf(index).filter((member) => member.image !== id));
+    if (others.length === 0) for (const reference of referencesOf(image)) untag(ctx, image, reference, removed);
+    await deleteRecord(ctx, image, removed);
+  }
+  return removed;
+}
+
+/** By its id: the names stay, since they mean another platform. */
+async function removeVariant(ctx: ImageContext, users: ImageUsers, image: ImageRecord, force: boolean): Promise<RemovedImage[]> {
+  const problem = conflictOf(ctx, users, image, { stopped: !force, references: false });
+  if (problem !== undefined) throw conflictError(image.id, problem);
+  const removed: RemovedImage[] = [];
+  await deleteRecord(ctx, image, removed);
   return removed;
 }
 
@@ -113,11 +158,14 @@ async function deleteImage(
   }
   for (const reference of referencesOf(image)) untag(ctx, image, reference, removed);
   const parent = image.parent;
-  const diffIds = image.config.rootfs.diff_ids;
-  const gone = new Set(await ctx.deleteImage(id));
-  removed.push({ Deleted: id });
-  for (const [i, chain] of [...chainIds(diffIds).entries()].toReversed()) {
+  await deleteRecord(ctx, image, removed);
+  if (options.prune && parent !== undefined) await deleteImage(ctx, users, parent, removed, { force: false, prune: true, quiet: true });
+}
+
+async function deleteRecord(ctx: ImageContext, image: ImageRecord, removed: RemovedImage[]): Promise<void> {
+  const gone = new Set(await ctx.deleteImage(image.id));
+  removed.push({ Deleted: image.id });
+  for (const [i, chain] of [...chainIds(image.config.rootfs.diff_ids).entries()].toReversed()) {
     if (gone.has(image.layers[i]!)) removed.push({ Deleted: chain });
   }
-  if (options.prune && parent !== undefined) await deleteImage(ctx, users, parent, removed, { force: false, prune: true, quiet: true });
 }

@@ -1,18 +1,22 @@
 import { invalidArgument } from "../lib/errors.ts";
+import type { Digest } from "../oci/digest.ts";
 import { familiarReference, parseReference, withDefaultTag } from "../oci/reference.ts";
-import { resolveImage } from "./resolve.ts";
+import { resolveTarget } from "./resolve.ts";
 import type { ImageContext, ImageRecord } from "./types.ts";
 
-/** Lets `target` (tag defaults to latest) name the image. Another image loses the name. @throws EngineError invalidArgument */
-export function tagRecord(ctx: ImageContext, image: ImageRecord, target: string): void {
+/** Lets `target` (tag defaults to latest) name the image, or with `index` all that this index names. Another image loses the name. @throws EngineError invalidArgument */
+export function tagRecord(ctx: ImageContext, image: ImageRecord, target: string, index?: Digest): void {
   const reference = withDefaultTag(parseReference(target));
   if (reference.digest !== undefined) throw invalidArgument("refusing to create a tag with a digest reference");
   ctx.store.tx(() => {
-    ctx.register(image, [reference]);
+    const { manifest: _, ...named } = image;
+    ctx.register(index === undefined ? image : { ...named, index }, [reference]);
     ctx.emit("tag", image, familiarReference(reference));
   });
 }
 
 export function tagImage(ctx: ImageContext, source: string, target: string): void {
-  tagRecord(ctx, resolveImage(ctx, source), target);
+  const { image, target: stood } = resolveTarget(ctx, source);
+  const isIndex = stood !== undefined && ctx.membersOf(stood).some((member) => member.image === image.id);
+  tagRecord(ctx, image, target, isIndex ? stood : undefined);
 }

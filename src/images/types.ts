@@ -3,7 +3,7 @@ import type { RegistryClient } from "../distribution/types.ts";
 import type { Events } from "../events/types.ts";
 import type { Logger } from "../lib/log.ts";
 import type { Digest } from "../oci/digest.ts";
-import type { Descriptor, HistoryEntry, ImageConfig } from "../oci/image.ts";
+import type { Descriptor, HistoryEntry, ImageConfig, Platform } from "../oci/image.ts";
 import type { Reference } from "../oci/reference.ts";
 import type { SnapshotId, Snapshots } from "../snapshots/types.ts";
 import type { Store } from "../store/store.ts";
@@ -16,15 +16,22 @@ export interface ImageRecord {
   layers: SnapshotId[];
   /** Unpacked bytes of all layers. */
   size: number;
-  /** `repo:tag`, in familiar form (`hello-world:latest`, `localhost:5000/x:1`). */
+  /** `repo:tag`, in familiar form (`hello-world:latest`, `localhost:5000/x:1`): the names that mean this image where no platform is said. */
   repoTags: string[];
-  /** `repo@sha256:…`. */
+  /** `repo@sha256:…`, likewise. */
   repoDigests: string[];
+  /** Names of indexes that mean another image, which is of another platform, unless this one's platform is said. */
+  variantOf: { tags: string[]; digests: string[] };
   /** The manifest it came with, or was pushed as, if any. */
   manifest?: Descriptor;
   parent?: Digest;
   /** Unix nanoseconds of the last tagging, for inspect's Metadata.LastTagTime. */
   lastTagged?: bigint;
+}
+
+/** An image as it is listed: with the other platforms of its names, and the size of all. */
+export interface ListedImage extends ImageRecord {
+  variants: ImageRecord[];
 }
 
 /** One line of the JSON stream that pull, push, load, import and build answer with; Docker's names (jsonmessage). */
@@ -68,9 +75,18 @@ export interface ImageUsers {
 }
 
 export interface Images {
-  /** By name, digest reference, id or unique id prefix. @throws EngineError notFound (`No such image: x:latest`), invalidArgument, conflict (ambiguous prefix) */
-  resolve(reference: string, options?: { platform?: string }): ImageRecord;
-  list(options?: ImageListOptions): ImageRecord[];
+  /**
+   * By name, digest reference, id or unique id prefix; of several platforms the one asked for, else the one that suits this host best.
+   * @throws EngineError notFound (`No such image: x:latest`, or not for that platform), invalidArgument, conflict (ambiguous prefix)
+   */
+  resolve(reference: string, options?: { platform?: string | Platform | undefined }): ImageRecord;
+  /** Every platform that a name stands for, the one that is meant without a platform first. @throws as `resolve` */
+  named(reference: string): ImageRecord[];
+  list(options?: ImageListOptions): ListedImage[];
+  /** What an image's name, or its id, stands for: an index or a manifest; undefined for one that was made here and has no manifest yet. */
+  descriptor(image: ImageRecord): Descriptor | undefined;
+  /** The manifests of what an image's name stands for, those that aren't here too. */
+  manifests(image: ImageRecord): Promise<ManifestSummary[]>;
   /** A reference without tag and digest means `latest`, or with `allTags` every tag of the repository (the last one's image is returned). */
   pull(
     reference: string,
@@ -80,9 +96,13 @@ export interface Images {
   push(reference: string, options: { auth?: RegistryAuth; onProgress: ProgressSink; signal?: AbortSignal }): Promise<void>;
   /** @throws EngineError invalidArgument for a bad target, notFound for the source */
   tag(source: string, target: string): void;
-  remove(reference: string, options?: { force?: boolean; noPrune?: boolean }): Promise<RemovedImage[]>;
+  /** With `platforms`, only these are taken from the name (and from others that share them); needs `force`. */
+  remove(reference: string, options?: { force?: boolean; noPrune?: boolean; platforms?: readonly Platform[] }): Promise<RemovedImage[]>;
   prune(options: { filters?: Record<string, string[]> }): Promise<{ deleted: RemovedImage[]; spaceReclaimed: number }>;
-  history(reference: string): (HistoryEntry & { id?: Digest; size: number; tags: string[]; createdSeconds: number })[];
+  history(
+    reference: string,
+    options?: { platform?: Platform | undefined },
+  ): (HistoryEntry & { id?: Digest; size: number; tags: string[]; createdSeconds: number })[];
   /** docker-archive and OCI layout, plain or compressed. */
   load(source: ReadableStream<Uint8Array>, options: { onProgress: ProgressSink; quiet?: boolean; signal?: AbortSignal }): Promise<void>;
   /** docker-archive that is also an OCI layout. */
@@ -101,10 +121,25 @@ export interface Images {
   lease(image: ImageRecord): Disposable;
   /** Bytes of all unpacked layers, each once. */
   layersSize(): number;
-  /** Of each image: bytes of the unpacked layers that other images have too. */
-  sharedSizes(): ReadonlyMap<Digest, number>;
+  /** Of each listed image: bytes of the unpacked layers that others of them have too. */
+  sharedSizes(listed: readonly ListedImage[]): ReadonlyMap<Digest, number>;
   /** At start, after snapshots and content: collects what unfinished pulls, loads and builds left. */
   restore(): Promise<void>;
+}
+
+/** One manifest of what a name stands for. Sizes are bytes. */
+export interface ManifestSummary {
+  descriptor: Descriptor;
+  kind: "image" | "attestation" | "unknown";
+  /** All that it names is here. */
+  available: boolean;
+  /** Blobs that are here, of those that it names and itself. */
+  contentSize: number;
+  platform?: Platform;
+  /** Of an image that is here. */
+  image?: ImageRecord;
+  /** Of an attestation: the manifest that it is about. */
+  subject?: Digest;
 }
 
 /** An image that is ready to be recorded: its config blob is in the content store, its layers are unpacked. */
@@ -116,6 +151,10 @@ export interface NewImage {
   layers: readonly SnapshotId[];
   /** The image manifest it came with; its bytes are in the content store. */
   manifest?: Descriptor;
+  /** The index that names `manifest`, where the image's names stand for that index; its bytes are in the content store. */
+  index?: Digest;
+  /** Further blobs that go with the image (indexes on the way to its manifest, attestations). */
+  attached?: readonly Digest[];
   parent?: Digest;
   /** Blobs that hold layers (compressed or not) which `manifest` doesn't name. */
   layerBlobs?: readonly { diffId: Digest; digest: Digest; mediaType: string }[];
@@ -142,13 +181,21 @@ export interface ImageContext {
   readonly limits: TransferLimits;
   readonly log: Logger;
   byId(id: Digest): ImageRecord | undefined;
-  /** What a normalised reference (with tag or digest) points to. */
+  /** What a normalised reference (with tag or digest) points to: of several platforms the one that suits this host, or the last that came. */
   byReference(reference: Reference): ImageRecord | undefined;
+  /** Digest of the index or manifest that a reference stands for, where it is known. */
+  targetOf(reference: Reference): Digest | undefined;
+  /** Of a manifest or an index whose bytes are here. */
+  describe(digest: Digest): Descriptor | undefined;
+  /** The manifests of an index that are here. */
+  membersOf(index: Digest): { manifest: Digest; image: Digest }[];
+  /** The indexes that name an image. */
+  indexesOf(image: Digest): Digest[];
   /** Tags that are here of a repository, in order. */
   tagsOf(repository: Reference): Reference[];
   /**
    * Records the image if it isn't yet, gives it `manifest` if it has none, and lets each of `references` (normalised, with tag or digest) point to it.
-   * One transaction, no event. A digest reference is also a repository digest.
+   * One transaction, no event. A digest reference is also a repository digest. Where the image has an `index`, the references stand for that.
    */
   register(image: NewImage, references?: readonly Reference[]): ImageRecord;
   lease(): Lease;
@@ -158,7 +205,10 @@ export interface ImageContext {
   childrenOf(id: Digest): Digest[];
   /** Forgets one reference (normalised). */
   dropReference(reference: Reference): void;
-  /** Deletes the image's row and its references, then whatever only it kept. Returns the snapshots that went. */
+  /**
+   * Deletes the image's row and its references, then whatever only it kept. References to an index go on to mean another of its images, where one is here.
+   * Returns the snapshots that went.
+   */
   deleteImage(id: Digest): Promise<SnapshotId[]>;
   /** Removes those of the blobs that no image and no lease keeps. */
   collectBlobs(digests: Iterable<Digest>): Promise<void>;

@@ -56,4 +56,15 @@ CREATE TABLE resolvers (container TEXT PRIMARY KEY, udp INTEGER NOT NULL, tcp IN
 CREATE TABLE volumes (name TEXT PRIMARY KEY, driver TEXT NOT NULL, record TEXT NOT NULL, phase TEXT NOT NULL) WITHOUT ROWID;
 `,
   },
+  {
+    id: 2,
+    sql: `
+-- which of an index's manifests are here, and as which image: a name that stands for the index (image_refs.target) stands for all of them;
+-- image_refs.image is the one that is meant where nobody says a platform
+CREATE TABLE index_members (idx TEXT NOT NULL, manifest TEXT NOT NULL, image TEXT NOT NULL REFERENCES images(id), PRIMARY KEY (idx, manifest)) WITHOUT ROWID;
+CREATE INDEX index_members_image ON index_members(image);
+CREATE INDEX image_refs_target ON image_refs(target);
+ALTER TABLE images DROP COLUMN size;
+`,
+  },
 ];

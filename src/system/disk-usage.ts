@@ -1,6 +1,6 @@
 import type { ContainerRecord, Containers } from "../containers/types.ts";
 import { kindOf } from "../lib/errors.ts";
-import type { ImageRecord, Images } from "../images/types.ts";
+import type { Images } from "../images/types.ts";
 import type { Volumes } from "../volumes/types.ts";
 import type { DiskUsage, DiskUsageKind } from "./types.ts";
 
@@ -26,10 +26,11 @@ export async function diskUsage({ images, containers, volumes }: DiskUsageDeps, 
 }
 
 function imageUsage(images: Images, containers: Containers): NonNullable<DiskUsage["images"]> {
-  const shared = images.sharedSizes();
-  const items = images.list().map((record: ImageRecord) => ({
+  const listed = images.list();
+  const shared = images.sharedSizes(listed);
+  const items = listed.map((record) => ({
     record,
-    containers: containers.usingImage(record.id).length,
+    containers: [record, ...record.variants].reduce((sum, { id }) => sum + containers.usingImage(id).length, 0),
     sharedSize: shared.get(record.id) ?? 0,
   }));
   return { items, layersSize: images.layersSize() };

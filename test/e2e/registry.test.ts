@@ -402,6 +402,73 @@ describe.skipIf(skipped("root"))("registries that lie", () => {
     );
   });
 
+  test("platforms of one name are kept side by side", async () => {
+    const platforms = ["amd64", "arm64", "s390x"].map((architecture) => {
+      const platform = { os: "linux", architecture };
+      return { ...putUp({}, architecture, platform), platform };
+    });
+    const index = JSON.stringify({ schemaVersion: 2, mediaType: mediaTypes.ociIndex, manifests: platforms });
+    for (const version of ["all", digestOf(index)]) registry.manifests.set(version, { type: mediaTypes.ociIndex, body: index });
+    const reference = `${registry.host}/x:all`;
+    const digested = `${registry.host}/x@${digestOf(index)}`;
+    const own = process.arch === "arm64" ? "arm64" : "amd64";
+    const foreign = own === "arm64" ? "amd64" : "arm64";
+    const of = (platform?: string, name = reference): string => lab.images.resolve(name, { platform }).config.architecture;
+    const ids: Record<string, string> = {};
+
+    // A foreign one alone is what the name means; this host's takes its place, and keeps it.
+    ids[foreign] = (await lab.pull(reference, { platform: `linux/${foreign}` })).id;
+    expect(of()).toBe(foreign);
+    expect(await failure(Promise.try(() => of(`linux/${own}`)))).toEqual({
+      kind: "notFound",
+      text: `image with reference ${reference} was found but does not provide the specified platform (linux/${own}): it is for linux/${foreign}`,
+    });
+    ids[own] = (await lab.pull(reference)).id;
+    ids["s390x"] = (await lab.pull(reference, { platform: "linux/s390x" })).id;
+    expect([of(), of(`linux/${foreign}`), of("linux/s390x", digested), of(undefined, ids[foreign])]).toEqual([own, foreign, "s390x", foreign]);
+    registry.gets.length = 0;
+    expect((await lab.pull(reference, { platform: "linux/s390x" })).id).toBe(ids["s390x"]!);
+    expect(registry.gets).toEqual(["HEAD manifests all"]);
+
+    // Listed as one.
+    const [listed, ...more] = lab.images.list({ all: true });
+    expect(more).toEqual([]);
+    expect([listed!.id, listed!.repoTags, listed!.repoDigests]).toEqual([ids[own]!, [reference], [digested]]);
+    expect(listed!.variants.map(({ id }) => id).sort()).toEqual([ids[foreign]!, ids["s390x"]!].sort());
+    expect(lab.images.resolve(ids["s390x"]!).variantOf).toEqual({ tags: [reference], digests: [digested] });
+    expect(lab.images.descriptor(listed!)).toEqual({ mediaType: mediaTypes.ociIndex, digest: digestOf(index), size: index.length });
+    const summaries = await lab.images.manifests(listed!);
+    expect(summaries.map(({ kind, available, platform, image }) => [kind, available, platform?.architecture, image?.id])).toEqual(
+      ["amd64", "arm64", "s390x"].map((name) => ["image", true, name, ids[name]]),
+    );
+    expect((await lab.images.prune({})).deleted).toEqual([]);
+
+    // A tag takes all of them along; names go without them.
+    lab.images.tag(reference, "mine:1");
+    expect(of("linux/s390x", "mine:1")).toBe("s390x");
+    expect(await lab.images.remove(reference)).toEqual([{ Untagged: reference }, { Untagged: digested }]);
+    expect(lab.images.resolve(ids["s390x"]!).variantOf.tags).toEqual(["mine:1"]);
+
+    // One platform is taken away: by name with force, or by its id.
+    const s390x = { os: "linux", architecture: "s390x" };
+    expect((await failure(lab.images.remove("mine:1", { platforms: [s390x] }))).text).toStartWith("Content will be removed from all images");
+    expect((await failure(lab.images.remove("mine:1", { platforms: [{ os: "linux", architecture: "mips" }], force: true }))).kind).toBe("notFound");
+    expect((await lab.images.remove("mine:1", { platforms: [s390x], force: true }))[0]).toEqual({ Deleted: ids["s390x"]! });
+    expect((await lab.images.remove(ids[foreign]!))[0]).toEqual({ Deleted: ids[foreign]! });
+    expect([of(undefined, "mine:1"), lab.images.list({ all: true })[0]!.variants]).toEqual([own, []]);
+    expect((await lab.images.manifests(lab.images.resolve("mine:1"))).map(({ available }) => available)).toEqual(
+      ["amd64", "arm64", "s390x"].map((name) => name === own),
+    );
+
+    // The last platform takes the name with it, and the last name its platforms.
+    const ownPlatform = { os: "linux", architecture: own };
+    expect((await lab.images.remove("mine:1", { platforms: [ownPlatform], force: true }))[0]).toEqual({ Untagged: "mine:1" });
+    expect(lab.rest()).toEqual({ blobs: 0, snapshots: 0, ingests: 0 });
+    for (const name of [own, foreign]) await lab.pull(`${registry.host}/x@${digestOf(index)}`, { platform: `linux/${name}` });
+    expect((await lab.images.remove(digested)).filter(({ Deleted }) => Deleted === ids[own] || Deleted === ids[foreign])).toHaveLength(2);
+    expect(lab.rest()).toEqual({ blobs: 0, snapshots: 0, ingests: 0 });
+  });
+
   test("what is here already costs a HEAD, which registries don't count as a pull", async () => {
     putUp();
     const image = await lab.pull(`${registry.host}/x:1`);

@@ -401,9 +401,25 @@ describe.skipIf(skipped("root", "overlay"))("names", () => {
     expect((await failure(() => storage.images.resolve("foo", { platform: "linux/s390x" }))).kind).toBe("notFound");
     expect(storage.images.resolve("foo", { platform: "linux/amd64" }).id).toBe(imageId);
     storage.store.db
-      .query("INSERT INTO images SELECT ?, config, manifest, layers, size, parent, created, last_tagged FROM images")
+      .query("INSERT INTO images SELECT ?, config, manifest, layers, parent, created, last_tagged FROM images")
       .run(`${imageId.slice(0, 13)}${"0".repeat(58)}`);
     expect((await failure(() => storage.images.resolve(hexOf(imageId).slice(0, 4)))).kind).toBe("invalidArgument");
+  });
+
+  test("a record that can't be read is left out, keeps its layers, and is made whole by the next load", async () => {
+    using temporary = temporaryDirectory("images");
+    await using storage = openStorage(temporary.path);
+    await load(storage, oldArchive(["foo:1"]));
+    const other = await makeOn(storage, "foo:1", "other", "other:1");
+    for (const column of ["config", "layers"]) {
+      storage.store.db.query(`UPDATE images SET ${column} = '{"x' WHERE id = ?`).run(imageId);
+      await using again = openStorage(temporary.path);
+      expect(again.images.list({ all: true }).map(({ id }) => id)).toEqual([other.id]);
+      expect((await failure(() => again.images.resolve("foo:1"))).kind).toBe("notFound");
+      await again.images.restore();
+      await load(again, oldArchive(["foo:1"]));
+      expect(again.images.resolve("foo:1").layers).toEqual(other.layers.slice(0, 2));
+    }
   });
 
   test("a name made of hex digits is a name first", async () => {

@@ -53,18 +53,21 @@ async function sizesOf({ containers }: Services, { id }: ContainerRecord): Promi
 
 /** The name a container's image was asked for by, as long as that still is the same image; else the image's id. Each name is looked up once. */
 function imageNames(services: Services): (record: ContainerRecord) => string {
-  const ids = new Map<string, string | undefined>();
+  const ids = new Map<string, string[]>();
   return (record) => {
     const name = record.config.Image ?? "";
     if (name === "" || record.imageId.includes(name)) return name || record.imageId;
     if (!ids.has(name)) {
       try {
-        ids.set(name, services.images.resolve(name).id);
+        ids.set(
+          name,
+          services.images.named(name).map(({ id }) => id),
+        );
       } catch (error) {
         if (kindOf(error) === "internal") throw error;
-        ids.set(name, undefined);
+        ids.set(name, []);
       }
     }
-    return ids.get(name) === record.imageId ? name : record.imageId;
+    return ids.get(name)!.includes(record.imageId) ? name : record.imageId;
   };
 }

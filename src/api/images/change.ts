@@ -1,5 +1,6 @@
 import { invalidArgument } from "../../lib/errors.ts";
 import { endpoint, json } from "../endpoint.ts";
+import { decodePlatform } from "../platform.ts";
 import { repoTag } from "./names.ts";
 
 export const tagImage = endpoint({
@@ -16,9 +17,10 @@ export const tagImage = endpoint({
 export const deleteImage = endpoint({
   method: "DELETE",
   path: "/images/{name*}",
-  handler: async ({ services, params, query }) => {
+  handler: async ({ services, params, query, api }) => {
     if (params.name!.trim() === "") throw invalidArgument("image name cannot be blank");
-    return json(await services.images.remove(params.name!, { force: query.bool("force"), noPrune: query.bool("noprune") }));
+    const platforms = api < 50 ? [] : query.all("platforms").map(decodePlatform);
+    return json(await services.images.remove(params.name!, { force: query.bool("force"), noPrune: query.bool("noprune"), platforms }));
   },
 });
 

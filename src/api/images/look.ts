@@ -1,37 +1,70 @@
-import { notImplemented } from "../../lib/errors.ts";
+import type { ImageRecord } from "../../images/types.ts";
+import { invalidArgument, notImplemented } from "../../lib/errors.ts";
 import { endpoint, json } from "../endpoint.ts";
-import type { ImageHistoryItem } from "../types/images.ts";
-import { toImageInspect, toImageSummary } from "./convert.ts";
+import { platformParam } from "../platform.ts";
+import type { Services } from "../services.ts";
+import type { ImageHistoryItem, ImageManifestSummary, ImageSummary } from "../types/images.ts";
+import { toImageInspect, toImageSummary, toManifestSummary } from "./convert.ts";
 
 export const listImages = endpoint({
   method: "GET",
   path: "/images/json",
-  handler: ({ services, query, api }) => {
+  handler: async ({ services, query, api }) => {
     const filters = query.filters(["before", "dangling", "label", "label!", "reference", "since", "until"]);
     // clients of 1.24 send a name as `filter`
     const name = api < 25 ? query.optional("filter") : undefined;
     if (name !== undefined) filters.reference ??= [name];
+    const manifests = api >= 47 && query.bool("manifests");
+    const identity = api >= 54 && query.bool("identity");
+    if (identity && !manifests) throw invalidArgument("conflicting options: identity requires manifests=1");
     const records = services.images.list({ all: query.bool("all"), filters });
-    const shared = api >= 42 && query.bool("shared-size") ? services.images.sharedSizes() : undefined;
-    return json(
-      records.map((record) =>
-        toImageSummary(record, { api, containers: services.containers.usingImage(record.id).length, sharedSize: shared?.get(record.id) ?? -1 }),
-      ),
-    );
+    const shared = api >= 42 && query.bool("shared-size") ? services.images.sharedSizes(records) : undefined;
+    const summaries: ImageSummary[] = [];
+    for (const record of records) {
+      const containers = [record, ...record.variants].reduce((sum, { id }) => sum + services.containers.usingImage(id).length, 0);
+      summaries.push(
+        toImageSummary(record, {
+          api,
+          containers,
+          sharedSize: shared?.get(record.id) ?? -1,
+          descriptor: services.images.descriptor(record),
+          manifests: manifests ? await manifestsOf(services, record, identity) : undefined,
+        }),
+      );
+    }
+    return json(summaries);
   },
 });
+
+async function manifestsOf(services: Services, record: ImageRecord, identity: boolean): Promise<ImageManifestSummary[]> {
+  const containersOf = ({ id }: ImageRecord): string[] => services.containers.usingImage(id).map((container) => container.id);
+  return (await services.images.manifests(record)).map((summary) => toManifestSummary(summary, { containersOf, identity }));
+}
 
 export const inspectImage = endpoint({
   method: "GET",
   path: "/images/{name*}/json",
-  handler: ({ services, params, api }) => json(toImageInspect(services.images.resolve(params.name!), { api, snapshots: services.paths.snapshots })),
+  handler: async ({ services, params, query, api }) => {
+    const manifests = api >= 48 && query.bool("manifests");
+    const platform = platformParam(query, api, 49);
+    if (manifests && platform !== undefined) throw invalidArgument("conflicting options: manifests and platform options cannot both be set");
+    const record = services.images.resolve(params.name!, { platform });
+    return json(
+      toImageInspect(record, {
+        api,
+        snapshots: services.paths.snapshots,
+        descriptor: platform === undefined ? services.images.descriptor(record) : record.manifest,
+        manifests: manifests ? await manifestsOf(services, record, api >= 53) : undefined,
+      }),
+    );
+  },
 });
 
 export const imageHistory = endpoint({
   method: "GET",
   path: "/images/{name*}/history",
-  handler: ({ services, params }) => {
-    const items = services.images.history(params.name!).map((entry): ImageHistoryItem => ({
+  handler: ({ services, params, query, api }) => {
+    const items = services.images.history(params.name!, { platform: platformParam(query, api, 48) }).map((entry): ImageHistoryItem => ({
       Id: entry.id ?? "<missing>",
       Created: entry.createdSeconds,
       CreatedBy: entry.created_by ?? "",

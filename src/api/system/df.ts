@@ -40,7 +40,7 @@ interface Part {
 
 const sum = (numbers: readonly number[]): number => numbers.reduce((total, number) => total + number, 0);
 
-function imagePart({ api }: Call, { images }: DiskUsage): Part | undefined {
+function imagePart({ api, services }: Call, { images }: DiskUsage): Part | undefined {
   if (images === undefined) return undefined;
   const active = images.items.filter(({ containers }) => containers > 0);
   // as dockerd: what would go with the last name of each that no container stands on
@@ -50,7 +50,10 @@ function imagePart({ api }: Call, { images }: DiskUsage): Part | undefined {
     legacyName: "Images",
     sums: { ActiveCount: active.length, TotalCount: images.items.length, Reclaimable: reclaimable, TotalSize: images.layersSize },
     // the one place where clients of every version are told how many containers stand on an image
-    items: images.items.map(({ record, containers, sharedSize }) => ({ ...toImageSummary(record, { api, containers, sharedSize }), Containers: containers })),
+    items: images.items.map(({ record, containers, sharedSize }) => ({
+      ...toImageSummary(record, { api, containers, sharedSize, descriptor: services.images.descriptor(record) }),
+      Containers: containers,
+    })),
   };
 }
 

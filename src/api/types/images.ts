@@ -1,4 +1,4 @@
-import type { ImageRunConfig } from "../../oci/image.ts";
+import type { Descriptor, ImageRunConfig, Platform } from "../../oci/image.ts";
 
 /** Wire shapes of images, under Docker's names. */
 
@@ -15,11 +15,40 @@ export interface ImageSummary {
   SharedSize: number;
   Labels: Record<string, string> | null;
   Containers: number;
+  /** What the names stand for: an index or a manifest. */
+  Descriptor?: Descriptor;
+  Manifests?: ImageManifestSummary[];
+}
+
+/** Sizes are bytes. */
+export interface ImageManifestSummary {
+  ID: string;
+  Descriptor: Descriptor;
+  Available: boolean;
+  Size: { Content: number; Total: number };
+  Kind: "image" | "attestation" | "unknown";
+  ImageData?: { Platform: Platform; Identity?: ImageIdentity; Containers: string[]; Size: { Unpacked: number } };
+  AttestationData?: { For: string };
+}
+
+/** Where an image comes from, as far as the engine itself has seen it. */
+export interface ImageIdentity {
+  Pull?: { Repository: string }[];
+}
+
+/** `GET /images/{name}/attestations` */
+export interface AttestationStatement {
+  Descriptor: Descriptor;
+  PredicateType: string;
+  Statement?: unknown;
 }
 
 /** `GET /images/{name}/json` */
 export interface ImageInspect {
   Id: string;
+  Descriptor?: Descriptor;
+  Manifests?: ImageManifestSummary[];
+  Identity?: ImageIdentity;
   RepoTags: string[];
   RepoDigests: string[];
   Parent?: string;
