@@ -414,7 +414,7 @@ describe.skipIf(skipped("root"))("registries that lie", () => {
     const own = process.arch === "arm64" ? "arm64" : "amd64";
     const foreign = own === "arm64" ? "amd64" : "arm64";
     const of = (platform?: string, name = reference): string => lab.images.resolve(name, { platform }).config.architecture;
-    const ids: Record<string, string> = {};
+    const ids: Record<string, Digest> = {};
 
     // A foreign one alone is what the name means; this host's takes its place, and keeps it.
     ids[foreign] = (await lab.pull(reference, { platform: `linux/${foreign}` })).id;
