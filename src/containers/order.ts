@@ -1,4 +1,5 @@
 import { availableParallelism } from "node:os";
+import { createLimiter } from "../lib/limiter.ts";
 import { parseVolumesFrom } from "./binds.ts";
 import { tryLookup, type Context, type Entry } from "./context.ts";
 import { parseLink } from "./links.ts";
@@ -46,7 +47,11 @@ export async function inOrder(
   const done = new Map<Entry, Promise<void>>();
   const circles = new Map<Entry, readonly Entry[]>();
   const path: Entry[] = [];
-  const slot = createSlots(concurrency);
+  const limiter = createLimiter(() => concurrency);
+  const turn = async (entry: Entry): Promise<void> => {
+    using _place = await limiter.enter();
+    await work(entry, circles.get(entry));
+  };
   const visit = (entry: Entry): Promise<void> | undefined => {
     const at = path.indexOf(entry);
     if (at >= 0) {
@@ -61,24 +66,9 @@ export async function inOrder(
       .filter((each) => all.has(each))
       .map(visit);
     path.pop();
-    promise = Promise.all(earlier).then(() => slot(() => work(entry, circles.get(entry))));
+    promise = Promise.all(earlier).then(() => turn(entry));
     done.set(entry, promise);
     return promise;
   };
   await Promise.all(entries.map(visit));
-}
-
-function createSlots(free: number): (work: () => Promise<void>) => Promise<void> {
-  const waiting: (() => void)[] = [];
-  return async (work) => {
-    if (free > 0) free--;
-    else await new Promise<void>((resolve) => void waiting.push(resolve));
-    try {
-      await work();
-    } finally {
-      const next = waiting.shift();
-      if (next === undefined) free++;
-      else next();
-    }
-  };
 }

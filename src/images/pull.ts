@@ -1,6 +1,7 @@
 import { misbehaviour, pullError } from "../distribution/errors.ts";
 import type { RemoteManifest, RemoteRepository } from "../distribution/types.ts";
 import { type EngineError, invalidArgument, kindOf, notFound } from "../lib/errors.ts";
+import { createLimiter } from "../lib/limiter.ts";
 import { isDigest, type Digest } from "../oci/digest.ts";
 import { mediaTypes, type Descriptor, type ImageConfig, type Manifest, type Platform } from "../oci/image.ts";
 import { formatPlatform, hostPlatform, parsePlatform, platformRank, selectPlatform } from "../oci/platform.ts";
@@ -11,7 +12,7 @@ import { checkMountable, unpackLayers, type LayerSource } from "./layers.ts";
 import { layerProgress, type LayerProgress } from "./progress.ts";
 import { imageFor } from "./resolve.ts";
 import { leased } from "./touched.ts";
-import { createLimiter, createTransfers, type TransferWatcher } from "./transfers.ts";
+import { createTransfers, type TransferWatcher } from "./transfers.ts";
 import type { ImageContext, ImageRecord, Images, Lease, NewImage, ProgressSink } from "./types.ts";
 
 const maxConfigSize = 4 * 1024 * 1024;

@@ -3,6 +3,7 @@ import { createGzip } from "node:zlib";
 import { misbehaviour } from "../distribution/errors.ts";
 import type { RemoteRepository } from "../distribution/types.ts";
 import { internal, invalidArgument, notFound } from "../lib/errors.ts";
+import { createLimiter } from "../lib/limiter.ts";
 import { KeyedMutex } from "../lib/mutex.ts";
 import type { Digest } from "../oci/digest.ts";
 import { mediaTypes, type Descriptor, type Manifest } from "../oci/image.ts";
@@ -10,7 +11,6 @@ import { familiarName, familiarReference, parseReference, repositoryOf, type Ref
 import type { SnapshotId } from "../snapshots/types.ts";
 import { blobSources, recordBlobSource } from "./blob-sources.ts";
 import { layerProgress, type LayerProgress } from "./progress.ts";
-import { createLimiter } from "./transfers.ts";
 import type { ImageContext, ImageRecord, Images, Lease, ProgressSink } from "./types.ts";
 
 /** Repositories tried as the source of a mount. */

@@ -1,41 +1,10 @@
 import { expect, test } from "bun:test";
 import { kindOf } from "../lib/errors.ts";
 import { digestOf } from "../oci/digest.ts";
-import { createLimiter, createTransfers } from "./transfers.ts";
+import { createTransfers } from "./transfers.ts";
 
 const quiet = { status: () => {}, bytes: () => {} };
 const digest = digestOf("x");
-
-test("a limiter lets in as many as it may, in order", async () => {
-  const limiter = createLimiter(() => 2);
-  const first = await limiter.enter();
-  const second = await limiter.enter();
-  const order: number[] = [];
-  let waits = 0;
-  const third = limiter.enter({ onWait: () => void waits++ }).then((place) => (order.push(3), place));
-  const fourth = limiter.enter({ onWait: () => void waits++ }).then((place) => (order.push(4), place));
-  expect(waits).toBe(2);
-  first[Symbol.dispose]();
-  first[Symbol.dispose]();
-  const place = await third;
-  expect(order).toEqual([3]);
-  place[Symbol.dispose]();
-  (await fourth)[Symbol.dispose]();
-  second[Symbol.dispose]();
-  expect(order).toEqual([3, 4]);
-});
-
-test("who is cancelled leaves the queue", async () => {
-  const limiter = createLimiter(() => 1);
-  const place = await limiter.enter();
-  const controller = new AbortController();
-  const gone = limiter.enter({ signal: controller.signal }).catch(kindOf);
-  const next = limiter.enter();
-  controller.abort();
-  expect(await gone).toBe("cancelled");
-  place[Symbol.dispose]();
-  (await next)[Symbol.dispose]();
-});
 
 test("two who want the same get one transfer", async () => {
   const transfers = createTransfers();
