@@ -1,4 +1,5 @@
 import { messageOf } from "../lib/errors.ts";
+import { longestTimer } from "../lib/sleep.ts";
 import { formatDuration } from "../lib/time.ts";
 import type { RunningSandbox } from "../sandbox/types.ts";
 import type { HealthProbe } from "./health-probe.ts";
@@ -56,7 +57,7 @@ async function dialCheck(probe: DialProbe, sandbox: RunningSandbox, options: { t
     over.abort();
     resolve({ exitCode: -1, output: exceeded(options.timeoutMs) });
   };
-  const timer = setTimeout(end, Math.min(options.timeoutMs, 0x7fffffff));
+  const timer = setTimeout(end, Math.min(options.timeoutMs, longestTimer));
   options.signal.addEventListener("abort", end, { once: true });
   try {
     return await Promise.race([ask(probe, sandbox, over.signal), late]);

@@ -1,6 +1,7 @@
 import { realtimeNano } from "../kernel/clock.ts";
 import { startTimeOf } from "../kernel/process.ts";
 import { messageOf } from "../lib/errors.ts";
+import { sleep } from "../lib/sleep.ts";
 import { formatNano } from "../lib/time.ts";
 import { changeState, type Context, type Entry } from "./context.ts";
 import { checkHealth } from "./health-check.ts";
@@ -10,7 +11,6 @@ import type { Health, HealthResult } from "./types.ts";
 /** Docker's defaults and limits. Times in nanoseconds. */
 const defaults = { interval: 30e9, timeout: 30e9, startInterval: 5e9, retries: 3 };
 const keptResults = 5;
-const longestTimer = 0x7fffffff;
 
 /** The state after one more result. Failures within the start period don't count. */
 export function nextHealth(health: Health, result: HealthResult, options: { retries: number; starting: boolean }): Health {
@@ -92,17 +92,6 @@ async function watch(ctx: Context, entry: Entry, probe: HealthProbe, signal: Abo
     note(ctx, entry, result, { retries: Retries || defaults.retries, starting: isEarly(time) });
     wait = pause();
   }
-}
-
-function sleep(ms: number, signal: AbortSignal): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const timer = setTimeout(resolve, Math.min(ms, longestTimer));
-  const end = (): void => {
-    clearTimeout(timer);
-    resolve();
-  };
-  signal.addEventListener("abort", end, { once: true });
-  return promise.finally(() => signal.removeEventListener("abort", end));
 }
 
 /** Results are kept in memory; a change of status is written down with its event, so that the next engine knows it. */

@@ -30,7 +30,7 @@ export async function stop(ctx: Context, reference: string, options: StopOptions
 export async function startSettled({ starting }: Entry, timeoutSeconds = defaultTimeoutSeconds): Promise<void> {
   if (starting === undefined) return;
   const seconds = Math.max(timeoutSeconds, defaultTimeoutSeconds);
-  if (!(await within(starting.settled, Math.min(seconds * 1000, 0x7fffffff)))) starting.abort.abort();
+  if (!(await within(starting.settled, seconds * 1000))) starting.abort.abort();
   await starting.settled;
 }
 
@@ -43,7 +43,7 @@ export async function stopEntry(ctx: Context, entry: Entry, options: StopOptions
   const ended = exitOf(entry);
   await send(ctx, entry, signalOf(options.signal, stopSignalOf(entry)), true);
   if (seconds < 0) await ended;
-  else if (!(await within(ended, Math.min(seconds * 1000, 0x7fffffff)))) await killAndWait(ctx, entry, options);
+  else if (!(await within(ended, seconds * 1000))) await killAndWait(ctx, entry, options);
   emitEvent(ctx, entry.record, { action: "stop" });
 }
 

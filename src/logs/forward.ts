@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { messageOf } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
+import { sleep } from "../lib/sleep.ts";
 import type { Turns } from "../lib/turns.ts";
 import { CriParser, recordsOf } from "./cri.ts";
 import { Cursor } from "./cursor.ts";
@@ -170,7 +171,7 @@ class Forwarder {
         }
         left = this.#rest(left, taken, progress);
         wait = taken > 0 ? 1 : Math.min(wait * 2, 50);
-        await this.#sleep(wait);
+        await sleep(wait, this.#signal);
         if (this.#signal.aborted) return;
       } catch (error) {
         left = this.#rest(left, 0, progress);
@@ -201,7 +202,7 @@ class Forwarder {
     const { sink, log, logPath } = this.#options;
     const first = this.#failures > 1 ? retryMs : 0;
     for (let wait = first; !this.#signal.aborted; wait = Math.min(Math.max(wait * 2, retryMs), longestRetryMs)) {
-      await this.#sleep(wait);
+      await sleep(wait, this.#signal);
       try {
         await sink.connect(this.#signal);
         this.#isConnected = true;
@@ -214,17 +215,6 @@ class Forwarder {
       }
     }
     return false;
-  }
-
-  async #sleep(ms: number): Promise<void> {
-    if (ms === 0 || this.#signal.aborted) return;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, ms);
-    const leave = (): void => resolve();
-    this.#signal.addEventListener("abort", leave, { once: true });
-    await promise;
-    clearTimeout(timer);
-    this.#signal.removeEventListener("abort", leave);
   }
 
   /** A container that writes faster than its receiver takes waits, as with Docker, before anything is dropped. */

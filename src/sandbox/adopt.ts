@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { closeFd } from "../kernel/fs.ts";
 import { isAlive, openPidfd, sendSignal, signalProcess } from "../kernel/pidfd.ts";
 import { argumentsOf, startTimeOf } from "../kernel/process.ts";
+import { within } from "../lib/within.ts";
 import { createMonitorHub } from "../runtime/attach.ts";
 import { cgroupPathOf } from "../runtime/spec.ts";
 import type { SandboxContext } from "./context.ts";
@@ -70,5 +71,5 @@ function watchMonitor(ctx: SandboxContext, id: string, state: SandboxState): Run
 
 /** Init is dead but conmon may still be draining and writing the exit code: give it a moment. */
 async function monitorEnd(ctx: SandboxContext, id: string, state: SandboxState): Promise<void> {
-  await Promise.race([watchMonitor(ctx, id, state).exited, Bun.sleep(5000)]);
+  await within(watchMonitor(ctx, id, state).exited, 5000);
 }

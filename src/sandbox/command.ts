@@ -2,6 +2,8 @@ import { fchownSync, rmSync, writeFileSync } from "node:fs";
 import { kinOf } from "../kernel/process.ts";
 import { closeFd, O } from "../kernel/fs.ts";
 import { makePipe, readFd, setNonBlocking } from "../kernel/pipe.ts";
+import { longestTimer } from "../lib/sleep.ts";
+import { within } from "../lib/within.ts";
 import type { SandboxContext } from "./context.ts";
 import { execFiles, execProcess, failure, ownerOfPipes, spawnExec, type ExecChild } from "./exec.ts";
 import type { RunningParts } from "./running.ts";
@@ -46,7 +48,7 @@ export async function runCommand(
     const how = await ended(child, options);
     if (how === undefined) throw await failure(child, exec, files);
     if (typeof how === "string") return { exitCode: -1, output: output.text(), isLate: how === "late" };
-    await Promise.race([output.ended, Bun.sleep(drainMs)]);
+    await within(output.ended, drainMs);
     return { exitCode: how, output: output.text(), isLate: false };
   } finally {
     for (const file of [files.process, files.log, files.pid]) rmSync(file, { force: true });
@@ -65,13 +67,13 @@ async function ended(child: ExecChild, { timeoutMs, signal }: CommandOptions): P
     if (pid === undefined) return undefined;
     if (typeof pid === "number") {
       clearTimeout(timer);
-      timer = setTimeout(stop, Math.min(timeoutMs, 0x7fffffff), "late");
+      timer = setTimeout(stop, Math.min(timeoutMs, longestTimer), "late");
     }
     const how = typeof pid === "number" ? await Promise.race([child.exited, stopped]) : pid;
     if (typeof how === "number") return how;
     if (typeof pid === "number") killCommand(pid, child.runtimePid);
     else child.signal("SIGKILL");
-    await Promise.race([child.exited, Bun.sleep(patienceMs)]);
+    await within(child.exited, patienceMs);
     return how;
   } finally {
     clearTimeout(timer);

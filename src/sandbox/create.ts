@@ -4,6 +4,7 @@ import { rm } from "node:fs/promises";
 import { mount, MS, unmount } from "../kernel/mount.ts";
 import { openPidfd, signalProcess } from "../kernel/pidfd.ts";
 import { cancelled, EngineError, internal } from "../lib/errors.ts";
+import { within } from "../lib/within.ts";
 import type { Endpoint } from "../networks/types.ts";
 import { idOnHost, rootOnHost, type IdMap } from "../oci/id-map.ts";
 import type { MountSpec, UserSpec } from "../oci/runtime-spec.ts";
@@ -274,9 +275,8 @@ async function createdUnless(signal: AbortSignal | undefined, monitor: Monitor):
 async function endMonitor(ctx: SandboxContext, runtime: Runtime, cgroupPath: string, monitor: Monitor, id: string): Promise<void> {
   const pid = await monitor.created.catch(() => undefined);
   if (pid !== undefined) signalProcess(pid, SIGKILL);
-  const timer = setTimeout(() => monitor.kill(), MONITOR_PATIENCE_MS);
+  if (!(await within(monitor.exited, MONITOR_PATIENCE_MS))) monitor.kill();
   const exitCode = await monitor.exited;
-  clearTimeout(timer);
   // killed itself, it has left the runtime's processes behind: they would go on making what is removed here
   if (exitCode === undefined) await endCreate(ctx, monitor.pid, cgroupPath);
   await runtime.delete(id, cgroupPath);
