@@ -2,7 +2,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { conflict, messageOf } from "../lib/errors.ts";
 import type { HostConfig } from "../oci/container.ts";
 import { lookup, lookupPartner, tryLookup, type Context } from "./context.ts";
-import { parseLink } from "./links.ts";
+import { bridgeLinks, parseLink } from "./links.ts";
 import type { ContainerRecord } from "./types.ts";
 
 /** One container that is linked, on the default bridge, where it runs. */
@@ -14,11 +14,7 @@ interface Linked {
 
 /** Links on the default bridge, which has no name service. @throws EngineError conflict, notFound */
 function linkedOf(ctx: Context, record: ContainerRecord, ifAbsent: "fail" | "skip"): Linked[] {
-  const links = record.host.Links ?? [];
-  if (links.length === 0 || !Object.hasOwn(record.endpoints, "bridge")) return [];
-  return links.flatMap((link) => {
-    const { container, alias } = parseLink(link);
-    const reference = record.linked?.[alias] ?? container;
+  return bridgeLinks(record).flatMap(({ alias, reference }) => {
     const entry = ifAbsent === "skip" ? tryLookup(ctx, reference) : lookup(ctx, reference);
     const addresses = entry === undefined ? [] : addressesOf(ctx, entry.record);
     if (entry?.sandbox !== undefined && addresses.length > 0) return [{ alias, record: entry.record, addresses }];

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
-import type { Entry } from "./context.ts";
-import { inOrder } from "./order.ts";
+import type { Context, Entry } from "./context.ts";
+import { inOrder, partnersOf } from "./order.ts";
 
 const entries = (...names: string[]): Record<string, Entry> => Object.fromEntries(names.map((name) => [name, { record: { name } } as Entry]));
 const nameOf = ({ record }: Entry): string => record.name;
@@ -71,4 +71,20 @@ test("no more at a time than allowed", async () => {
     },
   );
   expect(most).toBe(3);
+});
+
+test("a container that was linked and has got another name since is still waited for", () => {
+  const record = { id: "a", name: "a", host: { Links: ["old:alias"] }, endpoints: { bridge: {} }, linked: { alias: "b" } };
+  const [a, b] = [{ record }, { record: { id: "b", name: "new" } }] as unknown as [Entry, Entry];
+  const ctx = {
+    entries: new Map([
+      ["a", a],
+      ["b", b],
+    ]),
+    names: new Map([
+      ["a", "a"],
+      ["new", "b"],
+    ]),
+  } as unknown as Context;
+  expect(partnersOf(ctx, a)).toEqual([b]);
 });

@@ -1,16 +1,23 @@
 import { availableParallelism } from "node:os";
 import { createLimiter } from "../lib/limiter.ts";
+import type { HostConfig } from "../oci/container.ts";
 import { parseVolumesFrom } from "./binds.ts";
 import { tryLookup, type Context, type Entry } from "./context.ts";
-import { parseLink } from "./links.ts";
+import { bridgeLinks } from "./links.ts";
+import { partnerNamed } from "./validate.ts";
+
+/** Containers whose namespaces are shared, as far as they are here. */
+export function joinedBy(ctx: Context, { NetworkMode, PidMode, IpcMode }: HostConfig): Entry[] {
+  return entriesOf(
+    ctx,
+    [NetworkMode, PidMode, IpcMode].flatMap((mode) => partnerNamed(mode) ?? []),
+  );
+}
 
 /** Containers that this one can't be started without: whose namespaces it joins, to which it is linked. Itself too, where it names itself. */
 export function partnersOf(ctx: Context, { record }: Entry): Entry[] {
-  const { NetworkMode, PidMode, IpcMode, Links } = record.host;
-  const joined = [NetworkMode, PidMode, IpcMode].flatMap((mode = "") => (mode.startsWith("container:") ? [mode.slice("container:".length)] : []));
-  // on other networks a link is but a name
-  const linked = Object.hasOwn(record.endpoints, "bridge") ? (Links ?? []).map((link) => parseLink(link).container) : [];
-  return entriesOf(ctx, [...joined, ...linked]);
+  const linked = bridgeLinks(record).map(({ reference }) => reference);
+  return [...joinedBy(ctx, record.host), ...entriesOf(ctx, linked)];
 }
 
 /** Those, and the ones whose volumes it has: all that goes before it where several are started, and after it where they are stopped. */

@@ -8,6 +8,7 @@ import { statusOf } from "./list.ts";
 import { effectiveBindings } from "./ports.ts";
 import { joinedUserNamespace } from "./user-namespace.ts";
 import type { ContainerRecord } from "./types.ts";
+import { partnerNamed } from "./validate.ts";
 
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -63,7 +64,8 @@ export const logPathOf = (ctx: Context, record: ContainerRecord): string => `${c
 function networkOf(ctx: Context, record: ContainerRecord): SandboxNetwork {
   const mode = record.host.NetworkMode ?? "bridge";
   if (record.config.NetworkDisabled === true) return { kind: "none" };
-  if (mode.startsWith("container:")) return { kind: "container", pid: networkPartner(ctx, record, mode.slice("container:".length)) };
+  const partner = partnerNamed(mode);
+  if (partner !== undefined) return { kind: "container", pid: networkPartner(ctx, record, partner) };
   const networks = Object.keys(record.endpoints);
   if (mode === "host" || networks[0] === "host") return { kind: "host" };
   if (mode === "none" || networks[0] === "none") return { kind: "none" };
@@ -98,8 +100,8 @@ function networkPartner(ctx: Context, record: ContainerRecord, reference: string
 const isRestarting = (id: string): string => `Container ${id} is restarting, wait until the container is running`;
 
 function partnerPid(ctx: Context, mode: string, what: "PID" | "IPC"): number | undefined {
-  if (!mode.startsWith("container:")) return undefined;
-  const id = mode.slice("container:".length);
+  const id = partnerNamed(mode);
+  if (id === undefined) return undefined;
   const partner = ctx.entries.get(id);
   if (partner === undefined) throw notFound(`failed to join ${what} namespace: No such container: ${id}`);
   if (partner.record.state.status === "restarting") throw conflict(`failed to join ${what} namespace: ${isRestarting(id)}`);

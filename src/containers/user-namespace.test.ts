@@ -1,5 +1,7 @@
 import { describe, expect, test } from "bun:test";
-import { findFree, poolOf, usernsModeOf } from "./user-namespace.ts";
+import type { Context } from "./context.ts";
+import type { ContainerRecord } from "./types.ts";
+import { findFree, joinedUserNamespace, poolOf, usernsModeOf } from "./user-namespace.ts";
 
 describe("ids of private user namespaces", () => {
   const line = (owner: string, start: number, size: number) => ({ owner, start, size });
@@ -36,4 +38,16 @@ describe("ids of private user namespaces", () => {
     expect(() => usernsModeOf(labelled("private"), { UsernsMode: "host" })).toThrow("conflicting options");
     expect(() => usernsModeOf(labelled("x"), {})).toThrow("invalid user namespace mode: x");
   });
+});
+
+test("a partner that was named before it was there has its user namespace joined too, or refuses", () => {
+  const idMap = { uids: [{ container: 0, host: 100_000, size: 65_536 }], gids: [{ container: 0, host: 100_000, size: 65_536 }] };
+  const record = { id: "a", name: "a", host: { NetworkMode: "container:later" }, idMap } as unknown as ContainerRecord;
+  const ctxWith = (partner: object): Context =>
+    ({
+      entries: new Map([["b", { record: { id: "b", name: "later", ...partner }, sandbox: { pid: process.pid } }]]),
+      names: new Map([["later", "b"]]),
+    }) as unknown as Context;
+  expect(joinedUserNamespace(ctxWith({ idMap }), record)).toBe(process.pid);
+  expect(() => joinedUserNamespace(ctxWith({}), record)).toThrow("cannot join a namespace of container b");
 });

@@ -3,7 +3,8 @@ import { conflict, invalidArgument, unavailable } from "../lib/errors.ts";
 import { readSubordinateIds, type SubordinateRange } from "../lib/subordinate-ids.ts";
 import type { ContainerConfig, HostConfig } from "../oci/container.ts";
 import { sameIdMap, type IdMap } from "../oci/id-map.ts";
-import type { Context, Entry } from "./context.ts";
+import type { Context } from "./context.ts";
+import { joinedBy } from "./order.ts";
 import type { ContainerRecord } from "./types.ts";
 
 /**
@@ -39,7 +40,7 @@ export function usernsModeOf(config: ContainerConfig, host: HostConfig): Mode {
 export function chooseIdMap(ctx: Context, config: ContainerConfig, host: HostConfig): IdMap | undefined {
   const mode = usernsModeOf(config, host);
   if (mode === "host") return undefined;
-  const partners = partnersOf(ctx, host);
+  const partners = joinedBy(ctx, host);
   if (mode === "private" && partners.length > 0) {
     throw invalidArgument("conflicting options: a private user namespace and another container's namespaces, which belong to its own");
   }
@@ -60,21 +61,13 @@ function checkSettings(host: HostConfig): void {
   if (host.PidMode === "host") throw invalidArgument("cannot share the host PID namespace when user namespaces are enabled");
 }
 
-/** Containers whose namespaces are shared, as far as they are here. */
-function partnersOf(ctx: Context, { NetworkMode, PidMode, IpcMode }: HostConfig): Entry[] {
-  return [NetworkMode, PidMode, IpcMode].flatMap((mode = "") => {
-    const entry = mode.startsWith("container:") ? ctx.entries.get(mode.slice("container:".length)) : undefined;
-    return entry === undefined ? [] : [entry];
-  });
-}
-
 /**
  * The process whose user namespace is joined with the others: a namespace's owner is the user namespace it was made in, and only there its rights count.
  * Undefined where the container makes its own, or has none. @throws EngineError conflict where the partners' aren't one and the same
  */
 export function joinedUserNamespace(ctx: Context, record: ContainerRecord): number | undefined {
   if (record.idMap === undefined) return undefined;
-  const partners = partnersOf(ctx, record.host).flatMap(({ record: partner, sandbox }) => (sandbox === undefined ? [] : [{ partner, pid: sandbox.pid }]));
+  const partners = joinedBy(ctx, record.host).flatMap(({ record: partner, sandbox }) => (sandbox === undefined ? [] : [{ partner, pid: sandbox.pid }]));
   for (const { partner } of partners) {
     if (sameIdMap(partner.idMap, record.idMap)) continue;
     const how = partner.idMap === undefined ? "the host's user namespace (start this one with --userns=host)" : "a user namespace with other ids";

@@ -243,11 +243,16 @@ function mergeUlimits(asked: HostConfig["Ulimits"], defaults: CreateDefaults["ul
   return [...(asked ?? []), ...defaults.filter((limit) => !named.has(limit.Name))];
 }
 
+/** Whom a mode `container:x` names; undefined for other modes. */
+export function partnerNamed(mode = ""): string | undefined {
+  return mode.startsWith("container:") ? mode.slice("container:".length) : undefined;
+}
+
 /** `container:name` becomes `container:<full id>`, so that a later rename doesn't matter. */
 export function pinNamespaces(host: HostConfig, idOf: Record<"network" | "other", (reference: string) => string>): HostConfig {
   const pin = (mode: string | undefined, which: "network" | "other"): string | undefined => {
-    if (mode === undefined || !mode.startsWith("container:")) return mode;
-    return `container:${idOf[which](mode.slice("container:".length))}`;
+    const partner = partnerNamed(mode);
+    return partner === undefined ? mode : `container:${idOf[which](partner)}`;
   };
   return { ...host, NetworkMode: pin(host.NetworkMode, "network"), IpcMode: pin(host.IpcMode, "other"), PidMode: pin(host.PidMode, "other") };
 }
