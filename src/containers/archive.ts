@@ -88,7 +88,7 @@ async function named<T>(reference: string, path: string, looking: Promise<T>): P
 }
 
 /** By the container's own settings, so that the refusal comes before any byte is written; the mounts are read-only themselves. Texts are Docker's. */
-export function checkWritable(record: Pick<ContainerRecord, "mountSources" | "host">, directory: string): void {
+function checkWritable(record: Pick<ContainerRecord, "mountSources" | "host">, directory: string): void {
   const mount = record.mountSources
     .filter(({ destination }) => directory === destination || directory.startsWith(destination === "/" ? "/" : `${destination}/`))
     .reduce<{ destination: string; readOnly: boolean } | undefined>(

@@ -11,8 +11,8 @@ import { bytesOf } from "../lib/tar.ts";
 export function makeBindSource(path: string, owner: { uid: number; gid: number }): void {
   const missing: string[] = [];
   let above = path;
-  let fd = tryOpen(AT_FDCWD, bytesOf(above), 0);
-  for (; fd === undefined; fd = tryOpen(AT_FDCWD, bytesOf(above), 0)) {
+  let fd = tryOpen(above);
+  for (; fd === undefined; fd = tryOpen(above)) {
     missing.unshift(bytesOf(above.slice(above.lastIndexOf("/") + 1)));
     above = dirname(above);
   }
@@ -27,9 +27,9 @@ export function makeBindSource(path: string, owner: { uid: number; gid: number }
   }
 }
 
-function tryOpen(directory: number, name: string, flags: number): number | undefined {
+function tryOpen(path: string): number | undefined {
   try {
-    return openAt(directory, name, O.RDONLY | O.DIRECTORY | flags);
+    return openAt(AT_FDCWD, bytesOf(path), O.RDONLY | O.DIRECTORY);
   } catch (error) {
     if (error instanceof SysError && error.code === "ENOENT") return undefined;
     throw error;

@@ -98,7 +98,7 @@ async function clean(ctx: Context, entry: Entry, sandbox: RunningSandbox): Promi
 }
 
 /** Starts it again after `delay` ms, unless a user has stopped, started or removed it by then. */
-export function scheduleRestart(ctx: Context, entry: Entry, delay: number): void {
+function scheduleRestart(ctx: Context, entry: Entry, delay: number): void {
   entry.restartDelay = delay;
   const timer = setTimeout(() => {
     entry.restart = undefined;

@@ -90,37 +90,41 @@ function ranges(ports: readonly { port: number; proto: string }[]): [(typeof por
   return found.filter(([start, end]) => start !== end);
 }
 
-/** A container has come up: those that are linked to it and run learn its address, as in Docker. Their file is changed in place, since it is mounted. */
+/** A container has come up: those that are linked to it and run learn its address, as in Docker. */
 export function tellLinkedParents(ctx: Context, record: ContainerRecord): void {
   if (!Object.hasOwn(record.endpoints, "bridge")) return;
   for (const { record: parent, sandbox } of ctx.entries.values()) {
     if (sandbox === undefined || parent.linked === undefined || !Object.hasOwn(parent.endpoints, "bridge")) continue;
-    for (const [alias, id] of Object.entries(parent.linked ?? {})) if (id === record.id) renewHosts(ctx, parent, alias, addressesOf(ctx, record));
+    for (const [alias, id] of Object.entries(parent.linked)) if (id === record.id) renewHosts(ctx, parent, alias, addressesOf(ctx, record));
   }
 }
 
 function renewHosts(ctx: Context, parent: ContainerRecord, alias: string, addresses: readonly string[]): void {
-  const file = `${ctx.paths.container(parent.id)}/hosts`;
-  try {
-    const text = readFileSync(file, "utf8");
-    const renewed = text.replace(new RegExp(`^(\\S+)(\\t${RegExp.escape(alias)}(?:[ \\n]))`, "gm"), (line, old: string, rest: string) => {
+  const line = new RegExp(`^(\\S+)(\\t${RegExp.escape(alias)}(?:[ \\n]))`, "gm");
+  changeHosts(ctx, parent, (text) =>
+    text.replace(line, (before, old: string, rest: string) => {
       const address = addresses.find((each) => each.includes(":") === old.includes(":"));
-      return address === undefined ? line : `${address}${rest}`;
-    });
-    if (renewed !== text) writeFileSync(file, renewed);
-  } catch (error) {
-    ctx.log.warn("telling a linked container of a new address", { container: parent.id, error: messageOf(error) });
-  }
+      return address === undefined ? before : `${address}${rest}`;
+    }),
+  );
 }
 
 /** Takes a link's name out of a container's /etc/hosts. */
 export function forgetLinked(ctx: Context, parent: ContainerRecord, alias: string): void {
-  const file = `${ctx.paths.container(parent.id)}/hosts`;
+  const line = new RegExp(`^\\S+\\t${RegExp.escape(alias)}(?: .*)?\\n`, "gm");
+  changeHosts(ctx, parent, (text) => text.replace(line, ""));
+}
+
+/** Changes a container's /etc/hosts in place, since it is mounted. */
+function changeHosts(ctx: Context, { id }: ContainerRecord, change: (text: string) => string): void {
+  const file = `${ctx.paths.container(id)}/hosts`;
   try {
     const text = readFileSync(file, "utf8");
-    writeFileSync(file, text.replace(new RegExp(`^\\S+\\t${RegExp.escape(alias)}(?: .*)?\\n`, "gm"), ""));
+    const changed = change(text);
+    if (changed !== text) writeFileSync(file, changed);
   } catch (error) {
     // one that never ran has no such file yet
-    if ((error as NodeJS.ErrnoException).code !== "ENOENT") ctx.log.warn("taking a link away", { container: parent.id, error: messageOf(error) });
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT")
+      ctx.log.warn("changing a container's /etc/hosts for a link", { container: id, error: messageOf(error) });
   }
 }

@@ -13,7 +13,7 @@ import type { ContainerRecord } from "./types.ts";
  */
 
 /** For clients whose own check knows no mode but `host`, as Docker's command line. */
-export const USERNS_LABEL = "berth.userns";
+const USERNS_LABEL = "berth.userns";
 
 /** Ids of one private namespace: what most images use. */
 const SIZE = 65_536;
