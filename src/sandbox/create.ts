@@ -6,14 +6,15 @@ import { openPidfd, signalProcess } from "../kernel/pidfd.ts";
 import { cancelled, EngineError, internal } from "../lib/errors.ts";
 import { within } from "../lib/within.ts";
 import type { Endpoint } from "../networks/types.ts";
-import { idOnHost, rootOnHost, type IdMap } from "../oci/id-map.ts";
-import type { MountSpec, UserSpec } from "../oci/runtime-spec.ts";
+import { rootOnHost } from "../oci/id-map.ts";
+import type { MountSpec } from "../oci/runtime-spec.ts";
 import { createMonitorHub } from "../runtime/attach.ts";
 import { spawnMonitor, type Monitor } from "../runtime/monitor.ts";
 import { bindMount, tmpfsMount } from "../runtime/mounts.ts";
 import { cgroupPathOf } from "../runtime/spec.ts";
 import type { Runtime } from "../runtime/types.ts";
 import type { SandboxContext } from "./context.ts";
+import { ownerOfPipes } from "./exec.ts";
 import { writeFiles } from "./files.ts";
 import { checkPassable } from "./passable.ts";
 import { runSandbox } from "./running.ts";
@@ -93,7 +94,8 @@ export async function createSandbox(ctx: SandboxContext, spec: SandboxSpec, opti
     checkAborted();
     throw error;
   });
-  if (idMap !== undefined && spec.config.Tty !== true) givePipes(pid, built.process.user, idMap);
+  const owner = ownerOfPipes(built.process.user, idMap);
+  if (owner !== undefined && spec.config.Tty !== true) givePipes(pid, owner);
   runtime.learn(spec.id, built);
   checkAborted();
 
@@ -134,8 +136,7 @@ export async function createSandbox(ctx: SandboxContext, spec: SandboxSpec, opti
 }
 
 /** A program that opens its own /dev/stdout must own the pipe. crun sees to that itself; runc tries to from within, where the kernel refuses. */
-function givePipes(pid: number, { uid, gid }: UserSpec, map: IdMap): void {
-  const owner = { uid: idOnHost(map.uids, uid) ?? 0, gid: idOnHost(map.gids, gid) ?? 0 };
+function givePipes(pid: number, owner: { uid: number; gid: number }): void {
   for (const stream of ["0", "1", "2"]) {
     const path = `/proc/${pid}/fd/${stream}`;
     if (statSync(path).isFIFO()) chownSync(path, owner.uid, owner.gid);
