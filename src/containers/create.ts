@@ -172,13 +172,16 @@ async function undo(ctx: Context, record: ContainerRecord): Promise<void> {
 
 /** Removes all that a row which isn't ready stands for, then the row. Also for rows that a crash left. */
 export async function removeIntent(ctx: Context, record: ContainerRecord): Promise<void> {
-  if (record.snapshot !== ("" as ContainerRecord["snapshot"])) {
-    if (storageLimit(record.host) !== undefined) ctx.snapshots.unlimit(record.snapshot);
-    await ctx.snapshots.remove(record.snapshot);
-  }
-  await rm(ctx.paths.container(record.id), { recursive: true, force: true });
+  await removeDirectories(ctx, record);
   const discardVolumes = ctx.store.tx(() => deleteRows(ctx, record.id));
   await discardVolumes();
+}
+
+/** The writable layer, where there is one yet, and the container's own directory. */
+export async function removeDirectories(ctx: Context, { id, snapshot, host }: ContainerRecord): Promise<void> {
+  const hasSnapshot = snapshot !== ("" as ContainerRecord["snapshot"]);
+  if (hasSnapshot && storageLimit(host) !== undefined) ctx.snapshots.unlimit(snapshot);
+  await Promise.all([hasSnapshot ? ctx.snapshots.remove(snapshot) : undefined, rm(ctx.paths.container(id), { recursive: true, force: true })]);
 }
 
 /** Within a transaction: the container's rows go, and with them the anonymous volumes that only it referred to. Returns what removes their files. */

@@ -1,7 +1,6 @@
-import { rm } from "node:fs/promises";
 import { conflict, messageOf } from "../lib/errors.ts";
 import { baseOf, changeState, emitEvent, isRunning, lookup, settle, type Context, type Entry } from "./context.ts";
-import { deleteRows } from "./create.ts";
+import { deleteRows, removeDirectories } from "./create.ts";
 import { cancelRestart } from "./exit.ts";
 import { dropExecs } from "./exec.ts";
 import { killAndWait } from "./kill.ts";
@@ -9,7 +8,6 @@ import { endForwarding } from "./log-forwarding.ts";
 import { logPathOf } from "./spec.ts";
 import { removeLink } from "./remove-link.ts";
 import { dropView, endCopies } from "./rootfs.ts";
-import { storageLimit } from "./validate.ts";
 
 /** Deleting row, files, no row. @throws EngineError conflict where it runs (without force) or is being removed */
 export async function remove(ctx: Context, reference: string, options: { force?: boolean; volumes?: boolean; link?: boolean } = {}): Promise<void> {
@@ -87,6 +85,5 @@ async function removeEntry(ctx: Context, entry: Entry, withVolumes: boolean): Pr
 async function removeFiles(ctx: Context, entry: Entry): Promise<void> {
   await endCopies(entry);
   await Promise.all([dropView(ctx, entry), ctx.logs.forget(logPathOf(ctx, entry.record))]);
-  if (storageLimit(entry.record.host) !== undefined) ctx.snapshots.unlimit(entry.record.snapshot);
-  await Promise.all([ctx.snapshots.remove(entry.record.snapshot), rm(ctx.paths.container(entry.record.id), { recursive: true, force: true })]);
+  await removeDirectories(ctx, entry.record);
 }
