@@ -160,10 +160,18 @@ export function lookupPartner(ctx: Context, reference: string, prefix = ""): Ent
 /** As `lookup`, for containers whose init lives. @throws EngineError conflict `container x is not running` */
 export function lookupRunning(ctx: Context, reference: string): Entry & { sandbox: RunningSandbox } {
   const entry = lookup(ctx, reference);
-  if (entry.record.state.status === "restarting") throw conflict(`Container ${entry.record.id} is restarting, wait until the container is running`);
-  if (entry.sandbox === undefined) throw conflict(`container ${entry.record.id} is not running`);
-  return entry as Entry & { sandbox: RunningSandbox };
+  requireRunning(entry);
+  return entry;
 }
+
+/** @throws EngineError conflict where its init doesn't live, in Docker's words */
+export function requireRunning(entry: Entry): asserts entry is Entry & { sandbox: RunningSandbox } {
+  const { id, state } = entry.record;
+  if (state.status === "restarting") throw conflict(isRestarting(id));
+  if (entry.sandbox === undefined) throw conflict(`container ${id} is not running`);
+}
+
+export const isRestarting = (id: string): string => `Container ${id} is restarting, wait until the container is running`;
 
 export const baseOf = (state: ContainerState): StateBase => ({
   exitCode: state.exitCode,
@@ -180,8 +188,15 @@ export function isRunning({ status }: ContainerState): boolean {
 
 /** The two halves of a row: what hardly changes, and what each start and exit change. */
 export function documents(record: ContainerRecord): { fixed: string; state: string } {
-  const { state, restartCount, manuallyStopped, health, ...fixed } = record;
-  return { fixed: JSON.stringify(fixed), state: JSON.stringify({ state, restartCount, manuallyStopped, health }) };
+  return { fixed: fixedOf(record), state: stateOf(record) };
+}
+
+function fixedOf({ state: _state, restartCount: _count, manuallyStopped: _stopped, health: _health, ...fixed }: ContainerRecord): string {
+  return JSON.stringify(fixed);
+}
+
+function stateOf({ state, restartCount, manuallyStopped, health }: ContainerRecord): string {
+  return JSON.stringify({ state, restartCount, manuallyStopped, health });
 }
 
 export interface EventDetail {
@@ -223,7 +238,7 @@ export function changeState(
 ): void {
   const next = { ...entry.record, ...change };
   ctx.store.tx(() => {
-    ctx.store.db.query("UPDATE containers SET state = ? WHERE id = ?").run(documents(next).state, next.id);
+    ctx.store.db.query("UPDATE containers SET state = ? WHERE id = ?").run(stateOf(next), next.id);
     ctx.store.afterCommit(() => {
       entry.record = next;
     });
@@ -235,7 +250,7 @@ export function changeState(
 export function changeRecord(ctx: Context, entry: Entry, change: Partial<ContainerRecord>, ...events: EventDetail[]): void {
   const next = { ...entry.record, ...change };
   ctx.store.tx(() => {
-    ctx.store.db.query("UPDATE containers SET record = ?, name = ? WHERE id = ?").run(documents(next).fixed, next.name, next.id);
+    ctx.store.db.query("UPDATE containers SET record = ?, name = ? WHERE id = ?").run(fixedOf(next), next.name, next.id);
     ctx.store.afterCommit(() => {
       entry.record = next;
     });

@@ -2,7 +2,7 @@ import { conflict, EngineError, invalidArgument, messageOf, notFound } from "../
 import { within } from "../lib/within.ts";
 import type { OutputListener, RunningExec } from "../sandbox/types.ts";
 import { sessionOn } from "./attach.ts";
-import { emitEvent, lookup, type Context, type Entry, type ExecEntry } from "./context.ts";
+import { emitEvent, lookup, requireRunning, type Context, type Entry, type ExecEntry } from "./context.ts";
 import { linkSettings } from "./linked.ts";
 import { newId } from "./names.ts";
 import { environmentOf } from "./spec.ts";
@@ -23,7 +23,7 @@ export function execCreate(ctx: Context, reference: string, options: ExecCreateO
   if (entrypoint === "") throw invalidArgument("No exec command specified");
   if (options.WorkingDir && !options.WorkingDir.startsWith("/"))
     throw invalidArgument(`the working directory '${options.WorkingDir}' is invalid, it needs to be an absolute path`);
-  requireRunning(entry, reference);
+  requireReady(entry, reference);
   // most are started at once
   ctx.runtime.expectProcess();
   sweep(ctx, entry);
@@ -56,11 +56,9 @@ export function execCreate(ctx: Context, reference: string, options: ExecCreateO
 }
 
 /** Docker's refusals, in its words. */
-function requireRunning({ record, sandbox }: Entry, reference: string): void {
-  const { status } = record.state;
-  if (status === "paused") throw conflict(`Container ${reference} is paused, unpause the container before exec`);
-  if (status === "restarting") throw conflict(`Container ${record.id} is restarting, wait until the container is running`);
-  if (sandbox === undefined) throw conflict(`container ${record.id} is not running`);
+function requireReady(entry: Entry, reference: string): void {
+  if (entry.record.state.status === "paused") throw conflict(`Container ${reference} is paused, unpause the container before exec`);
+  requireRunning(entry);
 }
 
 /** With Docker's blank after a command that has no arguments: events are compared as text. */
@@ -83,7 +81,7 @@ export function execInspect(ctx: Context, id: string): ExecRecord {
 /** @throws EngineError notFound, conflict where it can't be started */
 export function execCheck(ctx: Context, id: string): ExecRecord {
   const { record } = find(ctx, id);
-  requireRunning(lookup(ctx, record.containerId), record.containerId);
+  requireReady(lookup(ctx, record.containerId), record.containerId);
   if (record.exitCode !== null) throw conflict(`Error: Exec command ${id} has already run`);
   if (record.running) throw conflict(`Error: Exec command ${id} is already running`);
   return { ...record };

@@ -1,5 +1,5 @@
 import { conflict } from "../lib/errors.ts";
-import { changeState, lookup, type Context } from "./context.ts";
+import { changeState, isRestarting, lookup, type Context } from "./context.ts";
 import { resumeHealth, stopHealth, suspendHealth } from "./health.ts";
 
 /** @throws EngineError conflict, also where it ends meanwhile */
@@ -7,7 +7,7 @@ export async function pause(ctx: Context, reference: string, options: { forCommi
   const entry = lookup(ctx, reference);
   using _lock = await ctx.mutex.lock(entry.record.id);
   const { record, sandbox, generation } = entry;
-  if (record.state.status === "restarting") throw conflict(`Container ${record.id} is restarting, wait until the container is running`);
+  if (record.state.status === "restarting") throw conflict(isRestarting(record.id));
   if (sandbox === undefined || record.state.status === "starting") throw conflict(`container ${record.id} is not running`);
   if (record.state.status === "paused") throw conflict(`Container ${record.id} is already paused`);
   // a check that is frozen could neither end nor be killed

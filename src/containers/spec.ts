@@ -2,7 +2,7 @@ import { conflict, invalidArgument, notFound } from "../lib/errors.ts";
 import type { EndpointSettings } from "../oci/container.ts";
 import type { ConnectOptions } from "../networks/types.ts";
 import type { SandboxMount, SandboxNetwork, SandboxSpec } from "../sandbox/types.ts";
-import { tryLookup, type Context } from "./context.ts";
+import { isRestarting, tryLookup, type Context } from "./context.ts";
 import { linkSettings } from "./linked.ts";
 import { statusOf } from "./list.ts";
 import { effectiveBindings } from "./ports.ts";
@@ -29,14 +29,12 @@ export function environmentOf({ config }: ContainerRecord, more: { tty?: boolean
 
 /** All that the sandbox needs to know. @throws EngineError conflict, notFound where a namespace to be joined isn't there */
 export function sandboxSpec(ctx: Context, record: ContainerRecord, mounts: SandboxMount[]): SandboxSpec {
-  const base = specBase(ctx, record);
-  const links = linkSettings(ctx, record);
-  const host = { ...base.host, ExtraHosts: [...(base.host.ExtraHosts ?? []), ...links.hosts] };
-  return { ...base, host, env: environmentOf(record, { links: links.env }), mounts, network: networkOf(ctx, record), joined: joinedOf(ctx, record) };
+  const base = specBase(ctx, record, linkSettings(ctx, record));
+  return { ...base, mounts, network: networkOf(ctx, record), joined: joinedOf(ctx, record) };
 }
 
 /** The part that follows from the record alone: enough to adopt a container after a restart of the engine. */
-export function specBase(ctx: Context, record: ContainerRecord): SandboxSpec {
+export function specBase(ctx: Context, record: ContainerRecord, links: { hosts: string[]; env: string[] } = { hosts: [], env: [] }): SandboxSpec {
   return {
     id: record.id,
     name: record.name,
@@ -48,10 +46,11 @@ export function specBase(ctx: Context, record: ContainerRecord): SandboxSpec {
     host: {
       ...record.host,
       Init: record.host.Init ?? ctx.options.init,
+      ExtraHosts: [...(record.host.ExtraHosts ?? []), ...links.hosts],
       SecurityOpt: [...(ctx.options.securityOpts ?? []), ...(record.host.SecurityOpt ?? [])],
     },
     args: [record.path, ...record.args],
-    env: environmentOf(record),
+    env: environmentOf(record, { links: links.env }),
     mounts: [],
     ...(record.idMap !== undefined && { idMap: record.idMap }),
     network: { kind: "none" },
@@ -96,8 +95,6 @@ function networkPartner(ctx: Context, record: ContainerRecord, reference: string
     throw conflict(`cannot join network namespace of a non running container: container ${name} is ${statusOf(partner.record)}`);
   return partner.sandbox.pid;
 }
-
-const isRestarting = (id: string): string => `Container ${id} is restarting, wait until the container is running`;
 
 function partnerPid(ctx: Context, mode: string, what: "PID" | "IPC"): number | undefined {
   const id = partnerNamed(mode);
