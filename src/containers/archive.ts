@@ -3,7 +3,7 @@ import type { IdMap } from "../oci/id-map.ts";
 import { textOf } from "../lib/tar.ts";
 import { resolveUser } from "../runtime/user.ts";
 import type { PathStat } from "../snapshots/types.ts";
-import { emitEvent, lookup, type Context } from "./context.ts";
+import { emitEvent, lookup, type Context, type Entry } from "./context.ts";
 import { withFiles } from "./file-tree.ts";
 import { withRootfs } from "./rootfs.ts";
 import type { ContainerRecord, CopyToOptions } from "./types.ts";
@@ -22,11 +22,12 @@ export async function copyFrom<T>(
   options: { signal: AbortSignal },
   work: (stat: PathStat, tar: ReadableStream<Uint8Array>) => Promise<T>,
 ): Promise<T> {
+  const entry = lookup(ctx, reference);
   // Wrapped, so that withFiles doesn't wait for it.
-  const { working } = await withFiles(ctx, reference, async ({ root, signal }) => {
+  const { working } = await withFiles(ctx, entry.record.id, async ({ root, signal }) => {
     const stat = await named(reference, path, ctx.snapshots.statPath(root, path));
-    const { tar, settled } = ctx.snapshots.pathTar(root, path, { ...idsOf(ctx, reference), signal: AbortSignal.any([signal, options.signal]) });
-    emitEvent(ctx, lookup(ctx, reference).record, { action: "archive-path" });
+    const { tar, settled } = ctx.snapshots.pathTar(root, path, { ...idsOf(entry), signal: AbortSignal.any([signal, options.signal]) });
+    emitEvent(ctx, entry.record, { action: "archive-path" });
     return await whileFilesAreThere(work(stat, tar), settled, signal);
   });
   return await working;
@@ -39,9 +40,10 @@ export async function exportRoot<T>(
   options: { signal: AbortSignal },
   work: (tar: ReadableStream<Uint8Array>) => Promise<T>,
 ): Promise<T> {
-  const { working } = await withRootfs(ctx, reference, async (rootfs, signal) => {
-    const { tar, settled } = ctx.snapshots.treeTar(rootfs, { ...idsOf(ctx, reference), signal: AbortSignal.any([signal, options.signal]) });
-    emitEvent(ctx, lookup(ctx, reference).record, { action: "export" });
+  const entry = lookup(ctx, reference);
+  const { working } = await withRootfs(ctx, entry.record.id, async (rootfs, signal) => {
+    const { tar, settled } = ctx.snapshots.treeTar(rootfs, { ...idsOf(entry), signal: AbortSignal.any([signal, options.signal]) });
+    emitEvent(ctx, entry.record, { action: "export" });
     return await whileFilesAreThere(work(tar), settled, signal);
   });
   return await working;
@@ -56,24 +58,24 @@ async function whileFilesAreThere<T>(working: Promise<T>, settled: () => Promise
 
 /** See Containers.copyTo. */
 export async function copyTo(ctx: Context, reference: string, path: string, archive: ReadableStream<Uint8Array>, options: CopyToOptions): Promise<void> {
-  await withFiles(ctx, reference, async ({ root, signal }) => {
-    const { record } = lookup(ctx, reference);
+  const entry = lookup(ctx, reference);
+  await withFiles(ctx, entry.record.id, async ({ root, signal }) => {
+    const { record } = entry;
     const directory = await named(reference, path, ctx.snapshots.realDirectory(root, path));
     checkWritable(record, textOf(directory));
     const user = record.config.User ?? "";
     await ctx.snapshots.extractInto(root, directory, archive, {
-      ...idsOf(ctx, reference),
+      ...idsOf(entry),
       keepKinds: options.keepKinds,
       signal: AbortSignal.any([signal, options.signal]),
       ...(options.toUser && user !== "" && { owner: resolveUser(root, user) }),
     });
-    emitEvent(ctx, lookup(ctx, reference).record, { action: "extract-to-dir" });
+    emitEvent(ctx, entry.record, { action: "extract-to-dir" });
   });
 }
 
 /** Owners in archives are the container's own. */
-function idsOf(ctx: Context, reference: string): { idMap?: IdMap } {
-  const { idMap } = lookup(ctx, reference).record;
+function idsOf({ record: { idMap } }: Entry): { idMap?: IdMap } {
   return idMap === undefined ? {} : { idMap };
 }
 
