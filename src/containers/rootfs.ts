@@ -3,6 +3,7 @@ import { cloneTree } from "../kernel/bind.ts";
 import { closeFd } from "../kernel/fs.ts";
 import { conflict, messageOf } from "../lib/errors.ts";
 import { within } from "../lib/within.ts";
+import { withInitLayer } from "../snapshots/init-layer.ts";
 import type { Change } from "../snapshots/types.ts";
 import { lookup, type Context, type Entry } from "./context.ts";
 import { viewPath } from "./create-volumes.ts";
@@ -73,11 +74,11 @@ function openView(ctx: Context, entry: Entry): NonNullable<Entry["view"]> {
   const { promise: released, resolve: release } = Promise.withResolvers<void>();
   const mount = async (): Promise<void> => {
     const { layers, snapshot, idMap } = entry.record;
-    const init = await ctx.snapshots.initLayer(layers);
+    const whole = await withInitLayer(ctx.snapshots, layers);
     await mkdir(path, { recursive: true });
     await ctx.snapshots.mount({
       target: path,
-      layers: layers.includes(init) ? layers : [...layers, init],
+      layers: whole,
       upper: snapshot,
       ...(idMap !== undefined && { idMap }),
     });

@@ -13,6 +13,7 @@ import { spawnMonitor, type Monitor } from "../runtime/monitor.ts";
 import { bindMount, tmpfsMount } from "../runtime/mounts.ts";
 import { cgroupPathOf } from "../runtime/spec.ts";
 import type { Runtime } from "../runtime/types.ts";
+import { withInitLayer } from "../snapshots/init-layer.ts";
 import type { SandboxContext } from "./context.ts";
 import { ownerOfPipes } from "./exec.ts";
 import { writeFiles } from "./files.ts";
@@ -163,11 +164,9 @@ function makeBundle(ctx: SandboxContext, spec: SandboxSpec): void {
 }
 
 async function mountRoot(ctx: SandboxContext, spec: SandboxSpec, bundle: string): Promise<void> {
-  const init = await ctx.snapshots.initLayer(spec.layers);
-  const layers = spec.layers.includes(init) ? spec.layers : [...spec.layers, init];
   await ctx.snapshots.mount({
     target: `${bundle}/rootfs`,
-    layers,
+    layers: await withInitLayer(ctx.snapshots, spec.layers),
     upper: spec.active,
     volatile: spec.volatile,
     ...(spec.idMap !== undefined && { idMap: spec.idMap }),

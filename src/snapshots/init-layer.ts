@@ -2,6 +2,7 @@ import { chmodSync, chownSync, mkdirSync, symlinkSync, writeFileSync } from "nod
 import { join } from "node:path";
 import { isDirectory } from "../kernel/fs.ts";
 import type { MergedView } from "./merged.ts";
+import type { SnapshotId, Snapshots } from "./types.ts";
 
 export interface DirectoryAttributes {
   mode: number;
@@ -31,6 +32,12 @@ export function initLayerShape(root: DirectoryAttributes, layers: MergedView): I
       return { mode: mode & 0o7777, uid, gid };
     }),
   };
+}
+
+/** What a container's root is mounted from: the init layer on top, unless it is among the layers already. */
+export async function withInitLayer(snapshots: Pick<Snapshots, "initLayer">, layers: readonly SnapshotId[]): Promise<readonly SnapshotId[]> {
+  const init = await snapshots.initLayer(layers);
+  return layers.includes(init) ? layers : [...layers, init];
 }
 
 /** Fills the empty directory `path`. A dozen small files: synchronous, below a millisecond. */
