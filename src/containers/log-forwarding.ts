@@ -2,20 +2,18 @@ import { EngineError, messageOf } from "../lib/errors.ts";
 import { isForwarded } from "../logs/options.ts";
 import type { Context, Entry } from "./context.ts";
 import { within } from "../lib/within.ts";
-import { logSourceOf } from "./logs.ts";
+import { logDriverOf, logSourceOf } from "./logs.ts";
 import { logPathOf } from "./spec.ts";
 
 /** How long a removal waits for what is still to be forwarded. */
 const removalPatienceMs = 5000;
 
-const driverOf = ({ record }: Entry): string => record.host.LogConfig?.Type ?? "json-file";
-
 /** Before a start: what an earlier run has left is let go, and the receiver must be there, as with Docker. @throws EngineError unavailable */
 export async function prepareForwarding(ctx: Context, entry: Entry, signal: AbortSignal): Promise<void> {
-  if (!isForwarded(driverOf(entry))) return;
+  if (!isForwarded(logDriverOf(entry.record))) return;
   await entry.forwarding?.stop();
   try {
-    await ctx.logs.checkReceiver(driverOf(entry), logSourceOf(entry.record), signal);
+    await ctx.logs.checkReceiver(logDriverOf(entry.record), logSourceOf(entry.record), signal);
   } catch (error) {
     throw new EngineError("unavailable", `failed to initialize logging driver: ${messageOf(error)}`, { cause: error });
   }
@@ -23,10 +21,14 @@ export async function prepareForwarding(ctx: Context, entry: Entry, signal: Abor
 
 /** Forwards a container's log where its driver says so; `ended` resolves when the present run is over. */
 export function startForwarding(ctx: Context, entry: Entry, ended: Promise<unknown>): void {
-  if (!isForwarded(driverOf(entry))) return;
+  if (!isForwarded(logDriverOf(entry.record))) return;
   const { record } = entry;
   try {
-    const forwarding = ctx.logs.forward(driverOf(entry), logSourceOf(record), { logPath: logPathOf(ctx, record), ended, hold: () => holdOutput(entry) });
+    const forwarding = ctx.logs.forward(logDriverOf(entry.record), logSourceOf(record), {
+      logPath: logPathOf(ctx, record),
+      ended,
+      hold: () => holdOutput(entry),
+    });
     entry.forwarding = forwarding;
     void forwarding.done.then(() => {
       if (entry.forwarding === forwarding) delete entry.forwarding;

@@ -12,12 +12,13 @@ export function logs(ctx: Context, reference: string, options: ReadLogsOptions):
   const entry = lookup(ctx, reference);
   const { record } = entry;
   if (entry.removing !== undefined) throw conflict("can not get logs from container which is dead or marked for removal");
-  const { Type = "json-file", Config } = record.host.LogConfig ?? {};
-  if (!isReadable(Type, Config ?? {})) throw notImplemented("configured logging driver does not support reading");
+  if (!isReadable(logDriverOf(record), record.host.LogConfig?.Config ?? {})) throw notImplemented("configured logging driver does not support reading");
   // When the exit is recorded the log is complete.
   const ended = options.follow && isRunning(record.state) ? exitOf(entry, options.signal) : Promise.resolve();
   return { tty: record.config.Tty === true, details: () => logDetails(logSourceOf(record)), records: ctx.logs.read(logPathOf(ctx, record), options, ended) };
 }
+
+export const logDriverOf = ({ host }: Pick<ContainerRecord, "host">): string => host.LogConfig?.Type ?? "json-file";
 
 /** What a log driver may say of the container. */
 export function logSourceOf(record: Pick<ContainerRecord, "id" | "name" | "created" | "imageId" | "path" | "args" | "config" | "host">): LogSource {
@@ -37,7 +38,7 @@ export function logSourceOf(record: Pick<ContainerRecord, "id" | "name" | "creat
 
 /** Bounds a running container's log as its options say. */
 export function keepLog(ctx: Context, record: ContainerRecord): Disposable | undefined {
-  const options = keepOptionsOf(record.host.LogConfig?.Type ?? "json-file", record.host.LogConfig?.Config ?? {});
+  const options = keepOptionsOf(logDriverOf(record), record.host.LogConfig?.Config ?? {});
   return options === undefined ? undefined : ctx.logs.keep(logPathOf(ctx, record), `${ctx.paths.bundle(record.id)}/ctl`, options);
 }
 
