@@ -112,22 +112,24 @@ export function attachments(flags: Pick<ContainerFlagValues, "attach" | "interac
 }
 
 function healthcheck(flags: ContainerFlagValues, given: RequestInput["given"]): Pick<ContainerConfig, "Healthcheck"> {
-  const kinds = { "health-cmd": "CMD-SHELL", "health-http": "HTTP", "health-tcp": "TCP" } as const;
-  const asked = (["health-cmd", "health-http", "health-tcp"] as const).filter((name) => flags[name] !== "");
-  const names = ["health-interval", "health-retries", "health-start-interval", "health-start-period", "health-timeout"] as const;
-  const any = asked.length > 0 || names.some((name) => given(name));
+  const kinds = [
+    ["health-cmd", "CMD-SHELL"],
+    ["health-http", "HTTP"],
+    ["health-tcp", "TCP"],
+  ] as const;
+  const [asked, other] = kinds.filter(([name]) => flags[name] !== "");
+  const numbers = ["health-interval", "health-timeout", "health-start-period", "health-start-interval", "health-retries"] as const;
+  const any = asked !== undefined || numbers.some((name) => given(name));
   if (flags["no-healthcheck"]) {
     if (any) throw new CliError("--no-healthcheck conflicts with --health-* options");
     return { Healthcheck: { Test: ["NONE"] } };
   }
-  if (asked.length > 1) throw new CliError(`--${asked[0]} conflicts with --${asked[1]}`);
+  if (asked !== undefined && other !== undefined) throw new CliError(`--${asked[0]} conflicts with --${other[0]}`);
   if (!any) return {};
-  for (const name of ["health-interval", "health-timeout", "health-start-period", "health-start-interval", "health-retries"] as const) {
-    if (flags[name] < 0) throw new CliError(`--${name} cannot be negative`);
-  }
+  for (const name of numbers) if (flags[name] < 0) throw new CliError(`--${name} cannot be negative`);
   return {
     Healthcheck: {
-      ...(asked[0] === undefined ? {} : { Test: [kinds[asked[0]], flags[asked[0]]] }),
+      ...(asked === undefined ? {} : { Test: [asked[1], flags[asked[0]]] }),
       Interval: flags["health-interval"],
       Timeout: flags["health-timeout"],
       StartPeriod: flags["health-start-period"],
