@@ -33,7 +33,7 @@ export const startExec = endpoint({
       detachKeys: record.detachKeys ?? parseDetachKeys(""),
     });
     try {
-      const session = await containers.execStart(
+      using session = await containers.execStart(
         record.id,
         { detach: false, ...options },
         { stdout: (chunk) => client.output("stdout", chunk), stderr: (chunk) => client.output("stderr", chunk), end: () => {} },

@@ -58,10 +58,9 @@ export class AttachedClient {
     options.left?.then(this.#done.resolve, this.#done.resolve);
   }
 
-  /** Runs until the container has ended, the client has gone, or it typed the detach keys. */
+  /** Runs until the container has ended, the client has gone, or it typed the detach keys. The session stays the caller's to dispose. */
   async run(session: AttachSession): Promise<void> {
     const { signal } = this.#options;
-    using _session = session;
     this.#hold = () => session.io.hold();
     signal.addEventListener("abort", () => this.#done.resolve(), { once: true });
     if (signal.aborted) this.#done.resolve();
