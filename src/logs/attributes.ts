@@ -83,12 +83,8 @@ export function logTag(source: LogSource, fallback = "{{.ID}}"): string {
     LogPath: "",
     ExtraAttributes: () => Object.fromEntries(extraAttributes(source)),
   };
-  return told(() => parseTemplate(options["tag"] || fallback).execute(data));
-}
-
-function told<T>(action: () => T): T {
   try {
-    return action();
+    return parseTemplate(options["tag"] || fallback).execute(data);
   } catch (error) {
     if (error instanceof TemplateError) throw invalidArgument(`invalid log tag: ${error.message}`, error);
     throw error;

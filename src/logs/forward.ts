@@ -88,9 +88,8 @@ class Forwarder {
     stack.use(sink);
     stack.defer(() => this.#release());
     const progress = stack.use(new Progress(`${logPath}.sent`));
-    this.#sent = { ...progress.start };
+    this.#sent = { from: progress.start.from, records: 0 };
     this.#skip = progress.start.records;
-    this.#sent.records = 0;
     const wake = stack.use(new Wake(logPath, ended, { signal: this.#signal }));
     const cursor = stack.use(new Cursor(logPath, progress.start.from, { memory: this.#parser.space, onNextFile: (isGap) => this.#nextFile(isGap) }));
     for (;;) {

@@ -3,6 +3,7 @@ import { isDiskFull } from "../lib/disk-full.ts";
 import { messageOf } from "../lib/errors.ts";
 import { compressFile } from "./compress.ts";
 import type { KeeperReply, KeeperRequest } from "./keep.ts";
+import type { KeepOptions } from "./types.ts";
 import { dropOld, growingMs, mend, nextLook, rotate, rotatedFiles, sizeOf } from "./rotate.ts";
 
 /** The first look at a new log: one that is flooded has some megabytes by then. */
@@ -18,12 +19,9 @@ const idleShare = 2;
 /** After a failure, such as a full disk. */
 const retryMs = 5000;
 
-interface Watched {
+interface Watched extends KeepOptions {
   logPath: string;
   ctlPath: string;
-  maxSize: number;
-  maxFiles: number;
-  compress: boolean;
   lastSize: number;
   /** By the clock of `performance.now()`, as are all times here. */
   lookedAt: number;

@@ -85,10 +85,9 @@ export function keepOptionsOf(type: string, options: Options): KeepOptions | und
 
 /** `docker logs` can read it. */
 export function isReadable(type: string, options: Options): boolean {
-  return (
-    type !== "none" &&
-    !(isForwarded(type) && options["cache-disabled"] !== undefined && options["cache-disabled"] !== "" && parseBool(options["cache-disabled"], ""))
-  );
+  if (type === "none") return false;
+  const disabled = isForwarded(type) ? options["cache-disabled"] : undefined;
+  return !disabled || !parseBool(disabled, "");
 }
 
 /** Bytes of `10m`, `1.5GB`, `512`: log files are measured in thousands, as Docker does it, buffers in 1024s. @throws EngineError invalidArgument */

@@ -1,6 +1,7 @@
 import { readdir } from "node:fs/promises";
 import type { Containers } from "../containers/types.ts";
 import type { Events } from "../events/types.ts";
+import { countOpenFiles } from "./host.ts";
 
 /** What the engine is doing, for whoever looks for a leak or a stall. One walk over the heap, which stops the engine for some milliseconds. */
 export async function debugState({ containers, events }: { containers: Containers; events: Events }): Promise<Record<string, unknown>> {
@@ -15,7 +16,7 @@ export async function debugState({ containers, events }: { containers: Container
     cpu: { user: user / 1e6, system: system / 1e6 },
     memory: process.memoryUsage(),
     heap: { size: heapSize, capacity: heapCapacity, protectedObjects: protectedObjectCount, objects: largest(objectTypeCounts) },
-    openFiles: (await readdir("/proc/self/fd")).length,
+    openFiles: await countOpenFiles(),
     threads: (await readdir("/proc/self/task")).length,
     containers: states,
     eventListeners: events.listeners,

@@ -1,4 +1,5 @@
 import { existsSync, readFileSync, statfsSync } from "node:fs";
+import { readdir } from "node:fs/promises";
 import { hostname, machine, release } from "node:os";
 import type { CgroupHierarchy } from "../kernel/cgroup.ts";
 import { hostPlatform } from "../oci/platform.ts";
@@ -87,6 +88,11 @@ function missing(limits: Record<string, boolean>): string[] {
     ["PidsLimit", "pids limit"],
   ];
   return names.filter(([key]) => limits[key] !== true).map(([, name]) => `WARNING: No ${name} support`);
+}
+
+/** The engine's own, now. */
+export async function countOpenFiles(): Promise<number> {
+  return (await readdir("/proc/self/fd")).length;
 }
 
 export function readMemTotal(text: string = readText("/proc/meminfo")): number {

@@ -11,7 +11,7 @@ import { version } from "../lib/version.ts";
 import type { Networks } from "../networks/types.ts";
 import type { BlockIoEntry, StatsSample } from "../runtime/stats.ts";
 import type { Volumes } from "../volumes/types.ts";
-import { readMemTotal, type HostFacts } from "./host.ts";
+import { countOpenFiles, readMemTotal, type HostFacts } from "./host.ts";
 
 export interface MetricsDeps {
   id: string;
@@ -75,7 +75,7 @@ async function writeProcess(out: Exposition): Promise<void> {
   const { rss, heapUsed } = process.memoryUsage();
   out.counter("process_cpu_seconds_total", "Processor time of the engine in seconds", [[{}, (user + system) / 1e6]]);
   out.gauge("process_resident_memory_bytes", "Resident memory of the engine in bytes", [[{}, rss]]);
-  out.gauge("process_open_fds", "Open file descriptors of the engine", [[{}, (await readdir("/proc/self/fd")).length]]);
+  out.gauge("process_open_fds", "Open file descriptors of the engine", [[{}, await countOpenFiles()]]);
   out.gauge("process_start_time_seconds", "Start of the engine in Unix seconds", [[{}, Date.now() / 1000 - process.uptime()]]);
   out.gauge("berth_heap_bytes", "JavaScript heap of the engine in bytes", [[{}, heapUsed]]);
 }

@@ -1,4 +1,3 @@
-import { readdir } from "node:fs/promises";
 import type { Builder } from "../build/types.ts";
 import type { Containers } from "../containers/types.ts";
 import type { Paths } from "../daemon/paths.ts";
@@ -16,7 +15,7 @@ import type { Volumes } from "../volumes/types.ts";
 import { createComponents, type Component } from "./components.ts";
 import { debugState } from "./debug.ts";
 import { diskUsage } from "./disk-usage.ts";
-import { engineId, hostFacts, readMemTotal } from "./host.ts";
+import { countOpenFiles, engineId, hostFacts, readMemTotal } from "./host.ts";
 import { maskCredentials } from "./mask.ts";
 import { writeMetrics } from "./metrics.ts";
 import type { Proxies, System, SystemInfo, VersionInfo } from "./types.ts";
@@ -88,7 +87,7 @@ export function createSystem(deps: SystemDeps): System {
         BridgeNfIptables: facts.bridgeNetfilter.v4,
         BridgeNfIp6tables: facts.bridgeNetfilter.v6,
         Debug: deps.options.debug,
-        NFd: (await readdir("/proc/self/fd")).length,
+        NFd: await countOpenFiles(),
         // there are none in this engine
         NGoroutines: 0,
         NEventsListener: deps.events.listeners,
