@@ -1,5 +1,6 @@
 import type { ContainerRecord } from "../../containers/types.ts";
 import { kindOf } from "../../lib/errors.ts";
+import { sleep } from "../../lib/sleep.ts";
 import { formatNano, zeroTime } from "../../lib/time.ts";
 import type { Pressure, StatsSample } from "../../runtime/stats.ts";
 import { endpoint, json } from "../endpoint.ts";
@@ -25,14 +26,14 @@ export const containerStats = endpoint({
     if (!isStream && api >= 41 && query.bool("one-shot")) return json(line(undefined, containers.stats(id)));
     const stream = isStream ? exchange.stream(200, { "Content-Type": "application/json" }) : undefined;
     let before = containers.stats(id);
-    if (before !== undefined) await pause(firstInterval, signal);
+    if (before !== undefined) await sleep(firstInterval, signal);
     if (stream === undefined) return json(line(before, containers.stats(id)));
     try {
       while (!signal.aborted) {
         const now = containers.stats(id);
         await stream.write(JSON.stringify(line(before, now)) + "\n");
         before = now;
-        await pause(interval, signal);
+        await sleep(interval, signal);
       }
     } catch (error) {
       if (kindOf(error) !== "notFound") throw error;
@@ -40,18 +41,6 @@ export const containerStats = endpoint({
     stream.end();
   },
 });
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const timer = setTimeout(done, ms);
-  function done(): void {
-    clearTimeout(timer);
-    signal.removeEventListener("abort", done);
-    resolve();
-  }
-  signal.addEventListener("abort", done);
-  return promise;
-}
 
 function toStats({ id, name }: ContainerRecord, before: StatsSample | undefined, now: StatsSample | undefined, api: ApiVersion): Record<string, unknown> {
   return {
