@@ -149,7 +149,7 @@ describe("the command line", () => {
 
   test("hands programs over", async () => {
     expect((await berth(["registry", "serve", "--root", "/r", "--addr", "127.0.0.1:1"])).code).toBe(3);
-    expect(registryCalls).toEqual([{ root: "/r", addr: "127.0.0.1:1", logLevel: "info" }]);
+    expect(registryCalls).toEqual([{ settings: { root: "/r", addr: "127.0.0.1:1" }, validate: false }]);
   });
 });
 

@@ -1,13 +1,11 @@
 /** What `berth registry serve` was asked for. */
 export interface RegistryServeOptions {
-  /** Folder that keeps the images. */
-  root: string;
-  /** Address to listen on: `host:port`. */
-  addr: string;
-  /** Certificate and key files; plain http without. */
-  tlsCert?: string;
-  tlsKey?: string;
-  logLevel: "debug" | "info" | "warn" | "error";
+  /** File with settings (docs/registry.md). */
+  config?: string;
+  /** What flags say, under the file's names: they win over the file. */
+  settings: Record<string, unknown>;
+  /** Only check the settings. */
+  validate: boolean;
 }
 
 /** Long-running programs in the same executable, passed in by main: the command line knows nothing of the engine. Each resolves to the exit code. */

@@ -1,54 +1,75 @@
-import { mkdirSync, readFileSync } from "node:fs";
+import { closeSync, mkdirSync, openSync } from "node:fs";
 import { join } from "node:path";
 import type { RegistryServeOptions } from "../cli/programs.ts";
 import { createContentStore } from "../content/content.ts";
-import { invalidArgument, messageOf } from "../lib/errors.ts";
-import { createLogger } from "../lib/log.ts";
+import { tryLock } from "../kernel/lock.ts";
+import { conflict, messageOf } from "../lib/errors.ts";
+import { createLogger, type Logger } from "../lib/log.ts";
+import type { RegistryConfig } from "../registry/config.ts";
 import { registryMigrations } from "../registry/schema.ts";
 import { createRegistryServer } from "../registry/server.ts";
-import { openStore } from "../store/store.ts";
 import { startCheckpoints } from "../store/checkpoint.ts";
+import { openStore } from "../store/store.ts";
+import { loadRegistrySettings, parseRegistryAddress, readRegistryConfig, readRegistryTls, tokenSecret } from "./registry-settings.ts";
 
 /** `berth registry serve`: a registry on a root of its own, until a signal ends it. Resolves with the exit code. */
 export async function serveRegistry(options: RegistryServeOptions): Promise<number> {
-  const log = createLogger({ level: () => options.logLevel, write: (line) => void process.stderr.write(line) });
-  const { promise: stopped, resolve: stop } = Promise.withResolvers<void>();
-  for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => stop());
+  let config: RegistryConfig;
+  const log = createLogger({ level: () => config["log-level"] ?? "info", write: (line) => void process.stderr.write(line) });
   try {
-    const tls = readTls(options);
-    const { host, port } = parseAddress(options.addr);
-    mkdirSync(options.root, { recursive: true, mode: 0o700 });
-    await using stack = new AsyncDisposableStack();
-    const store = stack.use(openStore(join(options.root, "registry.db"), registryMigrations));
-    stack.use(startCheckpoints(store, log));
-    const content = createContentStore({ root: join(options.root, "content"), store, log });
-    await content.restore();
-    const server = createRegistryServer({ content, store, log, ...(tls === undefined ? {} : { tls }) });
-    const bound = await server.listen({ host, port });
-    stack.defer(() => server.close());
-    process.stdout.write(
-      `Registry on ${tls === undefined ? "http" : "https"}://${bound.host.includes(":") ? `[${bound.host}]` : bound.host}:${bound.port}, its data in ${options.root}\n`,
-    );
-    await stopped;
+    config = readRegistryConfig(options.config, options.settings);
+    if (!options.validate) return await run(config, log, () => (config = readRegistryConfig(options.config, options.settings)));
+    parseRegistryAddress(addressOf(config));
+    await readRegistryTls(config);
+    await loadRegistrySettings(config, new Uint8Array(32), log);
+    process.stdout.write("configuration OK\n");
     return 0;
   } catch (error) {
-    process.stderr.write(`berth: can't serve a registry on ${options.addr}: ${messageOf(error)}\n`);
+    process.stderr.write(`berth: can't serve a registry: ${messageOf(error)}\n`);
     return 1;
   }
 }
 
-/** `host:port`, `[v6]:port`, `:port` (every address) or `port` alone (loopback). @throws EngineError invalidArgument */
-function parseAddress(text: string): { host: string; port: number } {
-  const match = /^(?:(?:\[([^\]]+)\]|([^:]*)):)?(\d{1,5})$/.exec(text);
-  const port = Number(match?.[3]);
-  if (match === null || port > 65535) throw invalidArgument("want HOST:PORT");
-  const host = match[1] ?? match[2];
-  return { host: host === undefined ? "127.0.0.1" : host === "" ? "::" : host, port };
+const addressOf = ({ addr = "127.0.0.1:5000" }: RegistryConfig): string => addr;
+
+/** `readAgain` gives the settings as they are at a SIGHUP. */
+async function run(config: RegistryConfig, log: Logger, readAgain: () => RegistryConfig): Promise<number> {
+  const { promise: stopped, resolve: stop } = Promise.withResolvers<void>();
+  for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => stop());
+  const tls = await readRegistryTls(config);
+  const address = parseRegistryAddress(addressOf(config));
+  const root = config.root ?? "/var/lib/berth-registry";
+  mkdirSync(root, { recursive: true, mode: 0o700 });
+  await using stack = new AsyncDisposableStack();
+  stack.use(lockRoot(root));
+  const secret = tokenSecret(join(root, "token-secret"));
+  const settings = await loadRegistrySettings(config, secret, log);
+  const store = stack.use(openStore(join(root, "registry.db"), registryMigrations));
+  stack.use(startCheckpoints(store, log));
+  const content = createContentStore({ root: join(root, "content"), store, log });
+  await content.restore();
+  const server = createRegistryServer({ content, store, log, settings, ...(tls === undefined ? {} : { tls }) });
+  const bound = await server.listen(address);
+  stack.defer(() => server.close());
+  process.on("SIGHUP", () => {
+    const reload = async (): Promise<void> => server.configure(await loadRegistrySettings(readAgain(), secret, log));
+    reload().then(
+      () => log.info("settings reloaded"),
+      (error: unknown) => log.error("settings not reloaded; the old ones stay", { error }),
+    );
+  });
+  const host = bound.host.includes(":") ? `[${bound.host}]` : bound.host;
+  process.stdout.write(`Registry on ${tls === undefined ? "http" : "https"}://${host}:${bound.port}, its data in ${root}\n`);
+  await stopped;
+  return 0;
 }
 
-function readTls(options: RegistryServeOptions): { cert: string; key: string } | undefined {
-  const { tlsCert, tlsKey } = options;
-  if (tlsCert === undefined && tlsKey === undefined) return undefined;
-  if (tlsCert === undefined || tlsKey === undefined) throw invalidArgument("TLS needs both --tls-cert and --tls-key");
-  return { cert: readFileSync(tlsCert, "utf8"), key: readFileSync(tlsKey, "utf8") };
+/** Opening the content deletes unfinished uploads: those of another registry, too. @throws EngineError conflict */
+function lockRoot(root: string): Disposable {
+  const fd = openSync(join(root, "lock"), "a", 0o600);
+  if (!tryLock(fd)) {
+    closeSync(fd);
+    throw conflict(`another registry already uses ${root}`);
+  }
+  return { [Symbol.dispose]: () => closeSync(fd) };
 }

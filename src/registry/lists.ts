@@ -11,9 +11,21 @@ export function listTags(records: Records, name: string, call: Call): Answer {
   return list({ name, tags: entries }, link);
 }
 
-export function listRepositories(records: Records, call: Call): Answer {
-  const { entries, link } = page(call, "/v2/_catalog", (last, limit) => records.repositories(last, limit));
+/** Those that the caller `sees`. */
+export function listRepositories(records: Records, call: Call, sees: (name: string) => boolean): Answer {
+  const { entries, link } = page(call, "/v2/_catalog", (last, limit) => visible(records, last, limit, sees));
   return list({ repositories: entries }, link);
+}
+
+function visible(records: Records, last: string, limit: number, sees: (name: string) => boolean): string[] {
+  const found: string[] = [];
+  for (let after = last; found.length < limit;) {
+    const names = records.repositories(after, pageSize);
+    found.push(...names.filter(sees));
+    if (names.length < pageSize) break;
+    after = names.at(-1)!;
+  }
+  return found.slice(0, limit);
 }
 
 function list(document: object, link: string | undefined): Answer {

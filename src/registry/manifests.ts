@@ -3,7 +3,7 @@ import type { KeyedMutex } from "../lib/mutex.ts";
 import { algorithmOf, digestOf, isDigest, type Digest } from "../oci/digest.ts";
 import { mediaTypes } from "../oci/image.ts";
 import { Fault } from "./faults.ts";
-import { readAll, type Answer, type Call } from "./http.ts";
+import { matchesEtag, readAll, type Answer, type Call } from "./http.ts";
 import type { ManifestRow, Records } from "./records.ts";
 
 /** distribution-spec, "Pushing Manifests": registries should take 4 MiB at least. */
@@ -29,7 +29,7 @@ export async function getManifest({ content, records }: Deps, { name, tag, diges
   if (row === undefined) throw unknownManifest(name, tag ?? digest!);
   const etag = `"${row.digest}"`;
   const headers = { "docker-content-digest": row.digest, etag, "content-type": row.mediaType };
-  if (call.headers["if-none-match"] === etag) return { status: 304, headers };
+  if (matchesEtag(call.headers.get("if-none-match"), etag)) return { status: 304, headers };
   return { status: 200, headers, body: await content.bytes(row.digest, maxManifestSize) };
 }
 
@@ -38,7 +38,7 @@ export async function putManifest({ content, records, digests }: Deps, { name, t
   const bytes = await readAll(call, maxManifestSize);
   const digest = wanted === undefined ? digestOf(bytes) : digestLike(bytes, wanted);
   if (wanted !== undefined && wanted !== digest) throw new Fault("DIGEST_INVALID", "provided digest did not match uploaded content", { detail: digest });
-  const contentType = call.headers["content-type"]?.split(";", 1)[0]!.trim();
+  const contentType = call.headers.get("content-type")?.split(";", 1)[0]!.trim();
   const { row, blobs, manifests } = readManifest(bytes, digest, contentType);
   for (const blob of blobs) {
     if (!records.hasBlob(name, blob)) throw new Fault("MANIFEST_BLOB_UNKNOWN", "blob unknown to registry", { detail: { digest: blob } });

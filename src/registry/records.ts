@@ -13,8 +13,8 @@ export interface ManifestRow {
 export interface Records {
   hasRepository(repository: string): boolean;
   hasBlob(repository: string, digest: Digest): boolean;
-  /** Whether any repository holds it. */
-  holdsBlob(digest: Digest): boolean;
+  /** Repositories that have it, some of them where they are very many. */
+  holdersOf(digest: Digest): string[];
   addBlob(repository: string, digest: Digest): void;
   /** False where the repository hadn't got it. */
   removeBlob(repository: string, digest: Digest): boolean;
@@ -61,7 +61,11 @@ export function createRecords({ db, tx }: Store): Records {
       exists("SELECT 1 FROM manifests WHERE repository = ? LIMIT 1", repository) ||
       exists("SELECT 1 FROM repository_blobs WHERE repository = ? LIMIT 1", repository),
     hasBlob: (repository, digest) => exists("SELECT 1 FROM repository_blobs WHERE repository = ? AND digest = ?", repository, digest),
-    holdsBlob: (digest) => exists("SELECT 1 FROM repository_blobs WHERE digest = ? LIMIT 1", digest),
+    holdersOf: (digest) =>
+      db
+        .query<{ repository: string }, [string]>("SELECT repository FROM repository_blobs WHERE digest = ? LIMIT 1000")
+        .all(digest)
+        .map(({ repository }) => repository),
     addBlob: (repository, digest) => void changed("INSERT INTO repository_blobs (repository, digest) VALUES (?, ?) ON CONFLICT DO NOTHING", repository, digest),
     removeBlob: (repository, digest) => changed("DELETE FROM repository_blobs WHERE repository = ? AND digest = ?", repository, digest),
     manifest: (repository, digest) => {

@@ -1,56 +1,73 @@
-import { once } from "node:events";
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import { createServer as createTlsServer } from "node:https";
-import type { AddressInfo } from "node:net";
+import type { Server } from "bun";
 import type { ContentStore } from "../content/types.ts";
+import { invalidArgument, messageOf } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
 import { KeyedMutex } from "../lib/mutex.ts";
 import type { Store } from "../store/store.ts";
+import type { AccessConfig, Action } from "./access.ts";
 import { deleteBlob, getBlob } from "./blobs.ts";
 import { Fault, toFault } from "./faults.ts";
-import { bodyOf, writeAnswer, type Answer, type Call } from "./http.ts";
+import { createGuard, tokenPath, type Auth, type Caller } from "./guard.ts";
+import { bodyOf, toResponse, type Answer, type Call } from "./http.ts";
 import { listRepositories, listTags } from "./lists.ts";
 import { deleteManifest, getManifest, listReferrers, putManifest } from "./manifests.ts";
 import { createRecords } from "./records.ts";
 import { parseRoute, type Route } from "./routes.ts";
 import { createUploads } from "./uploads.ts";
 
+/** What can change while the registry runs. */
+export interface RegistrySettings {
+  auth: Auth;
+  /** Undefined: whoever may come in may do everything. */
+  access?: AccessConfig;
+  readOnly: boolean;
+}
+
+export const openToAll: RegistrySettings = { auth: { kind: "none" }, readOnly: false };
+
 export interface RegistryServer {
-  /** Default 127.0.0.1:5000; port 0 takes any free one. Answers the address it listens on. */
+  /** Default 127.0.0.1:5000; port 0 takes any free one. Answers the address it listens on. @throws EngineError invalidArgument */
   listen(address?: { host?: string; port?: number }): Promise<{ host: string; port: number }>;
+  /** Puts other settings into force, for requests that begin later. */
+  configure(settings: RegistrySettings): void;
   /** Stops taking requests, cuts those running, forgets unfinished uploads. */
   close(): Promise<void>;
 }
 
-/** How long a client may go on sending a body that was refused, in milliseconds. */
-const lingerTime = 2000;
+/** Seconds without a byte in either direction after which a connection is cut; Bun's largest. */
+const idleTimeout = 255;
 
 /**
  * A registry by the OCI distribution-spec 1.1. `store` is opened with `registryMigrations`; `content` lies on the same store, for the
  * registry alone: what no repository holds is deleted from it.
- * There is no authentication: listen on loopback, or behind a proxy that has it.
  */
 export function createRegistryServer(deps: {
   content: ContentStore;
   store: Store;
   log: Logger;
+  settings?: RegistrySettings;
   /** PEM; without it the registry speaks plain http. */
   tls?: { cert: string; key: string };
 }): RegistryServer {
-  const { content, store, log } = deps;
+  const { content, store, log, tls } = deps;
+  let settings = deps.settings ?? openToAll;
+  let guard = createGuard(settings);
   const records = createRecords(store);
   const digests = new KeyedMutex();
   const uploads = createUploads({ content, records, digests });
   const parts = { content, records, digests };
+  let server: Server<undefined> | undefined;
 
-  const answer = async (route: Route, call: Call): Promise<Answer> => {
+  const serve = async (route: Route, call: Call, caller: Caller): Promise<Answer> => {
     const get = call.method === "GET" || call.method === "HEAD";
     switch (route.kind) {
       case "root":
+        guard.requireIdentity(call, caller);
         if (get) return { status: 200, headers: { "content-type": "application/json" }, body: "{}" };
         break;
       case "catalog":
-        if (get) return listRepositories(records, call);
+        guard.requireCatalog(call, caller);
+        if (get) return listRepositories(records, call, (name) => guard.sees(caller, name));
         break;
       case "tags":
         if (get) return listTags(records, route.name, call);
@@ -68,7 +85,7 @@ export function createRegistryServer(deps: {
         if (call.method === "DELETE") return await deleteManifest(parts, route);
         break;
       case "uploads":
-        if (call.method === "POST") return await uploads.start(route.name, call);
+        if (call.method === "POST") return await uploads.start(route.name, call, (name) => guard.allows(caller, name, "pull"));
         break;
       case "upload":
         if (get) return uploads.status(route.name, route.id);
@@ -80,68 +97,84 @@ export function createRegistryServer(deps: {
     throw new Fault("UNSUPPORTED", `${call.method} is not supported here`);
   };
 
-  const handle = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
-    const target = request.url ?? "/";
+  const answer = async (path: string, call: Call): Promise<Answer> => {
+    if (path === tokenPath && guard.issueToken !== undefined) {
+      if (call.method === "GET") return await guard.issueToken(call);
+      throw new Fault("UNSUPPORTED", `${call.method} is not supported here`);
+    }
+    const route = parseRoute(path);
+    if (route === undefined) throw new Fault("UNSUPPORTED", "no such path", { status: 404 });
+    const caller = await guard.identify(call);
+    const action = actionOf(route, call.method);
+    if (action !== undefined && "name" in route) guard.require(call, caller, route.name, action);
+    if (settings.readOnly && (action === "push" || action === "delete")) throw new Fault("UNSUPPORTED", "the registry is read-only");
+    return await serve(route, call, caller);
+  };
+
+  const handle = async (request: Request): Promise<Response> => {
+    const { method, url } = request;
+    const target = url.slice(url.indexOf("/", url.indexOf("://") + 3));
     const question = target.indexOf("?");
     const path = question < 0 ? target : target.slice(0, question);
     let result: Answer;
     try {
-      const call: Call = {
-        method: request.method ?? "GET",
-        headers: request.headers,
-        query: new URLSearchParams(question < 0 ? "" : target.slice(question + 1)),
-        body: () => bodyOf(request),
-      };
-      const route = parseRoute(path);
-      if (route === undefined) throw new Fault("UNSUPPORTED", "no such path", { status: 404 });
-      result = await answer(route, call);
+      const query = new URLSearchParams(question < 0 ? "" : target.slice(question + 1));
+      result = await answer(path, { method, secure: tls !== undefined, headers: request.headers, query, body: () => bodyOf(request) });
     } catch (error) {
       const fault = toFault(error);
-      if (fault.status >= 500) log.error("registry request failed", { method: request.method, path, error });
+      if (fault.status >= 500) log.error("registry request failed", { method, path, error });
       result = { status: fault.status, headers: { "content-type": "application/json", ...fault.headers }, body: fault.body };
     }
-    log.debug("registry request", { method: request.method, path, status: result.status });
-    await writeAnswer(request, response, result);
-    if (!request.complete) linger(request);
+    log.debug("registry request", { method, path, status: result.status });
+    return toResponse(method, result);
   };
-
-  const listener = (request: IncomingMessage, response: ServerResponse): void => {
-    request.on("error", () => undefined);
-    response.on("error", () => undefined);
-    handle(request, response).catch((error: unknown) => {
-      log.warn("registry answer was cut off", { path: request.url, error });
-      response.destroy();
-    });
-  };
-  const limits = { maxHeaderSize: 64 * 1024 };
-  const server = deps.tls === undefined ? createServer(limits, listener) : createTlsServer({ ...limits, ...deps.tls, minVersion: "TLSv1.2" }, listener);
-  // Uploads take as long as they take; a silent client is noticed in bodyOf.
-  server.requestTimeout = 0;
-  server.timeout = 0;
 
   return {
+    configure: (next) => {
+      settings = next;
+      guard = createGuard(next);
+    },
     listen: async ({ host = "127.0.0.1", port = 5000 } = {}) => {
       for (const digest of records.unused()) await content.remove(digest);
-      server.listen(port, host);
-      await once(server, "listening");
-      const bound = server.address() as AddressInfo;
-      log.info("registry listens", { host: bound.address, port: bound.port });
-      return { host: bound.address, port: bound.port };
+      try {
+        server = Bun.serve({
+          hostname: host,
+          port,
+          idleTimeout,
+          maxRequestBodySize: Number.MAX_SAFE_INTEGER,
+          development: false,
+          ...(tls === undefined ? {} : { tls }),
+          fetch: handle,
+          // What was to be sent was deleted between the look and the sending.
+          error: (error) => {
+            log.warn("registry answer failed", { error });
+            return new Response(null, { status: 500 });
+          },
+        });
+      } catch (error) {
+        throw invalidArgument(`can't listen on ${host}:${port}: ${messageOf(error)}`, error);
+      }
+      const bound = { host: server.hostname ?? host, port: server.port ?? port };
+      log.info("registry listens", bound);
+      return bound;
     },
     close: async () => {
-      const closed = server.listening ? once(server, "close") : undefined;
-      server.close();
-      server.closeAllConnections();
-      await closed;
+      await server?.stop(true);
       await uploads[Symbol.asyncDispose]();
     },
   };
 }
 
-/** Reads on for a moment, so that a client that is still sending gets to see its answer, then cuts it off. */
-function linger(request: IncomingMessage): void {
-  request.resume();
-  const timer = setTimeout(() => request.destroy(), lingerTime);
-  timer.unref();
-  request.once("close", () => clearTimeout(timer));
+/** The right that a request needs; undefined where it isn't about one repository. */
+function actionOf(route: Route, method: string): Action | undefined {
+  switch (route.kind) {
+    case "uploads":
+    case "upload":
+      return "push";
+    case "root":
+    case "catalog":
+      return undefined;
+    default:
+      return method === "GET" || method === "HEAD" ? "pull" : method === "DELETE" ? "delete" : "push";
+  }
 }

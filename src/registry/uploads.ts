@@ -19,7 +19,8 @@ interface Upload {
 }
 
 export interface Uploads extends AsyncDisposable {
-  start(name: string, call: Call): Promise<Answer>;
+  /** `mayPull` tells from which repositories the caller may mount. */
+  start(name: string, call: Call, mayPull: (repository: string) => boolean): Promise<Answer>;
   append(name: string, id: string, call: Call): Promise<Answer>;
   finish(name: string, id: string, call: Call): Promise<Answer>;
   status(name: string, id: string): Answer;
@@ -70,14 +71,14 @@ export function createUploads(deps: { content: ContentStore; records: Records; d
   };
 
   const receive = async ({ ingest }: Upload, call: Call): Promise<void> => {
-    const header = call.headers["content-range"];
-    const range = header === undefined ? undefined : parseChunkRange(header);
-    const length = call.headers["content-length"];
-    if (header !== undefined && range === undefined) throw new Fault("BLOB_UPLOAD_INVALID", "invalid Content-Range");
+    const header = call.headers.get("content-range");
+    const range = header === null ? undefined : parseChunkRange(header);
+    const length = call.headers.get("content-length");
+    if (header !== null && range === undefined) throw new Fault("BLOB_UPLOAD_INVALID", "invalid Content-Range");
     if (range !== undefined && range.start !== ingest.written) {
       throw new Fault("RANGE_INVALID", `the upload stands at byte ${ingest.written}`, { headers: { range: rangeOf(ingest.written) } });
     }
-    if (range !== undefined && length !== undefined && Number(length) !== range.end - range.start) {
+    if (range !== undefined && length !== null && Number(length) !== range.end - range.start) {
       throw new Fault("SIZE_INVALID", "Content-Range and Content-Length differ");
     }
     for await (const chunk of call.body()) {
@@ -106,9 +107,11 @@ export function createUploads(deps: { content: ContentStore; records: Records; d
   });
 
   return {
-    start: async (name, call) => {
+    start: async (name, call, mayPull) => {
       const mount = call.query.get("mount");
-      if (mount !== null && (await mountBlob(deps, name, parseDigestOf(mount), call.query.get("from")))) return created(name, parseDigestOf(mount));
+      if (mount !== null && (await mountBlob(deps, { name, digest: parseDigestOf(mount), from: call.query.get("from"), mayPull }))) {
+        return created(name, parseDigestOf(mount));
+      }
       const digest = call.query.get("digest");
       const expected = digest === null ? undefined : parseDigestOf(digest);
       await makeRoom();
@@ -156,17 +159,16 @@ function created(name: string, digest: Digest): Answer {
   return { status: 201, headers: { location: `/v2/${name}/blobs/${digest}`, "docker-content-digest": digest } };
 }
 
-/** Takes a blob over from another repository; without `from`, from any that has it (distribution-spec 1.1). */
+/** Takes a blob over from another repository that the caller may read; without `from`, from any such (distribution-spec 1.1). */
 async function mountBlob(
   deps: { content: ContentStore; records: Records; digests: KeyedMutex },
-  name: string,
-  digest: Digest,
-  from: string | null,
+  mount: { name: string; digest: Digest; from: string | null; mayPull: (repository: string) => boolean },
 ): Promise<boolean> {
   const { content, records, digests } = deps;
+  const { name, digest, from, mayPull } = mount;
   return await digests.run(digest, () => {
-    const there = from === null ? records.holdsBlob(digest) : records.hasBlob(from, digest);
-    if (!there || content.info(digest) === undefined) return false;
+    const sources = from === null ? records.holdersOf(digest) : records.hasBlob(from, digest) ? [from] : [];
+    if (!sources.some(mayPull) || content.info(digest) === undefined) return false;
     records.addBlob(name, digest);
     return true;
   });

@@ -1,0 +1,74 @@
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { invalidArgument, messageOf } from "../lib/errors.ts";
+import type { Logger } from "../lib/log.ts";
+import { parseRegistryConfig, type RegistryConfig } from "../registry/config.ts";
+import type { Auth } from "../registry/guard.ts";
+import { openPasswords } from "../registry/htpasswd.ts";
+import { readIssuerKeys } from "../registry/issuer-keys.ts";
+import type { RegistrySettings } from "../registry/server.ts";
+
+/** The settings of the file at `path`, if there is one, under those of `over`. @throws EngineError invalidArgument */
+export function readRegistryConfig(path: string | undefined, over: Record<string, unknown> = {}): RegistryConfig {
+  try {
+    return parseRegistryConfig(path === undefined ? "" : readFileSync(path, "utf8"), over);
+  } catch (error) {
+    throw invalidArgument(path === undefined ? messageOf(error) : `${path}: ${messageOf(error)}`, error);
+  }
+}
+
+/**
+ * Reads what the settings name. `secret` signs the registry's own tokens.
+ * @throws EngineError invalidArgument where one of the files is no good
+ */
+export async function loadRegistrySettings(config: RegistryConfig, secret: Uint8Array, log: Logger): Promise<RegistrySettings> {
+  return {
+    auth: await authOf(config, secret, log),
+    ...(config.access && { access: config.access }),
+    readOnly: config["read-only"],
+  };
+}
+
+async function authOf({ auth = {}, access }: RegistryConfig, secret: Uint8Array, log: Logger): Promise<Auth> {
+  if (auth.token !== undefined) {
+    const { realm, service, issuer, rootcertbundle, jwks } = auth.token;
+    const keys = readIssuerKeys({
+      ...(rootcertbundle !== undefined && { rootCertificates: await readText(rootcertbundle, "auth.token.rootcertbundle") }),
+      ...(jwks !== undefined && { jwks: await readText(jwks, "auth.token.jwks") }),
+    });
+    return { kind: "outside", realm, service, issuer, keys };
+  }
+  if (auth.htpasswd === undefined) return { kind: "none" };
+  const { path, realm, challenge, "token-lifetime": lifetime, "token-realm": tokenRealm } = auth.htpasswd;
+  const passwords = await openPasswords(path, log);
+  // Docker's client sends nothing at all where it is asked for a password and has none: who may come without one needs a token.
+  const byToken = challenge === undefined ? (access?.rules.some(({ anonymous }) => anonymous) ?? false) : challenge === "token";
+  if (!byToken) return { kind: "basic", realm, passwords };
+  return { kind: "own", passwords, secret, lifetimeSeconds: Math.max(60, Math.floor(lifetime / 1000)), ...(tokenRealm !== undefined && { realm: tokenRealm }) };
+}
+
+async function readText(path: string, setting: string): Promise<string> {
+  return await readFile(path, "utf8").catch((error: unknown) => {
+    throw invalidArgument(`${setting}: ${messageOf(error)}`, error);
+  });
+}
+
+/** Certificate and key. @throws EngineError invalidArgument */
+export async function readRegistryTls({ tls }: RegistryConfig): Promise<{ cert: string; key: string } | undefined> {
+  return tls && { cert: await readText(tls.cert, "tls.cert"), key: await readText(tls.key, "tls.key") };
+}
+
+/** The secret in the file at `path`, made at first: tokens outlive a restart, so that a push in the middle goes on. */
+export function tokenSecret(path: string): Uint8Array {
+  if (!existsSync(path)) writeFileSync(path, crypto.getRandomValues(new Uint8Array(32)), { mode: 0o600, flag: "wx" });
+  return readFileSync(path);
+}
+
+/** `host:port`, `[v6]:port`, `:port` (every address) or `port` alone (loopback). @throws EngineError invalidArgument */
+export function parseRegistryAddress(text: string): { host: string; port: number } {
+  const match = /^(?:(?:\[([^\]]+)\]|([^:]*)):)?(\d{1,5})$/.exec(text);
+  const port = Number(match?.[3]);
+  if (match === null || port > 65535) throw invalidArgument(`invalid address ${JSON.stringify(text)}: want HOST:PORT`);
+  const host = match[1] ?? match[2];
+  return { host: host === undefined ? "127.0.0.1" : host === "" ? "::" : host, port };
+}
