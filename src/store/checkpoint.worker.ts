@@ -1,22 +1,97 @@
 import { Database } from "bun:sqlite";
 import { messageOf } from "../lib/errors.ts";
-import { reserveSpace } from "./reserve.ts";
+import { type Reserve, reserveSpace } from "./reserve.ts";
 
 /**
- * Moves the write-ahead log into the database off the main thread. Asked with the database's path; answers with an empty text when done, else
- * with what kept it from that: an error thrown here would end the Worker for good.
+ * Moves the write-ahead log into the database off the main thread, and alone begins it anew, so that the engine's connection never syncs (store.ts).
+ * Asked with the database's path; answers with an empty text when done, else with what kept it from that: an error thrown here would end the Worker for good.
  */
 declare const self: { addEventListener(type: "message", listener: (event: { data: string }) => void): void; postMessage(message: string): void };
 
-let db: Database | undefined;
+/** Pages in the log from which it is begun anew: this takes a sync that a writer may have to wait for, so it happens seldom. */
+const restartAbove = 1000;
+/** Pages from which the log is cut at any price: a writer that never pauses for as long as a checkpoint takes would have it grow for ever. */
+const cutAbove = 64_000;
+
+let log: Log | undefined;
 
 self.addEventListener("message", ({ data: path }) => {
   try {
-    db ??= new Database(path, { readwrite: true, create: false });
-    db.run("PRAGMA wal_checkpoint(PASSIVE)");
-    reserveSpace(path);
+    log ??= openLog(path);
+    checkpoint(log);
+    log.reserve.refill();
     self.postMessage("");
   } catch (error) {
     self.postMessage(messageOf(error));
   }
 });
+
+interface Log {
+  reserve: Reserve;
+  writer: Database;
+  /**
+   * Holds a snapshot within the log. A writer begins a log anew, over its old pages, when all of them are in the database and nobody reads
+   * any (sqlite.org/fileformat2.html#wal_file_format, "WAL reset"): the snapshot keeps the engine's connection, which doesn't sync, from that.
+   */
+  reader: Database;
+}
+
+function openLog(path: string): Log {
+  const open = (): Database => {
+    const db = new Database(path, { readwrite: true, create: false });
+    db.run("PRAGMA wal_autocheckpoint = 0");
+    db.run("PRAGMA busy_timeout = 5000");
+    return db;
+  };
+  const reserve = reserveSpace(path);
+  const writer = open();
+  writer.run("PRAGMA synchronous = NORMAL");
+  const opened = { reserve, writer, reader: open() };
+  holdSnapshot(opened.reader);
+  return opened;
+}
+
+/** A snapshot of the log as it is now: what came later isn't checkpointed until the next. Only while the log has pages that aren't in the database. */
+function holdSnapshot(reader: Database): void {
+  if (reader.inTransaction) reader.run("ROLLBACK");
+  reader.run("BEGIN");
+  reader.query("SELECT 1 FROM sqlite_schema LIMIT 1").get();
+}
+
+function checkpoint(opened: Log): void {
+  const before = move(opened.writer, "PASSIVE");
+  if (before.pages === before.moved) return;
+  holdSnapshot(opened.reader);
+  const { pages, moved } = move(opened.writer, "PASSIVE");
+  if (pages === moved && pages > restartAbove) restart(opened);
+  else if (pages > cutAbove) cut(opened);
+}
+
+function move(writer: Database, mode: "PASSIVE" | "TRUNCATE"): { pages: number; moved: number } {
+  const row = writer.query(`PRAGMA wal_checkpoint(${mode})`).get() as { log: number; checkpointed: number };
+  return { pages: row.log, moved: row.checkpointed };
+}
+
+/** With the write lock held the first page of the new log is written and synced, if nobody came in between; else one more page of the old one. */
+function restart({ writer, reader }: Log): void {
+  writer.run("BEGIN IMMEDIATE");
+  try {
+    reader.run("ROLLBACK");
+    const { user_version: version } = writer.query("PRAGMA user_version").get() as { user_version: number };
+    writer.run(`PRAGMA user_version = ${version}`);
+    writer.run("COMMIT");
+  } finally {
+    if (writer.inTransaction) writer.run("ROLLBACK");
+    holdSnapshot(reader);
+  }
+}
+
+/** Writers wait for it. No old page stays in the file that a power loss could bring back. */
+function cut({ writer, reader }: Log): void {
+  reader.run("ROLLBACK");
+  try {
+    move(writer, "TRUNCATE");
+  } finally {
+    holdSnapshot(reader);
+  }
+}

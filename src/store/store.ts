@@ -12,8 +12,8 @@ export interface Migration {
 }
 
 /**
- * The one database connection. WAL, synchronous NORMAL, automatic checkpoint off (a Worker checkpoints each second):
- * power loss may lose the last second, never consistency; kill -9 loses nothing that was committed.
+ * The one database connection. WAL; nothing on it ever waits for the disk: a Worker checkpoints and syncs each second, and alone begins the log anew, which is
+ * where SQLite would sync otherwise (checkpoint.worker.ts). Power loss may lose the last second, never consistency; kill -9 loses nothing that was committed.
  */
 export interface Store extends Disposable {
   readonly db: Database;
@@ -34,19 +34,21 @@ export interface Store extends Disposable {
 export function openStore(path: string, migrations: readonly Migration[]): Store {
   closeSync(openSync(path, "a", 0o600));
   chmodSync(path, 0o600);
+  const reserve = reserveSpace(path);
   const db = new Database(path, { create: true, strict: true });
   try {
     db.run("PRAGMA journal_mode = WAL");
-    db.run("PRAGMA synchronous = NORMAL");
     db.run("PRAGMA wal_autocheckpoint = 0");
     db.run("PRAGMA foreign_keys = ON");
     db.run("PRAGMA busy_timeout = 5000");
     migrate(db, migrations);
+    db.run("PRAGMA synchronous = OFF");
   } catch (error) {
     db.close();
+    reserve[Symbol.dispose]();
     throw recordsError(path, error);
   }
-  reserveSpace(path);
+  reserve.refill();
 
   let depth = 0;
   let pending: (() => void)[] = [];
@@ -81,12 +83,14 @@ export function openStore(path: string, migrations: readonly Migration[]): Store
     },
     [Symbol.dispose]: () => {
       try {
+        db.run("PRAGMA synchronous = FULL");
         db.run("PRAGMA wal_checkpoint(TRUNCATE)");
       } catch (error) {
         // then they stay in the log, which the next start reads
         if (!isDiskFull(error)) throw error;
       } finally {
         db.close();
+        reserve[Symbol.dispose]();
       }
     },
   };
