@@ -2,6 +2,7 @@ import { mkdirSync, renameSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { EngineError, internal, notFound, unavailable } from "../lib/errors.ts";
 import { unmount } from "../kernel/mount.ts";
+import { spreadSubdirectories } from "../kernel/spread.ts";
 import type { UserNamespaces } from "../kernel/user-namespace.ts";
 import { isDiskFull } from "../lib/disk-full.ts";
 import type { Logger } from "../lib/log.ts";
@@ -65,6 +66,7 @@ export function createSnapshotContext(deps: SnapshotsDeps): SnapshotContext {
   unmount(join(root, MAPPED), { lazy: true });
   for (const name of [root, join(root, WORK), join(root, TRASH), join(root, EMPTY), join(root, MAPPED)]) mkdirSync(name, { recursive: true, mode: 0o700 });
   applyAttributes(join(root, EMPTY), plainDirectory);
+  spreadSubdirectories(root);
   const workers = createSnapshotWorkers();
   const removals = new Set<Promise<void>>();
   const nextNumber = createCounter(store);
