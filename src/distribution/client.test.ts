@@ -517,22 +517,55 @@ describe("inspection without a pull", () => {
 });
 
 describe("uploads", () => {
-  const source = { digest: descriptor.digest, size: blob.length, open: () => new Blob([blob]).stream() };
-  const read = async (request: IncomingMessage): Promise<number> => {
-    let bytes = 0;
-    for await (const chunk of request) bytes += (chunk as Uint8Array).length;
-    return bytes;
+  const source = {
+    digest: descriptor.digest,
+    size: blob.length,
+    open: ({ start, end }: { start: number; end: number }) => new Blob([blob.subarray(start, end)]).stream(),
   };
+  const read = async (request: IncomingMessage): Promise<Buffer> => Buffer.concat(await Array.fromAsync(request as AsyncIterable<Buffer>));
 
-  test("sent again as a whole after a failure, with a length", async () => {
+  /** A registry that keeps what arrives, and answers as the spec says but where `on` does. `on` returns true once it has answered. */
+  const keeping = (on: (request: IncomingMessage, response: ServerResponse, kept: Map<string, Buffer>) => unknown) => {
+    const kept = new Map<string, Buffer>();
+    const done: Buffer[] = [];
+    const handler: Handler = async (request, response) => {
+      const { pathname, searchParams } = new URL(request.url!, "http://x");
+      const at = { location: pathname, range: `0-${Math.max(0, (kept.get(pathname)?.length ?? 0) - 1)}` };
+      if (request.method === "POST") {
+        const path = `${pathname}${kept.size}`;
+        kept.set(path, Buffer.alloc(0));
+        return response.writeHead(202, { location: path }).end();
+      }
+      if ((await on(request, response, kept)) === true) return undefined;
+      const have = kept.get(pathname);
+      if (have === undefined) return response.writeHead(404).end();
+      if (request.method === "GET") return response.writeHead(204, at).end();
+      if (request.method === "PUT") {
+        if (digestOf(have) !== searchParams.get("digest")) return response.writeHead(400).end();
+        done.push(have);
+        kept.delete(pathname);
+        return response.writeHead(201).end();
+      }
+      const range = request.headers["content-range"];
+      if (range !== undefined && Number(range.split("-")[0]) !== have.length) return response.writeHead(416, at).end();
+      kept.set(pathname, Buffer.concat([have, await read(request)]));
+      return response.writeHead(202, { location: pathname, range: `0-${kept.get(pathname)!.length - 1}` }).end();
+    };
+    return { handler, done };
+  };
+  const third = Math.floor(blob.length / 3);
+  const patches = (): string[] => requests.filter((line) => line.startsWith("PATCH"));
+
+  test("sent again as a whole after a failure, with a length, where the registry can't tell how far it came", async () => {
     let n = 0;
     const lengths: (string | undefined)[] = [];
     const remote = await repository(async (request, response) => {
+      if (request.method === "GET" || request.method === "HEAD") return response.writeHead(404).end();
       if (request.method === "POST") return response.writeHead(202, { location: `${request.url}id-${++n}?state=a%20b` }).end();
       if (request.method === "PATCH") {
         lengths.push(request.headers["content-length"]);
         if (n === 1) return response.writeHead(500).end();
-        expect(await read(request)).toBe(blob.length);
+        expect((await read(request)).length).toBe(blob.length);
         return response.writeHead(202, { location: request.url!.replace("state=a%20b", "state=c") }).end();
       }
       expect(request.url).toBe(`/v2/x/blobs/uploads/id-2?state=c&digest=${encodeURIComponent(descriptor.digest)}`);
@@ -542,6 +575,98 @@ describe("uploads", () => {
     await remote.upload(source, { onProgress: (bytes) => void seen.push(bytes) });
     expect(lengths).toEqual([String(blob.length), String(blob.length)]);
     expect(seen.at(-1)).toBe(blob.length);
+  });
+
+  test("goes on where the registry stands after a lost connection", async () => {
+    const ranges: (string | undefined)[] = [];
+    const { handler, done } = keeping((request, _response, kept) => {
+      if (request.method !== "PATCH") return false;
+      ranges.push(request.headers["content-range"]);
+      if (ranges.length > 2) return false;
+      const { pathname } = new URL(request.url!, "http://x");
+      const have = kept.get(pathname)!;
+      kept.set(pathname, Buffer.concat([have, blob.subarray(have.length, have.length + third)]));
+      request.socket.destroy();
+      return true;
+    });
+    const remote = await repository(handler);
+    await remote.upload(source);
+    const end = blob.length - 1;
+    expect(ranges).toEqual([undefined, `${third}-${end}`, `${2 * third}-${end}`]);
+    expect(done).toEqual([blob]);
+    expect(requests.filter((line) => line.startsWith("POST"))).toHaveLength(1);
+  });
+
+  test("one that was cancelled is gone on with by the next push", async () => {
+    const stop = new AbortController();
+    let first = true;
+    const { handler, done } = keeping((request, _response, kept) => {
+      if (request.method !== "PATCH" || !first) return false;
+      first = false;
+      kept.set(new URL(request.url!, "http://x").pathname, blob.subarray(0, third));
+      stop.abort();
+      return true;
+    });
+    const host = await serve(handler);
+    const remote = (): RemoteRepository => client.repository(parseReference(`${host}/x:1`), { push: true });
+    expect((await failure(remote().upload(source, { signal: stop.signal }))).kind).toBe("cancelled");
+    await remote().upload(source);
+    expect(done).toEqual([blob]);
+    expect(requests.filter((line) => line.startsWith("POST"))).toHaveLength(1);
+    // nothing is left of it for another one
+    await remote().upload(source);
+    expect(requests.filter((line) => line.startsWith("POST"))).toHaveLength(2);
+  });
+
+  test("parts that don't fit together are sent once more from the start", async () => {
+    let n = 0;
+    const { handler, done } = keeping((request, _response, kept) => {
+      if (request.method !== "PATCH" || n++ > 0) return false;
+      kept.set(new URL(request.url!, "http://x").pathname, Buffer.from("something else"));
+      request.socket.destroy();
+      return true;
+    });
+    const remote = await repository(handler);
+    await remote.upload(source);
+    expect(done).toEqual([blob]);
+    expect(requests.filter((line) => line.startsWith("POST"))).toHaveLength(2);
+  });
+
+  test("where only the last answer was lost, nothing is sent again", async () => {
+    let stored = false;
+    const { handler } = keeping((request, response) => {
+      if (request.method === "PUT") {
+        stored = true;
+        request.socket.destroy();
+        return true;
+      }
+      if (!stored) return false;
+      response.writeHead(request.method === "HEAD" ? 200 : 404).end();
+      return true;
+    });
+    await (await repository(handler)).upload(source);
+    expect(patches()).toHaveLength(1);
+  });
+
+  test("a proxy that refuses long requests gets shorter ones", async () => {
+    const big = Buffer.alloc(12 << 20, "x");
+    const lengths: number[] = [];
+    const { handler, done } = keeping((request, response) => {
+      if (request.method !== "PATCH") return false;
+      lengths.push(Number(request.headers["content-length"]));
+      if (lengths.at(-1)! <= 6 << 20) return false;
+      response.writeHead(413, { connection: "close" }).end("<html>");
+      return true;
+    });
+    const remote = await repository(handler);
+    await remote.upload({ digest: digestOf(big), size: big.length, open: ({ start, end }) => new Blob([big.subarray(start, end)]).stream() });
+    expect(lengths).toEqual([12 << 20, 6 << 20, 6 << 20]);
+    expect(done).toEqual([big]);
+    const always = await repository((request, response) => {
+      if (request.method === "POST") response.writeHead(202, { location: `${request.url}id` }).end();
+      else response.writeHead(413, { connection: "close" }).end();
+    });
+    expect((await failure(always.upload(source))).text).toMatch(/413 Request Entity Too Large/);
   });
 
   const rows: [what: string, handler: Handler, text: RegExp][] = [

@@ -6,6 +6,7 @@ import { answerError } from "./errors.ts";
 import { createRepository } from "./repository.ts";
 import { send } from "./transport.ts";
 import type { Credentials, RegistryClient, RegistryPlaces } from "./types.ts";
+import type { BrokenUploads } from "./upload.ts";
 
 export interface RegistryClientOptions extends RegistryPlaces {
   /** Folders with a registry's certificates; default Docker's and ours. */
@@ -25,6 +26,7 @@ export function createRegistryClient(options: RegistryClientOptions): RegistryCl
   const certificates = options.certificates ?? ["/etc/berth/certs.d", "/etc/docker/certs.d"];
   const prepare = ({ insecure, mirrors }: RegistryPlaces): Endpoints => createEndpoints({ insecure, mirrors, certificates, stallTimeout, log });
   let endpoints = prepare(options);
+  const broken: BrokenUploads = new Map();
 
   const authorizers = (credentials: Credentials, offline = false): ((endpoint: Endpoint) => Authorizer) => {
     const known = new Map<string, Authorizer>();
@@ -64,6 +66,7 @@ export function createRegistryClient(options: RegistryClientOptions): RegistryCl
         stallTimeout,
         retryDelay,
         downloadRetries,
+        broken,
       });
     },
     login: async (server, credentials, { signal } = {}) => {

@@ -8,7 +8,8 @@ import { answerError, misbehaviour, RegistryError } from "./errors.ts";
 import { digestLike, indexTypes, manifestTypes, maxManifestSize, parseManifest } from "./manifest.ts";
 import { withRetries } from "./retry.ts";
 import { send, type Exchange, type HttpRequest } from "./transport.ts";
-import type { BlobSink, BlobSource, RemoteManifest, RemoteRepository, TransferOptions } from "./types.ts";
+import type { BlobSink, RemoteManifest, RemoteRepository } from "./types.ts";
+import { createUpload, locationOf, type BrokenUploads } from "./upload.ts";
 
 export interface RepositoryDeps {
   reference: Reference;
@@ -21,9 +22,11 @@ export interface RepositoryDeps {
   /** Milliseconds before the first repeated try. */
   retryDelay: number;
   downloadRetries: () => number;
+  broken: BrokenUploads;
 }
 
-interface Call {
+/** One request; `Caller` sends it. */
+export interface Call {
   method: HttpRequest["method"];
   /** Path below /v2/<name>/, or a whole URL. */
   path: string;
@@ -179,9 +182,8 @@ export function createRepository(deps: RepositoryDeps): RemoteRepository {
 
   const upload: RemoteRepository["upload"] = async (source, options = {}) => {
     const endpoint = await own(options.signal);
-    await withRetries({ tries: 5, delay: deps.retryDelay, ...options }, async () => {
-      await uploadOnce(call, endpoint, source, options);
-    });
+    const { attempt } = createUpload(call, endpoint, deps.broken, `${endpoint.base}/${path}@${source.digest}`, source, options);
+    await withRetries({ tries: 5, delay: deps.retryDelay, ...options }, attempt);
   };
 
   const putManifest: RemoteRepository["putManifest"] = async (version, bytes, mediaType, { signal } = {}) => {
@@ -228,7 +230,7 @@ function checkManifest(bytes: Uint8Array, headers: Headers, version: string, ref
   return { descriptor: { mediaType, digest, size: bytes.length }, bytes, document };
 }
 
-type Caller = (endpoint: Endpoint, call: Call) => Promise<Exchange>;
+export type Caller = (endpoint: Endpoint, call: Call) => Promise<Exchange>;
 
 /** One try: from where the sink stands to the descriptor's size. */
 async function downloadOnce(call: Caller, endpoint: Endpoint, descriptor: Descriptor, sink: BlobSink, signal?: AbortSignal): Promise<void> {
@@ -269,61 +271,6 @@ function checkRange(header: string | null, start: number, size: number, digest: 
   if (match === null || Number(match[1]) !== start || (match[3] !== "*" && Number(match[3]) !== size)) {
     throw misbehaviour(`the registry answered a range of blob ${digest} from byte ${start} with ${JSON.stringify(header)?.slice(0, 100)}`);
   }
-}
-
-/** POST, PATCH with the bytes, PUT with the digest: the way that all registries know. */
-async function uploadOnce(
-  call: Caller,
-  endpoint: Endpoint,
-  source: BlobSource,
-  { signal, onProgress }: TransferOptions & { onProgress?: (bytes: number) => void },
-): Promise<void> {
-  const common = signal === undefined ? {} : { signal };
-  const started = await call(endpoint, { method: "POST", path: "blobs/uploads/", accept: [202], ...common });
-  started[Symbol.dispose]();
-  const patch: Call = {
-    method: "PATCH",
-    path: locationOf(started, endpoint),
-    headers: { "content-type": "application/octet-stream" },
-    body: () => ({ stream: counted(source.open(), onProgress), size: source.size }),
-    accept: [202, 201, 204],
-    ...common,
-  };
-  const sent = await call(endpoint, patch);
-  sent[Symbol.dispose]();
-  const target = new URL(locationOf(sent, endpoint));
-  target.searchParams.set("digest", source.digest);
-  using _done = await call(endpoint, {
-    method: "PUT",
-    path: target.href,
-    accept: [201, 204],
-    headers: { "content-type": "application/octet-stream" },
-    ...common,
-  });
-}
-
-function counted(stream: ReadableStream<Uint8Array>, onProgress?: (bytes: number) => void): ReadableStream<Uint8Array> {
-  if (onProgress === undefined) return stream;
-  let bytes = 0;
-  return stream.pipeThrough(
-    new TransformStream<Uint8Array, Uint8Array>({
-      transform: (chunk, controller) => {
-        bytes += chunk.length;
-        controller.enqueue(chunk);
-        onProgress(bytes);
-      },
-    }),
-  );
-}
-
-/** Where to go on with an upload: absolute or relative, on another host too (then without our credentials). */
-function locationOf(exchange: Exchange, endpoint: Endpoint): string {
-  const location = exchange.headers.get("location");
-  if (location === null || !URL.canParse(location, exchange.url)) throw misbehaviour(`${exchange.url}: the registry's answer has no Location`);
-  const target = new URL(location, exchange.url);
-  const allowed = target.protocol === "https:" || (target.protocol === "http:" && (endpoint.base.startsWith("http:") || endpoint.tls.insecure));
-  if (!allowed) throw misbehaviour(`${exchange.url}: refused an upload to ${target.protocol}//${target.host}`);
-  return target.href;
 }
 
 function parseTags(bytes: Uint8Array, reference: Reference): string[] {

@@ -16,7 +16,7 @@ export interface HttpRequest {
   headers?: Record<string, string>;
   secret?: Record<string, string>;
   /** Called anew where the request is sent again. A stream needs its `size`. */
-  body?: () => Uint8Array | string | { stream: ReadableStream<Uint8Array>; size: number };
+  body?: () => Uint8Array | string | { stream: ReadableStream<Uint8Array>; size: number; onProgress?: (bytes: number) => void };
   signal?: AbortSignal;
   tls?: TlsOptions;
   /** Milliseconds without a byte in either direction after which the exchange is given up. */
@@ -121,7 +121,10 @@ function fetchOptions(request: HttpRequest, touch: () => void): BunFetchRequestI
     options.body = body;
   } else if (body !== undefined) {
     headers["content-length"] = String(body.size);
-    options.body = watch(body.stream, touch);
+    options.body = watch(body.stream, (bytes) => {
+      touch();
+      body.onProgress?.(bytes);
+    });
   }
   const { tls } = request;
   if (request.url.startsWith("https:")) {
@@ -136,13 +139,15 @@ function fetchOptions(request: HttpRequest, touch: () => void): BunFetchRequestI
   return options;
 }
 
-/** Passes a request's body on and tells when a chunk was taken. */
-function watch(stream: ReadableStream<Uint8Array>, touch: () => void): ReadableStream<Uint8Array> {
+/** Passes a request's body on and tells when a chunk was taken, with how many bytes that makes. */
+function watch(stream: ReadableStream<Uint8Array>, taken: (bytes: number) => void): ReadableStream<Uint8Array> {
   const reader = stream.getReader();
+  let bytes = 0;
   return new ReadableStream<Uint8Array>({
     pull: async (controller) => {
       const { done, value } = await reader.read();
-      touch();
+      bytes += value?.length ?? 0;
+      taken(bytes);
       if (done) controller.close();
       else controller.enqueue(value);
     },

@@ -32,8 +32,8 @@ export interface BlobSource {
   digest: Digest;
   /** Bytes. */
   size: number;
-  /** Called anew for each try. */
-  open(): ReadableStream<Uint8Array>;
+  /** The bytes of [start, end). Called anew for each try. */
+  open(range: { start: number; end: number }): ReadableStream<Uint8Array>;
 }
 
 export interface TransferOptions {
@@ -54,6 +54,7 @@ export interface RemoteRepository {
   hasBlob(digest: Digest, options?: { signal?: AbortSignal }): Promise<boolean>;
   /** Takes the blob over from repository `from` (a path in the same registry); false where the registry won't. */
   mount(digest: Digest, from: string, options?: { signal?: AbortSignal }): Promise<boolean>;
+  /** Goes on where an earlier try broke off, also one of an earlier push that was cancelled, if the registry still has its part. */
   upload(blob: BlobSource, options?: TransferOptions & { onProgress?: (bytes: number) => void }): Promise<void>;
   putManifest(version: string, bytes: Uint8Array, mediaType: string, options?: { signal?: AbortSignal }): Promise<Digest>;
   /** All tags, through all pages. */

@@ -1,8 +1,7 @@
-import { pipeline } from "node:stream/promises";
-import { createGzip } from "node:zlib";
 import { misbehaviour } from "../distribution/errors.ts";
 import type { RemoteRepository } from "../distribution/types.ts";
-import { internal, invalidArgument, notFound } from "../lib/errors.ts";
+import { cancelled, internal, invalidArgument, notFound } from "../lib/errors.ts";
+import { createGzip } from "../lib/gzip.ts";
 import { createLimiter } from "../lib/limiter.ts";
 import { KeyedMutex } from "../lib/mutex.ts";
 import type { Digest } from "../oci/digest.ts";
@@ -32,6 +31,9 @@ export function createPush(context: ImageContext): Images["push"] {
   const { content, snapshots, registry, store, events } = context;
   const uploads = createLimiter(() => context.limits.maxConcurrentUploads);
   const packing = new KeyedMutex();
+  const gzip = createGzip();
+  /** One layer is packed by all processors; the next one's first bytes are there when they run out of the first one's. */
+  const packs = createLimiter(() => 2);
 
   const push: Images["push"] = async (text, options) => {
     const reference = parseReference(text);
@@ -90,7 +92,7 @@ export function createPush(context: ImageContext): Images["push"] {
     const diffIds = image.config.rootfs.diff_ids;
     const plans = diffIds.map((diffId, index) => ({
       diffId,
-      layer: (progress: LayerProgress) => compressedLayer(work, diffId, image.layers[index]!, progress),
+      layer: (progress: LayerProgress, signal: AbortSignal) => compressedLayer({ ...work, signal }, diffId, image.layers[index]!, progress),
     }));
     const layers = await pushLayers(work, plans);
     const info = content.info(image.id);
@@ -111,7 +113,7 @@ export function createPush(context: ImageContext): Images["push"] {
   interface LayerPlan {
     diffId: Digest;
     /** Finds or makes the blob. */
-    layer: (progress: LayerProgress) => Promise<Descriptor>;
+    layer: (progress: LayerProgress, signal: AbortSignal) => Promise<Descriptor>;
   }
 
   /** All layers at once, within the limit of uploads; told from the top down, as Docker does. */
@@ -122,9 +124,9 @@ export function createPush(context: ImageContext): Images["push"] {
     for (const progress of told.toReversed()) progress.status("Preparing");
     const running = plans.map(async ({ layer }, index) => {
       const progress = told[index]!;
-      using _place = await uploads.enter({ signal, onWait: () => progress.status("Waiting") });
-      const descriptor = await layer(progress);
+      const descriptor = await layer(progress, signal);
       work.lease.add(descriptor.digest);
+      using _place = await uploads.enter({ signal, onWait: () => progress.status("Waiting") });
       await pushBlob({ ...work, signal }, descriptor, progress);
       return descriptor;
     });
@@ -151,7 +153,7 @@ export function createPush(context: ImageContext): Images["push"] {
     let status = await offered(work, digest);
     if (status === undefined) {
       await remote.upload(
-        { digest, size, open: () => content.open(digest) },
+        { digest, size, open: (range) => content.open(digest, range) },
         {
           ...(signal && { signal }),
           onProgress: (bytes) => progress.bytes("Pushing", bytes, size),
@@ -166,7 +168,7 @@ export function createPush(context: ImageContext): Images["push"] {
 
   const pushConfig = async ({ remote, signal }: Push, { digest, size }: Descriptor): Promise<void> => {
     const options = signal === undefined ? {} : { signal };
-    if (!(await remote.hasBlob(digest, options))) await remote.upload({ digest, size, open: () => content.open(digest) }, options);
+    if (!(await remote.hasBlob(digest, options))) await remote.upload({ digest, size, open: (range) => content.open(digest, range) }, options);
   };
 
   /** A compressed blob of the layer: one that is here, or one made from its tar, which the image then keeps. */
@@ -176,41 +178,33 @@ export function createPush(context: ImageContext): Images["push"] {
       const ready = blobs.find(({ digest }) => digest !== diffId);
       if (ready !== undefined) return { ...ready, size: content.info(ready.digest)!.size };
       const plain = blobs.find(({ digest }) => digest === diffId);
-      const tar = plain === undefined ? snapshots.diffTar(snapshot, signal === undefined ? {} : { signal }) : content.open(plain.digest);
-      return await gzipLayer(tar, diffId, progress, signal, (packed) => {
-        const { id, config, layers } = image;
-        context.register({ id, config, layers, layerBlobs: [{ diffId, digest: packed.digest, mediaType: packed.mediaType }] });
-      });
+      const tar = (): ReadableStream<Uint8Array> =>
+        plain === undefined ? snapshots.diffTar(snapshot, signal === undefined ? {} : { signal }) : content.open(plain.digest);
+      using _place = await packs.enter(signal === undefined ? {} : { signal });
+      const packed = await gzipLayer(tar(), diffId, progress, signal);
+      const { id, config, layers } = image;
+      context.register({ id, config, layers, layerBlobs: [{ diffId, digest: packed.digest, mediaType: packed.mediaType }] });
+      return packed;
     });
 
-  /** zlib works in the thread pool; the tar's own digest is checked on the way, since the config promises it. */
-  const gzipLayer = async (
-    tar: ReadableStream<Uint8Array>,
-    diffId: Digest,
-    progress: LayerProgress,
-    signal: AbortSignal | undefined,
-    keep: (packed: Descriptor) => void,
-  ): Promise<Descriptor> => {
+  /** The tar's own digest is checked on the way, since the config promises it. */
+  const gzipLayer = async (tar: ReadableStream<Uint8Array>, diffId: Digest, progress: LayerProgress, signal?: AbortSignal): Promise<Descriptor> => {
     await using ingest = await content.ingest();
     const hasher = new Bun.CryptoHasher("sha256");
     const hashed = async function* (): AsyncGenerator<Uint8Array> {
       let bytes = 0;
-      for await (const chunk of tar) {
+      for await (const chunk of tar as unknown as AsyncIterable<Uint8Array>) {
+        if (signal?.aborted === true) throw cancelled("the push was cancelled", signal.reason);
         hasher.update(chunk);
         bytes += chunk.length;
         progress.bytes("Preparing", bytes, 0);
         yield chunk;
       }
     };
-    const collect = async (source: AsyncIterable<Uint8Array>): Promise<void> => {
-      for await (const chunk of source) await ingest.write(chunk);
-    };
-    await pipeline(hashed, createGzip(), collect, signal === undefined ? {} : { signal });
+    for await (const piece of gzip.pack(hashed())) await ingest.write(piece);
     const actual = `sha256:${hasher.digest("hex")}`;
     if (actual !== diffId) throw internal(`layer ${diffId} can't be pushed: its original archive is gone, and packing its files anew gives ${actual}`);
-    const packed: Descriptor = { mediaType: mediaTypes.dockerLayerGzip, ...(await ingest.commit()) };
-    keep(packed);
-    return packed;
+    return { mediaType: mediaTypes.dockerLayerGzip, ...(await ingest.commit()) };
   };
 
   return push;
