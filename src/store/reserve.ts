@@ -2,7 +2,7 @@ import { closeSync, fstatSync, openSync } from "node:fs";
 import { reserveBlocks } from "../kernel/sync.ts";
 import { isDiskFull } from "../lib/disk-full.ts";
 
-/** The write-ahead log starts over at each checkpoint: some hundred transactions lie between two. */
+/** The write-ahead log begins anew when it has reached about this (checkpoint.worker.ts). */
 const LOG_BYTES = 4 << 20;
 /** What the database may grow by while the disk is full. */
 const GROWTH_BYTES = 1 << 20;
