@@ -25,7 +25,7 @@ import type { Endpoint } from "./endpoint.ts";
 import { createExec, inspectExec } from "./exec/create.ts";
 import { resizeExec, startExec } from "./exec/start.ts";
 import { deleteImage, pruneImages, tagImage } from "./images/change.ts";
-import { imageHistory, inspectImage, listImages, searchImages } from "./images/look.ts";
+import { imageAttestations, imageHistory, inspectImage, listImages, searchImages } from "./images/look.ts";
 import { createImage, loadImages, pushImage, saveImage, saveImages } from "./images/transfer.ts";
 import {
   connectNetwork,
@@ -104,6 +104,7 @@ export const endpoints: readonly Endpoint[] = [
   pruneImages,
   inspectImage,
   imageHistory,
+  imageAttestations,
   saveImage,
   pushImage,
   tagImage,

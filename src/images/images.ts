@@ -4,6 +4,7 @@ import type { Events } from "../events/types.ts";
 import type { Logger } from "../lib/log.ts";
 import type { Snapshots } from "../snapshots/types.ts";
 import type { Store } from "../store/store.ts";
+import { imageAttestations } from "./attestations.ts";
 import { createImageContext } from "./context.ts";
 import { createImage } from "./create.ts";
 import { imageHistory } from "./history.ts";
@@ -50,6 +51,7 @@ export function createImages(deps: {
     prune: (options) => pruneImages(ctx, users, options),
     descriptor: (image) => targetDescriptor(ctx, image),
     manifests: (image) => manifestSummaries(ctx, image),
+    attestations: (reference, options) => imageAttestations(ctx, reference, options),
     history: (reference, options) => imageHistory(ctx, reference, options),
     load: (source, options) => loadImages(ctx, source, options),
     save: (references, options) => saveImages(ctx, references, options),

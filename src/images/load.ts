@@ -1,15 +1,16 @@
 import { compressionOf, decompressed, decompressionError, MAGIC_BYTES } from "../lib/compression.ts";
-import { cancelled, EngineError, invalidArgument } from "../lib/errors.ts";
+import { cancelled, EngineError, invalidArgument, notFound } from "../lib/errors.ts";
 import { cleanParts, textOf } from "../lib/tar.ts";
 import { readTar, type TarEntry } from "../lib/tar-reader.ts";
 import type { Digest } from "../oci/digest.ts";
-import { mediaTypes, type Descriptor, type Manifest } from "../oci/image.ts";
-import { hostPlatform, selectPlatform } from "../oci/platform.ts";
+import { mediaTypes, type Descriptor, type ImageConfig, type Platform } from "../oci/image.ts";
+import { formatPlatform, normalizePlatform } from "../oci/platform.ts";
 import { familiarReference, parseReference, withDefaultTag, type Reference } from "../oci/reference.ts";
 import { blobPath, nameAnnotation, refNameAnnotation, type ArchiveImage } from "./archive.ts";
 import { checkLayerCount, checkMountable, unpackLayers } from "./layers.ts";
+import { attestationSubject, isAttestation } from "./manifests.ts";
 import { layerProgress } from "./progress.ts";
-import { shortId } from "./resolve.ts";
+import { isSamePlatform, shortId } from "./resolve.ts";
 import { checkedConfig, checkedManifest } from "./shapes.ts";
 import { Touched } from "./touched.ts";
 import type { ImageContext, ImageRecord, Images, Lease, NewImage } from "./types.ts";
@@ -34,6 +35,10 @@ interface FoundImage {
   layers: Digest[];
   names: Reference[];
   manifest?: Descriptor;
+  /** The index that it is a member of, for which the names stand. */
+  index?: Digest;
+  /** Indexes within that, and what is attested of the image. */
+  attached?: Digest[];
 }
 
 /**
@@ -46,9 +51,10 @@ export async function loadImages(ctx: ImageContext, source: ReadableStream<Uint8
   const blobs = new Map<string, Digest>();
   try {
     const archive = await readArchive(ctx, lease, source, blobs, options.signal);
-    const found = await imagesOf(ctx, archive);
+    const found = await forPlatforms(ctx, await imagesOf(ctx, archive), options.platforms ?? []);
     if (found.length === 0) throw invalidArgument("the archive holds no image");
-    for (const image of found) await loadOne(ctx, lease, image, options);
+    const told = new Set<string>();
+    for (const image of found) await loadOne(ctx, lease, image, told, options);
   } finally {
     lease[Symbol.dispose]();
     await ctx.collectLayers(touched.snapshots);
@@ -122,7 +128,7 @@ async function imagesOf(ctx: ImageContext, archive: Archive): Promise<FoundImage
   if (list === undefined && index === undefined) throw invalidArgument("unrecognized image format: the archive has neither manifest.json nor index.json");
   if (list === undefined) return manifests;
   if (!Array.isArray(list)) throw invalidArgument("manifest.json of the archive is no list");
-  return list.map((item: ArchiveImage) => {
+  const listed = list.map((item: ArchiveImage): FoundImage => {
     if (typeof item?.Config !== "string" || !Array.isArray(item.Layers)) throw invalidArgument("manifest.json of the archive lacks Config or Layers");
     const config = blobAt(archive, item.Config);
     const names = (item.RepoTags ?? []).map(taggedName);
@@ -130,8 +136,33 @@ async function imagesOf(ctx: ImageContext, archive: Archive): Promise<FoundImage
     const twin = manifests.find((image) => image.config === config);
     const layers = item.Layers.map((path) => blobAt(archive, String(path)));
     const same = twin !== undefined && twin.layers.length === layers.length && twin.layers.every((layer, i) => layer === layers[i]);
-    return { config, layers, names, ...(same && twin.manifest !== undefined ? { manifest: twin.manifest } : {}) };
+    return same ? { ...twin, names } : { config, layers, names };
   });
+  // manifest.json has one platform of each name: the index knows the others.
+  const others = manifests.flatMap((image) => {
+    if (image.index === undefined || listed.some(({ config }) => config === image.config)) return [];
+    const names = listed.filter(({ index: same }) => same === image.index).flatMap((twin) => twin.names);
+    return listed.some(({ index: same }) => same === image.index) ? [{ ...image, names }] : [];
+  });
+  return [...listed, ...others];
+}
+
+/**
+ * Those for the platforms asked for, of which each must be there; all where none was, but for those of an index that are for other systems.
+ * @throws EngineError notFound, invalidArgument
+ */
+async function forPlatforms(ctx: ImageContext, found: FoundImage[], wanted: readonly Platform[]): Promise<FoundImage[]> {
+  const platforms = wanted.map(normalizePlatform);
+  const configs = new Map<FoundImage, ImageConfig>();
+  for (const image of found) {
+    const config = await ctx.content.json<Partial<ImageConfig> | null>(image.config);
+    if (image.index !== undefined && (config?.os ?? "linux") !== "linux") continue;
+    configs.set(image, checkedConfig(config, `image ${shortId(image.config)}`));
+  }
+  if (wanted.length === 0) return [...configs.keys()];
+  const missing = platforms.filter((platform) => ![...configs.values()].some((config) => isSamePlatform(platform, config)));
+  if (missing.length > 0) throw notFound(`requested platform(s) (${missing.map(formatPlatform).join(", ")}) not found in the archive`);
+  return [...configs].filter(([, config]) => platforms.some((platform) => isSamePlatform(platform, config))).map(([image]) => image);
 }
 
 function taggedName(text: unknown): Reference {
@@ -153,50 +184,58 @@ function blobAt(archive: Archive, path: string): Digest {
   throw invalidArgument(`invalid archive: ${JSON.stringify(path)} is not in it`);
 }
 
-/** The images that an OCI index names, an index of platforms resolved for this host. */
+/** The images that an OCI index names; of an index of platforms those that are there. */
 async function manifestsOf(ctx: ImageContext, archive: Archive, document: unknown): Promise<FoundImage[]> {
   const top = checkedManifest(document, "index.json of the archive");
   if (top.kind !== "index") throw invalidArgument("index.json of the archive has no list of manifests");
-  const found = new Map<Digest, FoundImage>();
+  const found = new Map<string, FoundImage>();
   for (const entry of top.index.manifests) {
-    const chosen = await manifestAt(ctx, archive, entry, 0);
-    if (chosen === undefined) continue;
-    const { manifest, descriptor } = chosen;
-    const image = found.get(descriptor.digest) ?? {
-      config: blobAt(archive, blobPath(manifest.config.digest)),
-      layers: manifest.layers.map((layer) => blobAt(archive, blobPath(layer.digest))),
-      names: [],
-      manifest: descriptor,
-    };
     const name = nameOf(entry);
-    if (name !== undefined) image.names.push(name);
-    found.set(descriptor.digest, image);
+    for (const image of await imagesAt(ctx, archive, entry)) {
+      const key = `${image.index} ${image.manifest!.digest}`;
+      const known = found.get(key) ?? image;
+      if (name !== undefined) known.names.push(name);
+      found.set(key, known);
+    }
   }
   return [...found.values()];
 }
 
-/** The manifest that an entry of the index leads to; undefined for what is no image, or has no platform for this host. */
-async function manifestAt(
-  ctx: ImageContext,
-  archive: Archive,
-  entry: Descriptor,
-  depth: number,
-): Promise<{ descriptor: Descriptor; manifest: Manifest } | undefined> {
-  const digest = blobAt(archive, blobPath(entry.digest));
-  if (digest !== entry.digest) throw invalidArgument(`blob ${entry.digest} of the archive has digest ${digest}`);
-  const document = checkedManifest(await ctx.content.json(digest), `blob ${digest} of the archive`);
-  if (document.kind === "index") {
-    if (depth > 2) throw invalidArgument("the archive's index is nested too deep");
-    // Platforms that were not saved are missing from the archive: only what is there can be chosen.
-    const here = document.index.manifests.filter(({ digest: child }) => archive.blobs.has(blobPath(child)));
-    const chosen = selectPlatform(here, (child) => child.platform, hostPlatform());
-    return chosen === undefined ? undefined : await manifestAt(ctx, archive, chosen, depth + 1);
-  }
-  const { manifest } = document;
-  // Attestations and other artifacts stand beside images; they can't be run.
-  if (![mediaTypes.ociConfig, mediaTypes.dockerConfig].includes(manifest.config.mediaType as typeof mediaTypes.ociConfig)) return undefined;
-  const { size } = ctx.content.info(digest)!;
-  return { descriptor: { mediaType: manifest.mediaType ?? entry.mediaType ?? mediaTypes.ociManifest, digest, size }, manifest };
+/** The images that an entry of index.json leads to; none for what is no image. */
+async function imagesAt(ctx: ImageContext, archive: Archive, entry: Descriptor): Promise<FoundImage[]> {
+  const found: FoundImage[] = [];
+  const indexes: Digest[] = [];
+  const attestations = new Map<string, Digest[]>();
+  const walk = async (at: Descriptor, depth: number): Promise<void> => {
+    const digest = blobAt(archive, blobPath(at.digest));
+    if (digest !== at.digest) throw invalidArgument(`blob ${at.digest} of the archive has digest ${digest}`);
+    const document = checkedManifest(await ctx.content.json(digest), `blob ${digest} of the archive`);
+    if (document.kind === "index") {
+      if (depth > 2) throw invalidArgument("the archive's index is nested too deep");
+      indexes.push(digest);
+      // Platforms that were not saved are missing from the archive.
+      for (const child of document.index.manifests) if (archive.blobs.has(blobPath(child.digest))) await walk(child, depth + 1);
+      return;
+    }
+    const { manifest } = document;
+    const subject = at.annotations?.[attestationSubject];
+    if (isAttestation(at) && subject !== undefined) {
+      const blobs = [digest, ...[manifest.config, ...manifest.layers].map((blob) => blob.digest)].filter((blob) => archive.blobs.has(blobPath(blob)));
+      attestations.set(subject, [...(attestations.get(subject) ?? []), ...blobs]);
+    }
+    // Attestations and other artifacts stand beside images; they can't be run.
+    if (isAttestation(at) || ![mediaTypes.ociConfig, mediaTypes.dockerConfig].includes(manifest.config.mediaType as typeof mediaTypes.ociConfig)) return;
+    found.push({
+      config: blobAt(archive, blobPath(manifest.config.digest)),
+      layers: manifest.layers.map((layer) => blobAt(archive, blobPath(layer.digest))),
+      names: [],
+      manifest: { mediaType: manifest.mediaType ?? at.mediaType ?? mediaTypes.ociManifest, digest, size: ctx.content.info(digest)!.size },
+    });
+  };
+  await walk(entry, 0);
+  const [index, ...nested] = indexes;
+  if (index === undefined) return found;
+  return found.map((image) => ({ ...image, index, attached: [...nested, ...(attestations.get(image.manifest!.digest) ?? [])] }));
 }
 
 function nameOf(entry: Descriptor): Reference | undefined {
@@ -212,7 +251,14 @@ function nameOf(entry: Descriptor): Reference | undefined {
   }
 }
 
-async function loadOne(ctx: ImageContext, lease: Lease, found: FoundImage, { onProgress, quiet = false, signal }: LoadOptions): Promise<void> {
+/** `told`: the names that were said to be loaded already, with another platform. */
+async function loadOne(
+  ctx: ImageContext,
+  lease: Lease,
+  found: FoundImage,
+  told: Set<string>,
+  { onProgress, quiet = false, signal }: LoadOptions,
+): Promise<void> {
   const config = checkedConfig(await ctx.content.json(found.config), `image ${shortId(found.config)}`);
   const diffIds = config.rootfs.diff_ids;
   checkLayerCount(diffIds, found.layers.length);
@@ -225,18 +271,20 @@ async function loadOne(ctx: ImageContext, lease: Lease, found: FoundImage, { onP
   });
   const layers = await unpackLayers(ctx, lease, sources, signal);
   const layerBlobs = await Promise.all(found.layers.map(async (digest, i) => ({ diffId: diffIds[i]!, digest, mediaType: await mediaTypeOf(ctx, digest) })));
-  const image: NewImage = { id: found.config, config, layers, layerBlobs, ...(found.manifest === undefined ? {} : { manifest: found.manifest }) };
+  const { manifest, index, attached = [] } = found;
+  const image: NewImage = { id: found.config, config, layers, layerBlobs, attached, ...(manifest && { manifest }), ...(index && { index }) };
   const lines = ctx.store.tx(() => {
     const renamed = found.names.flatMap((name) => {
       const before = ctx.byReference(name);
-      return before === undefined || before.id === found.config
+      return before === undefined || before.id === found.config || (index !== undefined && ctx.targetOf(name) === index)
         ? []
         : [`The image ${familiarReference(name)} already exists, renaming the old one with ID ${before.id} to empty string\n`];
     });
     const record: ImageRecord = ctx.register(image, found.names);
     ctx.emit("load", record, record.id);
-    const loaded = found.names.map((name) => `Loaded image: ${familiarReference(name)}\n`);
-    return [...renamed, ...(loaded.length === 0 ? [`Loaded image ID: ${record.id}\n`] : loaded)];
+    const loaded = found.names.map((name) => `Loaded image: ${familiarReference(name)}\n`).filter((line) => !told.has(line));
+    for (const line of loaded) told.add(line);
+    return [...renamed, ...(found.names.length === 0 ? [`Loaded image ID: ${record.id}\n`] : loaded)];
   });
   for (const stream of lines) onProgress({ stream });
 }

@@ -19,36 +19,42 @@ export function targetDescriptor(ctx: ImageContext, image: ImageRecord): Descrip
 /** In the order of the index; an image alone has one, or none where it was made here and never left. */
 export async function manifestSummaries(ctx: ImageContext, image: ImageRecord): Promise<ManifestSummary[]> {
   const target = targetDescriptor(ctx, image);
-  if (target === undefined) return [];
-  const members = new Map(ctx.membersOf(target.digest).map((member) => [member.manifest, member.image]));
-  if (members.size === 0) members.set(target.digest, image.id);
-  return await summarize(ctx, target, members, 0);
+  return target === undefined ? [] : await summarize(ctx, target, [], image.id);
 }
 
-async function summarize(ctx: ImageContext, descriptor: Descriptor, members: ReadonlyMap<Digest, Digest>, depth: number): Promise<ManifestSummary[]> {
-  const document = await documentAt(ctx, descriptor.digest);
-  if (document?.kind === "index") {
+/** All that a manifest or index leads to. The indexes are added to `indexes`, innermost first. `id`: which image a manifest is, where no index says it. */
+export async function summarize(ctx: ImageContext, top: Descriptor, indexes: Descriptor[], id?: Digest): Promise<ManifestSummary[]> {
+  const members = new Map(ctx.membersOf(top.digest).map((member) => [member.manifest, member.image]));
+  if (members.size === 0 && id !== undefined) members.set(top.digest, id);
+  const below = async (descriptor: Descriptor, depth: number): Promise<ManifestSummary[]> => {
+    const document = await documentAt(ctx, descriptor.digest);
+    if (document?.kind !== "index") return [summaryOf(ctx, descriptor, document?.manifest, members)];
     const found: ManifestSummary[] = [];
-    for (const each of depth < MOST_NESTED ? document.index.manifests : []) found.push(...(await summarize(ctx, each, members, depth + 1)));
+    for (const each of depth < MOST_NESTED ? document.index.manifests : []) found.push(...(await below(each, depth + 1)));
+    indexes.push(descriptor);
     return found;
-  }
+  };
+  return await below(top, 0);
+}
+
+function summaryOf(ctx: ImageContext, descriptor: Descriptor, manifest: Manifest | undefined, members: ReadonlyMap<Digest, Digest>): ManifestSummary {
   const subject = descriptor.annotations?.[attestationSubject];
-  const children = document === undefined ? [] : [document.manifest.config.digest, ...document.manifest.layers.map((layer) => layer.digest)];
+  const children = manifest === undefined ? [] : [manifest.config.digest, ...manifest.layers.map((layer) => layer.digest)];
   const sizes = [descriptor.digest, ...new Set(children)].map((digest) => ctx.content.info(digest)?.size);
   const summary = {
     descriptor,
     contentSize: sizes.reduce<number>((sum, size) => sum + (size ?? 0), 0),
-    available: document !== undefined && !sizes.includes(undefined),
+    available: manifest !== undefined && !sizes.includes(undefined),
   };
-  if (isAttestation(descriptor)) return [{ ...summary, kind: "attestation", ...(subject !== undefined && isDigest(subject) ? { subject } : {}) }];
+  if (isAttestation(descriptor)) return { ...summary, kind: "attestation", ...(subject !== undefined && isDigest(subject) ? { subject } : {}) };
   const id = members.get(descriptor.digest);
   const image = id === undefined ? undefined : ctx.byId(id);
   const platform = descriptor.platform ?? image?.config;
-  if (platform === undefined) return [{ ...summary, kind: "unknown" }];
+  if (platform === undefined) return { ...summary, kind: "unknown" };
   const { os, architecture, variant } = platform;
   const shown = descriptor.platform ?? { architecture, os, ...(variant === undefined ? {} : { variant }) };
   // A layer whose blob is gone can be made again from its files.
-  return [{ ...summary, kind: "image", platform: shown, ...(image === undefined ? {} : { image, available: true }) }];
+  return { ...summary, kind: "image", platform: shown, ...(image === undefined ? {} : { image, available: true }) };
 }
 
 export function isAttestation({ annotations }: Descriptor): boolean {

@@ -7,6 +7,7 @@ import { mediaTypes, type Descriptor, type ImageConfig, type Manifest, type Plat
 import { formatPlatform, hostPlatform, parsePlatform, platformRank, selectPlatform } from "../oci/platform.ts";
 import { familiarName, familiarReference, parseReference, repositoryOf, withDefaultTag, type Reference } from "../oci/reference.ts";
 import type { SnapshotId } from "../snapshots/types.ts";
+import { fetchAttestations } from "./attestations.ts";
 import { recordBlobSource } from "./blob-sources.ts";
 import { checkMountable, unpackLayers, type LayerSource } from "./layers.ts";
 import { layerProgress, type LayerProgress } from "./progress.ts";
@@ -93,7 +94,8 @@ export function createPull(context: ImageContext): Images["pull"] {
     if (current !== undefined) return { image: current, changed: false };
     const top = await remote.manifest(version, signalOf(options));
     work.sink({ status: `Pulling from ${reference.path}`, id: version });
-    const { image, platform } = await fetchImage(work, top, wanted);
+    const { image: fetched, platform } = await fetchImage(work, top, wanted);
+    const image = { ...fetched, attached: await fetchAttestations(context, work, top, fetched.manifest!.digest) };
     work.sink({ status: `Digest: ${top.descriptor.digest}` });
     if (options.platform && platformRank(wanted, platform) === undefined) work.sink({ status: `WARNING: ${mismatch(reference, platform, wanted)}` });
     const digested: Reference = { domain: reference.domain, path: reference.path, digest: top.descriptor.digest };

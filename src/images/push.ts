@@ -1,16 +1,18 @@
 import { misbehaviour } from "../distribution/errors.ts";
 import type { RemoteRepository } from "../distribution/types.ts";
-import { cancelled, internal, invalidArgument, notFound } from "../lib/errors.ts";
+import { cancelled, conflict, internal, invalidArgument, notFound } from "../lib/errors.ts";
 import { createGzip } from "../lib/gzip.ts";
 import { createLimiter } from "../lib/limiter.ts";
 import { KeyedMutex } from "../lib/mutex.ts";
 import type { Digest } from "../oci/digest.ts";
 import { mediaTypes, type Descriptor, type Manifest } from "../oci/image.ts";
+import { formatPlatform } from "../oci/platform.ts";
 import { familiarName, familiarReference, parseReference, repositoryOf, type Reference } from "../oci/reference.ts";
 import type { SnapshotId } from "../snapshots/types.ts";
 import { blobSources, recordBlobSource } from "./blob-sources.ts";
 import { layerProgress, type LayerProgress } from "./progress.ts";
-import type { ImageContext, ImageRecord, Images, Lease, ProgressSink } from "./types.ts";
+import { pushTarget, type PushTarget } from "./push-target.ts";
+import type { ImageContext, ImageRecord, Images, Lease, ManifestSummary, ProgressSink } from "./types.ts";
 
 /** Repositories tried as the source of a mount. */
 const maxMountTries = 3;
@@ -21,6 +23,8 @@ interface Push {
   reference: Reference;
   remote: RemoteRepository;
   image: ImageRecord;
+  /** The manifest it is pushed by, if it has one. */
+  sent?: Descriptor;
   lease: Lease;
   sink: ProgressSink;
   signal?: AbortSignal;
@@ -48,14 +52,16 @@ export function createPush(context: ImageContext): Images["push"] {
       return { tagged, image };
     });
     const remote = registry.repository(reference, { push: true, ...(options.auth && { credentials: options.auth }) });
-    for (const { tagged, image } of found) await pushOne(tagged, image, remote, options);
+    for (const { tagged, image } of found) await pushOne(tagged, await pushTarget(context, tagged, image, options.platform), remote, options);
   };
 
-  const pushOne = async (reference: Reference, image: ImageRecord, remote: RemoteRepository, { onProgress: sink, signal }: PushOptions): Promise<void> => {
+  const pushOne = async (reference: Reference, target: PushTarget, remote: RemoteRepository, { onProgress: sink, signal }: PushOptions): Promise<void> => {
+    const { image, manifest: sent, indexes, members = [] } = target;
     using lease = context.lease();
-    for (const resource of [image.id, ...image.layers]) lease.add(resource);
-    const work: Push = { reference, remote, image, lease, sink, ...(signal && { signal }) };
-    const { bytes, mediaType } = (await pushAsItCame(work)) ?? (await pushAnew(work));
+    for (const { id, layers } of [image, ...members.flatMap((member) => member.image ?? [])]) for (const resource of [id, ...layers]) lease.add(resource);
+    for (const { digest } of [...(indexes ?? []), ...members.map((member) => member.descriptor)]) lease.add(digest);
+    const work: Push = { reference, remote, image, lease, sink, ...(sent && { sent }), ...(signal && { signal }) };
+    const { bytes, mediaType } = indexes === undefined ? ((await pushAsItCame(work)) ?? (await pushAnew(work))) : await pushIndex(work, members, indexes);
     const digest = await remote.putManifest(reference.tag!, bytes, mediaType, signal === undefined ? {} : { signal });
     await content.put(bytes, digest);
     const manifest: Descriptor = { mediaType, digest, size: bytes.length };
@@ -63,17 +69,44 @@ export function createPush(context: ImageContext): Images["push"] {
       const { id, config, layers } = image;
       const digested: Reference = { domain: reference.domain, path: reference.path, digest };
       // The tag may have moved on while we were pushing; the digest is this image's all the same.
-      context.register({ id, config, layers, manifest }, [digested]);
+      context.register({ id, config, layers, ...(indexes === undefined ? { manifest } : { index: digest }) }, [digested]);
       const labels = image.config.config?.Labels ?? {};
       events.emit("image", "push", familiarReference(reference), { ...labels, name: familiarName(reference) });
     });
     sink({ status: `${reference.tag}: digest: ${digest} size: ${bytes.length}` });
     sink({ progressDetail: {}, aux: { Tag: reference.tag, Digest: digest, Size: bytes.length } });
+    const { insteadOf } = target;
+    if (insteadOf !== undefined)
+      sink({ progressDetail: {}, aux: { manifestPushedInsteadOfIndex: true, originalIndex: insteadOf, selectedManifest: manifest } });
+  };
+
+  /** Everything that the indexes name, then they themselves from the inside out; the outermost is left to the caller. */
+  const pushIndex = async (
+    work: Push,
+    members: readonly ManifestSummary[],
+    indexes: readonly Descriptor[],
+  ): Promise<{ bytes: Uint8Array; mediaType: string }> => {
+    const { remote, signal, sink } = work;
+    const options = signal === undefined ? {} : { signal };
+    for (const { descriptor, image } of members) {
+      if (image === undefined) {
+        const { config, layers } = await content.json<Manifest>(descriptor.digest);
+        for (const blob of [config, ...layers]) await pushBlob(work, blob, layerProgress(sink, blob.digest));
+      } else if ((await pushAsItCame({ ...work, image, sent: descriptor })) === undefined) {
+        throw conflict(
+          `the layers of ${formatPlatform(image.config)} aren't here as they came, so that the index can't be pushed as a whole: push one platform with --platform`,
+        );
+      }
+      await remote.putManifest(descriptor.digest, await content.bytes(descriptor.digest), descriptor.mediaType, options);
+    }
+    for (const { digest, mediaType } of indexes.slice(0, -1)) await remote.putManifest(digest, await content.bytes(digest), mediaType, options);
+    const top = indexes.at(-1)!;
+    return { bytes: await content.bytes(top.digest), mediaType: top.mediaType };
   };
 
   /** An image that came with a manifest keeps it, so that its digest stays, as long as its blobs are here or over there. */
   const pushAsItCame = async (work: Push): Promise<{ bytes: Uint8Array; mediaType: string } | undefined> => {
-    const { manifest: descriptor } = work.image;
+    const { sent: descriptor } = work;
     if (descriptor === undefined || content.info(descriptor.digest) === undefined) return undefined;
     const manifest = await content.json<Manifest>(descriptor.digest);
     const missing = manifest.layers.filter(({ digest }) => content.info(digest) === undefined);

@@ -2,10 +2,11 @@ import { internal, invalidArgument } from "../lib/errors.ts";
 import { encodeHeader, endOfArchive, padding } from "../lib/tar-writer.ts";
 import { bytesOf } from "../lib/tar.ts";
 import { digestOf, hexOf, isDigest, type Digest } from "../oci/digest.ts";
-import { mediaTypes, type Descriptor, type Manifest } from "../oci/image.ts";
+import { mediaTypes, type Descriptor, type Manifest, type Platform } from "../oci/image.ts";
 import { familiarName, familiarReference, formatReference, parseReference, withDefaultTag, type Reference } from "../oci/reference.ts";
 import { blobPath, nameAnnotation, refNameAnnotation, type ArchiveImage, type ArchiveIndex } from "./archive.ts";
-import { resolveImage } from "./resolve.ts";
+import { summarize } from "./manifests.ts";
+import { resolveImage, resolveTarget } from "./resolve.ts";
 import type { ImageContext, ImageRecord } from "./types.ts";
 
 /** One blob of the archive: from the content store, from memory, or made again from a snapshot. */
@@ -15,24 +16,38 @@ interface Member {
   open(): AsyncIterable<Uint8Array>;
 }
 
+/** What one name, or several of the same, come to. */
 interface SavedImage {
+  /** What they mean where no platform is said: for readers that know one platform a name. */
   image: ImageRecord;
+  /** All platforms that are saved, `image` among them, with the manifest each came by. */
+  variants: { image: ImageRecord; manifest?: Descriptor }[];
+  /** The index they are members of, where it is saved as well. */
+  index?: Descriptor;
   names: Reference[];
+}
+
+interface SaveOptions {
+  platforms?: readonly Platform[];
+  signal?: AbortSignal;
 }
 
 /**
  * `docker save`: one tar that is a docker-archive and an OCI layout. Everything is looked up before the first byte, so that errors come in time; the
  * images are held until the stream ends or is cancelled. @throws EngineError notFound
  */
-export function saveImages(ctx: ImageContext, texts: readonly string[], options: { signal?: AbortSignal } = {}): ReadableStream<Uint8Array> {
+export function saveImages(ctx: ImageContext, texts: readonly string[], options: SaveOptions = {}): ReadableStream<Uint8Array> {
   if (texts.length === 0) throw invalidArgument("no image to save was named");
-  const images = gather(ctx, texts);
+  const images = gather(ctx, texts, options.platforms ?? []);
   const lease = ctx.lease();
-  for (const { image } of images) {
-    lease.add(image.id);
-    for (const layer of image.layers) lease.add(layer);
-    if (image.manifest !== undefined) lease.add(image.manifest.digest);
-    for (const diffId of image.config.rootfs.diff_ids) for (const { digest } of ctx.layerBlobs(diffId)) lease.add(digest);
+  for (const { variants, index } of images) {
+    if (index !== undefined) lease.add(index.digest);
+    for (const { image, manifest } of variants) {
+      lease.add(image.id);
+      for (const layer of image.layers) lease.add(layer);
+      if (manifest !== undefined) lease.add(manifest.digest);
+      for (const diffId of image.config.rootfs.diff_ids) for (const { digest } of ctx.layerBlobs(diffId)) lease.add(digest);
+    }
   }
   const parts = write(ctx, images, options.signal);
   return new ReadableStream<Uint8Array>(
@@ -41,7 +56,7 @@ export function saveImages(ctx: ImageContext, texts: readonly string[], options:
         try {
           const step = await parts.next();
           if (step.done !== true) return controller.enqueue(step.value);
-          for (const { image } of images) ctx.emit("save", image, image.id);
+          for (const { variants } of images) for (const { image } of variants) ctx.emit("save", image, image.id);
           lease[Symbol.dispose]();
           controller.close();
         } catch (error) {
@@ -58,27 +73,51 @@ export function saveImages(ctx: ImageContext, texts: readonly string[], options:
   );
 }
 
-/** A name without a tag means all its tags, as Docker's save has it; an image named twice is saved once, with both names. */
-function gather(ctx: ImageContext, texts: readonly string[]): SavedImage[] {
-  const byId = new Map<Digest, SavedImage>();
-  const add = (image: ImageRecord, name?: Reference): void => {
-    const saved = byId.get(image.id) ?? { image, names: [] };
-    byId.set(image.id, saved);
+/** A name without a tag means all its tags, as Docker's save has it; what is named twice is saved once, with both names. */
+function gather(ctx: ImageContext, texts: readonly string[], platforms: readonly Platform[]): SavedImage[] {
+  const found = new Map<Digest, SavedImage>();
+  const add = (text: string, name?: Reference): void => {
+    const { image, target } = resolveTarget(ctx, text);
+    const index = target === undefined || ctx.membersOf(target).length === 0 ? undefined : target;
+    const key = index ?? image.id;
+    const saved = found.get(key) ?? { ...chosen(ctx, text, image, index, platforms), names: [] };
+    found.set(key, saved);
     if (name !== undefined && !saved.names.some((other) => formatReference(other) === formatReference(name))) saved.names.push(name);
   };
   for (const text of texts) {
     if (isDigest(text) || /^[a-f0-9]{64}$/.test(text)) {
-      add(resolveImage(ctx, text));
+      add(text);
       continue;
     }
     const reference = parseReference(text);
     const tags = reference.tag === undefined && reference.digest === undefined ? ctx.tagsOf(reference) : [];
-    for (const tag of tags) add(ctx.byReference(tag)!, tag);
+    for (const tag of tags) add(formatReference(tag), tag);
     if (tags.length > 0) continue;
     const named = ctx.byReference(withDefaultTag(reference));
-    add(named ?? resolveImage(ctx, text), named !== undefined && reference.digest === undefined ? withDefaultTag(reference) : undefined);
+    add(text, named !== undefined && reference.digest === undefined ? withDefaultTag(reference) : undefined);
   }
-  return [...byId.values()];
+  return [...found.values()];
+}
+
+/** The platforms asked for, or all that are here; the index goes along where more than one of what it names does. */
+function chosen(
+  ctx: ImageContext,
+  text: string,
+  image: ImageRecord,
+  index: Digest | undefined,
+  platforms: readonly Platform[],
+): Pick<SavedImage, "image" | "variants" | "index"> {
+  const wanted = platforms.map((platform) => resolveImage(ctx, text, { platform }));
+  if (index === undefined) return { image, variants: [{ image, ...(image.manifest && { manifest: image.manifest }) }] };
+  const variants = ctx.membersOf(index).flatMap(({ manifest, image: id }) => {
+    const member = ctx.byId(id);
+    if (member === undefined || (wanted.length > 0 && !wanted.some((each) => each.id === id))) return [];
+    const descriptor = ctx.describe(manifest);
+    return [{ image: member, ...(descriptor && { manifest: descriptor }) }];
+  });
+  const main = variants.some((each) => each.image.id === image.id) ? image : (wanted[0] ?? image);
+  const descriptor = platforms.length === 1 ? undefined : ctx.describe(index);
+  return { image: main, variants, ...(descriptor && { index: descriptor }) };
 }
 
 async function* write(ctx: ImageContext, images: readonly SavedImage[], signal?: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
@@ -86,27 +125,54 @@ async function* write(ctx: ImageContext, images: readonly SavedImage[], signal?:
   const index: ArchiveIndex = { schemaVersion: 2, mediaType: mediaTypes.ociIndex, manifests: [] };
   const list: ArchiveImage[] = [];
   const repositories: Record<string, Record<string, string>> = {};
-  for (const directory of ["blobs/", "blobs/sha256/"]) yield encodeHeader({ name: directory, type: "directory" });
-  for (const { image, names } of images) {
-    const { members, manifest, layers } = await membersOf(ctx, image, signal);
+  const once = async function* (members: readonly Member[]): AsyncGenerator<Uint8Array, void, undefined> {
     for (const member of members) {
       if (written.has(member.digest)) continue;
       written.add(member.digest);
       yield* file(blobPath(member.digest), member);
     }
-    const { os, architecture, variant } = image.config;
-    const descriptor = { ...manifest, platform: { architecture, os, ...(variant === undefined ? {} : { variant }) } };
-    for (const name of names) index.manifests.push({ ...descriptor, annotations: { [nameAnnotation]: formatReference(name), [refNameAnnotation]: name.tag! } });
-    if (names.length === 0) index.manifests.push(descriptor);
-    list.push({ Config: blobPath(image.id), RepoTags: names.length === 0 ? null : names.map(familiarReference), Layers: layers.map(blobPath) });
-    const top = image.config.rootfs.diff_ids.at(-1);
-    if (top !== undefined) for (const name of names) (repositories[familiarName(name)] ??= {})[name.tag!] = hexOf(top);
+  };
+  for (const directory of ["blobs/", "blobs/sha256/"]) yield encodeHeader({ name: directory, type: "directory" });
+  for (const { image, names, variants, index: top } of images) {
+    const descriptors: Descriptor[] = [];
+    let asTheyCame = true;
+    for (const { image: variant, manifest: came } of variants) {
+      const { members, manifest, layers } = await membersOf(ctx, variant, came, signal);
+      yield* once(members);
+      asTheyCame &&= manifest.digest === came?.digest;
+      const { os, architecture, variant: level } = variant.config;
+      descriptors.push({ ...manifest, platform: { architecture, os, ...(level === undefined ? {} : { variant: level }) } });
+      if (variant.id !== image.id) continue;
+      list.push({ Config: blobPath(image.id), RepoTags: names.length === 0 ? null : names.map(familiarReference), Layers: layers.map(blobPath) });
+    }
+    const whole = top === undefined || !asTheyCame ? undefined : await indexMembers(ctx, top, variants);
+    if (whole !== undefined) yield* once(whole);
+    for (const descriptor of whole === undefined ? descriptors : [top!]) {
+      for (const name of names)
+        index.manifests.push({ ...descriptor, annotations: { [nameAnnotation]: formatReference(name), [refNameAnnotation]: name.tag! } });
+      if (names.length === 0) index.manifests.push(descriptor);
+    }
+    const highest = image.config.rootfs.diff_ids.at(-1);
+    if (highest !== undefined) for (const name of names) (repositories[familiarName(name)] ??= {})[name.tag!] = hexOf(highest);
   }
   yield* text("index.json", JSON.stringify(index));
   yield* text("manifest.json", JSON.stringify(list));
   yield* text("oci-layout", `{"imageLayoutVersion":"1.0.0"}`);
   if (Object.keys(repositories).length > 0) yield* text("repositories", JSON.stringify(repositories));
   yield endOfArchive;
+}
+
+/** The index, the indexes in it and the attestations of what is saved; undefined where only one of its manifests is. */
+async function indexMembers(ctx: ImageContext, top: Descriptor, variants: SavedImage["variants"]): Promise<Member[] | undefined> {
+  const indexes: Descriptor[] = [];
+  const digests: Digest[] = [];
+  for (const { descriptor, kind, available, subject } of await summarize(ctx, top, indexes)) {
+    if (kind !== "attestation" || !available || !variants.some(({ manifest }) => manifest?.digest === subject)) continue;
+    const { config, layers } = await ctx.content.json<Manifest>(descriptor.digest);
+    digests.push(...[config, ...layers].map(({ digest }) => digest), descriptor.digest);
+  }
+  if (variants.length + digests.length < 2) return undefined;
+  return [...digests, ...indexes.map(({ digest }) => digest)].map((digest) => stored(ctx, digest));
 }
 
 async function* file(path: string, { size, open }: Pick<Member, "size" | "open">): AsyncGenerator<Uint8Array, void, undefined> {
@@ -129,24 +195,29 @@ function inMemory(bytes: Buffer): Member {
   };
 }
 
-async function membersOf(ctx: ImageContext, image: ImageRecord, signal?: AbortSignal): Promise<{ members: Member[]; manifest: Descriptor; layers: Digest[] }> {
-  const stored = (digest: Digest): Member => ({
-    digest,
-    size: ctx.content.info(digest)!.size,
-    open: () => ctx.content.open(digest) as unknown as AsyncIterable<Uint8Array>,
-  });
-  const config = stored(image.id);
-  if (image.manifest !== undefined && ctx.content.info(image.manifest.digest) !== undefined) {
-    const { layers } = await ctx.content.json<Manifest>(image.manifest.digest);
+function stored(ctx: ImageContext, digest: Digest): Member {
+  return { digest, size: ctx.content.info(digest)!.size, open: () => ctx.content.open(digest) as unknown as AsyncIterable<Uint8Array> };
+}
+
+/** `came`: the manifest that is to be kept, if it can be. */
+async function membersOf(
+  ctx: ImageContext,
+  image: ImageRecord,
+  came: Descriptor | undefined,
+  signal?: AbortSignal,
+): Promise<{ members: Member[]; manifest: Descriptor; layers: Digest[] }> {
+  const config = stored(ctx, image.id);
+  if (came !== undefined && ctx.content.info(came.digest) !== undefined) {
+    const { layers } = await ctx.content.json<Manifest>(came.digest);
     const digests = layers.map((layer) => layer.digest);
     // As it came, if all of it is here: then it can be pushed again under the same digest.
     if (digests.every((digest) => ctx.content.info(digest) !== undefined)) {
-      return { members: [...digests.map(stored), config, stored(image.manifest.digest)], manifest: image.manifest, layers: digests };
+      return { members: [...[...digests, came.digest].map((digest) => stored(ctx, digest)), config], manifest: came, layers: digests };
     }
   }
   const layers = image.config.rootfs.diff_ids.map((diffId, i) => {
     const blob = ctx.layerBlobs(diffId)[0];
-    if (blob !== undefined) return { member: stored(blob.digest), mediaType: blob.mediaType };
+    if (blob !== undefined) return { member: stored(ctx, blob.digest), mediaType: blob.mediaType };
     const size = ctx.snapshots.tarSize(diffId);
     const snapshot = image.layers[i];
     if (size === undefined || snapshot === undefined) throw internal(`layer ${diffId} of image ${image.id} is not here`);

@@ -92,10 +92,12 @@ export interface Images {
     reference: string,
     options: { auth?: RegistryAuth; platform?: string; allTags?: boolean; onProgress: ProgressSink; signal?: AbortSignal },
   ): Promise<ImageRecord>;
-  /** A reference without tag means every tag of the repository that is here. */
-  push(reference: string, options: { auth?: RegistryAuth; onProgress: ProgressSink; signal?: AbortSignal }): Promise<void>;
+  /** A reference without tag means every tag of the repository that is here. Of an index: the `platform`, or all of it, or what push-target.ts chooses. */
+  push(reference: string, options: { auth?: RegistryAuth; platform?: Platform; onProgress: ProgressSink; signal?: AbortSignal }): Promise<void>;
   /** @throws EngineError invalidArgument for a bad target, notFound for the source */
   tag(source: string, target: string): void;
+  /** What was attested of the image for `platform` (this host's); of the `types` of predicate, or of all; with the statements themselves where asked. */
+  attestations(reference: string, options: { platform?: Platform | undefined; types: readonly string[]; statement: boolean }): Promise<Attestation[]>;
   /** With `platforms`, only these are taken from the name (and from others that share them); needs `force`. */
   remove(reference: string, options?: { force?: boolean; noPrune?: boolean; platforms?: readonly Platform[] }): Promise<RemovedImage[]>;
   prune(options: { filters?: Record<string, string[]> }): Promise<{ deleted: RemovedImage[]; spaceReclaimed: number }>;
@@ -103,10 +105,13 @@ export interface Images {
     reference: string,
     options?: { platform?: Platform | undefined },
   ): (HistoryEntry & { id?: Digest; size: number; tags: string[]; createdSeconds: number })[];
-  /** docker-archive and OCI layout, plain or compressed. */
-  load(source: ReadableStream<Uint8Array>, options: { onProgress: ProgressSink; quiet?: boolean; signal?: AbortSignal }): Promise<void>;
-  /** docker-archive that is also an OCI layout. */
-  save(references: readonly string[], options?: { signal?: AbortSignal }): ReadableStream<Uint8Array>;
+  /** docker-archive and OCI layout, plain or compressed. Of an index: the `platforms`, or all that are there. */
+  load(
+    source: ReadableStream<Uint8Array>,
+    options: { platforms?: readonly Platform[]; onProgress: ProgressSink; quiet?: boolean; signal?: AbortSignal },
+  ): Promise<void>;
+  /** docker-archive that is also an OCI layout. Of an index: the `platforms`, or all that are here. */
+  save(references: readonly string[], options?: { platforms?: readonly Platform[]; signal?: AbortSignal }): ReadableStream<Uint8Array>;
   /** A root file system as a one-layer image (`docker import`). `changes` are Dockerfile instructions, applied by the caller's function. */
   import(
     source: ReadableStream<Uint8Array>,
@@ -140,6 +145,15 @@ export interface ManifestSummary {
   image?: ImageRecord;
   /** Of an attestation: the manifest that it is about. */
   subject?: Digest;
+}
+
+/** One in-toto statement about an image. */
+export interface Attestation {
+  descriptor: Descriptor;
+  /** URI of its predicate's type. */
+  type: string;
+  /** Its JSON. */
+  statement?: unknown;
 }
 
 /** An image that is ready to be recorded: its config blob is in the content store, its layers are unpacked. */

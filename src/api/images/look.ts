@@ -1,9 +1,9 @@
 import type { ImageRecord } from "../../images/types.ts";
 import { invalidArgument, notImplemented } from "../../lib/errors.ts";
 import { endpoint, json } from "../endpoint.ts";
-import { platformParam } from "../platform.ts";
+import { decodePlatform, platformParam } from "../platform.ts";
 import type { Services } from "../services.ts";
-import type { ImageHistoryItem, ImageManifestSummary, ImageSummary } from "../types/images.ts";
+import type { AttestationStatement, ImageHistoryItem, ImageManifestSummary, ImageSummary } from "../types/images.ts";
 import { toImageInspect, toImageSummary, toManifestSummary } from "./convert.ts";
 
 export const listImages = endpoint({
@@ -73,6 +73,27 @@ export const imageHistory = endpoint({
       Comment: entry.comment ?? "",
     }));
     return json(items);
+  },
+});
+
+export const imageAttestations = endpoint({
+  method: "GET",
+  path: "/images/{name*}/attestations",
+  since: 55,
+  handler: async ({ services, params, query }) => {
+    // a list on the wire, of which Docker takes one
+    const texts = query.all("platform");
+    if (texts.length > 1) throw invalidArgument("only one platform value is currently supported");
+    const platform = texts[0] === undefined || texts[0] === "" ? undefined : decodePlatform(texts[0]);
+    const types = query.all("type").flatMap((type) => type.trim() || []);
+    const found = await services.images.attestations(params.name!, { platform, types, statement: query.bool("statement") });
+    return json(
+      found.map(({ descriptor, type, statement }): AttestationStatement => ({
+        Descriptor: descriptor,
+        PredicateType: type,
+        ...(statement === undefined ? {} : { Statement: statement }),
+      })),
+    );
   },
 });
 

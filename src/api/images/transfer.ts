@@ -3,6 +3,7 @@ import { registryAuth } from "../auth.ts";
 import { endpoint, type Call } from "../endpoint.ts";
 import { invalidArgument, messageOf, permissionDenied } from "../../lib/errors.ts";
 import { familiarName, familiarReference } from "../../oci/reference.ts";
+import { platformParam, platformsParam } from "../platform.ts";
 import { sendBytes } from "../streams/bytes.ts";
 import { ProgressStream } from "../streams/progress.ts";
 import { pullReference, repoTag } from "./names.ts";
@@ -68,23 +69,32 @@ async function download(source: string, progress: ProgressStream, signal: AbortS
 export const pushImage = endpoint({
   method: "POST",
   path: "/images/{name*}/push",
-  handler: async ({ services, params, query, exchange, signal }) => {
+  handler: async ({ services, params, query, api, exchange, signal }) => {
     const tag = query.text("tag");
+    const platform = platformParam(query, api, 46);
     const reference = tag === "" ? params.name! : (repoTag(params.name!, tag) ?? params.name!);
     const auth = registryAuth(exchange.head.headers);
     const progress = new ProgressStream(exchange);
-    await progress.run(() => services.images.push(reference, { onProgress: progress.send, signal, ...(auth === undefined ? {} : { auth }) }));
+    await progress.run(() =>
+      services.images.push(reference, {
+        onProgress: progress.send,
+        signal,
+        ...(auth === undefined ? {} : { auth }),
+        ...(platform === undefined ? {} : { platform }),
+      }),
+    );
   },
 });
 
 export const loadImages = endpoint({
   method: "POST",
   path: "/images/load",
-  handler: async ({ services, query, exchange, signal }) => {
+  handler: async ({ services, query, api, exchange, signal }) => {
+    const platforms = platformsParam(query, api);
     const progress = new ProgressStream(exchange);
     const quiet = query.bool("quiet", true);
     // dockerd tells of every failure in the stream, and docker-py's ImageLoadError is read from there
-    await progress.run(() => services.images.load(exchange.body.stream(), { onProgress: progress.send, quiet, signal }), "stream");
+    await progress.run(() => services.images.load(exchange.body.stream(), { platforms, onProgress: progress.send, quiet, signal }), "stream");
   },
 });
 
@@ -93,15 +103,16 @@ const saveHeaders = { "Content-Type": "application/x-tar" };
 export const saveImage = endpoint({
   method: "GET",
   path: "/images/{name*}/get",
-  handler: ({ services, params, exchange, signal }) => sendBytes(exchange, saveHeaders, services.images.save([params.name!], { signal })),
+  handler: ({ services, params, query, api, exchange, signal }) =>
+    sendBytes(exchange, saveHeaders, services.images.save([params.name!], { platforms: platformsParam(query, api), signal })),
 });
 
 export const saveImages = endpoint({
   method: "GET",
   path: "/images/get",
-  handler: ({ services, query, exchange, signal }) => {
+  handler: ({ services, query, api, exchange, signal }) => {
     const names = query.all("names");
     if (names.length === 0) throw invalidArgument("no images were named to save");
-    return sendBytes(exchange, saveHeaders, services.images.save(names, { signal }));
+    return sendBytes(exchange, saveHeaders, services.images.save(names, { platforms: platformsParam(query, api), signal }));
   },
 });
