@@ -26,6 +26,12 @@ export async function loadRegistrySettings(config: RegistryConfig, secret: Uint8
     auth: await authOf(config, secret, log),
     ...(config.access && { access: config.access }),
     readOnly: config["read-only"],
+    gc: config.gc,
+    quota: {
+      ...(config.quota.total !== undefined && { total: config.quota.total }),
+      ...(config.quota.repository !== undefined && { repository: config.quota.repository }),
+      repositories: config.quota.repositories,
+    },
   };
 }
 

@@ -6,6 +6,8 @@ import { tryLock } from "../kernel/lock.ts";
 import { conflict, messageOf } from "../lib/errors.ts";
 import { createLogger, type Logger } from "../lib/log.ts";
 import type { RegistryConfig } from "../registry/config.ts";
+import { createRecords } from "../registry/records.ts";
+import { removeUnused, restoreRecords } from "../registry/restore.ts";
 import { registryMigrations } from "../registry/schema.ts";
 import { createRegistryServer } from "../registry/server.ts";
 import { startCheckpoints } from "../store/checkpoint.ts";
@@ -48,7 +50,10 @@ async function run(config: RegistryConfig, log: Logger, readAgain: () => Registr
   stack.use(startCheckpoints(store, log));
   const content = createContentStore({ root: join(root, "content"), store, log });
   await content.restore();
-  const server = createRegistryServer({ content, store, log, settings, ...(tls === undefined ? {} : { tls }) });
+  const records = createRecords(store);
+  await restoreRecords(content, records, log);
+  await removeUnused(content, records);
+  const server = createRegistryServer({ content, records, log, settings, ...(tls === undefined ? {} : { tls }) });
   const bound = await server.listen(address);
   stack.defer(() => server.close());
   process.on("SIGHUP", () => {

@@ -11,3 +11,12 @@ export function parseBytes(text: string): number | undefined {
 export function parseSignedBytes(text: string): number | undefined {
   return text === "-1" ? -1 : parseBytes(text);
 }
+
+const names = ["B", "KB", "MB", "GB", "TB", "PB"];
+
+/** `512B`, `1.5GB`: powers of 1024, rounded to two or three digits, as parseBytes reads them. */
+export function formatBytes(bytes: number): string {
+  let [value, at] = [bytes, 0];
+  for (; value >= 1024 && at < names.length - 1; at++) value /= 1024;
+  return `${Number(value.toFixed(value < 10 ? 2 : 1))}${names[at]}`;
+}

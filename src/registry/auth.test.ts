@@ -12,8 +12,9 @@ import type { AccessConfig } from "./access.ts";
 import type { Auth } from "./guard.ts";
 import { openPasswords } from "./htpasswd.ts";
 import { readIssuerKeys } from "./issuer-keys.ts";
+import { createRecords } from "./records.ts";
 import { registryMigrations } from "./schema.ts";
-import { createRegistryServer, type RegistryServer } from "./server.ts";
+import { createRegistryServer, openToAll, type RegistryServer } from "./server.ts";
 
 let root: string;
 let file: string;
@@ -29,7 +30,7 @@ const basic = (user: string, password: string): Record<string, string> => ({
 });
 const bearer = (token: string): Record<string, string> => ({ authorization: `Bearer ${token}` });
 const codeOf = async (response: Response): Promise<string> => ((await response.json()) as { errors: { code: string }[] }).errors[0]!.code;
-const settings = (auth: Auth, access?: AccessConfig): void => server.configure({ auth, readOnly: false, ...(access && { access }) });
+const settings = (auth: Auth, access?: AccessConfig): void => server.configure({ ...openToAll, auth, ...(access && { access }) });
 const get = (path: string, headers: Record<string, string> = {}): Promise<Response> => fetch(`${base}${path}`, { headers });
 const push = (name: string, headers: Record<string, string> = {}, query = ""): Promise<Response> =>
   fetch(`${base}/v2/${name}/blobs/uploads/?digest=${digestOf(config)}${query}`, { method: "POST", body: config, headers });
@@ -49,7 +50,11 @@ beforeAll(async () => {
   file = join(root, "htpasswd");
   await writeFile(file, `# people\nalice:${hash("wonder")}\nroot:${hash("toor")}\ncarol:${hash("c")}\n\n`);
   const store = openStore(join(root, "registry.db"), registryMigrations);
-  server = createRegistryServer({ content: createContentStore({ root: join(root, "content"), store, log: silent }), store, log: silent });
+  server = createRegistryServer({
+    content: createContentStore({ root: join(root, "content"), store, log: silent }),
+    records: createRecords(store),
+    log: silent,
+  });
   const { port } = await server.listen({ port: 0 });
   base = `http://127.0.0.1:${port}`;
   for (const name of ["public/a", "team/a", "shared", "secret/a"]) expect((await push(name)).status).toBe(201);

@@ -1,23 +1,22 @@
 import type { ContentStore } from "../content/types.ts";
-import type { KeyedMutex } from "../lib/mutex.ts";
 import type { Digest } from "../oci/digest.ts";
 import { Fault } from "./faults.ts";
 import { matchesEtag, type Answer, type Call } from "./http.ts";
-import { forget } from "./manifests.ts";
 import { parseRange } from "./range.ts";
 import type { Records } from "./records.ts";
 
 interface Deps {
   content: ContentStore;
   records: Records;
-  digests: KeyedMutex;
+  /** Deletes bytes that nothing uses any more. */
+  release: (digest: Digest) => Promise<void>;
 }
 
 /** GET and HEAD, whole or a range. Blobs never change: their digest is the ETag. */
 export function getBlob({ content, records }: Deps, name: string, digest: Digest, call: Call): Answer {
-  const info = records.hasBlob(name, digest) ? content.info(digest) : undefined;
-  if (info === undefined) throw unknownBlob(digest);
-  const { size } = info;
+  // Whoever asks may be about to push a manifest that names it: that is a use.
+  const size = records.blob(name, digest, Date.now());
+  if (size === undefined || content.info(digest) === undefined) throw unknownBlob(digest);
   const etag = `"${digest}"`;
   const headers = {
     "accept-ranges": "bytes",
@@ -42,7 +41,7 @@ export function getBlob({ content, records }: Deps, name: string, digest: Digest
 
 export async function deleteBlob(deps: Deps, name: string, digest: Digest): Promise<Answer> {
   if (!deps.records.removeBlob(name, digest)) throw unknownBlob(digest);
-  await forget(deps, digest);
+  await deps.release(digest);
   return { status: 202 };
 }
 

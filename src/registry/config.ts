@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { parseBytes } from "../lib/bytes.ts";
 import { invalidArgument, messageOf } from "../lib/errors.ts";
 import { parseDuration } from "../lib/time.ts";
 
@@ -7,6 +8,13 @@ const duration = z.union([z.string(), z.number()]).transform((value, context) =>
   const nanos = typeof value === "number" ? BigInt(Math.round(value * 1e9)) : parseDuration(value);
   if (nanos !== undefined && nanos >= 0n) return Number(nanos / 1_000_000n);
   context.addIssue({ code: "custom", message: `invalid duration ${JSON.stringify(value)}: want 90s, 10m, 24h` });
+  return z.NEVER;
+});
+
+const size = z.union([z.string(), z.number()]).transform((value, context) => {
+  const bytes = typeof value === "number" ? value : parseBytes(value);
+  if (bytes !== undefined && Number.isSafeInteger(bytes) && bytes >= 0) return bytes;
+  context.addIssue({ code: "custom", message: `invalid size ${JSON.stringify(value)}: want 500MB, 20GB` });
   return z.NEVER;
 });
 
@@ -56,6 +64,21 @@ const schema = z.strictObject({
     })
     .optional(),
   "read-only": z.boolean().default(false),
+  gc: z
+    .strictObject({
+      /** 0: never by itself. */
+      interval: duration.default(60 * 60_000),
+      grace: duration.default(24 * 60 * 60_000),
+      untagged: z.boolean().default(false),
+    })
+    .prefault({}),
+  quota: z
+    .strictObject({
+      total: size.optional(),
+      repository: size.optional(),
+      repositories: z.record(pattern, size).default({}),
+    })
+    .prefault({}),
 });
 
 /** A registry's settings as its file gives them, checked, with defaults. Durations are milliseconds, sizes bytes. */

@@ -4,7 +4,8 @@ import { algorithmOf, digestOf, isDigest, type Digest } from "../oci/digest.ts";
 import { mediaTypes } from "../oci/image.ts";
 import { Fault } from "./faults.ts";
 import { matchesEtag, readAll, type Answer, type Call } from "./http.ts";
-import type { ManifestRow, Records } from "./records.ts";
+import type { Quota } from "./quota.ts";
+import type { Link, ManifestRow, Records } from "./records.ts";
 
 /** distribution-spec, "Pushing Manifests": registries should take 4 MiB at least. */
 const maxManifestSize = 4 * 1024 * 1024;
@@ -14,6 +15,9 @@ interface Deps {
   content: ContentStore;
   records: Records;
   digests: KeyedMutex;
+  quota: Quota;
+  /** Deletes bytes that nothing uses any more. */
+  release: (digest: Digest) => Promise<void>;
 }
 
 interface Target {
@@ -34,21 +38,31 @@ export async function getManifest({ content, records }: Deps, { name, tag, diges
 }
 
 /** Stores a manifest whose blobs are all here. */
-export async function putManifest({ content, records, digests }: Deps, { name, tag, digest: wanted }: Target, call: Call): Promise<Answer> {
+export async function putManifest({ content, records, digests, quota }: Deps, { name, tag, digest: wanted }: Target, call: Call): Promise<Answer> {
   const bytes = await readAll(call, maxManifestSize);
   const digest = wanted === undefined ? digestOf(bytes) : digestLike(bytes, wanted);
   if (wanted !== undefined && wanted !== digest) throw new Fault("DIGEST_INVALID", "provided digest did not match uploaded content", { detail: digest });
   const contentType = call.headers.get("content-type")?.split(";", 1)[0]!.trim();
   const { row, blobs, manifests } = readManifest(bytes, digest, contentType);
-  for (const blob of blobs) {
-    if (!records.hasBlob(name, blob)) throw new Fault("MANIFEST_BLOB_UNKNOWN", "blob unknown to registry", { detail: { digest: blob } });
-  }
-  for (const child of manifests) {
-    if (records.manifest(name, child) === undefined) throw new Fault("MANIFEST_BLOB_UNKNOWN", "manifest unknown to registry", { detail: { digest: child } });
-  }
+  /** What is named must be there at the moment in which the manifest's own row begins to keep it. */
+  const check = (): void => {
+    const here = (found: unknown, named: Digest): boolean => found !== undefined && content.info(named) !== undefined;
+    for (const blob of blobs) {
+      if (!here(records.blob(name, blob.digest), blob.digest))
+        throw new Fault("MANIFEST_BLOB_UNKNOWN", "blob unknown to registry", { detail: { digest: blob.digest } });
+    }
+    for (const child of manifests) {
+      if (!here(records.manifest(name, child.digest), child.digest))
+        throw new Fault("MANIFEST_BLOB_UNKNOWN", "manifest unknown to registry", { detail: { digest: child.digest } });
+    }
+  };
+  check();
+  using reservation = quota.reserve(name);
+  if (records.manifest(name, digest) === undefined) reservation.grow(bytes.length);
   await digests.run(digest, async () => {
+    using _held = records.hold(digest);
     await content.put(bytes, digest);
-    records.putManifest(name, row, tag);
+    records.putManifest(name, row, { links: [...blobs, ...manifests], ...(tag !== undefined && { tag }), now: Date.now(), check });
   });
   return {
     status: 201,
@@ -68,18 +82,18 @@ export async function deleteManifest(deps: Deps, { name, tag, digest }: Target):
     return { status: 202 };
   }
   if (!records.removeManifest(name, digest!)) throw unknownManifest(name, digest!);
-  await forget(deps, digest!);
+  await deps.release(digest!);
   return { status: 202 };
 }
 
 /** What points at `digest` by its `subject`, as an index. */
-export function listReferrers({ content, records }: Deps, name: string, digest: Digest, call: Call): Answer {
+export function listReferrers({ records }: Deps, name: string, digest: Digest, call: Call): Answer {
   const wanted = call.query.get("artifactType");
   const rows = records.referrers(name, digest).filter(({ artifactType }) => wanted === null || artifactType === wanted);
   const manifests = rows.map((row) => ({
     mediaType: row.mediaType,
     digest: row.digest,
-    size: content.info(row.digest)?.size ?? 0,
+    size: row.size,
     ...(row.artifactType !== undefined && { artifactType: row.artifactType }),
     ...(row.annotations !== undefined && { annotations: row.annotations }),
   }));
@@ -88,13 +102,6 @@ export function listReferrers({ content, records }: Deps, name: string, digest: 
     headers: { "content-type": mediaTypes.ociIndex, ...(wanted !== null && { "oci-filters-applied": "artifactType" }) },
     body: JSON.stringify({ schemaVersion: 2, mediaType: mediaTypes.ociIndex, manifests }),
   };
-}
-
-/** Deletes bytes that no repository needs any more. */
-export async function forget({ content, records, digests }: Deps, digest: Digest): Promise<void> {
-  await digests.run(digest, async () => {
-    if (!records.isUsed(digest)) await content.remove(digest);
-  });
 }
 
 function unknownManifest(name: string, version: string): Fault {
@@ -106,8 +113,8 @@ function digestLike(bytes: Uint8Array, like: Digest): Digest {
   return `${algorithm}:${new Bun.CryptoHasher(algorithm).update(bytes).digest("hex")}` as Digest;
 }
 
-/** What a manifest refers to. Any media type is taken, since artifacts bring their own; those known must have their shape. */
-function readManifest(bytes: Uint8Array, digest: Digest, contentType: string | undefined): { row: ManifestRow; blobs: Digest[]; manifests: Digest[] } {
+/** What a manifest refers to. Any media type is taken, since artifacts bring their own; those known must have their shape. @throws Fault */
+export function readManifest(bytes: Uint8Array, digest: Digest, contentType: string | undefined): { row: ManifestRow; blobs: Link[]; manifests: Link[] } {
   let parsed: unknown;
   try {
     parsed = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
@@ -124,14 +131,15 @@ function readManifest(bytes: Uint8Array, digest: Digest, contentType: string | u
   const isIndex = mediaType === mediaTypes.ociIndex || mediaType === mediaTypes.dockerIndex;
   if (isIndex ? "layers" in document || "config" in document : "manifests" in document)
     throw new Fault("MANIFEST_INVALID", "manifest invalid: both an image and an index");
-  const manifests = isIndex ? digestsOf(document.manifests, "manifests") : [];
-  const blobs = isIndex ? [] : [...digestsOf([document.config], "config"), ...digestsOf(document.layers, "layers")];
-  const subject = document.subject === undefined ? undefined : digestsOf([document.subject], "subject")[0];
+  const manifests = isIndex ? linksOf(document.manifests, "manifests") : [];
+  const blobs = isIndex ? [] : [...linksOf([document.config], "config"), ...linksOf(document.layers, "layers")];
+  const subject = document.subject === undefined ? undefined : linksOf([document.subject], "subject")[0]?.digest;
   const config = document.config as { mediaType?: unknown } | undefined;
   const artifactType = typeof document.artifactType === "string" ? document.artifactType : config?.mediaType;
   const annotations = document.annotations;
   const row: ManifestRow = {
     digest,
+    size: bytes.length,
     mediaType,
     ...(subject !== undefined && { subject }),
     ...(typeof artifactType === "string" && { artifactType }),
@@ -141,13 +149,13 @@ function readManifest(bytes: Uint8Array, digest: Digest, contentType: string | u
 }
 
 /** Layers with `urls` lie elsewhere: they needn't be here. */
-function digestsOf(list: unknown, what: string): Digest[] {
+function linksOf(list: unknown, what: string): Link[] {
   if (!Array.isArray(list) || list.length > maxReferences) throw new Fault("MANIFEST_INVALID", `manifest invalid: ${what} missing, or too many`);
-  const found: Digest[] = [];
+  const found: Link[] = [];
   for (const item of list as unknown[]) {
-    const { digest, urls } = (item ?? {}) as { digest?: unknown; urls?: unknown };
+    const { digest, size, urls } = (item ?? {}) as { digest?: unknown; size?: unknown; urls?: unknown };
     if (typeof digest !== "string" || !isDigest(digest)) throw new Fault("MANIFEST_INVALID", `manifest invalid: bad digest in ${what}`);
-    if (!Array.isArray(urls) || urls.length === 0) found.push(digest);
+    if (!Array.isArray(urls) || urls.length === 0) found.push({ digest, size: Number.isSafeInteger(size) ? Math.max(0, size as number) : 0 });
   }
   return found;
 }

@@ -3,24 +3,41 @@ import type { Store } from "../store/store.ts";
 
 export interface ManifestRow {
   digest: Digest;
+  /** Bytes. */
+  size: number;
   mediaType: string;
   subject?: Digest;
   artifactType?: string;
   annotations?: Record<string, string>;
 }
 
-/** Which repository holds what. Bytes lie in the content store; a digest without any row here may go from it. */
+/** What a manifest names. */
+export interface Link {
+  digest: Digest;
+  /** As the manifest tells it; 0 where it doesn't. */
+  size: number;
+}
+
+/** An entry of a repository, for whoever walks through all of them. */
+export interface Entry {
+  repository: string;
+  digest: Digest;
+}
+
+/** Which repository holds what. Bytes lie in the content store; a digest that isn't used here may go from it. Times are unix milliseconds. */
 export interface Records {
   hasRepository(repository: string): boolean;
-  hasBlob(repository: string, digest: Digest): boolean;
+  /** Bytes of a blob that the repository has. With `now`, that it was asked for counts as use of it. */
+  blob(repository: string, digest: Digest, now?: number): number | undefined;
   /** Repositories that have it, some of them where they are very many. */
   holdersOf(digest: Digest): string[];
-  addBlob(repository: string, digest: Digest): void;
+  addBlob(repository: string, digest: Digest, size: number, now: number): void;
   /** False where the repository hadn't got it. */
   removeBlob(repository: string, digest: Digest): boolean;
   manifest(repository: string, digest: Digest): ManifestRow | undefined;
   tagged(repository: string, tag: string): Digest | undefined;
-  putManifest(repository: string, row: ManifestRow, tag?: string): void;
+  /** @throws what `check` throws, with nothing changed */
+  putManifest(repository: string, row: ManifestRow, options: { links: readonly Link[]; tag?: string; now: number; check?: () => void }): void;
   /** With the tags that point to it. */
   removeManifest(repository: string, digest: Digest): boolean;
   removeTag(repository: string, tag: string): boolean;
@@ -28,23 +45,41 @@ export interface Records {
   tags(repository: string, last: string, limit: number): string[];
   repositories(last: string, limit: number): string[];
   referrers(repository: string, subject: Digest): ManifestRow[];
-  /** Whether some row needs the bytes. */
+  /** Whether some repository needs the bytes, or somebody is about to store them. */
   isUsed(digest: Digest): boolean;
-  /** Stored bytes that no row needs: what a crash left between bytes and row. */
-  unused(): Digest[];
+  /** Keeps bytes that are about to get a row. */
+  hold(digest: Digest): Disposable;
+  /** Bytes that the registry keeps, each digest once; and those of one repository. */
+  readonly totalBytes: number;
+  repositoryBytes(repository: string): number;
+  counts(): { repositories: number; manifests: number; blobs: number; tags: number };
+  /** Blobs that no manifest of their repository names, not used since `before`: those of the next `limit` after `last`, removed. */
+  removeLooseBlobs(before: number, last: Entry, limit: number): { removed: Digest[]; next: Entry | undefined };
+  /** Manifests that no tag, index or (by their subject) other manifest keeps, likewise. */
+  removeLooseManifests(before: number, last: Entry, limit: number): { removed: Digest[]; next: Entry | undefined };
+  /** Removes what stands for bytes that a crash kept from being stored. */
+  dropMissing(): number;
+  /** Manifests of an older schema, whose links aren't known yet, and the way to tell them. */
+  unread(): Entry[];
+  setLinks(entry: Entry, links: readonly Link[]): void;
 }
 
 interface Row {
   digest: Digest;
+  size: number;
   media_type: string;
   subject: Digest | null;
   artifact_type: string | null;
   annotations: string | null;
 }
 
+/** Uses are noted once in so many milliseconds. */
+const touchInterval = 30_000;
+
 function fromRow(row: Row): ManifestRow {
   return {
     digest: row.digest,
+    size: row.size,
     mediaType: row.media_type,
     ...(row.subject !== null && { subject: row.subject }),
     ...(row.artifact_type !== null && { artifactType: row.artifact_type }),
@@ -52,69 +87,201 @@ function fromRow(row: Row): ManifestRow {
   };
 }
 
+/** On a store with the `registry_` tables, and the content store's `blobs`. */
 export function createRecords({ db, tx }: Store): Records {
-  const exists = (sql: string, ...values: string[]): boolean => db.query(sql).get(...values) !== null;
-  const changed = (sql: string, ...values: string[]): boolean => db.query(sql).run(...values).changes > 0;
-  const columns = "digest, media_type, subject, artifact_type, annotations";
+  const exists = (sql: string, ...values: (string | number)[]): boolean => db.query(sql).get(...values) !== null;
+  const changed = (sql: string, ...values: (string | number)[]): boolean => db.query(sql).run(...values).changes > 0;
+  const columns = "digest, size, media_type, subject, artifact_type, annotations";
+  const held = new Map<Digest, number>();
+
+  const hasRow = (digest: Digest): boolean =>
+    exists("SELECT 1 FROM registry_blobs WHERE digest = ? LIMIT 1", digest) || exists("SELECT 1 FROM registry_manifests WHERE digest = ? LIMIT 1", digest);
+  let total =
+    db
+      .query<{ bytes: number | null }, []>(
+        "SELECT sum(size) AS bytes FROM (SELECT digest, size FROM registry_blobs UNION SELECT digest, size FROM registry_manifests)",
+      )
+      .get()!.bytes ?? 0;
+  /** Runs a change of one digest's rows, and keeps the sum right. */
+  const counted = <T>(digest: Digest, size: number, change: () => T): T => {
+    const before = hasRow(digest);
+    const result = change();
+    const after = hasRow(digest);
+    if (before !== after) total += after ? size : -size;
+    return result;
+  };
+  const sizeIn = (table: "registry_blobs" | "registry_manifests", repository: string, digest: Digest): number | undefined =>
+    db.query<{ size: number }, [string, string]>(`SELECT size FROM ${table} WHERE repository = ? AND digest = ?`).get(repository, digest)?.size;
+
+  const insertLinks = (repository: string, manifest: Digest, links: readonly Link[]): void => {
+    const insert = db.query("INSERT INTO registry_links (repository, digest, manifest, size) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING");
+    for (const { digest, size } of links) insert.run(repository, digest, manifest, size);
+  };
+  const removeBlob: Records["removeBlob"] = (repository, digest) => {
+    const size = sizeIn("registry_blobs", repository, digest);
+    if (size === undefined) return false;
+    return counted(digest, size, () => changed("DELETE FROM registry_blobs WHERE repository = ? AND digest = ?", repository, digest));
+  };
+  const removeManifest: Records["removeManifest"] = (repository, digest) => {
+    const size = sizeIn("registry_manifests", repository, digest);
+    if (size === undefined) return false;
+    return tx(() =>
+      counted(digest, size, () => {
+        db.query("DELETE FROM registry_tags WHERE repository = ? AND digest = ?").run(repository, digest);
+        db.query("DELETE FROM registry_links WHERE repository = ? AND manifest = ?").run(repository, digest);
+        return changed("DELETE FROM registry_manifests WHERE repository = ? AND digest = ?", repository, digest);
+      }),
+    );
+  };
+  /** The next entries of a table after `last`, and which of them are loose. Looked at and removed in one transaction. */
+  const removeLoose = (options: {
+    table: "registry_blobs" | "registry_manifests";
+    loose: string;
+    before: number;
+    last: Entry;
+    limit: number;
+    remove: (repository: string, digest: Digest) => boolean;
+  }): { removed: Digest[]; next: Entry | undefined } => {
+    const { table, loose, before, last, limit, remove } = options;
+    return tx(() => {
+      const rows = db
+        .query<Entry & { loose: number }, [number, string, string, number]>(
+          `SELECT repository, digest, (used_at < ? AND ${loose}) AS loose FROM ${table} AS t WHERE (repository, digest) > (?, ?) ORDER BY repository, digest LIMIT ?`,
+        )
+        .all(before, last.repository, last.digest, limit);
+      const removed = rows.filter((row) => row.loose === 1 && remove(row.repository, row.digest)).map(({ digest }) => digest);
+      return { removed, next: rows.length < limit ? undefined : rows.at(-1) };
+    });
+  };
+
   return {
     hasRepository: (repository) =>
-      exists("SELECT 1 FROM manifests WHERE repository = ? LIMIT 1", repository) ||
-      exists("SELECT 1 FROM repository_blobs WHERE repository = ? LIMIT 1", repository),
-    hasBlob: (repository, digest) => exists("SELECT 1 FROM repository_blobs WHERE repository = ? AND digest = ?", repository, digest),
+      exists("SELECT 1 FROM registry_manifests WHERE repository = ? LIMIT 1", repository) ||
+      exists("SELECT 1 FROM registry_blobs WHERE repository = ? LIMIT 1", repository),
+    blob: (repository, digest, now) => {
+      const row = db
+        .query<{ size: number; used_at: number }, [string, string]>("SELECT size, used_at FROM registry_blobs WHERE repository = ? AND digest = ?")
+        .get(repository, digest);
+      if (row !== null && now !== undefined && row.used_at < now - touchInterval) {
+        db.query("UPDATE registry_blobs SET used_at = ? WHERE repository = ? AND digest = ?").run(now, repository, digest);
+      }
+      return row?.size;
+    },
     holdersOf: (digest) =>
       db
-        .query<{ repository: string }, [string]>("SELECT repository FROM repository_blobs WHERE digest = ? LIMIT 1000")
+        .query<{ repository: string }, [string]>("SELECT repository FROM registry_blobs WHERE digest = ? LIMIT 1000")
         .all(digest)
         .map(({ repository }) => repository),
-    addBlob: (repository, digest) => void changed("INSERT INTO repository_blobs (repository, digest) VALUES (?, ?) ON CONFLICT DO NOTHING", repository, digest),
-    removeBlob: (repository, digest) => changed("DELETE FROM repository_blobs WHERE repository = ? AND digest = ?", repository, digest),
+    addBlob: (repository, digest, size, now) =>
+      counted(digest, size, () => {
+        db.query(
+          "INSERT INTO registry_blobs (repository, digest, size, used_at) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET used_at = max(used_at, excluded.used_at)",
+        ).run(repository, digest, size, now);
+      }),
+    removeBlob,
     manifest: (repository, digest) => {
-      const row = db.query<Row, [string, string]>(`SELECT ${columns} FROM manifests WHERE repository = ? AND digest = ?`).get(repository, digest);
+      const row = db.query<Row, [string, string]>(`SELECT ${columns} FROM registry_manifests WHERE repository = ? AND digest = ?`).get(repository, digest);
       return row === null ? undefined : fromRow(row);
     },
     tagged: (repository, tag) =>
-      db.query<{ digest: Digest }, [string, string]>("SELECT digest FROM tags WHERE repository = ? AND tag = ?").get(repository, tag)?.digest,
-    putManifest: (repository, { digest, mediaType, subject, artifactType, annotations }, tag) =>
+      db.query<{ digest: Digest }, [string, string]>("SELECT digest FROM registry_tags WHERE repository = ? AND tag = ?").get(repository, tag)?.digest,
+    putManifest: (repository, row, { links, tag, now, check }) =>
       tx(() => {
-        db.query("INSERT OR REPLACE INTO manifests (repository, digest, media_type, subject, artifact_type, annotations) VALUES (?, ?, ?, ?, ?, ?)").run(
-          repository,
-          digest,
-          mediaType,
-          subject ?? null,
-          artifactType ?? null,
-          annotations === undefined ? null : JSON.stringify(annotations),
-        );
-        if (tag !== undefined) db.query("INSERT OR REPLACE INTO tags (repository, tag, digest) VALUES (?, ?, ?)").run(repository, tag, digest);
+        check?.();
+        const { digest, size, mediaType, subject, artifactType, annotations } = row;
+        counted(digest, size, () => {
+          db.query(
+            "INSERT OR REPLACE INTO registry_manifests (repository, digest, size, used_at, media_type, subject, artifact_type, annotations) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+          ).run(
+            repository,
+            digest,
+            size,
+            now,
+            mediaType,
+            subject ?? null,
+            artifactType ?? null,
+            annotations === undefined ? null : JSON.stringify(annotations),
+          );
+        });
+        insertLinks(repository, digest, links);
+        if (tag !== undefined)
+          db.query("INSERT OR REPLACE INTO registry_tags (repository, tag, digest, checked_at) VALUES (?, ?, ?, ?)").run(repository, tag, digest, now);
       }),
-    removeManifest: (repository, digest) =>
-      tx(() => {
-        db.query("DELETE FROM tags WHERE repository = ? AND digest = ?").run(repository, digest);
-        return changed("DELETE FROM manifests WHERE repository = ? AND digest = ?", repository, digest);
-      }),
-    removeTag: (repository, tag) => changed("DELETE FROM tags WHERE repository = ? AND tag = ?", repository, tag),
+    removeManifest,
+    removeTag: (repository, tag) => changed("DELETE FROM registry_tags WHERE repository = ? AND tag = ?", repository, tag),
     tags: (repository, last, limit) =>
       db
-        .query<{ tag: string }, [string, string, number]>("SELECT tag FROM tags WHERE repository = ? AND tag > ? ORDER BY tag LIMIT ?")
+        .query<{ tag: string }, [string, string, number]>("SELECT tag FROM registry_tags WHERE repository = ? AND tag > ? ORDER BY tag LIMIT ?")
         .all(repository, last, limit)
         .map(({ tag }) => tag),
     repositories: (last, limit) =>
       db
-        .query<{ repository: string }, [string, number]>("SELECT DISTINCT repository FROM manifests WHERE repository > ? ORDER BY repository LIMIT ?")
+        .query<{ repository: string }, [string, number]>("SELECT DISTINCT repository FROM registry_manifests WHERE repository > ? ORDER BY repository LIMIT ?")
         .all(last, limit)
         .map(({ repository }) => repository),
     referrers: (repository, subject) =>
       db
-        .query<Row, [string, string]>(`SELECT ${columns} FROM manifests WHERE repository = ? AND subject = ? ORDER BY digest`)
+        .query<Row, [string, string]>(`SELECT ${columns} FROM registry_manifests WHERE repository = ? AND subject = ? ORDER BY digest`)
         .all(repository, subject)
         .map(fromRow),
-    isUsed: (digest) =>
-      exists("SELECT 1 FROM repository_blobs WHERE digest = ? LIMIT 1", digest) || exists("SELECT 1 FROM manifests WHERE digest = ? LIMIT 1", digest),
-    unused: () =>
+    isUsed: (digest) => held.has(digest) || hasRow(digest),
+    hold: (digest) => {
+      held.set(digest, (held.get(digest) ?? 0) + 1);
+      return {
+        [Symbol.dispose]: () => {
+          const count = held.get(digest)! - 1;
+          if (count === 0) held.delete(digest);
+          else held.set(digest, count);
+        },
+      };
+    },
+    get totalBytes() {
+      return total;
+    },
+    repositoryBytes: (repository) =>
       db
-        .query<{ digest: Digest }, []>(
-          "SELECT digest FROM blobs WHERE digest NOT IN (SELECT digest FROM repository_blobs) AND digest NOT IN (SELECT digest FROM manifests)",
+        .query<{ bytes: number | null }, [string, string]>(
+          "SELECT sum(size) AS bytes FROM (SELECT size FROM registry_blobs WHERE repository = ? UNION ALL SELECT size FROM registry_manifests WHERE repository = ?)",
         )
-        .all()
-        .map(({ digest }) => digest),
+        .get(repository, repository)!.bytes ?? 0,
+    counts: () =>
+      db
+        .query<ReturnType<Records["counts"]>, []>(
+          `SELECT (SELECT count(DISTINCT repository) FROM registry_manifests) AS repositories, (SELECT count(*) FROM registry_manifests) AS manifests,
+             (SELECT count(DISTINCT digest) FROM registry_blobs) AS blobs, (SELECT count(*) FROM registry_tags) AS tags`,
+        )
+        .get()!,
+    removeLooseBlobs: (before, last, limit) =>
+      removeLoose({
+        table: "registry_blobs",
+        loose: "NOT EXISTS (SELECT 1 FROM registry_links AS l WHERE l.repository = t.repository AND l.digest = t.digest)",
+        ...{ before, last, limit, remove: removeBlob },
+      }),
+    removeLooseManifests: (before, last, limit) =>
+      removeLoose({
+        table: "registry_manifests",
+        loose: `NOT EXISTS (SELECT 1 FROM registry_tags AS g WHERE g.repository = t.repository AND g.digest = t.digest)
+          AND NOT EXISTS (SELECT 1 FROM registry_links AS l WHERE l.repository = t.repository AND l.digest = t.digest)
+          AND NOT EXISTS (SELECT 1 FROM registry_manifests AS m WHERE m.repository = t.repository AND m.digest = t.subject)`,
+        ...{ before, last, limit, remove: removeManifest },
+      }),
+    dropMissing: () => {
+      let dropped = 0;
+      for (const [table, remove] of [
+        ["registry_blobs", removeBlob],
+        ["registry_manifests", removeManifest],
+      ] as const) {
+        const rows = db.query<Entry, []>(`SELECT repository, digest FROM ${table} WHERE digest NOT IN (SELECT digest FROM blobs)`).all();
+        for (const { repository, digest } of rows) if (remove(repository, digest)) dropped++;
+      }
+      return dropped;
+    },
+    unread: () =>
+      exists("SELECT 1 FROM sqlite_schema WHERE name = 'registry_unread'") ? db.query<Entry, []>("SELECT repository, digest FROM registry_unread").all() : [],
+    setLinks: ({ repository, digest }, links) =>
+      tx(() => {
+        insertLinks(repository, digest, links);
+        db.query("DELETE FROM registry_unread WHERE repository = ? AND digest = ?").run(repository, digest);
+      }),
   };
 }

@@ -9,6 +9,8 @@ import { silent } from "../lib/log.ts";
 import { digestOf, hexOf, type Digest } from "../oci/digest.ts";
 import { mediaTypes } from "../oci/image.ts";
 import { openStore, type Store } from "../store/store.ts";
+import { createRecords } from "./records.ts";
+import { removeUnused, restoreRecords } from "./restore.ts";
 import { registryMigrations } from "./schema.ts";
 import { createRegistryServer, type RegistryServer } from "./server.ts";
 
@@ -20,7 +22,11 @@ let port: number;
 
 async function start(): Promise<void> {
   store = openStore(join(root, "registry.db"), registryMigrations);
-  server = createRegistryServer({ content: createContentStore({ root: join(root, "content"), store, log: silent }), store, log: silent });
+  const content = createContentStore({ root: join(root, "content"), store, log: silent });
+  const records = createRecords(store);
+  await restoreRecords(content, records, silent);
+  await removeUnused(content, records);
+  server = createRegistryServer({ content, records, log: silent });
   ({ port } = await server.listen({ port: 0 }));
   base = `http://127.0.0.1:${port}/v2`;
 }
@@ -253,7 +259,7 @@ test("after a restart all is there but unfinished uploads and bytes without a ro
   const posted = await fetch(`${base}/durable/blobs/uploads/`, { method: "POST" });
   await fetch(at(posted.headers.get("location")), { method: "PATCH", body: "half" });
   const orphan = await push("durable", "orphan");
-  store.db.query("DELETE FROM repository_blobs WHERE digest = ?").run(orphan);
+  store.db.query("DELETE FROM registry_blobs WHERE digest = ?").run(orphan);
   await stop();
   await start();
   expect(await (await fetch(`${base}/durable/manifests/1`)).text()).toBe(image.body);
@@ -269,7 +275,7 @@ test("over TLS", async () => {
   const own = openStore(join(folder, "registry.db"), registryMigrations);
   const secure = createRegistryServer({
     content: createContentStore({ root: join(folder, "content"), store: own, log: silent }),
-    store: own,
+    records: createRecords(own),
     log: silent,
     tls: { cert, key },
   });

@@ -3,15 +3,17 @@ import type { ContentStore } from "../content/types.ts";
 import { invalidArgument, messageOf } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
 import { KeyedMutex } from "../lib/mutex.ts";
-import type { Store } from "../store/store.ts";
+import type { Digest } from "../oci/digest.ts";
 import type { AccessConfig, Action } from "./access.ts";
 import { deleteBlob, getBlob } from "./blobs.ts";
+import { createCollector, type CollectConfig } from "./collect.ts";
 import { Fault, toFault } from "./faults.ts";
 import { createGuard, tokenPath, type Auth, type Caller } from "./guard.ts";
 import { bodyOf, toResponse, type Answer, type Call } from "./http.ts";
 import { listRepositories, listTags } from "./lists.ts";
 import { deleteManifest, getManifest, listReferrers, putManifest } from "./manifests.ts";
-import { createRecords } from "./records.ts";
+import { createQuota, type QuotaConfig } from "./quota.ts";
+import type { Records } from "./records.ts";
 import { parseRoute, type Route } from "./routes.ts";
 import { createUploads } from "./uploads.ts";
 
@@ -21,15 +23,25 @@ export interface RegistrySettings {
   /** Undefined: whoever may come in may do everything. */
   access?: AccessConfig;
   readOnly: boolean;
+  gc: CollectConfig;
+  quota: QuotaConfig;
 }
 
-export const openToAll: RegistrySettings = { auth: { kind: "none" }, readOnly: false };
+/** Open to all, without limits; nothing is collected by itself. */
+export const openToAll: RegistrySettings = {
+  auth: { kind: "none" },
+  readOnly: false,
+  gc: { interval: 0, grace: 24 * 60 * 60_000, untagged: false },
+  quota: { repositories: {} },
+};
 
 export interface RegistryServer {
   /** Default 127.0.0.1:5000; port 0 takes any free one. Answers the address it listens on. @throws EngineError invalidArgument */
   listen(address?: { host?: string; port?: number }): Promise<{ host: string; port: number }>;
   /** Puts other settings into force, for requests that begin later. */
   configure(settings: RegistrySettings): void;
+  /** Removes what no manifest names. */
+  collect(): Promise<{ blobs: number; manifests: number }>;
   /** Stops taking requests, cuts those running, forgets unfinished uploads. */
   close(): Promise<void>;
 }
@@ -38,24 +50,31 @@ export interface RegistryServer {
 const idleTimeout = 255;
 
 /**
- * A registry by the OCI distribution-spec 1.1. `store` is opened with `registryMigrations`; `content` lies on the same store, for the
- * registry alone: what no repository holds is deleted from it.
+ * A registry by the OCI distribution-spec 1.1. `content` lies on the same store as `records`. Without `release` it is the registry's alone: what no
+ * repository holds is deleted from it.
  */
 export function createRegistryServer(deps: {
   content: ContentStore;
-  store: Store;
+  records: Records;
+  /** Deletes bytes that the registry doesn't use any more, where nobody else does. */
+  release?: (digest: Digest) => Promise<void>;
   log: Logger;
   settings?: RegistrySettings;
   /** PEM; without it the registry speaks plain http. */
   tls?: { cert: string; key: string };
 }): RegistryServer {
-  const { content, store, log, tls } = deps;
+  const { content, records, log, tls } = deps;
   let settings = deps.settings ?? openToAll;
   let guard = createGuard(settings);
-  const records = createRecords(store);
   const digests = new KeyedMutex();
-  const uploads = createUploads({ content, records, digests });
-  const parts = { content, records, digests };
+  const release = (digest: Digest): Promise<void> =>
+    digests.run(digest, async () => {
+      if (!records.isUsed(digest)) await (deps.release ?? content.remove)(digest);
+    });
+  const quota = createQuota(records, settings.quota);
+  const uploads = createUploads({ content, records, digests, quota });
+  const collector = createCollector({ records, release, dropIdleUploads: uploads.dropIdle, config: settings.gc, log });
+  const parts = { content, records, digests, quota, release };
   let server: Server<undefined> | undefined;
 
   const serve = async (route: Route, call: Call, caller: Caller): Promise<Answer> => {
@@ -133,9 +152,11 @@ export function createRegistryServer(deps: {
     configure: (next) => {
       settings = next;
       guard = createGuard(next);
+      quota.configure(next.quota);
+      collector.configure(next.gc);
     },
+    collect: collector.collect,
     listen: async ({ host = "127.0.0.1", port = 5000 } = {}) => {
-      for (const digest of records.unused()) await content.remove(digest);
       try {
         server = Bun.serve({
           hostname: host,
@@ -159,6 +180,7 @@ export function createRegistryServer(deps: {
       return bound;
     },
     close: async () => {
+      collector[Symbol.dispose]();
       await server?.stop(true);
       await uploads[Symbol.asyncDispose]();
     },

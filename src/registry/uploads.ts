@@ -5,6 +5,7 @@ import type { Digest } from "../oci/digest.ts";
 import { Fault } from "./faults.ts";
 import type { Answer, Call } from "./http.ts";
 import { parseChunkRange } from "./range.ts";
+import type { Quota, Reservation } from "./quota.ts";
 import type { Records } from "./records.ts";
 import { parseDigestOf } from "./routes.ts";
 
@@ -12,6 +13,8 @@ interface Upload {
   id: string;
   name: string;
   ingest: Ingest;
+  /** Room for its bytes. */
+  reservation: Reservation;
   /** A request is writing to it. */
   busy: boolean;
   /** Unix milliseconds. */
@@ -25,6 +28,10 @@ export interface Uploads extends AsyncDisposable {
   finish(name: string, id: string, call: Call): Promise<Answer>;
   status(name: string, id: string): Answer;
   cancel(name: string, id: string): Promise<Answer>;
+  /** Ends those that nobody has gone on with for long. */
+  dropIdle(): Promise<void>;
+  /** Under way, and bytes taken in since the start. */
+  figures(): { open: number; received: number };
 }
 
 /** Each holds a file open. */
@@ -36,18 +43,24 @@ const idleLimit = 60 * 60 * 1000;
  * Uploads live in memory: a registry that restarts has forgotten them, and clients start anew, as the spec lets them.
  * `digests` locks a digest while its blob is made visible or deleted.
  */
-export function createUploads(deps: { content: ContentStore; records: Records; digests: KeyedMutex }): Uploads {
-  const { content, records, digests } = deps;
+export function createUploads(deps: { content: ContentStore; records: Records; digests: KeyedMutex; quota: Quota }): Uploads {
+  const { content, records, digests, quota } = deps;
   const uploads = new Map<string, Upload>();
+  let received = 0;
 
   const drop = async (upload: Upload): Promise<void> => {
     uploads.delete(upload.id);
+    upload.reservation[Symbol.dispose]();
     await upload.ingest[Symbol.asyncDispose]();
   };
 
-  const makeRoom = async (): Promise<void> => {
+  const dropIdle = async (): Promise<void> => {
     const old = [...uploads.values()].filter(({ busy, usedAt }) => !busy && usedAt < Date.now() - idleLimit);
     for (const upload of old) await drop(upload);
+  };
+
+  const makeRoom = async (): Promise<void> => {
+    if (uploads.size >= maxUploads) await dropIdle();
     if (uploads.size >= maxUploads) throw new Fault("TOOMANYREQUESTS", `${maxUploads} uploads are under way`);
   };
 
@@ -70,7 +83,7 @@ export function createUploads(deps: { content: ContentStore; records: Records; d
     }
   };
 
-  const receive = async ({ ingest }: Upload, call: Call): Promise<void> => {
+  const receive = async ({ ingest, reservation }: Upload, call: Call): Promise<void> => {
     const header = call.headers.get("content-range");
     const range = header === null ? undefined : parseChunkRange(header);
     const length = call.headers.get("content-length");
@@ -81,7 +94,10 @@ export function createUploads(deps: { content: ContentStore; records: Records; d
     if (range !== undefined && length !== null && Number(length) !== range.end - range.start) {
       throw new Fault("SIZE_INVALID", "Content-Range and Content-Length differ");
     }
+    if (length !== null) reservation.grow(ingest.written + Number(length));
     for await (const chunk of call.body()) {
+      reservation.grow(ingest.written + chunk.length);
+      received += chunk.length;
       if (range !== undefined && ingest.written + chunk.length > range.end) throw new Fault("SIZE_INVALID", "the chunk is longer than its Content-Range");
       await ingest.write(chunk);
     }
@@ -91,8 +107,9 @@ export function createUploads(deps: { content: ContentStore; records: Records; d
   const commit = async (upload: Upload, digest: Digest): Promise<Answer> => {
     try {
       await digests.run(digest, async () => {
-        await upload.ingest.commit({ digest });
-        records.addBlob(upload.name, digest);
+        using _held = records.hold(digest);
+        const { size } = await upload.ingest.commit({ digest });
+        records.addBlob(upload.name, digest, size, Date.now());
       });
     } finally {
       // A wrong digest ends the upload too: its bytes can't become right.
@@ -115,7 +132,8 @@ export function createUploads(deps: { content: ContentStore; records: Records; d
       const digest = call.query.get("digest");
       const expected = digest === null ? undefined : parseDigestOf(digest);
       await makeRoom();
-      const upload: Upload = { id: randomUUID(), name, ingest: await content.ingest(), busy: false, usedAt: Date.now() };
+      const ingest = await content.ingest();
+      const upload: Upload = { id: randomUUID(), name, ingest, reservation: quota.reserve(name), busy: false, usedAt: Date.now() };
       uploads.set(upload.id, upload);
       if (expected === undefined) return accepted(upload);
       try {
@@ -144,6 +162,8 @@ export function createUploads(deps: { content: ContentStore; records: Records; d
         await drop(upload);
         return { status: 204 };
       }),
+    dropIdle,
+    figures: () => ({ open: uploads.size, received }),
     [Symbol.asyncDispose]: async () => {
       await Promise.all(uploads.values().map(drop));
     },
@@ -161,15 +181,18 @@ function created(name: string, digest: Digest): Answer {
 
 /** Takes a blob over from another repository that the caller may read; without `from`, from any such (distribution-spec 1.1). */
 async function mountBlob(
-  deps: { content: ContentStore; records: Records; digests: KeyedMutex },
+  deps: { content: ContentStore; records: Records; digests: KeyedMutex; quota: Quota },
   mount: { name: string; digest: Digest; from: string | null; mayPull: (repository: string) => boolean },
 ): Promise<boolean> {
-  const { content, records, digests } = deps;
+  const { content, records, digests, quota } = deps;
   const { name, digest, from, mayPull } = mount;
   return await digests.run(digest, () => {
-    const sources = from === null ? records.holdersOf(digest) : records.hasBlob(from, digest) ? [from] : [];
-    if (!sources.some(mayPull) || content.info(digest) === undefined) return false;
-    records.addBlob(name, digest);
+    const sources = from === null ? records.holdersOf(digest) : records.blob(from, digest) === undefined ? [] : [from];
+    const info = sources.some(mayPull) ? content.info(digest) : undefined;
+    if (info === undefined) return false;
+    using reservation = quota.reserve(name);
+    if (records.blob(name, digest) === undefined) reservation.grow(info.size);
+    records.addBlob(name, digest, info.size, Date.now());
     return true;
   });
 }

@@ -11,6 +11,7 @@ import type { ImageRecord, Images, ProgressMessage } from "../../src/images/type
 import { createUserNamespaces } from "../../src/kernel/user-namespace.ts";
 import { silent } from "../../src/lib/log.ts";
 import { tarOf, type TarHeaderInit } from "../../src/lib/tar-writer.ts";
+import { createRecords } from "../../src/registry/records.ts";
 import { registryMigrations } from "../../src/registry/schema.ts";
 import { createRegistryServer } from "../../src/registry/server.ts";
 import { createSnapshots } from "../../src/snapshots/snapshots.ts";
@@ -101,7 +102,11 @@ export function createLab(options: { stallTimeout?: number } = {}): Lab {
 export async function startBerthRegistry(): Promise<{ host: string } & AsyncDisposable> {
   const root = mkdtempSync(join(tmpdir(), "berth-registry-"));
   const store = openStore(join(root, "registry.db"), registryMigrations);
-  const server = createRegistryServer({ content: createContentStore({ root: join(root, "content"), store, log: silent }), store, log: silent });
+  const server = createRegistryServer({
+    content: createContentStore({ root: join(root, "content"), store, log: silent }),
+    records: createRecords(store),
+    log: silent,
+  });
   const { host, port } = await server.listen({ port: 0 });
   return {
     host: `${host}:${port}`,

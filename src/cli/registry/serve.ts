@@ -9,9 +9,14 @@ export const serve = defineCommand({
   flags: {
     addr: { type: "string", help: "Address to listen on (default 127.0.0.1:5000)" },
     config: { type: "string", help: "File with settings, in YAML or JSON; flags win over it" },
+    "gc-grace": { type: "string", help: "How long blobs that no manifest names are kept (default 24h)" },
+    "gc-interval": { type: "string", help: "Time between collections of such blobs; 0 for none (default 1h)" },
+    "gc-untagged": { type: "bool", help: "Collect manifests without a tag, too" },
     htpasswd: { type: "string", help: "Users may come in with the names and bcrypt passwords of this file; everyone without" },
     "log-level": { type: "string", short: "l", help: 'Set the logging level ("debug", "info", "warn", "error")' },
+    quota: { type: "string", help: "Most bytes that the registry may keep, such as 50GB" },
     "read-only": { type: "bool", help: "Refuse pushes and deletions" },
+    "repository-quota": { type: "string", help: "Most bytes that each repository may keep" },
     root: { type: "string", help: "Folder that keeps the images (default /var/lib/berth-registry)" },
     "tls-cert": { type: "string", help: "Certificate file; plain http without" },
     "tls-key": { type: "string", help: "Key file of the certificate" },
@@ -20,13 +25,20 @@ export const serve = defineCommand({
   },
   args: { min: 0, max: 0 },
   async run({ flags, given, programs }) {
-    const settings: Record<string, unknown> = {};
-    for (const name of ["addr", "log-level", "read-only", "root"] as const) if (given(name)) settings[name] = flags[name];
-    if (given("tls-cert") || given("tls-key")) {
-      settings["tls"] = { ...(given("tls-cert") && { cert: flags["tls-cert"] }), ...(given("tls-key") && { key: flags["tls-key"] }) };
-    }
-    const htpasswd = { ...(given("htpasswd") && { path: flags.htpasswd }), ...(given("token-auth") && { challenge: flags["token-auth"] ? "token" : "basic" }) };
-    if (Object.keys(htpasswd).length > 0) settings["auth"] = { htpasswd };
+    /** Those of `names` that were given, under the names they have in the file. */
+    const taken = (names: Partial<Record<keyof typeof flags, string>>): Record<string, unknown> =>
+      Object.fromEntries(
+        Object.entries(names).flatMap(([flag, name]) => (given(flag as keyof typeof flags) ? [[name, flags[flag as keyof typeof flags]]] : [])),
+      );
+    const groups: Record<string, Record<string, unknown>> = {
+      tls: taken({ "tls-cert": "cert", "tls-key": "key" }),
+      gc: taken({ "gc-grace": "grace", "gc-interval": "interval", "gc-untagged": "untagged" }),
+      quota: taken({ quota: "total", "repository-quota": "repository" }),
+    };
+    const htpasswd = { ...taken({ htpasswd: "path" }), ...(given("token-auth") && { challenge: flags["token-auth"] ? "token" : "basic" }) };
+    if (Object.keys(htpasswd).length > 0) groups["auth"] = { htpasswd };
+    const settings: Record<string, unknown> = taken({ addr: "addr", "log-level": "log-level", "read-only": "read-only", root: "root" });
+    for (const [name, values] of Object.entries(groups)) if (Object.keys(values).length > 0) settings[name] = values;
     return programs.registry({ ...(flags.config !== undefined && flags.config !== "" && { config: flags.config }), settings, validate: flags.validate });
   },
 });

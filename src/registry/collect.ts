@@ -1,0 +1,90 @@
+import { setImmediate } from "node:timers/promises";
+import type { Logger } from "../lib/log.ts";
+import type { Digest } from "../oci/digest.ts";
+import type { Entry, Records } from "./records.ts";
+
+export interface CollectConfig {
+  /** Milliseconds between collections; 0: none by itself. */
+  interval: number;
+  /** Milliseconds in which what nothing names is kept: a push stores blobs first, and what names them later. */
+  grace: number;
+  /** Whether manifests without a tag go, too. */
+  untagged: boolean;
+}
+
+export interface Collector extends Disposable {
+  configure(config: CollectConfig): void;
+  /** Collects once; joins a collection under way. */
+  collect(): Promise<{ blobs: number; manifests: number }>;
+}
+
+/** Entries looked at in one go: about a millisecond. */
+const pageSize = 200;
+const first: Entry = { repository: "", digest: "" as Digest };
+
+/**
+ * Removes, while the registry serves, what no manifest names. Looking and removing is one transaction for each page, and whoever pushes notes the
+ * use of a blob before he relies on it: so a push in flight loses nothing that is younger than the grace time.
+ */
+export function createCollector(deps: {
+  records: Records;
+  /** Deletes bytes that nothing uses any more. */
+  release: (digest: Digest) => Promise<void>;
+  /** Ends uploads that nobody goes on with. */
+  dropIdleUploads: () => Promise<void>;
+  config: CollectConfig;
+  log: Logger;
+}): Collector {
+  const { records, release, dropIdleUploads, log } = deps;
+  let config = deps.config;
+  let timer: NodeJS.Timeout | undefined;
+  let running: Promise<{ blobs: number; manifests: number }> | undefined;
+  let isClosed = false;
+
+  const sweep = async (removePage: (last: Entry) => { removed: Digest[]; next: Entry | undefined }): Promise<number> => {
+    let count = 0;
+    for (let last: Entry | undefined = first; last !== undefined && !isClosed;) {
+      const page: { removed: Digest[]; next: Entry | undefined } = removePage(last);
+      for (const digest of page.removed) await release(digest);
+      count += page.removed.length;
+      last = page.next;
+      await setImmediate();
+    }
+    return count;
+  };
+
+  const collect = async (): Promise<{ blobs: number; manifests: number }> => {
+    const before = Date.now() - config.grace;
+    await dropIdleUploads();
+    let manifests = 0;
+    // An index that goes makes its manifests loose, and a subject its referrers.
+    for (let found = config.untagged ? 1 : 0; found > 0; manifests += found) {
+      found = await sweep((last) => records.removeLooseManifests(before, last, pageSize));
+    }
+    const blobs = await sweep((last) => records.removeLooseBlobs(before, last, pageSize));
+    if (blobs + manifests > 0) log.info("registry collected what nothing names", { blobs, manifests });
+    return { blobs, manifests };
+  };
+
+  const start = (): void => {
+    clearInterval(timer);
+    if (config.interval === 0) return;
+    const attempt = (): void => void once().catch((error: unknown) => log.error("registry collection failed", { error }));
+    timer = setInterval(attempt, config.interval);
+    timer.unref();
+  };
+  const once = (): ReturnType<Collector["collect"]> => (running ??= collect().finally(() => (running = undefined)));
+  start();
+
+  return {
+    configure: (next) => {
+      config = next;
+      start();
+    },
+    collect: once,
+    [Symbol.dispose]: () => {
+      isClosed = true;
+      clearInterval(timer);
+    },
+  };
+}
