@@ -25,7 +25,8 @@ import type { Endpoint } from "./endpoint.ts";
 import { createExec, inspectExec } from "./exec/create.ts";
 import { resizeExec, startExec } from "./exec/start.ts";
 import { deleteImage, pruneImages, tagImage } from "./images/change.ts";
-import { imageAttestations, imageHistory, inspectImage, listImages, searchImages } from "./images/look.ts";
+import { imageAttestations, imageHistory, inspectImage, listImages } from "./images/look.ts";
+import { searchImages } from "./images/search.ts";
 import { createImage, loadImages, pushImage, saveImage, saveImages } from "./images/transfer.ts";
 import {
   connectNetwork,

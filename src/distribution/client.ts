@@ -4,6 +4,7 @@ import { createAuthorizer, type Authorizer } from "./auth.ts";
 import { createEndpoints, type Endpoint, type Endpoints } from "./endpoints.ts";
 import { answerError } from "./errors.ts";
 import { createRepository } from "./repository.ts";
+import { searchRegistry } from "./search.ts";
 import { send } from "./transport.ts";
 import type { Credentials, RegistryClient, RegistryPlaces } from "./types.ts";
 import type { BrokenUploads } from "./upload.ts";
@@ -87,6 +88,10 @@ export function createRegistryClient(options: RegistryClientOptions): RegistryCl
           throw answerError({ method: "GET", url, status, headers, body });
         }
       }
+    },
+    search: async (term, limit, { credentials = {}, signal } = {}) => {
+      const endpointOf = async (host: string, stop?: AbortSignal): Promise<Endpoint> => (await endpoints.of(host, "push", stop)).at(-1)!;
+      return await searchRegistry({ endpointOf, authorizer: authorizers(credentials), stallTimeout }, term, limit, signal);
     },
     isInsecure: (host) => endpoints.isInsecure(host),
   };

@@ -61,6 +61,13 @@ export interface RemoteRepository {
   tags(options?: { signal?: AbortSignal }): Promise<string[]>;
 }
 
+export interface SearchResult {
+  name: string;
+  description: string;
+  stars: number;
+  official: boolean;
+}
+
 export interface RegistryPlaces {
   /** Hosts and CIDRs that may speak plain http or show any certificate; loopback always may. */
   insecure: readonly string[];
@@ -74,6 +81,8 @@ export interface RegistryClient {
   repository(reference: Reference, options?: { credentials?: Credentials; push?: boolean }): RemoteRepository;
   /** Checks credentials against the registry's /v2/. @throws RegistryError (unauthorized) */
   login(host: string, credentials: Credentials, options?: { signal?: AbortSignal }): Promise<{ identityToken?: string }>;
+  /** Up to `limit` repositories that fit `term`, at Docker Hub or at the registry it begins with. @throws RegistryError, EngineError invalidArgument */
+  search(term: string, limit: number, options?: { credentials?: Credentials; signal?: AbortSignal }): Promise<SearchResult[]>;
   /** Whether plain http or a bad certificate is accepted for `host` (as in a reference's domain). */
   isInsecure(host: string): Promise<boolean>;
 }

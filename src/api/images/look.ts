@@ -1,5 +1,5 @@
 import type { ImageRecord } from "../../images/types.ts";
-import { invalidArgument, notImplemented } from "../../lib/errors.ts";
+import { invalidArgument } from "../../lib/errors.ts";
 import { endpoint, json } from "../endpoint.ts";
 import { decodePlatform, platformParam } from "../platform.ts";
 import type { Services } from "../services.ts";
@@ -94,13 +94,5 @@ export const imageAttestations = endpoint({
         ...(statement === undefined ? {} : { Statement: statement }),
       })),
     );
-  },
-});
-
-export const searchImages = endpoint({
-  method: "GET",
-  path: "/images/search",
-  handler: () => {
-    throw notImplemented("searching Docker Hub is not supported by this engine: use its web page, https://hub.docker.com/search");
   },
 });

@@ -79,3 +79,13 @@ export interface ImageHistoryItem {
   Size: number;
   Comment: string;
 }
+
+/** `GET /images/search` */
+export interface SearchResultItem {
+  star_count: number;
+  is_official: boolean;
+  name: string;
+  /** Always false. */
+  is_automated: boolean;
+  description: string;
+}
