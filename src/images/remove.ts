@@ -41,13 +41,25 @@ export async function removeImage(
     }
     for (const reference of references) untag(ctx, image, reference, removed);
   }
+  const repositories = new Set(referencesOf(image).map(repositoryOf));
   await deleteImage(ctx, users, image.id, removed, { force, prune: !noPrune, quiet: untagged });
   // The other platforms of its names have no name any more, unless another index gives them one.
   for (const { id } of variants) {
+    dropDigests(ctx, id, repositories, removed);
     const left = ctx.byId(id);
     if (left !== undefined && !isNamed(left)) await deleteImage(ctx, users, id, removed, { force, prune: false, quiet: true });
   }
   return removed;
+}
+
+/** Digests of an image that were pushed by themselves: they stay as long as the repository has a tag for it. */
+function dropDigests(ctx: ImageContext, id: Digest, repositories: ReadonlySet<string>, removed: RemovedImage[]): void {
+  const image = ctx.byId(id);
+  const tags = image === undefined ? [] : [...image.repoTags, ...image.variantOf.tags].map(parseReference);
+  for (const reference of image?.repoDigests.map(parseReference) ?? []) {
+    const repository = repositoryOf(reference);
+    if (repositories.has(repository) && !tags.some((tag) => repositoryOf(tag) === repository)) untag(ctx, image!, reference, removed);
+  }
 }
 
 function isNamed({ repoTags, repoDigests, variantOf }: ImageRecord): boolean {

@@ -127,7 +127,13 @@ describe.skipIf(skipped("root", "overlay"))("an index of platforms", () => {
     expect(lab.messages.at(-1)!.aux).toMatchObject({ Digest: index.manifests[foreign]!.digest });
     expect((await failure(() => lab.images.push(name, { platform: linux("s390x"), onProgress: () => {} }))).kind).toBe("notFound");
 
+    // The digest it was pushed by goes with the last tag.
+    await lab.images.remove("multi:1");
+    await lab.images.remove(name);
+    expect(lab.rest()).toEqual({ blobs: 0, snapshots: 0, ingests: 0 });
+
     await load(index.archive);
+    lab.images.tag("multi:1", name);
     await lab.push(name);
     expect(lab.messages.at(-1)!.aux).toEqual({ Tag: "1", Digest: index.index.digest, Size: index.index.size });
     expect(named(name).repoDigests).toContain(`${registry.host}/push/multi@${index.index.digest}`);
