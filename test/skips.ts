@@ -1,6 +1,7 @@
 import { existsSync, readFileSync, statfsSync } from "node:fs";
 import { release, tmpdir } from "node:os";
-import { composeProgram, dockerClients } from "./e2e/debian.ts";
+import { composeProgram, debianProgram, dockerClients } from "./e2e/debian.ts";
+import { dockerdPath } from "./e2e/dockerd.ts";
 import { guestTools } from "./guest/tools.ts";
 
 /** Why a group of tests can't run here, or undefined where it can. The only skips allowed; the summary counts them apart. */
@@ -19,6 +20,8 @@ export const skips = {
   docker: { reason: "needs a docker command line (on PATH, or Debian's package)", missing: () => dockerClients().length === 0 },
   compose: { reason: "needs Docker Compose 2 (on PATH, or Debian trixie's package)", missing: () => composeProgram() === undefined },
   systemd: { reason: "needs systemd-analyze on PATH", missing: () => Bun.which("systemd-analyze") === null },
+  umoci: { reason: "needs umoci (on PATH, or Debian's package)", missing: () => debianProgram("umoci", "usr/bin/umoci") === undefined },
+  dockerd: { reason: "needs dockerd, containerd and runc (on PATH, or Debian's packages)", missing: () => dockerdPath() === undefined },
   skopeo: { reason: "needs skopeo on PATH", missing: () => Bun.which("skopeo") === null },
 } satisfies Record<string, Skip>;
 

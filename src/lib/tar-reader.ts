@@ -186,10 +186,11 @@ export class TarParser {
     }
   }
 
-  /** The bytes are over. A missing end marker is forgiven, as Go's and GNU's readers do; a cut entry isn't. */
+  /** The bytes are over. A missing end marker is forgiven, as Go's and GNU's readers do, and missing padding (umoci's layers have neither); a cut entry isn't. */
   finish(): void {
     if (this.#state === "ended") return;
-    const cut = this.#state !== "header" || this.#filled > 0 || this.#pending.pax.size > 0 || this.#pending.longname !== undefined;
+    const whole = this.#state === "header" || (this.#state === "padding" && this.#left === this.#padding);
+    const cut = !whole || this.#filled > 0 || this.#pending.pax.size > 0 || this.#pending.longname !== undefined;
     if (cut) throw bad("unexpected end (truncated?)");
   }
 

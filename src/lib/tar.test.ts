@@ -119,6 +119,7 @@ describe("archives of others", () => {
   });
 
   test("no end marker", () => expect(parse(tarOf([{ name: "f", type: "file", body: "a" }]).subarray(0, 1024)).length).toBe(1));
+  test("no padding after the last file", () => expect(parse(tarOf([{ name: "f", type: "file", body: "a" }]).subarray(0, 513)).length).toBe(1));
   test("what follows the end marker is passed over", () =>
     expect(parse(Buffer.concat([tarOf([{ name: "f", type: "file" }]), Buffer.from("rubbish")])).length).toBe(1));
   test("an empty archive", () => expect(parse(endOfArchive)).toEqual([]));

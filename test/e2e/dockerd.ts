@@ -1,0 +1,53 @@
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { debianProgram } from "./debian.ts";
+
+/** Folders of a Docker daemon and what it starts: on PATH, or Debian's packages unpacked. undefined where one is missing. */
+export function dockerdPath(): string | undefined {
+  const programs = [
+    debianProgram("dockerd", "usr/sbin/dockerd", "docker.io"),
+    debianProgram("containerd", "usr/bin/containerd"),
+    debianProgram("runc", "usr/sbin/runc"),
+  ];
+  return programs.includes(undefined) ? undefined : programs.map((program) => dirname(program!)).join(":");
+}
+
+/** A Docker daemon with roots of its own, in namespaces of its own, without a bridge or rules: for images, not for containers. */
+export interface Dockerd extends AsyncDisposable {
+  version: string;
+  request(method: string, path: string, body?: Blob): Promise<Response>;
+}
+
+/** What it would write outside of its roots; hidden from it by empty folders. */
+const touched = ["/etc/docker", "/run/docker", "/opt/containerd", "/var/lib/docker"];
+
+export async function startDockerd(path: string): Promise<Dockerd> {
+  const root = mkdtempSync(join(tmpdir(), "berth-dockerd-"));
+  const hide = `for d in ${touched.join(" ")}; do [ ! -d $d ] || mount -t tmpfs none $d; done`;
+  const options = `--data-root ${root}/data --exec-root ${root}/run --pidfile ${root}/pid --host unix://${root}/s --config-file ${root}/none`;
+  const command = `${hide}; echo '{}' >${root}/none; exec dockerd ${options} --bridge none --iptables=false --ip6tables=false >${root}/log 2>&1`;
+  // A process namespace takes containerd with it, whatever happens.
+  const child = Bun.spawn(["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", command], {
+    env: { ...process.env, PATH: `${path}:${process.env["PATH"] ?? ""}` },
+    stdio: ["ignore", "ignore", "ignore"],
+  });
+  const request = (method: string, where: string, body?: Blob): Promise<Response> =>
+    fetch(`http://docker${where}`, { method, unix: join(root, "s"), ...(body && { body, headers: { "content-type": "application/x-tar" } }) });
+  const stop = async (): Promise<void> => {
+    child.kill("SIGKILL");
+    await child.exited;
+    rmSync(root, { recursive: true, force: true });
+  };
+  for (let i = 0; i < 1000 && child.exitCode === null; i++) {
+    const answer = await request("GET", "/version").catch(() => undefined);
+    if (answer?.ok === true) {
+      const { Version: version } = (await answer.json()) as { Version: string };
+      return { version, request, [Symbol.asyncDispose]: stop };
+    }
+    await Bun.sleep(20);
+  }
+  const log = readFileSync(join(root, "log"), "utf8");
+  await stop();
+  throw new Error(`dockerd doesn't answer: ${log.slice(-2000)}`);
+}
