@@ -7,7 +7,7 @@ import { isDiskFull } from "../lib/disk-full.ts";
 import type { Logger } from "../lib/log.ts";
 import { KeyedMutex } from "../lib/mutex.ts";
 import type { Store } from "../store/store.ts";
-import type { BlobInfo, ContentStore, Ingest } from "./types.ts";
+import type { BlobInfo, BlobOwner, ContentStore, Ingest } from "./types.ts";
 
 /** Registries refuse bigger manifests; whoever reads a blob into memory whole stays below it. */
 const BYTES_LIMIT = 4 << 20;
@@ -37,6 +37,7 @@ export function createContentStore(deps: { root: string; store: Store; log: Logg
   const insert = store.db.query("INSERT INTO blobs (digest, size, used_at) VALUES (?, ?, ?) ON CONFLICT (digest) DO UPDATE SET used_at = excluded.used_at");
   /** A blob that is removed and stored again at once must not lose its new file to the old removal. */
   const changing = new KeyedMutex();
+  const owners: BlobOwner[] = [];
   const fileOf = (digest: Digest): string => join(blobs, algorithmOf(digest), hexOf(digest));
   let counter = 0;
 
@@ -48,6 +49,12 @@ export function createContentStore(deps: { root: string; store: Store; log: Logg
     const found = info(digest);
     if (found === undefined) throw notFound(`blob ${digest} is not here`);
     return found;
+  };
+
+  /** The row first: a file without a row is rubbish that `restore` deletes, a row without its file would be a lie. */
+  const removeNow = async (digest: Digest): Promise<void> => {
+    store.db.query("DELETE FROM blobs WHERE digest = ?").run(digest);
+    await rm(fileOf(digest), { force: true });
   };
 
   const ingest = async (): Promise<Ingest> => {
@@ -92,12 +99,19 @@ export function createContentStore(deps: { root: string; store: Store; log: Logg
       await writing.write(typeof content === "string" ? new TextEncoder().encode(content) : content);
       return await writing.commit(expected === undefined ? {} : { digest: expected });
     },
-    remove: (digest) =>
-      changing.run(digest, async () => {
-        // The row first: a file without a row is rubbish that `restore` deletes, a row without its file would be a lie.
-        store.db.query("DELETE FROM blobs WHERE digest = ?").run(digest);
-        await rm(fileOf(digest), { force: true });
-      }),
+    remove: (digest) => changing.run(digest, () => removeNow(digest)),
+    addOwner: (owner) => void owners.push(owner),
+    collect: async (digests) => {
+      const gone: Digest[] = [];
+      for (const digest of digests) {
+        await changing.run(digest, async () => {
+          if (info(digest) === undefined || owners.some((holds) => holds(digest))) return;
+          await removeNow(digest);
+          gone.push(digest);
+        });
+      }
+      return gone;
+    },
     list: () => store.db.query<{ digest: Digest; size: number }, []>("SELECT digest, size FROM blobs ORDER BY digest").all(),
     restore: async () => {
       const rows = new Set(

@@ -18,6 +18,9 @@ export interface Ingest extends AsyncDisposable {
   commit(expected?: { digest?: Digest; size?: number }): Promise<BlobInfo>;
 }
 
+/** Whether somebody needs a blob: by a row that names it, or by a lease. Asked at the moment of its removal, so it must be quick and must not wait. */
+export type BlobOwner = (digest: Digest) => boolean;
+
 /** Blobs as files named by digest, laid out as an OCI image layout (`blobs/sha256/<hex>`), so that other tools read them. */
 export interface ContentStore {
   info(digest: Digest): BlobInfo | undefined;
@@ -31,7 +34,12 @@ export interface ContentStore {
   ingest(): Promise<Ingest>;
   /** Small blobs (manifests, configs) in one call. */
   put(bytes: Uint8Array | string, expected?: Digest): Promise<BlobInfo>;
+  /** Whoever still needs it; where nobody may, use `collect`. */
   remove(digest: Digest): Promise<void>;
+  /** From now on `collect` asks it, too. There may be several: an engine's images, and a registry that shares its store. */
+  addOwner(owner: BlobOwner): void;
+  /** Removes those of the blobs that no owner holds. Returns them. */
+  collect(digests: Iterable<Digest>): Promise<Digest[]>;
   list(): BlobInfo[];
   /** At start: deletes files without a row, and rows without a file. */
   restore(): Promise<void>;

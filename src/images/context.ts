@@ -63,7 +63,6 @@ export function createImageContext(deps: {
   );
   const selectByName = db.query<{ image: Digest; target: Digest | null }, [string]>("SELECT image, target FROM image_refs WHERE name = ?");
   const selectMembers = db.query<{ manifest: Digest; image: Digest }, [string]>("SELECT manifest, image FROM index_members WHERE idx = ?");
-  const selectBlobImages = db.query<{ image: Digest }, [string]>("SELECT image FROM image_blobs WHERE digest = ? LIMIT 1");
 
   const byId = (id: Digest): ImageRecord | undefined => {
     const known = cache.get(id);
@@ -185,13 +184,12 @@ export function createImageContext(deps: {
     for (const each of members) cache.delete(each);
   };
 
+  const namedByImage = db.query<{ image: Digest }, [string]>("SELECT image FROM image_blobs WHERE digest = ? LIMIT 1");
+  content.addOwner((digest) => leases.has(digest) || namedByImage.get(digest) !== null);
   const collectBlobs: ImageContext["collectBlobs"] = async (digests) => {
-    for (const digest of digests) {
-      if (leases.has(digest) || selectBlobImages.get(digest) !== null || content.info(digest) === undefined) continue;
-      db.query("DELETE FROM layer_blobs WHERE digest = ?").run(digest);
-      db.query("DELETE FROM blob_sources WHERE digest = ?").run(digest);
-      await content.remove(digest);
-    }
+    const gone = await content.collect(digests);
+    for (const digest of gone) for (const table of ["layer_blobs", "blob_sources"]) db.query(`DELETE FROM ${table} WHERE digest = ?`).run(digest);
+    return gone;
   };
 
   /** undefined where a damaged record hides which layers it needs: nothing can be called unused then. */

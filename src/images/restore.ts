@@ -1,10 +1,11 @@
-import type { Digest } from "../oci/digest.ts";
 import type { ImageContext } from "./types.ts";
 
-/** What pulls, loads and builds of an earlier life left without an image to name it. Nothing is leased yet. */
+/** What pulls, loads and builds of an earlier life left without anybody to name it. Nothing is leased yet. */
 export async function restoreImages(ctx: ImageContext): Promise<void> {
-  const blobs = ctx.store.db.query<{ digest: Digest }, []>("SELECT digest FROM blobs WHERE digest NOT IN (SELECT digest FROM image_blobs)").all();
-  await ctx.collectBlobs(blobs.map(({ digest }) => digest));
-  const layers = await ctx.collectLayers(ctx.snapshots.layers().map(({ id }) => id));
-  if (blobs.length + layers.length > 0) ctx.log.info("removed content that no image names", { blobs: blobs.length, layers: layers.length });
+  const { store, content, snapshots, log } = ctx;
+  const blobs = await ctx.collectBlobs(content.list().map(({ digest }) => digest));
+  // what is told of a blob goes after it
+  store.db.query("DELETE FROM layer_blobs WHERE digest NOT IN (SELECT digest FROM blobs)").run();
+  const layers = await ctx.collectLayers(snapshots.layers().map(({ id }) => id));
+  if (blobs.length + layers.length > 0) log.info("removed content that nobody names", { blobs: blobs.length, layers: layers.length });
 }

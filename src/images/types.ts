@@ -224,8 +224,8 @@ export interface ImageContext {
    * Returns the snapshots that went.
    */
   deleteImage(id: Digest): Promise<SnapshotId[]>;
-  /** Removes those of the blobs that no image and no lease keeps. */
-  collectBlobs(digests: Iterable<Digest>): Promise<void>;
+  /** Removes those of the blobs that no image, no lease and no other owner keeps. Returns them. */
+  collectBlobs(digests: Iterable<Digest>): Promise<Digest[]>;
   /** Removes those of the layers that no image, no container and no lease keeps. Returns them. */
   collectLayers(ids: Iterable<SnapshotId>): Promise<SnapshotId[]>;
   /** All images. */

@@ -105,6 +105,17 @@ export function contentContract(name: string, open: () => Promise<{ content: Con
       expect(await Bun.file(path).exists()).toBe(false);
     });
 
+    test("collected is what no owner holds, asked when it goes", async () => {
+      await using env = await open();
+      const { digest: free } = await env.content.put("free");
+      const { digest: first } = await env.content.put("first owner's");
+      const { digest: second } = await env.content.put("second owner's");
+      env.content.addOwner((digest) => digest === first);
+      env.content.addOwner((digest) => digest === second);
+      expect(await env.content.collect([digestOf("unknown"), first, free, second])).toEqual([free]);
+      expect(env.content.list().length).toBe(2);
+    });
+
     test("put and remove at once end in one of the two states, never a record without its bytes", async () => {
       await using env = await open();
       const digest = digestOf("contended");

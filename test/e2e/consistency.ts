@@ -141,6 +141,7 @@ function readRecords(path: string): Records {
   none("resolver of a container that is gone", "SELECT container AS text FROM resolvers WHERE container NOT IN (SELECT id FROM containers)");
   none("snapshot of a build that is over", "SELECT snapshot AS text FROM build_snapshots");
   none("blob of no image", "SELECT digest AS text FROM blobs WHERE digest NOT IN (SELECT digest FROM image_blobs)");
+  none("note on a blob that is gone", "SELECT digest AS text FROM layer_blobs WHERE digest NOT IN (SELECT digest FROM blobs)");
   none("reference to a blob that is gone", "SELECT digest AS text FROM image_blobs WHERE digest NOT IN (SELECT digest FROM blobs)");
   none("reference to an image that is gone", "SELECT name AS text FROM image_refs WHERE image NOT IN (SELECT id FROM images)");
   const used = "SELECT value FROM images, json_each(images.layers) UNION SELECT value FROM snapshots, json_each(snapshots.layers)";
