@@ -1,35 +1,40 @@
-import { mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
-import { open, readdir, rename, rm, type FileHandle } from "node:fs/promises";
+import { mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { open, readdir, rename, rm, stat, writeFile, type FileHandle } from "node:fs/promises";
 import { join } from "node:path";
 import { algorithmOf, hexOf, isDigest, type Digest } from "../oci/digest.ts";
-import { type EngineError, internal, invalidArgument, notFound, unavailable } from "../lib/errors.ts";
-import { isDiskFull } from "../lib/disk-full.ts";
+import { EngineError, internal, invalidArgument, notFound } from "../lib/errors.ts";
+import { createDiskSync, type DiskSync } from "../kernel/disk-sync.ts";
 import type { Logger } from "../lib/log.ts";
 import { KeyedMutex } from "../lib/mutex.ts";
 import type { Store } from "../store/store.ts";
-import type { BlobInfo, BlobOwner, ContentStore, Ingest } from "./types.ts";
+import { noteOf, SharedDownload } from "./download.ts";
+import type { BlobInfo, BlobOwner, ContentStore, Ingest, Staged } from "./types.ts";
+import { writeError } from "./write-error.ts";
 
 /** Registries refuse bigger manifests; whoever reads a blob into memory whole stays below it. */
 const BYTES_LIMIT = 4 << 20;
 /** One go of the hasher: 0.6 ms of the loop at 870 MB/s. */
 const HASH_SLICE = 512 << 10;
 
-/** A full disk is the user's to mend, and worth its own sentence. */
-function writeError(what: string, error: unknown): EngineError {
-  if (isDiskFull(error)) return unavailable(`${what}: no space left on device`, error);
-  return internal(`${what}: ${error instanceof Error ? error.message : String(error)}`, error);
-}
+/** Bytes of a download are kept for so long (milliseconds) after the last of them came: a day, as containerd keeps content that nobody names. */
+const KEPT_DOWNLOAD = 24 * 60 * 60 * 1000;
+/** Files of downloads are named by digest and size: two manifests may not agree about the size. */
+const downloadName = /^(?:sha256-[a-f0-9]{64}|sha512-[a-f0-9]{128})-\d+$/;
 
 /**
- * Blobs under `root`, an OCI image layout. The caller holds the data root's lock: unfinished ingests of an earlier life are deleted here.
+ * Blobs under `root`, an OCI image layout. The caller holds the data root's lock: unfinished ingests of an earlier life are deleted here, but for downloads.
  */
-export function createContentStore(deps: { root: string; store: Store; log: Logger }): ContentStore {
-  const { root, store, log } = deps;
+export function createContentStore(deps: { root: string; store: Store; log: Logger; disk?: DiskSync }): ContentStore {
+  const { root, store, log, disk = createDiskSync() } = deps;
   const blobs = join(root, "blobs");
   const ingests = join(root, "ingest");
-  rmSync(ingests, { recursive: true, force: true });
   for (const algorithm of ["sha256", "sha512"]) mkdirSync(join(blobs, algorithm), { recursive: true, mode: 0o700 });
   mkdirSync(ingests, { recursive: true, mode: 0o700 });
+  const left = new Set(readdirSync(ingests));
+  for (const name of left) {
+    const of = name.replace(/\.json$/, "");
+    if (!downloadName.test(of) || !left.has(of)) rmSync(join(ingests, name), { recursive: true, force: true });
+  }
   writeFileSync(join(root, "oci-layout"), `{"imageLayoutVersion":"1.0.0"}`);
   writeFileSync(join(root, "index.json"), `{"schemaVersion":2,"manifests":[]}`);
 
@@ -38,6 +43,9 @@ export function createContentStore(deps: { root: string; store: Store; log: Logg
   /** A blob that is removed and stored again at once must not lose its new file to the old removal. */
   const changing = new KeyedMutex();
   const owners: BlobOwner[] = [];
+  /** By the name of their file. */
+  const downloads = new Map<string, SharedDownload>();
+  const opening = new KeyedMutex();
   const fileOf = (digest: Digest): string => join(blobs, algorithmOf(digest), hexOf(digest));
   let counter = 0;
 
@@ -70,6 +78,78 @@ export function createContentStore(deps: { root: string; store: Store; log: Logg
     return new FileIngest({ path, file, publish });
   };
 
+  const stage: ContentStore["stage"] = async (bytes, digest) => {
+    const algorithm = algorithmOf(digest);
+    const found = `${algorithm}:${new Bun.CryptoHasher(algorithm).update(bytes).digest("hex")}`;
+    if (found !== digest) throw invalidArgument(`blob has digest ${found}, not ${digest} as announced`);
+    const path = join(ingests, String(++counter));
+    let isPublished = false;
+    await writeFile(path, bytes, { flag: "wx", mode: 0o600 }).catch((error: unknown) => {
+      throw writeError("storing a blob", error);
+    });
+    return {
+      digest,
+      size: bytes.length,
+      path,
+      published: () => void (isPublished = true),
+      [Symbol.asyncDispose]: async () => {
+        if (!isPublished) await rm(path, { force: true });
+      },
+    };
+  };
+
+  const download: ContentStore["download"] = async ({ digest, size }) => {
+    const name = `${algorithmOf(digest)}-${hexOf(digest)}-${size}`;
+    const exclusive = <T>(work: () => Promise<T>): Promise<T> => opening.run(name, work);
+    return await exclusive(async () => {
+      const found =
+        downloads.get(name) ?? (await SharedDownload.open({ digest, size, path: join(ingests, name), exclusive, onIdle: () => downloads.delete(name) }));
+      downloads.set(name, found);
+      return found.hold();
+    });
+  };
+
+  const publish: ContentStore["publish"] = async (staged) => {
+    await using locks = new AsyncDisposableStack();
+    // In order, so that two who publish the same don't wait for each other.
+    const distinct = [...new Map(staged.map((blob) => [blob.digest, blob])).values()].toSorted((a, b) => (a.digest < b.digest ? -1 : 1));
+    const fresh: Staged[] = [];
+    for (const blob of distinct) {
+      locks.use(await changing.lock(blob.digest));
+      if (info(blob.digest) === undefined) fresh.push(blob);
+    }
+    if (fresh.length === 0) return;
+    try {
+      for (const blob of fresh) {
+        renameSync(blob.path, fileOf(blob.digest));
+        blob.published();
+      }
+      await disk.sync(blobs);
+      store.tx(() => {
+        for (const { digest, size } of fresh) insert.run(digest, size, Date.now());
+      });
+    } catch (error) {
+      for (const blob of fresh) if (info(blob.digest) === undefined) await rm(fileOf(blob.digest), { force: true });
+      throw error instanceof EngineError ? error : writeError("storing blobs", error);
+    }
+  };
+
+  const collectDownloads: ContentStore["collectDownloads"] = async (age) => {
+    let freed = 0;
+    for (const name of await readdir(ingests)) {
+      if (!downloadName.test(name)) continue;
+      await opening.run(name, async () => {
+        if (downloads.has(name)) return;
+        const path = join(ingests, name);
+        const note = await stat(noteOf(path)).catch(() => undefined);
+        if (note !== undefined && Date.now() - note.mtimeMs < age) return;
+        freed += (await stat(path)).blocks * 512;
+        for (const each of [noteOf(path), path]) await rm(each, { force: true });
+      });
+    }
+    return freed;
+  };
+
   const bytes = async (digest: Digest, limit = BYTES_LIMIT): Promise<Uint8Array> => {
     const { size } = need(digest);
     if (size > limit) throw invalidArgument(`blob ${digest} has ${size} bytes, more than the ${limit} allowed here`);
@@ -79,6 +159,10 @@ export function createContentStore(deps: { root: string; store: Store; log: Logg
   return {
     info,
     ingest,
+    stage,
+    download,
+    publish,
+    collectDownloads,
     bytes,
     path: (digest) => fileOf(need(digest).digest),
     open: (digest, range = {}) => {
@@ -114,6 +198,7 @@ export function createContentStore(deps: { root: string; store: Store; log: Logg
     },
     list: () => store.db.query<{ digest: Digest; size: number }, []>("SELECT digest, size FROM blobs ORDER BY digest").all(),
     restore: async () => {
+      await collectDownloads(KEPT_DOWNLOAD);
       const rows = new Set(
         store.db
           .query<{ digest: Digest }, []>("SELECT digest FROM blobs")

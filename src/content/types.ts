@@ -21,6 +21,43 @@ export interface Ingest extends AsyncDisposable {
 /** Whether somebody needs a blob: by a row that names it, or by a lease. Asked at the moment of its removal, so it must be quick and must not wait. */
 export type BlobOwner = (digest: Digest) => boolean;
 
+/** A file whose bytes are still coming; whoever reads it follows them. */
+export interface ArrivingFile {
+  path: string;
+  /** Bytes that it will have. */
+  size: number;
+  /** How many bytes from the start are there without a gap, once these are more than `beyond`, or all. Rejects where the bytes were thrown away. */
+  more(beyond: number): Promise<number>;
+}
+
+/** Bytes that are no blob yet, since nobody has checked or synced them. */
+export interface Staged extends AsyncDisposable {
+  readonly digest: Digest;
+  readonly size: number;
+  readonly path: string;
+  /** For the content store: its file has become the blob's. */
+  published(): void;
+}
+
+/**
+ * A blob that is being fetched, in pieces that come in any order. Everybody who fetches the same has the same file; dispose gives it back. It is deleted with
+ * its last holder, unless it was published, or kept for another try. What an engine that was killed had of it is there again too.
+ */
+export interface Download extends Staged {
+  /** Bytes that are there. */
+  readonly received: number;
+  /** Some of them come from an earlier try. */
+  readonly resumed: boolean;
+  missing(): { start: number; end: number }[];
+  /** Await each call: it is the back-pressure. */
+  write(at: number, chunks: readonly Uint8Array[]): Promise<void>;
+  arriving(): ArrivingFile;
+  /** They are not what the digest says: all of them are thrown away. */
+  clear(): Promise<void>;
+  /** What has come shall serve the next try. */
+  keep(): void;
+}
+
 /** Blobs as files named by digest, laid out as an OCI image layout (`blobs/sha256/<hex>`), so that other tools read them. */
 export interface ContentStore {
   info(digest: Digest): BlobInfo | undefined;
@@ -34,6 +71,13 @@ export interface ContentStore {
   ingest(): Promise<Ingest>;
   /** Small blobs (manifests, configs) in one call. */
   put(bytes: Uint8Array | string, expected?: Digest): Promise<BlobInfo>;
+  /** A small blob, checked, that becomes visible by `publish`. @throws EngineError invalidArgument for another digest */
+  stage(bytes: Uint8Array, digest: Digest): Promise<Staged>;
+  download(blob: { digest: Digest; size: number }): Promise<Download>;
+  /** Makes blobs visible, after one sync for all of them. The caller has checked their digests. */
+  publish(blobs: readonly Staged[]): Promise<void>;
+  /** Deletes what is kept of downloads that nobody goes on with, if it is older than so many milliseconds. Returns the bytes that this freed. */
+  collectDownloads(age: number): Promise<number>;
   /** Whoever still needs it; where nobody may, use `collect`. */
   remove(digest: Digest): Promise<void>;
   /** From now on `collect` asks it, too. There may be several: an engine's images, and a registry that shares its store. */

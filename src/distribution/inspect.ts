@@ -1,5 +1,5 @@
 import type { Descriptor, Platform } from "../oci/image.ts";
-import { digestLike } from "./manifest.ts";
+import { blobBytes } from "./blob-bytes.ts";
 import { misbehaviour } from "./errors.ts";
 import type { RemoteRepository } from "./types.ts";
 
@@ -19,22 +19,8 @@ export async function inspectRemote(
   if (document.kind === "index") return { descriptor, platforms: document.index.manifests.flatMap(({ platform }) => platform ?? []) };
   const { config } = document.manifest;
   if (config.size > maxConfigSize) throw misbehaviour(`the config ${config.digest} has ${config.size} bytes; ${maxConfigSize} are allowed`);
-  const bytes = Buffer.alloc(config.size);
-  let written = 0;
-  const write = (chunk: Uint8Array): Promise<void> => {
-    bytes.set(chunk, written);
-    written += chunk.length;
-    return Promise.resolve();
-  };
-  const sink = {
-    write,
-    get written() {
-      return written;
-    },
-  };
-  await remote.blob(config, sink, options);
-  if (digestLike(bytes, config.digest) !== config.digest) throw misbehaviour(`verification failed for digest ${config.digest}`);
-  return { descriptor, platforms: platformOf(bytes.toString("utf8")) };
+  const bytes = await blobBytes(remote, config, options);
+  return { descriptor, platforms: platformOf(Buffer.from(bytes).toString("utf8")) };
 }
 
 /** Artifacts have configs that say nothing of a platform. */

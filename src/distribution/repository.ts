@@ -1,14 +1,15 @@
-import { digestOf, isDigest, type Digest } from "../oci/digest.ts";
-import type { Descriptor } from "../oci/image.ts";
+import { digestOf, isDigest } from "../oci/digest.ts";
 import { formatReference, repositoryOf, isTag, type Reference } from "../oci/reference.ts";
 import { kindOf } from "../lib/errors.ts";
+import type { Descriptor } from "../oci/image.ts";
 import type { Authorizer } from "./auth.ts";
+import { downloadBlob } from "./download.ts";
 import type { Endpoint } from "./endpoints.ts";
 import { answerError, misbehaviour, RegistryError } from "./errors.ts";
 import { digestLike, indexTypes, manifestTypes, maxManifestSize, parseManifest } from "./manifest.ts";
 import { withRetries } from "./retry.ts";
 import { send, type Exchange, type HttpRequest } from "./transport.ts";
-import type { BlobSink, RemoteManifest, RemoteRepository } from "./types.ts";
+import type { BlobTarget, RemoteManifest, RemoteRepository, TransferOptions } from "./types.ts";
 import { createUpload, locationOf, type BrokenUploads } from "./upload.ts";
 
 export interface RepositoryDeps {
@@ -43,9 +44,6 @@ export interface Call {
 /** Largest error body that is read. */
 const maxErrorBody = 64 * 1024;
 const maxTags = 100_000;
-/** Bytes that a broken download must have got further by, for its next failure to count as the first. */
-const realProgress = 256 * 1024;
-
 /** The operations of the distribution-spec on one repository. */
 export function createRepository(deps: RepositoryDeps): RemoteRepository {
   const { reference } = deps;
@@ -140,19 +138,26 @@ export function createRepository(deps: RepositoryDeps): RemoteRepository {
       return { mediaType: exchange.headers.get("content-type") ?? "", digest, size };
     });
 
-  const blob: RemoteRepository["blob"] = async (descriptor, sink, options = {}) =>
-    await anywhere(
-      options.signal,
-      async (endpoint) =>
-        await withRetries({ tries: 1 + deps.downloadRetries(), delay: deps.retryDelay, ...options }, async (progressed) => {
-          const before = sink.written;
-          try {
-            await downloadOnce(call, endpoint, descriptor, sink, options.signal);
-          } finally {
-            if (sink.written - before >= realProgress) progressed();
-          }
-        }),
-    );
+  const fetchInto = async (descriptor: Descriptor, target: BlobTarget, options: TransferOptions, sequential: boolean): Promise<void> =>
+    await anywhere(options.signal, async (endpoint) => {
+      await downloadBlob(call, endpoint, descriptor, target, { tries: 1 + deps.downloadRetries(), delay: deps.retryDelay, ...options, sequential });
+    });
+
+  const download: RemoteRepository["download"] = async (descriptor, target, options = {}) => await fetchInto(descriptor, target, options, false);
+
+  const blob: RemoteRepository["blob"] = async (descriptor, sink, options = {}) => {
+    const missing = (): { start: number; end: number }[] => [{ start: sink.written, end: descriptor.size }];
+    const write: BlobTarget["write"] = async (at, chunks) => {
+      let to = at;
+      for (const chunk of chunks) {
+        // Some registries know no ranges: then bytes that are there come again.
+        const known = Math.min(Math.max(sink.written - to, 0), chunk.length);
+        if (known < chunk.length) await sink.write(chunk.subarray(known));
+        to += chunk.length;
+      }
+    };
+    await fetchInto(descriptor, { missing, write }, options, true);
+  };
 
   /** Pushes go to the registry itself, never to a mirror. */
   const own = async (signal?: AbortSignal): Promise<Endpoint> => (await deps.endpoints(signal)).at(-1)!;
@@ -214,7 +219,7 @@ export function createRepository(deps: RepositoryDeps): RemoteRepository {
       return [...found];
     });
 
-  return { reference, manifest, head, blob, hasBlob, mount, upload, putManifest, tags };
+  return { reference, manifest, head, download, blob, hasBlob, mount, upload, putManifest, tags };
 }
 
 function checkManifest(bytes: Uint8Array, headers: Headers, version: string, reference: Reference): RemoteManifest {
@@ -230,48 +235,8 @@ function checkManifest(bytes: Uint8Array, headers: Headers, version: string, ref
   return { descriptor: { mediaType, digest, size: bytes.length }, bytes, document };
 }
 
+/** Sends one request to an endpoint, answering a challenge once. */
 export type Caller = (endpoint: Endpoint, call: Call) => Promise<Exchange>;
-
-/** One try: from where the sink stands to the descriptor's size. */
-async function downloadOnce(call: Caller, endpoint: Endpoint, descriptor: Descriptor, sink: BlobSink, signal?: AbortSignal): Promise<void> {
-  const { digest, size } = descriptor;
-  const start = sink.written;
-  if (start === size && size > 0) return;
-  const headers = start === 0 ? undefined : { range: `bytes=${start}-` };
-  const request: Call = {
-    method: "GET",
-    path: `blobs/${digest}`,
-    accept: [200, 206],
-    decompress: false,
-    ...(headers && { headers }),
-    ...(signal && { signal }),
-  };
-  using exchange = await call(endpoint, request);
-  if (exchange.status === 206) checkRange(exchange.headers.get("content-range"), start, size, digest);
-  /** A registry that doesn't know ranges sends the whole blob again. */
-  let skip = exchange.status === 206 ? 0 : start;
-  const length = Number(exchange.headers.get("content-length") ?? NaN);
-  if (Number.isSafeInteger(length) && length !== size - start + skip) {
-    throw misbehaviour(`the registry sends ${length} bytes for blob ${digest}, where the manifest says ${size - start + skip}`);
-  }
-  for await (const chunk of exchange.body()) {
-    const fresh = skip === 0 ? chunk : chunk.subarray(Math.min(skip, chunk.length));
-    skip -= chunk.length - fresh.length;
-    if (sink.written + fresh.length > size) throw misbehaviour(`the registry sends more than the ${size} bytes that the manifest says for blob ${digest}`);
-    if (fresh.length > 0) await sink.write(fresh);
-  }
-  if (sink.written < size) {
-    const text = `Get "${exchange.url}": unexpected EOF after ${sink.written} of ${size} bytes`;
-    throw new RegistryError("unavailable", text, { temporary: true });
-  }
-}
-
-function checkRange(header: string | null, start: number, size: number, digest: Digest): void {
-  const match = /^bytes (\d+)-(\d+)\/(\d+|\*)$/.exec(header ?? "");
-  if (match === null || Number(match[1]) !== start || (match[3] !== "*" && Number(match[3]) !== size)) {
-    throw misbehaviour(`the registry answered a range of blob ${digest} from byte ${start} with ${JSON.stringify(header)?.slice(0, 100)}`);
-  }
-}
 
 function parseTags(bytes: Uint8Array, reference: Reference): string[] {
   let parsed: unknown;

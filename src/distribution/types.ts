@@ -22,7 +22,14 @@ export interface RemoteManifest {
   document: { kind: "manifest"; manifest: Manifest } | { kind: "index"; index: Index };
 }
 
-/** Where a blob's bytes go. `written` is where a broken download resumes; a content store's ingest is one. */
+/** Where a blob's bytes go that come in any order, from several connections at once; a content store's download is one. */
+export interface BlobTarget {
+  missing(): { start: number; end: number }[];
+  /** Await each call: it is the back-pressure. */
+  write(at: number, chunks: readonly Uint8Array[]): Promise<void>;
+}
+
+/** Where a blob's bytes go, one after another. `written` is where a broken download resumes; a content store's ingest is one. */
 export interface BlobSink {
   write(chunk: Uint8Array): Promise<void>;
   readonly written: number;
@@ -49,6 +56,8 @@ export interface RemoteRepository {
   manifest(version: string, options?: { signal?: AbortSignal }): Promise<RemoteManifest>;
   /** The manifest's descriptor without its body; undefined where the registry has none or doesn't say its digest. */
   head(version: string, options?: { signal?: AbortSignal }): Promise<Descriptor | undefined>;
+  /** Fetches what `target` lacks of a blob, a large one over several connections. Never writes beyond the descriptor's size; somebody else checks the digest. */
+  download(descriptor: Descriptor, target: BlobTarget, options?: TransferOptions): Promise<void>;
   /** Streams a blob into `sink`, going on where it stopped after a lost connection. Never writes more than the descriptor's size; the sink checks the digest. */
   blob(descriptor: Descriptor, sink: BlobSink, options?: TransferOptions): Promise<void>;
   hasBlob(digest: Digest, options?: { signal?: AbortSignal }): Promise<boolean>;

@@ -269,7 +269,7 @@ async function loadOne(
     const progress = layerProgress(onProgress, diffId);
     return { diffId, blob, ...(quiet ? {} : { onProgress: (current: number) => progress.bytes("Loading layer", current, total) }) };
   });
-  const layers = await unpackLayers(ctx, lease, sources, signal);
+  const layers = await ctx.snapshots.settle(await unpackLayers(ctx, lease, sources, signal));
   const layerBlobs = await Promise.all(found.layers.map(async (digest, i) => ({ diffId: diffIds[i]!, digest, mediaType: await mediaTypeOf(ctx, digest) })));
   const { manifest, index, attached = [] } = found;
   const image: NewImage = { id: found.config, config, layers, layerBlobs, attached, ...(manifest && { manifest }), ...(index && { index }) };

@@ -1,15 +1,18 @@
-import { misbehaviour, pullError } from "../distribution/errors.ts";
+import type { Download, Staged } from "../content/types.ts";
+import { blobBytes } from "../distribution/blob-bytes.ts";
+import { isTemporary, misbehaviour, pullError } from "../distribution/errors.ts";
 import type { RemoteManifest, RemoteRepository } from "../distribution/types.ts";
 import { type EngineError, invalidArgument, kindOf, notFound } from "../lib/errors.ts";
 import { createLimiter } from "../lib/limiter.ts";
-import { isDigest, type Digest } from "../oci/digest.ts";
+import { algorithmOf, isDigest, type Digest } from "../oci/digest.ts";
 import { mediaTypes, type Descriptor, type ImageConfig, type Manifest, type Platform } from "../oci/image.ts";
 import { formatPlatform, hostPlatform, parsePlatform, platformRank, selectPlatform } from "../oci/platform.ts";
 import { familiarName, familiarReference, parseReference, repositoryOf, withDefaultTag, type Reference } from "../oci/reference.ts";
+import { BadLayer } from "../snapshots/bad-layer.ts";
 import type { SnapshotId } from "../snapshots/types.ts";
 import { fetchAttestations } from "./attestations.ts";
 import { recordBlobSource } from "./blob-sources.ts";
-import { checkMountable, unpackLayers, type LayerSource } from "./layers.ts";
+import { checkMountable, unpackLayers, type LayerSource, type UnpackOptions } from "./layers.ts";
 import { layerProgress, type LayerProgress } from "./progress.ts";
 import { imageFor } from "./resolve.ts";
 import { leased } from "./touched.ts";
@@ -42,6 +45,12 @@ interface Pull {
   lease: Lease;
   sink: ProgressSink;
   signal?: AbortSignal;
+  /** Blobs whose bytes are here and checked: they become visible with the image. */
+  blobs: Staged[];
+  /** All that were begun. */
+  downloads: Download[];
+  /** Disposed at the end, with whatever isn't visible by then. */
+  stack: AsyncDisposableStack;
 }
 
 /** `docker pull`: one for the engine, since pulls that want the same layer share its download. */
@@ -88,14 +97,28 @@ export function createPull(context: ImageContext): Images["pull"] {
   const pullLeased = async (reference: Reference, options: PullOptions, lease: Lease): Promise<{ image: ImageRecord; changed: boolean }> => {
     const wanted = options.platform ? parsePlatform(options.platform) : hostPlatform();
     const remote = registry.repository(reference, options.auth === undefined ? {} : { credentials: options.auth });
-    const work: Pull = { reference, remote, lease, sink: options.onProgress, ...signalOf(options) };
+    await using stack = new AsyncDisposableStack();
+    const work: Pull = { reference, remote, lease, sink: options.onProgress, blobs: [], downloads: [], stack, ...signalOf(options) };
     const version = reference.digest ?? reference.tag!;
     const current = await upToDate(work, version, wanted);
     if (current !== undefined) return { image: current, changed: false };
-    const top = await remote.manifest(version, signalOf(options));
+    try {
+      return await pullHere(work, options, wanted);
+    } catch (error) {
+      // Then it is worth trying again, and what has come is kept for that.
+      if (kindOf(error) === "cancelled" || isTemporary(error)) for (const blob of work.downloads) blob.keep();
+      throw error;
+    }
+  };
+
+  const pullHere = async (work: Pull, options: PullOptions, wanted: Platform): Promise<{ image: ImageRecord; changed: boolean }> => {
+    const { reference, remote } = work;
+    const version = reference.digest ?? reference.tag!;
+    const top = await remote.manifest(version, signalOf(work));
     work.sink({ status: `Pulling from ${reference.path}`, id: version });
     const { image: fetched, platform } = await fetchImage(work, top, wanted);
-    const image = { ...fetched, attached: await fetchAttestations(context, work, top, fetched.manifest!.digest) };
+    const attached = await fetchAttestations(context, work, top, fetched.manifest!.digest);
+    const image = { ...(await settled(work, fetched)), attached };
     work.sink({ status: `Digest: ${top.descriptor.digest}` });
     if (options.platform && platformRank(wanted, platform) === undefined) work.sink({ status: `WARNING: ${mismatch(reference, platform, wanted)}` });
     const digested: Reference = { domain: reference.domain, path: reference.path, digest: top.descriptor.digest };
@@ -106,6 +129,19 @@ export function createPull(context: ImageContext): Images["pull"] {
       tellPulled(reference, record);
       return { image: record, changed };
     });
+  };
+
+  /** All that the image consists of, on the disk and visible, after one sync. */
+  const settled = async (work: Pull, image: NewImage): Promise<NewImage> => {
+    const [layers] = await Promise.all([snapshots.settle(image.layers), content.publish(work.blobs)]);
+    for (const layer of layers) work.lease.add(layer);
+    return { ...image, layers };
+  };
+
+  /** A small blob, for which `settled` makes a place. */
+  const keep = async (work: Pull, bytes: Uint8Array, digest: Digest): Promise<void> => {
+    work.lease.add(digest);
+    if (content.info(digest) === undefined) work.blobs.push(work.stack.use(await content.stage(bytes, digest)));
   };
 
   const tellPulled = (reference: Reference, image: ImageRecord): void => {
@@ -150,8 +186,7 @@ export function createPull(context: ImageContext): Images["pull"] {
   const choose = async (work: Pull, top: RemoteManifest, wanted: Platform): Promise<{ descriptor: Descriptor; manifest: Manifest }> => {
     let found = top;
     for (let depth = 0; depth <= maxIndexDepth; depth++) {
-      work.lease.add(found.descriptor.digest);
-      await content.put(found.bytes, found.descriptor.digest);
+      await keep(work, found.bytes, found.descriptor.digest);
       if (found.document.kind === "manifest") return { descriptor: found.descriptor, manifest: found.document.manifest };
       const { manifests } = found.document.index;
       const next = selectPlatform(manifests, ({ platform }) => platform ?? undefined, wanted);
@@ -166,13 +201,15 @@ export function createPull(context: ImageContext): Images["pull"] {
   const fetchConfig = async (work: Pull, { config: descriptor, layers }: Manifest): Promise<ImageConfig> => {
     if (descriptor.size > maxConfigSize)
       throw misbehaviour(`the config of ${familiarReference(work.reference)} has ${descriptor.size} bytes; ${maxConfigSize} are allowed`);
-    work.lease.add(descriptor.digest);
+    let bytes: Uint8Array;
     if (content.info(descriptor.digest) === undefined) {
-      await transfers.join(descriptor.digest, { status: () => {}, bytes: () => {} }, work.signal, (all, signal) =>
-        download(work.remote, descriptor, all, signal),
-      );
+      bytes = await blobBytes(work.remote, descriptor, signalOf(work));
+      await keep(work, bytes, descriptor.digest);
+    } else {
+      work.lease.add(descriptor.digest);
+      bytes = await content.bytes(descriptor.digest);
     }
-    const config = await content.json<unknown>(descriptor.digest);
+    const config = parseConfig(bytes, descriptor.digest);
     checkConfig(config, layers.length, familiarReference(work.reference));
     return config;
   };
@@ -181,8 +218,6 @@ export function createPull(context: ImageContext): Images["pull"] {
   const fetchLayers = async (work: Pull, manifest: Manifest, config: ImageConfig): Promise<SnapshotId[]> => {
     const diffIds = config.rootfs.diff_ids;
     checkLayers(manifest, familiarReference(work.reference));
-    const stop = new AbortController();
-    const signal = work.signal === undefined ? stop.signal : AbortSignal.any([work.signal, stop.signal]);
     const present = snapshots.findAll(diffIds);
     const plans = manifest.layers.map((descriptor, index) => {
       const progress = layerProgress(work.sink, descriptor.digest);
@@ -191,64 +226,93 @@ export function createPull(context: ImageContext): Images["pull"] {
       progress.status(snapshot === undefined ? "Pulling fs layer" : "Already exists");
       return { descriptor, progress, snapshot, diffId: diffIds[index]! };
     });
-    const downloading: Promise<Digest>[] = [];
     const sources = plans.map(({ descriptor, progress, snapshot, diffId }): LayerSource => {
       if (snapshot !== undefined) return { diffId, snapshot };
-      const blob = fetchLayer(work, descriptor, progress, signal);
-      downloading.push(blob);
       const { size } = descriptor;
       return {
         diffId,
-        blob,
+        unpack: (layer) => fetchLayer(work, descriptor, progress, layer),
         onProgress: (bytes) => progress.bytes("Extracting", Math.min(bytes, size), size),
-        onDone: () => {
-          progress.bytes("Extracting", size, size);
-          progress.status("Pull complete");
-        },
+        onDone: () => progress.status("Pull complete"),
       };
     });
-    try {
-      return await unpackLayers(context, work.lease, sources, signal);
-    } finally {
-      stop.abort();
-      await Promise.allSettled(downloading);
+    return await unpackLayers(context, work.lease, sources, work.signal);
+  };
+
+  /** Downloads and unpacks one layer, both at the same time. */
+  const fetchLayer = async (work: Pull, descriptor: Descriptor, progress: LayerProgress, layer: Omit<UnpackOptions, "source">): Promise<SnapshotId> => {
+    const { digest } = descriptor;
+    work.lease.add(digest);
+    if (content.info(digest) !== undefined) {
+      progress.status("Download complete");
+      const { snapshot } = await snapshots.unpack({ ...layer, source: content.path(digest) });
+      return snapshot;
+    }
+    const blob = work.stack.use(await content.download(descriptor));
+    work.downloads.push(blob);
+    for (let tries = 1; ; tries++) {
+      const { resumed } = blob;
+      try {
+        return await fetchOnce(work, descriptor, blob, progress, layer);
+      } catch (error) {
+        if (!(error instanceof BadLayer) || error.blob === digest) throw error;
+        await blob.clear();
+        // A power loss may have taken bytes that an earlier engine had noted as there.
+        if (!resumed || tries > 2) throw misbehaviour(`filesystem layer verification failed for digest ${digest}`, error);
+        progress.status("Verification of resumed download failed: starting again");
+      }
     }
   };
 
-  const fetchLayer = async (work: Pull, descriptor: Descriptor, progress: LayerProgress, signal: AbortSignal): Promise<Digest> => {
-    work.lease.add(descriptor.digest);
-    if (content.info(descriptor.digest) === undefined) {
-      await transfers.join(descriptor.digest, progress, signal, async (all, shared) => {
-        using _place = await downloads.enter({ signal: shared, onWait: () => all.status("Waiting") });
-        await download(work.remote, descriptor, all, shared);
-      });
-    }
-    recordBlobSource(store, descriptor.digest, repositoryOf(work.reference));
-    progress.status("Download complete");
-    return descriptor.digest;
-  };
-
-  /** Into the content store: nothing is visible before digest and size are right. */
-  const download = async (remote: RemoteRepository, descriptor: Descriptor, watcher: TransferWatcher, signal: AbortSignal): Promise<void> => {
+  /** @throws BadLayer with another digest where what came is not the blob */
+  const fetchOnce = async (
+    work: Pull,
+    descriptor: Descriptor,
+    blob: Download,
+    progress: LayerProgress,
+    layer: Omit<UnpackOptions, "source">,
+  ): Promise<SnapshotId> => {
     const { digest, size } = descriptor;
-    await using ingest = await content.ingest();
-    const sink = {
-      get written() {
-        return ingest.written;
-      },
-      write: async (chunk: Uint8Array) => {
-        await ingest.write(chunk);
-        watcher.bytes("Downloading", ingest.written, size);
+    const stop = new AbortController();
+    const signal = layer.signal === undefined ? stop.signal : AbortSignal.any([stop.signal, layer.signal]);
+    let arrived = false;
+    const fetching = transfers.join(`${digest} ${size}`, progress, signal, async (all, shared) => {
+      using _place = await downloads.enter({ signal: shared, onWait: () => all.status("Waiting") });
+      await download(work.remote, descriptor, blob, all, shared);
+    });
+    const fetched = fetching.then(() => {
+      arrived = true;
+      progress.status("Download complete");
+    });
+    const onProgress = (bytes: number): void => {
+      if (arrived) layer.onProgress?.(bytes);
+    };
+    const unpacked = snapshots.unpack({ ...layer, source: blob.arriving(), hash: algorithmOf(digest), onProgress, signal });
+    // Where one fails, the other has nothing to go on for; neither has the download of a layer that is here after all.
+    fetched.catch(() => stop.abort());
+    void unpacked.then(({ blob: found }) => found ?? stop.abort()).catch(() => stop.abort());
+    const [came, layerHere] = await Promise.allSettled([fetched, unpacked]);
+    if (layerHere.status === "rejected") throw came.status === "rejected" && kindOf(layerHere.reason) === "cancelled" ? came.reason : layerHere.reason;
+    const { snapshot, blob: found } = layerHere.value;
+    if (found === undefined) return snapshot;
+    if (came.status === "rejected") throw came.reason;
+    if (found !== digest) throw new BadLayer("unavailable", `blob has digest ${found}, not ${digest}`, found);
+    recordBlobSource(store, digest, repositoryOf(work.reference));
+    work.blobs.push(blob);
+    return snapshot;
+  };
+
+  const download = async (remote: RemoteRepository, descriptor: Descriptor, blob: Download, watcher: TransferWatcher, signal: AbortSignal): Promise<void> => {
+    const { size } = descriptor;
+    const target = {
+      missing: blob.missing,
+      write: async (at: number, chunks: readonly Uint8Array[]) => {
+        await blob.write(at, chunks);
+        watcher.bytes("Downloading", blob.received, size);
       },
     };
-    await remote.blob(descriptor, sink, { signal, onRetry: (seconds) => watcher.status(`Retrying in ${seconds} second${seconds === 1 ? "" : "s"}`) });
+    await remote.download(descriptor, target, { signal, onRetry: (seconds) => watcher.status(`Retrying in ${seconds} second${seconds === 1 ? "" : "s"}`) });
     watcher.status("Verifying Checksum");
-    try {
-      await ingest.commit({ digest, size });
-    } catch (error) {
-      if (kindOf(error) !== "invalidArgument") throw error;
-      throw misbehaviour(`filesystem layer verification failed for digest ${digest}`, error);
-    }
   };
 
   return pull;
@@ -271,6 +335,14 @@ function checkLayers({ layers }: Manifest, name: string): void {
   for (const { mediaType, digest } of layers) {
     if (!layerTypes.includes(mediaType))
       throw invalidArgument(`${name}: layer ${digest} has the unsupported media type ${JSON.stringify(mediaType.slice(0, 100))}`);
+  }
+}
+
+function parseConfig(bytes: Uint8Array, digest: Digest): unknown {
+  try {
+    return JSON.parse(new TextDecoder().decode(bytes));
+  } catch (error) {
+    throw invalidArgument(`blob ${digest} is not JSON`, error);
   }
 }
 

@@ -1,5 +1,4 @@
 import { cancelled } from "../lib/errors.ts";
-import type { Digest } from "../oci/digest.ts";
 
 /** What somebody who waits for a transfer hears of it. */
 export interface TransferWatcher {
@@ -9,11 +8,11 @@ export interface TransferWatcher {
 
 export interface Transfers {
   /**
-   * Runs `work` for `digest`, or joins the run under way. Its signal fires only once everybody who waits has gone.
+   * Runs `work` for `key`, or joins the run under way. Its signal fires only once everybody who waits has gone.
    * @throws what `work` threw, or EngineError cancelled where the caller's own signal fired
    */
   join(
-    digest: Digest,
+    key: string,
     watcher: TransferWatcher,
     signal: AbortSignal | undefined,
     work: (all: TransferWatcher, signal: AbortSignal) => Promise<void>,
@@ -30,9 +29,9 @@ interface Transfer {
 
 /** The same blob wanted by several pulls is fetched once. */
 export function createTransfers(): Transfers {
-  const running = new Map<Digest, Transfer>();
+  const running = new Map<string, Transfer>();
 
-  const start = (digest: Digest, work: (all: TransferWatcher, signal: AbortSignal) => Promise<void>): Transfer => {
+  const start = (key: string, work: (all: TransferWatcher, signal: AbortSignal) => Promise<void>): Transfer => {
     const controller = new AbortController();
     const transfer: Transfer = { watchers: new Set(), controller, done: Promise.resolve(), lastStatus: undefined };
     const all: TransferWatcher = {
@@ -47,18 +46,18 @@ export function createTransfers(): Transfers {
     transfer.done = Promise.resolve()
       .then(() => work(all, controller.signal))
       .finally(() => {
-        if (running.get(digest) === transfer) running.delete(digest);
+        if (running.get(key) === transfer) running.delete(key);
       });
     // Watchers that left don't hear of its end.
     transfer.done.catch(() => undefined);
-    running.set(digest, transfer);
+    running.set(key, transfer);
     return transfer;
   };
 
   return {
-    join: async (digest, { status, bytes }, signal, work) => {
+    join: async (key, { status, bytes }, signal, work) => {
       if (signal?.aborted) throw cancelled("cancelled", signal.reason);
-      const transfer = running.get(digest) ?? start(digest, work);
+      const transfer = running.get(key) ?? start(key, work);
       // An object of its own for each caller: the set counts callers.
       const watcher: TransferWatcher = { status, bytes };
       transfer.watchers.add(watcher);
@@ -73,7 +72,7 @@ export function createTransfers(): Transfers {
         transfer.watchers.delete(watcher);
         if (transfer.watchers.size === 0) {
           // The next who wants it starts anew, also while this one is still winding down.
-          if (running.get(digest) === transfer) running.delete(digest);
+          if (running.get(key) === transfer) running.delete(key);
           transfer.controller.abort();
           await transfer.done.catch(() => undefined);
         }

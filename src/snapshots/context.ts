@@ -1,6 +1,7 @@
 import { mkdirSync, renameSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { EngineError, internal, notFound, unavailable } from "../lib/errors.ts";
+import { createDiskSync, type DiskSync } from "../kernel/disk-sync.ts";
 import { unmount } from "../kernel/mount.ts";
 import { spreadSubdirectories } from "../kernel/spread.ts";
 import type { UserNamespaces } from "../kernel/user-namespace.ts";
@@ -30,7 +31,7 @@ export interface SnapshotRow {
   lists_root: 0 | 1;
 }
 
-export type SnapshotsDeps = Pick<SnapshotContext, "root" | "store" | "log" | "userNamespaces">;
+export type SnapshotsDeps = Pick<SnapshotContext, "root" | "store" | "log" | "userNamespaces"> & { disk?: DiskSync };
 
 /** What the verbs of snapshots/ (one file each) work on. */
 export interface SnapshotContext {
@@ -39,6 +40,7 @@ export interface SnapshotContext {
   readonly log: Logger;
   readonly userNamespaces: Pick<UserNamespaces, "open">;
   readonly workers: SnapshotWorkers;
+  readonly disk: DiskSync;
   /** Removals under way. */
   readonly removals: Set<Promise<void>>;
   path(id: SnapshotId): string;
@@ -60,7 +62,7 @@ export interface SnapshotContext {
 }
 
 export function createSnapshotContext(deps: SnapshotsDeps): SnapshotContext {
-  const { root, store, log } = deps;
+  const { root, store, log, disk = createDiskSync() } = deps;
   const { db } = store;
   // left where an engine died within that moment
   unmount(join(root, MAPPED), { lazy: true });
@@ -117,6 +119,7 @@ export function createSnapshotContext(deps: SnapshotsDeps): SnapshotContext {
 
   return {
     ...deps,
+    disk,
     workers,
     removals,
     path,

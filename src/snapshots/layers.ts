@@ -6,16 +6,34 @@ import { chainId, chainIds } from "../oci/chain.ts";
 import type { Digest } from "../oci/digest.ts";
 import { diskError, type SnapshotContext } from "./context.ts";
 import { applyAttributes, plainDirectory } from "./init-layer.ts";
+import { BadLayer } from "./bad-layer.ts";
 import { LeansOnParents } from "./leans.ts";
+import type { Job, Results } from "./protocol.ts";
 import type { SnapshotId, Snapshots } from "./types.ts";
+import type { JobOptions } from "./workers.ts";
 
 type UnpackOptions = Parameters<Snapshots["unpack"]>[0];
 
-export type Layers = Pick<Snapshots, "find" | "findAll" | "unpack" | "identify" | "diffIdOf" | "tarSize">;
+/** What publishing needs to know of an unpacked tree. */
+interface Found {
+  size: number;
+  tarSize: number;
+  listsRoot: boolean;
+}
+
+/** Unpacked, but maybe not on the disk. */
+interface Fresh {
+  id: SnapshotId;
+  key: string;
+  diffId: Digest;
+  found: Found;
+}
+
+export type Layers = Pick<Snapshots, "find" | "findAll" | "unpack" | "settle" | "identify" | "diffIdOf" | "tarSize">;
 
 /** Layers and the keys they are found by: a diff id for a self-contained one, `chain:<chain id>` for one that leans on its parents. */
 export function createLayers(ctx: SnapshotContext): Layers {
-  const { store, workers, path } = ctx;
+  const { store, workers, path, disk, root } = ctx;
   const { db } = store;
   const unpacking = new KeyedMutex();
   const turns = createTurns();
@@ -29,16 +47,28 @@ export function createLayers(ctx: SnapshotContext): Layers {
   const insertTar = db.query("INSERT INTO layer_tars (diff_id, size) VALUES (?, ?) ON CONFLICT DO NOTHING");
   const makeReady = db.query("UPDATE snapshots SET state = 'ready', size = ?, lists_root = ? WHERE id = ?");
 
+  /** By key. Those that were removed meanwhile go when they are looked at. */
+  const fresh = new Map<string, Fresh>();
+
+  const freshAt = (key: string): Fresh | undefined => {
+    const found = fresh.get(key);
+    if (found === undefined || ctx.peek(found.id)?.state === "intent") return found;
+    fresh.delete(key);
+    return undefined;
+  };
+  const at = (key: string): SnapshotId | undefined => byKey.get(key)?.snapshot ?? freshAt(key)?.id;
+
   /** `chain` is as many hashes as there are layers below: not worked out where the layer isn't here on top of anything. */
   const findOne = (diffId: Digest, chain: () => Digest): SnapshotId | undefined => {
-    const alone = byKey.get(diffId);
-    if (alone !== null || selectAny.get(diffId) === null) return alone?.snapshot;
-    return byKey.get(`chain:${chain()}`)?.snapshot;
+    const alone = at(diffId);
+    if (alone !== undefined) return alone;
+    if (selectAny.get(diffId) === null && !fresh.values().some((each) => each.diffId === diffId)) return undefined;
+    return at(`chain:${chain()}`);
   };
   const find: Snapshots["find"] = (parents, diffId) => findOne(diffId, () => chainId([...parents, diffId]));
 
-  /** Makes the layer findable. The same one may have come first: then that one is returned, and this one goes. */
-  const publish = (id: SnapshotId, key: string, diffId: Digest, found: { size: number; tarSize: number; listsRoot: boolean }): SnapshotId => {
+  /** Makes a layer findable for good. The same one may have come first: then that one is returned, and this one goes. */
+  const publish = ({ id, key, diffId, found }: Fresh): SnapshotId => {
     const snapshot = store.tx(() => {
       const present = byKey.get(key)?.snapshot;
       if (present !== undefined && present !== id) return present;
@@ -47,22 +77,60 @@ export function createLayers(ctx: SnapshotContext): Layers {
       makeReady.run(found.size, found.listsRoot ? 1 : 0, id);
       return id;
     });
+    if (fresh.get(key)?.id === id) fresh.delete(key);
     if (snapshot !== id) ctx.destroy([id]);
     return snapshot;
   };
 
+  const settle: Snapshots["settle"] = async (ids) => {
+    const unsettled = new Map([...fresh.values()].filter(({ id }) => ids.includes(id)).map((layer) => [layer.id, layer]));
+    if (unsettled.size === 0) return [...ids];
+    await disk.sync(root);
+    const settled = store.tx(() => new Map([...unsettled].map(([id, layer]) => [id, publish(layer)])));
+    return ids.map((id) => settled.get(id) ?? id);
+  };
+
   const unpackInto = async (id: SnapshotId, options: UnpackOptions, parents: readonly SnapshotId[] | undefined): ReturnType<Snapshots["unpack"]> => {
-    const { source, parentIds, expect, signal, onProgress } = options;
+    const { source, parentIds, expect, hash, signal, onProgress } = options;
     mkdirSync(path(id));
     applyAttributes(path(id), plainDirectory);
-    const job = { op: "unpack" as const, target: path(id), parents: parents?.map(path) };
-    const result = await (typeof source === "string"
-      ? workers.run({ ...job, source }, { signal, onProgress })
-      : workers.run(job, { signal, onProgress, input: source }));
+    const job = { op: "unpack" as const, target: path(id), parents: parents?.map(path), ...(hash !== undefined && { hash }) };
+    const result = await runUnpack(job, source, { signal, onProgress });
     const diffId = result.diffId as Digest;
-    if (expect !== undefined && diffId !== expect) throw invalidArgument(`the layer's tar has digest ${diffId}, not ${expect} as its image says`);
+    if (expect !== undefined && diffId !== expect) {
+      const text = `the layer's tar has digest ${diffId}, not ${expect} as its image says`;
+      throw result.blob === undefined ? invalidArgument(text) : new BadLayer("invalidArgument", text, result.blob as Digest);
+    }
     const key = result.leans ? `chain:${chainId([...parentIds, diffId])}` : diffId;
-    return { snapshot: publish(id, key, diffId, result), diffId, size: result.size };
+    const layer: Fresh = { id, key, diffId, found: result };
+    const blob = result.blob === undefined ? {} : { blob: result.blob as Digest };
+    // The same layer may have come by another way meanwhile.
+    const present = at(key);
+    if (present !== undefined) {
+      ctx.destroy([id]);
+      return await taken(present, options, { diffId, size: result.size, ...blob });
+    }
+    fresh.set(key, layer);
+    return await taken(id, options, { diffId, size: result.size, ...blob });
+  };
+
+  const runUnpack = (job: Job & { op: "unpack" }, source: UnpackOptions["source"], options: JobOptions): Promise<Results["unpack"]> => {
+    if (typeof source === "string") return workers.run({ ...job, source }, options);
+    if (source instanceof ReadableStream) return workers.run(job, { ...options, input: source });
+    return workers.run({ ...job, source: source.path, size: source.size }, { ...options, more: source.more });
+  };
+
+  /** A layer that is here, as the caller wants it. */
+  const taken = async (
+    id: SnapshotId,
+    { unsynced = false, onSnapshot }: UnpackOptions,
+    rest: { diffId: Digest; size: number; blob?: Digest },
+  ): ReturnType<Snapshots["unpack"]> => {
+    onSnapshot?.(id);
+    if (unsynced) return { snapshot: id, ...rest };
+    const [snapshot = id] = await settle([id]);
+    if (snapshot !== id) onSnapshot?.(snapshot);
+    return { snapshot, ...rest };
   };
 
   /** `parents` undefined: they aren't there yet. @throws LeansOnParents where they would be needed */
@@ -71,8 +139,9 @@ export function createLayers(ctx: SnapshotContext): Layers {
     using _lock = expect === undefined ? undefined : await unpacking.lock(expect);
     const present = expect === undefined ? undefined : find(parentIds, expect);
     if (present !== undefined) {
-      if (typeof source !== "string") await source.cancel();
-      return { snapshot: present, diffId: expect!, size: ctx.row(present).size };
+      if (source instanceof ReadableStream) await source.cancel();
+      const size = fresh.values().find(({ id }) => id === present)?.found.size ?? ctx.row(present).size;
+      return await taken(present, options, { diffId: expect!, size });
     }
     // The layers of an image, 500 maybe, are all asked for at once.
     await turns();
@@ -94,7 +163,7 @@ export function createLayers(ctx: SnapshotContext): Layers {
     unpack: async (options) => {
       const { source, parents } = options;
       if (!(parents instanceof Promise)) return await unpackOnce(options, parents);
-      if (typeof source !== "string") return await unpackOnce(options, await parents);
+      if (source instanceof ReadableStream) return await unpackOnce(options, await parents);
       try {
         return await unpackOnce(options, undefined);
       } catch (error) {
@@ -103,6 +172,7 @@ export function createLayers(ctx: SnapshotContext): Layers {
       // No lock is held here: two images with the same layers in another order would wait for each other.
       return await unpackOnce(options, await parents);
     },
+    settle,
     identify: async (id, options = {}) => {
       const { size, kind, lists_root } = ctx.row(id);
       const known = selectDiffId.get(id)?.diff_id;
@@ -111,7 +181,7 @@ export function createLayers(ctx: SnapshotContext): Layers {
       const listsRoot = lists_root === 1;
       const result = await workers.run({ op: "pack", tree: path(id), listRoot: listsRoot, emit: false, sync: true }, options);
       const diffId = result.diffId as Digest;
-      return { snapshot: publish(id, diffId, diffId, { ...result, listsRoot }), diffId, size: result.size };
+      return { snapshot: publish({ id, key: diffId, diffId, found: { ...result, listsRoot } }), diffId, size: result.size };
     },
     diffIdOf: (id) => selectDiffId.get(id)?.diff_id,
     tarSize: (diffId) => selectTar.get(diffId)?.size,

@@ -11,6 +11,10 @@ export type Job =
       target: string;
       /** A file, or undefined where the bytes come as `chunk` messages. */
       source?: string;
+      /** Bytes that the file will have, where it still grows: asked for by `more`, told by `grown`. */
+      size?: number;
+      /** Hash the source too. */
+      hash?: "sha256" | "sha512";
       /** Trees under the layer, lowest first; undefined where they aren't ready: then a layer that leans on them fails with code `leans`. */
       parents?: string[];
     }
@@ -31,7 +35,8 @@ export type Job =
   | { op: "unmount"; target: string; lazy: boolean };
 
 export interface Results {
-  unpack: { diffId: string; tarSize: number; size: number; leans: boolean; listsRoot: boolean };
+  /** `blob`: digest of the source, if it was to be hashed. Nothing is synced. */
+  unpack: { diffId: string; tarSize: number; size: number; leans: boolean; listsRoot: boolean; blob?: string };
   pack: { diffId: string; tarSize: number; size: number };
   stat: PathStat;
   resolve: string;
@@ -47,18 +52,23 @@ export type Request =
   | { id: number; type: "start"; job: Job }
   /** The next bytes for an unpack without a file (undefined: the end; `error`: the source failed). */
   | { id: number; type: "chunk"; bytes?: Uint8Array; error?: string }
+  /** So many bytes of a growing source are there. */
+  | { id: number; type: "grown"; bytes: number }
   /** One `chunk` reply has been consumed. */
   | { id: number; type: "credit" }
   | { id: number; type: "cancel" };
 
 export type Response =
   | { id: number; type: "done"; result: unknown }
-  | { id: number; type: "failed"; kind: ErrorKind; message: string; code?: "leans" }
+  /** `blob`: digest of the whole source, where it was read to its end to tell a bad layer from a bad transfer. */
+  | { id: number; type: "failed"; kind: ErrorKind; message: string; code?: "leans"; blob?: string }
   /** Bytes of the source read so far. */
   | { id: number; type: "progress"; bytes: number }
   | { id: number; type: "chunk"; bytes: Uint8Array }
   /** The Worker wants the next `chunk`. */
-  | { id: number; type: "want" };
+  | { id: number; type: "want" }
+  /** The Worker has read all that is there of a growing source. */
+  | { id: number; type: "more"; beyond: number };
 
 /** Changes in one message: as many as are read without holding others up. */
 export const BATCH = 1000;

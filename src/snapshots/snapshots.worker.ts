@@ -32,13 +32,15 @@ interface Running {
   /** Called when a credit, a chunk or the cancellation came. */
   wake: () => void;
   input: (Request & { type: "chunk" })[];
+  /** Bytes of a growing source that are there. */
+  grown: number;
 }
 
 const running = new Map<number, Running>();
 
 self.addEventListener("message", ({ data }) => {
   if (data.type === "start") {
-    const state: Running = { cancelled: false, credits: CREDITS, wake: () => {}, input: [] };
+    const state: Running = { cancelled: false, credits: CREDITS, wake: () => {}, input: [], grown: 0 };
     running.set(data.id, state);
     void run(data.id, data.job, state).finally(() => running.delete(data.id));
     return;
@@ -48,6 +50,7 @@ self.addEventListener("message", ({ data }) => {
   if (data.type === "cancel") state.cancelled = true;
   if (data.type === "credit") state.credits++;
   if (data.type === "chunk") state.input.push(data);
+  if (data.type === "grown") state.grown = data.bytes;
   state.wake();
 });
 
@@ -56,7 +59,8 @@ async function run(id: number, job: Job, state: Running): Promise<void> {
     self.postMessage({ id, type: "done", result: await perform(id, job, state) });
   } catch (error) {
     const leans = error instanceof LeansOnParents ? { code: "leans" as const } : {};
-    self.postMessage({ id, type: "failed", kind: kindOf(error), message: messageOf(error), ...leans });
+    const { cause, blob } = error instanceof BadSource ? error : { cause: error, blob: undefined };
+    self.postMessage({ id, type: "failed", kind: kindOf(cause), message: messageOf(cause), ...leans, ...(blob !== undefined && { blob }) });
   }
 }
 
@@ -98,6 +102,9 @@ async function perform(id: number, job: Job, state: Running): Promise<Results[Jo
   }
 }
 
+/** Bytes of a file that are read at once. */
+const READ = 1 << 18;
+
 /** Lets messages in (cancellations, other jobs) once 10 ms have gone by since the last time. */
 function breather(state: Running): () => Promise<void> | undefined {
   let start = performance.now();
@@ -133,79 +140,142 @@ function waiting(state: Running): Promise<void> {
   return new Promise((resolve) => (state.wake = resolve));
 }
 
+/** A layer that can't be unpacked, with the digest of all of its source. */
+class BadSource extends Error {
+  readonly blob: string;
+
+  constructor(cause: unknown, blob: string) {
+    super("bad layer", { cause });
+    this.blob = blob;
+  }
+}
+
 async function unpack(id: number, job: Job & { op: "unpack" }, state: Running): Promise<Results["unpack"]> {
+  const { source: path, hash } = job;
+  const blobHasher = hash === undefined ? undefined : new Bun.CryptoHasher(hash);
   let read = 0;
   let told = 0;
   let toldAt = 0;
-  const count = (bytes: number): void => {
+  const count = (bytes: Uint8Array): void => {
     if (state.cancelled) throw cancelled("unpacking a layer was cancelled");
-    read += bytes;
+    blobHasher?.update(bytes);
+    read += bytes.length;
     const now = performance.now();
     if (now - toldAt < 100) return;
     toldAt = now;
     told = read;
     self.postMessage({ id, type: "progress", bytes: read });
   };
-  const source = job.source === undefined ? fromMessages(id, state, count) : fromFile(job.source, count, breather(state));
-  return await withDirectory(job.target, async (root) => {
-    using parents = job.parents === undefined ? undefined : new MergedView(job.parents);
-    using unpacker = new Unpacker(root, parents);
-    const parser = new TarParser(unpacker);
-    const hasher = new Bun.CryptoHasher("sha256");
-    let tarSize = 0;
-    try {
-      const { stream } = await decompressed(source);
-      for await (const chunk of stream as unknown as AsyncIterable<Uint8Array>) {
-        tarSize += chunk.length;
-        hasher.update(chunk);
-        parser.push(chunk);
-      }
-    } catch (error) {
-      throw decompressionError(error);
-    }
-    parser.finish();
-    unpacker.finish();
-    try {
-      syncFileSystem(root);
-    } catch (error) {
-      throw unavailable(`writing a layer to the disk: ${messageOf(error)}`, error);
-    }
+  const file = path === undefined ? undefined : new SourceFile(id, path, job.size, state, count);
+  const source = file === undefined ? fromMessages(id, state, count) : fromFile(file, breather(state));
+  try {
+    const result = await withDirectory(job.target, (root) => unpackInto(root, source, job.parents));
     if (told !== read) self.postMessage({ id, type: "progress", bytes: read });
-    return { diffId: `sha256:${hasher.digest("hex")}`, tarSize, size: unpacker.size, leans: unpacker.leans, listsRoot: unpacker.listsRoot };
-  });
+    return blobHasher === undefined ? result : { ...result, blob: `${hash}:${blobHasher.digest("hex")}` };
+  } catch (error) {
+    if (file === undefined || blobHasher === undefined || kindOf(error) !== "invalidArgument") throw error;
+    // Whether the layer is bad, or what came over the network: for that all of it is read.
+    while ((await file.read()) !== undefined);
+    throw new BadSource(error, `${hash}:${blobHasher.digest("hex")}`);
+  } finally {
+    file?.close();
+  }
 }
 
-/** Synchronous reads of 256 KiB: this Worker has nothing better to do meanwhile. */
-function fromFile(path: string, count: (bytes: number) => void, breathe: () => Promise<void> | undefined): ReadableStream<Uint8Array> {
-  let fd = -1;
-  const close = (): void => {
-    if (fd >= 0) closeFd(fd);
-    fd = -1;
-  };
+async function unpackInto(root: number, source: ReadableStream<Uint8Array>, lower: string[] | undefined): Promise<Results["unpack"]> {
+  using parents = lower === undefined ? undefined : new MergedView(lower);
+  using unpacker = new Unpacker(root, parents);
+  const parser = new TarParser(unpacker);
+  const hasher = new Bun.CryptoHasher("sha256");
+  let tarSize = 0;
+  try {
+    const { stream } = await decompressed(source);
+    for await (const chunk of stream as unknown as AsyncIterable<Uint8Array>) {
+      tarSize += chunk.length;
+      hasher.update(chunk);
+      parser.push(chunk);
+    }
+  } catch (error) {
+    throw decompressionError(error);
+  }
+  parser.finish();
+  unpacker.finish();
+  return { diffId: `sha256:${hasher.digest("hex")}`, tarSize, size: unpacker.size, leans: unpacker.leans, listsRoot: unpacker.listsRoot };
+}
+
+/** A file, maybe one that still grows. */
+class SourceFile {
+  readonly #id: number;
+  readonly #path: string;
+  readonly #size: number | undefined;
+  readonly #state: Running;
+  readonly #count: (bytes: Uint8Array) => void;
+  #fd = -1;
+  #at = 0;
+
+  /** `size`: bytes that it will have, where it isn't whole yet. `count` sees all bytes in order, whoever reads them. */
+  constructor(id: number, path: string, size: number | undefined, state: Running, count: (bytes: Uint8Array) => void) {
+    this.#id = id;
+    this.#path = path;
+    this.#size = size;
+    this.#state = state;
+    this.#count = count;
+  }
+
+  /** The next bytes, in a buffer of their own; undefined at the end. Synchronous reads: this Worker has nothing better to do meanwhile. */
+  async read(): Promise<Uint8Array | undefined> {
+    const most = await this.#readable();
+    if (most === 0) return undefined;
+    try {
+      if (this.#fd < 0) this.#fd = openAt(AT_FDCWD, Buffer.from(this.#path).toString("latin1"), O.RDONLY);
+      const buffer = Buffer.allocUnsafeSlow(most);
+      const length = readFd(this.#fd, buffer);
+      this.#at += length;
+      if (length === 0 && this.#size !== undefined) throw internal(`reading ${this.#path}: it is shorter than it should be`);
+      if (length === 0) return undefined;
+      const chunk = buffer.subarray(0, length);
+      this.#count(chunk);
+      return chunk;
+    } catch (error) {
+      throw error instanceof SysError ? internal(`reading ${this.#path}: ${error.message}`, error) : error;
+    }
+  }
+
+  /** How many bytes may be read now; waits for some. 0 at the end of one that grew. */
+  async #readable(): Promise<number> {
+    if (this.#size === undefined) return READ;
+    if (this.#at === this.#size) return 0;
+    if (this.#at >= this.#state.grown) self.postMessage({ id: this.#id, type: "more", beyond: this.#at });
+    while (this.#at >= this.#state.grown) {
+      if (this.#state.cancelled) throw cancelled("unpacking a layer was cancelled");
+      const failed = this.#state.input.shift()?.error;
+      if (failed !== undefined) throw internal(failed);
+      await waiting(this.#state);
+    }
+    return Math.min(READ, this.#state.grown - this.#at);
+  }
+
+  close(): void {
+    if (this.#fd >= 0) closeFd(this.#fd);
+    this.#fd = -1;
+  }
+}
+
+function fromFile(file: SourceFile, breathe: () => Promise<void> | undefined): ReadableStream<Uint8Array> {
   return new ReadableStream<Uint8Array>(
     {
       pull: async (controller) => {
-        try {
-          await breathe();
-          if (fd < 0) fd = openAt(AT_FDCWD, Buffer.from(path).toString("latin1"), O.RDONLY);
-          const buffer = Buffer.allocUnsafeSlow(1 << 18);
-          const length = readFd(fd, buffer);
-          count(length);
-          if (length > 0) return controller.enqueue(buffer.subarray(0, length));
-          close();
-          controller.close();
-        } catch (error) {
-          close();
-          controller.error(error instanceof SysError ? internal(`reading ${path}: ${error.message}`, error) : error);
-        }
+        await breathe();
+        const chunk = await file.read();
+        if (chunk === undefined) return controller.close();
+        controller.enqueue(chunk);
       },
-      cancel: close,
     },
     { highWaterMark: 0 },
   );
 }
 
-function fromMessages(id: number, state: Running, count: (bytes: number) => void): ReadableStream<Uint8Array> {
+function fromMessages(id: number, state: Running, count: (bytes: Uint8Array) => void): ReadableStream<Uint8Array> {
   let asked = 0;
   return new ReadableStream<Uint8Array>(
     {
@@ -219,9 +289,9 @@ function fromMessages(id: number, state: Running, count: (bytes: number) => void
         }
         const { bytes, error } = state.input.shift()!;
         if (error !== undefined) throw new EngineError("invalidArgument", error);
-        count(bytes?.length ?? 0);
-        if (bytes === undefined) controller.close();
-        else controller.enqueue(bytes);
+        if (bytes === undefined) return controller.close();
+        count(bytes);
+        controller.enqueue(bytes);
       },
     },
     { highWaterMark: 0 },

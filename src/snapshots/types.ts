@@ -20,6 +20,9 @@ export interface UnpackResult {
   size: number;
 }
 
+/** What `unpack` reads: a blob's file, one that still grows (its `more` tells how far it is there, once that is more than `beyond`), or a stream. */
+export type LayerSource = string | { path: string; size: number; more: (beyond: number) => Promise<number> } | ReadableStream<Uint8Array>;
+
 /**
  * Layers and writable directories as overlay directories: `<root>/<id>` (the tree: a mount with 500 lowers has no room for more than the id) and, for
  * writable ones, `<root>/.work/<id>`. Rows come first (intent, files, ready), so that whatever a crash leaves is found and removed at start.
@@ -35,17 +38,29 @@ export interface Snapshots {
   /**
    * Unpacks one layer (gzip, zstd or plain tar, told by its first bytes) in a Worker. Never leaves its root.
    * `parentIds` (diff ids) and `parents` (snapshots) are what is under it, lowest first, for layers that lean on them. Where the snapshots aren't there
-   * yet, because they unpack at the same time, give a promise: it is awaited only by a layer that needs it, and only where `source` is a path.
-   * @throws EngineError invalidArgument for a bad archive, or where the tar's digest isn't `expect`.
+   * yet, because they unpack at the same time, give a promise: it is awaited only by a layer that needs it, and only where `source` is no stream.
+   *
+   * With `unsynced` the layer need not be on the disk yet: nothing may name it before `settle` has been called. `blob` in the answer is the digest of
+   * the source (by the algorithm `hash`), unless the layer was here already. `onSnapshot` hears of the snapshot in the turn in which it is found or
+   * made: for leases.
+   * @throws EngineError invalidArgument for a bad archive (with `hash` a BadLayer), or where the tar's digest isn't `expect`.
    */
   unpack(options: {
-    source: string | ReadableStream<Uint8Array>;
+    source: LayerSource;
     parentIds: readonly Digest[];
     parents: readonly SnapshotId[] | Promise<readonly SnapshotId[]>;
     expect?: Digest;
+    hash?: "sha256" | "sha512";
+    unsynced?: boolean;
+    onSnapshot?: (id: SnapshotId) => void;
     onProgress?: (bytes: number) => void;
     signal?: AbortSignal;
-  }): Promise<UnpackResult & { snapshot: SnapshotId }>;
+  }): Promise<UnpackResult & { snapshot: SnapshotId; blob?: Digest }>;
+  /**
+   * Makes layers that were unpacked with `unsynced` as good as the others, after one sync for all of them; others may be among them. Returns what to name
+   * in their place: a layer that was made twice is there once.
+   */
+  settle(ids: readonly SnapshotId[]): Promise<SnapshotId[]>;
   /** A new writable snapshot. Its row is in state `intent` until `ready`. Call inside the creator's transaction. */
   createActive(): SnapshotId;
   /** Makes the directories of an active snapshot, with the mode and owner that `/` has in `layers`. */

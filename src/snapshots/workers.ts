@@ -1,10 +1,14 @@
 import { cancelled, EngineError, internal, messageOf } from "../lib/errors.ts";
 import { startWorker, type WorkerHandle } from "../lib/worker.ts";
+import type { Digest } from "../oci/digest.ts";
+import { BadLayer } from "./bad-layer.ts";
 import { LeansOnParents } from "./leans.ts";
 import type { Job, Request, Response, Results } from "./protocol.ts";
 
-/** Two unpack at once at most: more gained nothing on the machines measured (reference: bun.md, section 5). */
+/** Workers for unpacking: more gained nothing on the machines measured (reference: bun.md, section 5). */
 const UNPACKERS = 2;
+/** Layers that are unpacked at once. More than Workers, since some wait for bytes that are on their way. */
+const UNPACKS = 4;
 
 /** Jobs that go on for as long as their other end likes; all but these and `unpack` are short. */
 const streaming: ReadonlySet<Job["op"]> = new Set<Job["op"]>(["pack", "copyOut", "copyIn"]);
@@ -14,6 +18,8 @@ export interface JobOptions {
   onProgress?: (bytes: number) => void;
   /** Bytes for an unpack without a file, and for a copyIn. */
   input?: ReadableStream<Uint8Array>;
+  /** For an unpack of a file that grows: how far it is there, once that is more than `beyond`. */
+  more?: (beyond: number) => Promise<number>;
   /** Takes the chunks of a pack; call `credit` once each has been consumed. */
   onChunk?: (bytes: Uint8Array, credit: () => void) => void;
 }
@@ -39,6 +45,11 @@ async function gather(input: { read(): Promise<{ done: boolean; value?: Uint8Arr
     at += piece.length;
   }
   return gathered;
+}
+
+function failureOf({ code, kind, message, blob }: Response & { type: "failed" }): Error {
+  if (code === "leans") return new LeansOnParents();
+  return blob === undefined ? new EngineError(kind, message) : new BadLayer(kind, message, blob as Digest);
 }
 
 interface Member {
@@ -110,6 +121,12 @@ export function createSnapshotWorkers(): SnapshotWorkers {
             return options.onProgress?.(message.bytes);
           case "want":
             return void (fed = fed.then(feed));
+          case "more":
+            options.more!(message.beyond).then(
+              (bytes) => member.handle.post({ id, type: "grown", bytes }),
+              (error: unknown) => member.handle.post({ id, type: "chunk", error: messageOf(error) }),
+            );
+            return;
           case "chunk":
             return options.onChunk?.(message.bytes, () => member.handle.post({ id, type: "credit" }));
           case "done":
@@ -117,7 +134,7 @@ export function createSnapshotWorkers(): SnapshotWorkers {
             return resolve(message.result as Results[J["op"]]);
           case "failed": {
             finish();
-            const error = message.code === "leans" ? new LeansOnParents() : new EngineError(message.kind, message.message);
+            const error = failureOf(message);
             // The client may go on sending: nobody reads it any more.
             void input?.cancel(error).catch(() => {});
             return reject(error);
@@ -135,7 +152,7 @@ export function createSnapshotWorkers(): SnapshotWorkers {
     run: async (job, options = {}) => {
       if (options.signal?.aborted === true) throw cancelled(`${job.op} was cancelled`);
       if (job.op !== "unpack") return await dispatch(streaming.has(job.op) ? large() : small(), job, options);
-      if (unpacking >= UNPACKERS) await new Promise<void>((resolve) => queue.push(resolve));
+      if (unpacking >= UNPACKS) await new Promise<void>((resolve) => queue.push(resolve));
       else unpacking++;
       try {
         return await dispatch(large(), job, options);
