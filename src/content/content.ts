@@ -134,7 +134,7 @@ export function createContentStore(deps: { root: string; store: Store; log: Logg
     }
   };
 
-  const collectDownloads: ContentStore["collectDownloads"] = async (age) => {
+  const collectDownloads: ContentStore["collectDownloads"] = async (age = KEPT_DOWNLOAD) => {
     let freed = 0;
     for (const name of await readdir(ingests)) {
       if (!downloadName.test(name)) continue;
@@ -198,7 +198,7 @@ export function createContentStore(deps: { root: string; store: Store; log: Logg
     },
     list: () => store.db.query<{ digest: Digest; size: number }, []>("SELECT digest, size FROM blobs ORDER BY digest").all(),
     restore: async () => {
-      await collectDownloads(KEPT_DOWNLOAD);
+      await collectDownloads();
       const rows = new Set(
         store.db
           .query<{ digest: Digest }, []>("SELECT digest FROM blobs")

@@ -130,6 +130,7 @@ export class SharedDownload {
     try {
       while (start < range.end) {
         const { bytesWritten } = await this.#file.writev(rest as Uint8Array[], start);
+        if (bytesWritten === 0) throw new Error("nothing could be written");
         start += bytesWritten;
         rest = part(rest, bytesWritten, Infinity);
       }

@@ -17,6 +17,8 @@ test("gaps", () => {
   expect(gapsOf(of([0, 4]), 4)).toEqual([]);
   expect(gapsOf(of([1, 2], [3, 4]), 6)).toEqual(of([0, 1], [2, 3], [4, 6]));
   expect(gapsOf([], 0)).toEqual([]);
+  expect(gapsOf(of([6, 10]), 3)).toEqual(of([0, 3]));
+  expect(gapsOf(of([0, 2], [2, 9]), 5)).toEqual([]);
 });
 
 test("what a file says is checked", () => {

@@ -15,11 +15,12 @@ export function withRange(ranges: readonly Range[], added: Range): Range[] {
   return [...before, { start, end }, ...after];
 }
 
-/** What is missing of `size` bytes. */
+/** What is missing of the first `size` bytes. */
 export function gapsOf(ranges: readonly Range[], size: number): Range[] {
   const gaps: Range[] = [];
   let at = 0;
   for (const { start, end } of ranges) {
+    if (start >= size) break;
     if (start > at) gaps.push({ start: at, end: start });
     at = end;
   }

@@ -76,8 +76,8 @@ export interface ContentStore {
   download(blob: { digest: Digest; size: number }): Promise<Download>;
   /** Makes blobs visible, after one sync for all of them. The caller has checked their digests. */
   publish(blobs: readonly Staged[]): Promise<void>;
-  /** Deletes what is kept of downloads that nobody goes on with, if it is older than so many milliseconds. Returns the bytes that this freed. */
-  collectDownloads(age: number): Promise<number>;
+  /** Deletes what is kept of downloads that nobody goes on with, if it is older than so many milliseconds (a day unless told). Returns the bytes that this freed. */
+  collectDownloads(age?: number): Promise<number>;
   /** Whoever still needs it; where nobody may, use `collect`. */
   remove(digest: Digest): Promise<void>;
   /** From now on `collect` asks it, too. There may be several: an engine's images, and a registry that shares its store. */

@@ -10,6 +10,7 @@ import { createContentStore } from "../content/content.ts";
 import { createRegistryClient } from "../distribution/client.ts";
 import { createEvents } from "../events/events.ts";
 import { createImages } from "../images/images.ts";
+import { createDiskSync } from "../kernel/disk-sync.ts";
 import { createUserNamespaces } from "../kernel/user-namespace.ts";
 import { tryLock } from "../kernel/lock.ts";
 import { conflict } from "../lib/errors.ts";
@@ -67,8 +68,10 @@ export async function startEngine(options: DaemonOptions, proxies: Proxies, log:
   const store = stack.use(openStore(paths.database, migrations));
   stack.use(startCheckpoints(store, log));
   const events = createEvents({ store, log });
-  const content = createContentStore({ root: paths.content, store, log });
-  const snapshots = stack.use(createSnapshots({ root: paths.snapshots, store, log, userNamespaces }));
+  // One for both: the files of an image are synced together.
+  const disk = stack.use(createDiskSync());
+  const content = createContentStore({ root: paths.content, store, log, disk });
+  const snapshots = stack.use(createSnapshots({ root: paths.snapshots, store, log, disk, userNamespaces }));
   if (idMap !== undefined) {
     await snapshots.checkIdMap(idMap);
     checkPassable(paths.execRoot);

@@ -8,7 +8,7 @@ import type { ImageContext, ImageUsers, RemovedImage } from "./types.ts";
 
 const known = new Set(["dangling", "label", "label!", "until"]);
 
-/** Removes dangling images, or with `dangling=false` every image that no container uses. */
+/** Removes what is left of broken-off pulls, and dangling images, or with `dangling=false` every image that no container uses. */
 export async function pruneImages(
   ctx: ImageContext,
   users: ImageUsers,
@@ -38,7 +38,9 @@ export async function pruneImages(
       }
     }
   }
-  const spaceReclaimed = before - layersSize(ctx);
+  // Nobody can tell what labels they would have had.
+  const partial = filters["label"] === undefined && filters["label!"] === undefined && until.length === 0 ? await ctx.content.collectDownloads(0) : 0;
+  const spaceReclaimed = before - layersSize(ctx) + partial;
   ctx.events.emit("image", "prune", "", { reclaimed: String(spaceReclaimed) });
   return { deleted, spaceReclaimed };
 }

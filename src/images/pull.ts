@@ -108,6 +108,9 @@ export function createPull(context: ImageContext): Images["pull"] {
       // Then it is worth trying again, and what has come is kept for that.
       if (kindOf(error) === "cancelled" || isTemporary(error)) for (const blob of work.downloads) blob.keep();
       throw error;
+    } finally {
+      // of others, long ago
+      await content.collectDownloads();
     }
   };
 

@@ -135,8 +135,8 @@ export function createLayers(ctx: SnapshotContext): Layers {
 
   /** `parents` undefined: they aren't there yet. @throws LeansOnParents where they would be needed */
   const unpackOnce = async (options: UnpackOptions, parents: readonly SnapshotId[] | undefined): ReturnType<Snapshots["unpack"]> => {
-    const { source, parentIds, expect } = options;
-    using _lock = expect === undefined ? undefined : await unpacking.lock(expect);
+    const { source, parentIds, expect, signal } = options;
+    using _lock = expect === undefined ? undefined : await unpacking.lock(expect, signal);
     const present = expect === undefined ? undefined : find(parentIds, expect);
     if (present !== undefined) {
       if (source instanceof ReadableStream) await source.cancel();

@@ -1,4 +1,5 @@
 import { cancelled, EngineError, internal, messageOf } from "../lib/errors.ts";
+import { createLimiter } from "../lib/limiter.ts";
 import { startWorker, type WorkerHandle } from "../lib/worker.ts";
 import type { Digest } from "../oci/digest.ts";
 import { BadLayer } from "./bad-layer.ts";
@@ -66,8 +67,7 @@ export function createSnapshotWorkers(): SnapshotWorkers {
   const unpackers: (Member | undefined)[] = Array.from({ length: UNPACKERS });
   let keeper: Member | undefined;
   let nextId = 0;
-  let unpacking = 0;
-  const queue: (() => void)[] = [];
+  const unpacks = createLimiter(() => UNPACKS);
 
   const start = (drop: () => void): Member => {
     const handle = startWorker<Request, Response>("snapshots/snapshots.worker.ts");
@@ -152,15 +152,8 @@ export function createSnapshotWorkers(): SnapshotWorkers {
     run: async (job, options = {}) => {
       if (options.signal?.aborted === true) throw cancelled(`${job.op} was cancelled`);
       if (job.op !== "unpack") return await dispatch(streaming.has(job.op) ? large() : small(), job, options);
-      if (unpacking >= UNPACKS) await new Promise<void>((resolve) => queue.push(resolve));
-      else unpacking++;
-      try {
-        return await dispatch(large(), job, options);
-      } finally {
-        const next = queue.shift();
-        if (next === undefined) unpacking--;
-        else next();
-      }
+      using _place = await unpacks.enter(options);
+      return await dispatch(large(), job, options);
     },
     [Symbol.dispose]: () => {
       for (const member of [keeper, ...unpackers]) member?.handle[Symbol.dispose]();

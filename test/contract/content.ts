@@ -96,6 +96,89 @@ export function contentContract(name: string, open: () => Promise<{ content: Con
       expect(env.content.list()).toEqual([]);
     });
 
+    test("staged blobs become visible together", async () => {
+      await using env = await open();
+      const [one, two] = [Buffer.from("one"), Buffer.from("two")];
+      expect(await kindOfFailure(() => env.content.stage(one, digestOf("two")))).toBe("invalidArgument");
+      await using stack = new AsyncDisposableStack();
+      const staged = [stack.use(await env.content.stage(one, digestOf(one))), stack.use(await env.content.stage(two, digestOf(two)))];
+      const again = stack.use(await env.content.stage(two, digestOf(two)));
+      expect(env.content.list()).toEqual([]);
+      await env.content.publish([...staged, again]);
+      await env.content.publish([again]);
+      await stack.disposeAsync();
+      expect(new Set(env.content.list().map(({ digest }) => digest))).toEqual(new Set([digestOf(one), digestOf(two)]));
+      expect(await text(env.content.open(digestOf(two)))).toBe("two");
+    });
+
+    test("a download's pieces come in any order, and none of them is written twice", async () => {
+      await using env = await open();
+      const bytes = Buffer.from("0123456789");
+      const digest = digestOf(bytes);
+      await using one = await env.content.download({ digest, size: 10 });
+      await using two = await env.content.download({ digest, size: 10 });
+      const arriving = two.arriving();
+      const first = arriving.more(0);
+      await one.write(6, [bytes.subarray(6, 8), bytes.subarray(8)]);
+      expect([one.received, two.missing()]).toEqual([4, [{ start: 0, end: 6 }]]);
+      await one.write(0, [bytes.subarray(0, 3)]);
+      expect(await first).toBe(3);
+      // Others have checked these by now: what comes again is left where it is.
+      await Promise.all([two.write(2, [Buffer.from("X3"), Buffer.from("45X")]), one.write(3, [Buffer.from("345")])]);
+      expect(await arriving.more(3)).toBe(10);
+      expect(one.missing()).toEqual([]);
+      expect(await kindOfFailure(() => one.write(8, [Buffer.from("890")]))).toBe("internal");
+      await env.content.publish([two]);
+      expect(await text(env.content.open(digest))).toBe("0123456789");
+    });
+
+    test("what came of a download serves the next, after a restart too, if it was to be kept", async () => {
+      await using env = await open();
+      const blob = { digest: digestOf("0123456789"), size: 10 };
+      const begin = async (content: ContentStore, at: number, bytes: string, keep: boolean): Promise<number> => {
+        await using download = await content.download(blob);
+        const before = download.received;
+        expect(download.resumed).toBe(before > 0);
+        await download.write(at, [Buffer.from(bytes)]);
+        if (keep) download.keep();
+        return before;
+      };
+      expect(await begin(env.content, 0, "012", false)).toBe(0);
+      expect(await begin(env.content, 5, "567", true)).toBe(0);
+      const again = await env.reopen();
+      await again.restore();
+      expect(await begin(again, 0, "01", true)).toBe(3);
+      await using rest = await again.download(blob);
+      expect(rest.missing()).toEqual([
+        { start: 2, end: 5 },
+        { start: 8, end: 10 },
+      ]);
+      const arriving = rest.arriving();
+      const waiting = kindOfFailure(() => arriving.more(2));
+      await rest.clear();
+      expect(await waiting).toBe("internal");
+      expect(await kindOfFailure(() => arriving.more(0))).toBe("internal");
+      expect([rest.received, rest.resumed]).toEqual([0, false]);
+      await rest.write(0, [Buffer.from("0123456789")]);
+      await again.publish([rest]);
+      expect(await text(again.open(blob.digest))).toBe("0123456789");
+    });
+
+    test("downloads that nobody goes on with are collected by age", async () => {
+      await using env = await open();
+      const blob = { digest: digestOf("abandoned"), size: 9 };
+      await using running = await env.content.download({ digest: digestOf("running"), size: 7 });
+      await running.write(0, [Buffer.from("run")]);
+      await using abandoned = await env.content.download(blob);
+      await abandoned.write(0, [Buffer.from("aban")]);
+      abandoned.keep();
+      await abandoned[Symbol.asyncDispose]();
+      expect(await env.content.collectDownloads(60_000)).toBe(0);
+      expect(await env.content.collectDownloads(0)).toBeGreaterThan(0);
+      await using again = await env.content.download(blob);
+      expect([again.received, running.received]).toEqual([0, 3]);
+    });
+
     test("removed is removed", async () => {
       await using env = await open();
       const { digest } = await env.content.put("x");
