@@ -1,3 +1,4 @@
+import { parsePlatform } from "../oci/platform.ts";
 import { filtersParam, headerJson, registryAuth } from "./query.ts";
 import type { Query, Transport } from "./transport.ts";
 import type { AuthConfig, Filters, HistoryItem, ImageDeleteItem, ImageInspect, ImageSummary, ProgressLine, PruneResponse, SearchResult } from "./types.ts";
@@ -10,8 +11,8 @@ const at = (name: string, verb = ""): string =>
 
 export function imageCalls(transport: Transport) {
   return {
-    list: (options: { all?: boolean; digests?: boolean; filters?: Filters } = {}): Promise<ImageSummary[]> =>
-      transport.json("GET", "/images/json", { query: { all: options.all, digests: options.digests, filters: filtersParam(options.filters) } }),
+    list: ({ all, digests, manifests, filters }: { all?: boolean; digests?: boolean; manifests?: boolean; filters?: Filters } = {}): Promise<ImageSummary[]> =>
+      transport.json("GET", "/images/json", { query: { all, digests, manifests, filters: filtersParam(filters) } }),
     inspect: (name: string, options: { platform?: string } = {}): Promise<ImageInspect> =>
       transport.json("GET", at(name, "/json"), { query: { platform: platformParam(options.platform) } }),
     history: (name: string, options: { platform?: string } = {}): Promise<HistoryItem[]> =>
@@ -46,14 +47,14 @@ export function imageCalls(transport: Transport) {
     tag: async (source: string, target: { repo: string; tag: string }): Promise<void> => {
       await transport.request("POST", at(source, "/tag"), { query: target });
     },
-    remove: (name: string, options: { force?: boolean; noPrune?: boolean } = {}): Promise<ImageDeleteItem[]> =>
-      transport.json("DELETE", at(name), { query: { force: options.force, noprune: options.noPrune } }),
+    remove: (name: string, options: { force?: boolean; noPrune?: boolean; platforms?: readonly string[] } = {}): Promise<ImageDeleteItem[]> =>
+      transport.json("DELETE", at(name), { query: { force: options.force, noprune: options.noPrune, platforms: platformParams(options.platforms) } }),
     prune: (filters?: Filters): Promise<PruneResponse> => transport.json("POST", "/images/prune", { query: { filters: filtersParam(filters) } }),
-    save: (names: readonly string[], options: { platform?: string } = {}): Promise<Response> =>
-      transport.request("GET", "/images/get", { query: { names, platform: platformParam(options.platform) } }),
-    load: (tar: Tar, options: { quiet?: boolean; platform?: string } = {}): Promise<AsyncIterable<ProgressLine>> =>
+    save: (names: readonly string[], options: { platforms?: readonly string[] } = {}): Promise<Response> =>
+      transport.request("GET", "/images/get", { query: { names, platform: platformParams(options.platforms) } }),
+    load: (tar: Tar, options: { quiet?: boolean; platforms?: readonly string[] } = {}): Promise<AsyncIterable<ProgressLine>> =>
       transport.lines("POST", "/images/load", {
-        query: { quiet: options.quiet ? "1" : "0", platform: platformParam(options.platform) },
+        query: { quiet: options.quiet ? "1" : "0", platform: platformParams(options.platforms) },
         body: tar,
         headers: { "Content-Type": "application/x-tar" },
       }),
@@ -78,9 +79,13 @@ export function imageCalls(transport: Transport) {
   };
 }
 
-/** `os/arch[/variant]` as the JSON that newer endpoints take. */
+/** `os[/arch[/variant]]` or an architecture alone, as the JSON that newer endpoints take. @throws EngineError invalidArgument */
 function platformParam(platform: string | undefined): string | undefined {
   if (platform === undefined || platform === "") return undefined;
-  const [os = "", architecture = "", variant] = platform.split("/");
-  return JSON.stringify({ os, architecture, ...(variant === undefined ? {} : { variant }) });
+  return JSON.stringify(parsePlatform(platform));
+}
+
+function platformParams(platforms: readonly string[] | undefined): string[] | undefined {
+  const texts = platforms?.flatMap((platform) => platformParam(platform) ?? []) ?? [];
+  return texts.length === 0 ? undefined : texts;
 }

@@ -40,11 +40,14 @@ describe.skipIf(skipped("root", "overlay", "docker"))("an engine whose files are
     const [good, bad] = await Promise.all(["good", "bad"].map((name) => engine.ok("run", "-d", "--name", name, "-p", "80", "busybox", "sleep", "1000")));
     await engine.ok("network", "create", "net");
     await engine.ok("volume", "create", "vol");
+    const image = await engine.ok("commit", good!);
     const spoils: [table: string, what: string, change: string][] = [
       ["containers", bad!, `UPDATE containers SET record = '{"id":' WHERE id = '${bad}'`],
       ["containers", bad!, `UPDATE containers SET state = 'x' WHERE id = '${bad}'`],
       ["networks", "net", "UPDATE networks SET record = '{' WHERE name = 'net'"],
       ["volumes", "vol", "UPDATE volumes SET record = '' WHERE name = 'vol'"],
+      ["images", image, `UPDATE images SET config = '{"os":' WHERE id = '${image}'`],
+      ["images", image, `UPDATE images SET layers = 'x' WHERE id = '${image}'`],
       ["endpoints", bad!, `UPDATE endpoints SET record = '[' WHERE container = '${bad}'`],
     ];
     await engine.kill9();
@@ -57,6 +60,7 @@ describe.skipIf(skipped("root", "overlay", "docker"))("an engine whose files are
       db.close();
       await engine.start();
       expect(await engine.ok("exec", good!, "echo", table)).toBe(table);
+      expect((await engine.ok("images", "-aq", "--no-trunc")).includes(image)).toBe(table !== "images");
       expect(engine.log()).toMatch(new RegExp(`level=error msg="the record of [^"]*${what}[^"]* can't be read`));
       expect(await engine.ok("run", "--rm", "busybox", "echo", "new")).toBe("new");
       await engine.kill9();

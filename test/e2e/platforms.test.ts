@@ -1,9 +1,12 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import type { ImageRecord, ProgressMessage } from "../../src/images/types.ts";
 import { TarParser } from "../../src/lib/tar-reader.ts";
 import { kindOf, messageOf } from "../../src/lib/errors.ts";
 import { mediaTypes, type Index } from "../../src/oci/image.ts";
 import { skipped } from "../skips.ts";
+import { Engine } from "./harness.ts";
 import { createLab, startBerthRegistry, type Lab } from "./images-lab.ts";
 import { foreign, multiPlatform, own } from "./multi-platform.ts";
 
@@ -163,5 +166,132 @@ describe.skipIf(skipped("root", "overlay"))("an index of platforms", () => {
     const pushed = await fetch(`http://${registry.host}/v2/push/single/manifests/1`, { headers: { accept: mediaTypes.ociManifest } });
     expect(pushed.headers.get("docker-content-digest")).toBe(index.manifests[own]!.digest);
     expect(await failure(() => lab.images.push(name, { platform: linux(own), onProgress: () => {} }))).toEqual({ kind: "none", text: "" });
+  });
+});
+
+describe.skipIf(skipped("root", "overlay", "docker"))("platforms of a name, with real clients", () => {
+  const index = multiPlatform("docker.io/library/multi:1", all);
+  const name = "127.0.0.1:5000/team/multi:1";
+  let engine: Engine;
+  let registry: AsyncDisposable;
+  beforeAll(async () => {
+    engine = await Engine.start();
+    registry = await engine.registry();
+    writeFileSync(join(engine.root, "multi.tar"), index.archive);
+    await engine.ok("load", "-i", join(engine.root, "multi.tar"));
+    await engine.ok("tag", "multi:1", name);
+    await engine.ok("push", name);
+    await engine.ok("rmi", "multi:1", name);
+  });
+  afterAll(async () => {
+    await registry[Symbol.asyncDispose]();
+    await engine[Symbol.asyncDispose]();
+  });
+  const berth = async (...args: string[]): Promise<string> => {
+    const { code, stdout, stderr } = await engine.berth(args);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    return stdout;
+  };
+  const json = async (path: string): Promise<{ status: number; body: unknown }> => {
+    const answer = await engine.api("GET", path);
+    return { status: answer.status, body: await answer.json() };
+  };
+
+  test("pulled one after the other, run, shown and removed by the platform", async () => {
+    const ok = (...args: string[]): Promise<string> => engine.ok(...args);
+    expect(await ok("pull", "-q", "--platform", `linux/${foreign}`, name)).toBe(name);
+    expect(await ok("run", "--rm", name)).toBe(foreign);
+    expect(await ok("pull", name)).toContain("Status: Downloaded newer image");
+    expect(await ok("run", "--rm", name)).toBe(own);
+    expect(await ok("run", "--name", "other", "--platform", `linux/${foreign}`, name)).toBe(foreign);
+    expect(await ok("ps", "-a", "--format", "{{.Names}} {{.Image}}", "--filter", `ancestor=${name}`)).toBe(`other ${name}`);
+    expect((await ok("images", "-a", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}")).split("\n")).toEqual([`${name} ${index.configs[own]!.slice(7, 19)}`]);
+    expect(await ok("inspect", "-f", "{{.Architecture}}", name)).toBe(own);
+    expect(await ok("inspect", "-f", "{{json .RepoTags}}", index.configs[foreign]!)).toBe(JSON.stringify([name]));
+
+    // In use: the name goes by force only, its platform not at all while it runs.
+    expect(await engine.refused("rmi", name)).toContain("is using its referenced image");
+    await ok("rm", "other");
+    await ok("run", "-d", "--name", "other", "--platform", `linux/${foreign}`, name, "cat", "/dev/zero");
+    expect(await engine.refused("rmi", "-f", index.configs[own]!)).toContain("is being used by running container");
+    expect((await engine.berth(["rmi", "-f", "--platform", `linux/${foreign}`, name])).stderr).toContain("is being used by running container");
+    await ok("rm", "-f", "other");
+
+    expect(await berth("images", "--tree")).toMatch(
+      new RegExp(`^IMAGE +ID +DISK USAGE +CONTENT SIZE +EXTRA\n${name} .*\n├─ linux/amd64 .*\n├─ linux/arm64 .*\n└─ linux/s390x +[0-9a-f]{12} +0B +0B `),
+    );
+    expect(await berth("history", "--platform", `linux/${foreign}`, "--format", "{{.CreatedBy}}", name)).toBe(`arch ${foreign}\nbase\n`);
+    expect(await berth("image", "inspect", "--platform", foreign, "-f", "{{.Architecture}} {{.Descriptor.digest}}", name)).toBe(
+      `${foreign} ${index.manifests[foreign]!.digest}\n`,
+    );
+    const archive = join(engine.root, "both.tar");
+    await berth("save", "-o", archive, "--platform", `linux/amd64,linux/arm64`, name);
+    expect((await engine.berth(["rmi", "--platform", `linux/${foreign}`, name])).stderr).toContain("Use --force to force delete");
+    expect(await berth("rmi", "-f", "--platform", foreign, name)).toContain(`Deleted: ${index.configs[foreign]}`);
+    expect((await engine.berth(["image", "inspect", "--platform", foreign, name])).stderr).toContain("does not provide the specified platform");
+    expect(await berth("push", name)).toContain(`Not all platforms of the image are here: only the one with digest ${index.manifests[own]!.digest} was pushed`);
+    await berth("load", "-q", "-i", archive, "--platform", foreign);
+    expect(await ok("run", "--rm", "--platform", `linux/${foreign}`, name)).toBe(foreign);
+    await berth("rmi", name);
+    expect(await ok("images", "-aq")).toBe("");
+  });
+
+  test("parameters by version, and what is refused", async () => {
+    await engine.ok("load", "-i", join(engine.root, "multi.tar"));
+    const at = `/images/multi:1`;
+    const platform = encodeURIComponent(JSON.stringify({ os: "linux", architecture: foreign }));
+    const architecture = async (path: string): Promise<unknown> => ((await json(path)).body as { Architecture: string }).Architecture;
+    expect(await architecture(`/v1.49${at}/json?platform=${platform}`)).toBe(foreign);
+    expect(await architecture(`/v1.48${at}/json?platform=${platform}`)).toBe(own);
+    const inspect = async (version: string): Promise<string[]> => Object.keys((await json(`/v${version}${at}/json?manifests=1`)).body as object);
+    expect((await inspect("1.55")).includes("Manifests")).toBe(true);
+    expect((await inspect("1.47")).filter((key) => ["Manifests", "Descriptor", "Identity"].includes(key))).toEqual([]);
+    const list = async (version: string, query: string): Promise<Record<string, unknown>> =>
+      ((await json(`/v${version}/images/json?${query}`)).body as Record<string, unknown>[])[0]!;
+    expect(await list("1.55", "manifests=1")).toMatchObject({ Manifests: { length: 6 }, Descriptor: index.index });
+    expect(await list("1.46", "manifests=1")).not.toHaveProperty("Manifests");
+    expect(await list("1.47", "")).not.toHaveProperty("Descriptor");
+    const statements = await json(`/v1.55${at}/attestations?statement=1&platform=${platform}`);
+    expect(statements.body).toMatchObject([{ PredicateType: "https://slsa.dev/provenance/v0.2", Statement: { predicate: { architecture: foreign } } }]);
+    expect((await json(`/v1.55${at}/attestations?type=https://spdx.dev/Document`)).body).toEqual([]);
+    expect((await json(`/v1.54${at}/attestations`)).status).toBe(400);
+
+    const bad: [method: string, path: string, status: number, message: string][] = [
+      ["GET", `/v1.55${at}/json?platform=linux`, 400, "failed to parse platform"],
+      ["GET", `/v1.55${at}/json?platform={"os":"linux"}`, 400, "both OS and Architecture must be provided"],
+      ["GET", `/v1.55${at}/json?platform={"variant":"v7"}`, 400, "optional platform fields provided"],
+      ["GET", `/v1.55${at}/json?platform={"os":1,"architecture":"x"}`, 400, "failed to parse platform"],
+      ["GET", `/v1.55${at}/json?manifests=1&platform=${platform}`, 400, "manifests and platform options cannot both be set"],
+      ["GET", `/v1.55${at}/history?platform={"os":"linux","architecture":"mips"}`, 404, "does not provide the specified platform (linux/mips)"],
+      ["GET", `/v1.55/images/json?identity=1`, 400, "identity requires manifests=1"],
+      ["GET", `/v1.55/images/json?filters={"no":["x"]}`, 400, "invalid filter 'no'"],
+      ["GET", `/v1.55${at}/attestations?platform=${platform}&platform=${platform}`, 400, "only one platform value"],
+      ["GET", `/v1.55/images/none/attestations`, 404, "No such image: none:latest"],
+      ["GET", `/v1.51${at}/get?platform=${platform}&platform=${platform}`, 400, "multiple platform parameters are not supported"],
+      ["GET", `/v1.55${at}/get?platform={"os":"linux","architecture":"mips"}`, 404, "does not provide"],
+      ["POST", `/v1.51/images/load?platform=${platform}&platform=${platform}`, 400, "multiple platform parameters are not supported"],
+      ["POST", `/v1.55${at}/push?platform=x`, 400, "failed to parse platform"],
+      ["DELETE", `/v1.55${at}?platforms=${platform}`, 400, "Use --force"],
+      ["DELETE", `/v1.55${at}?force=1&platforms={}`, 400, "both OS and Architecture must be provided"],
+      ["GET", `/v1.55/images/search?term=x&limit=101`, 400, "limit 101 is outside the range of [1, 100]"],
+      ["GET", `/v1.55/images/search?term=x&limit=-1`, 400, "invalid limit"],
+      ["GET", `/v1.55/images/search?term=x&filters={"stars":["many"]}`, 400, "invalid filter 'stars=many'"],
+      ["GET", `/v1.55/images/search?term=x&filters={"is-official":["perhaps"]}`, 400, "invalid filter 'is-official=[perhaps]'"],
+    ];
+    for (const [method, path, status, message] of bad) {
+      const answer = await engine.api(method, path);
+      expect({ path, status: answer.status, message: ((await answer.json()) as { message: string }).message }).toEqual({
+        path,
+        status,
+        message: expect.stringContaining(message) as never,
+      });
+    }
+    // Versions that don't know it don't read it.
+    expect((await engine.api("DELETE", `/v1.49${at}?platforms=x`)).status).toBe(200);
+  });
+
+  test("the registry's repositories can be searched", async () => {
+    expect(await engine.ok("search", "127.0.0.1:5000/mult", "--format", "{{.Name}}")).toBe("127.0.0.1:5000/team/multi");
+    expect(await berth("search", "--filter", "stars=1", "--format", "{{.Name}}", "127.0.0.1:5000/mult")).toBe("");
   });
 });

@@ -9,7 +9,7 @@ export const load = defineCommand({
   usage: "",
   flags: {
     input: { type: "string", short: "i", help: "Read from tar archive file, instead of STDIN" },
-    platform: { type: "string", help: "Load only the given platform" },
+    platform: { type: "csv", help: "Load only the given platforms (os[/arch[/variant]])" },
     quiet: { type: "bool", short: "q", help: "Suppress the load output" },
   },
   args: { min: 0, max: 0 },
@@ -17,7 +17,7 @@ export const load = defineCommand({
   async run({ flags, client, io }) {
     const tar = await openArchive(io, flags.input);
     const quiet = flags.quiet || !io.out.isTty;
-    const lines = await (await client()).images.load(tar, { quiet, platform: flags.platform });
+    const lines = await (await client()).images.load(tar, { quiet, platforms: flags.platform });
     await showProgress(lines, io.out, { rows: io.windowSize()?.rows });
   },
 });

@@ -1,8 +1,10 @@
 import type { ImageSummary } from "../../client/types.ts";
 import { defineCommand } from "../command.ts";
+import { CliError } from "../errors.ts";
 import { ago, goTime, humanSize, shortId } from "../format/human.ts";
 import { writeList, type ListFormat, type Row } from "../format/output.ts";
 import { parseFilters } from "../parse/filters.ts";
+import { imageTree } from "./tree.ts";
 
 const format: ListFormat = {
   headings: {
@@ -35,19 +37,25 @@ export const ls = defineCommand({
     format: { type: "string", help: "Format output: 'table', 'table TEMPLATE', 'json' or a Go template" },
     "no-trunc": { type: "bool", help: "Don't truncate output" },
     quiet: { type: "bool", short: "q", help: "Only show image IDs" },
+    tree: { type: "bool", help: "List the platforms of each image below it, those too that aren't here" },
   },
   args: { min: 0, max: 1 },
   completes: "image",
   async run({ flags, args, client, io, config }) {
+    for (const other of ["quiet", "digests", "format"] as const) {
+      if (flags.tree && flags[other]) throw new CliError(`--tree can't be used with --${other}`);
+    }
     const [engine, { imagesFormat }] = await Promise.all([client(), config.file()]);
     const template = flags.format || (flags.quiet ? "" : (imagesFormat ?? ""));
     const filters = parseFilters(flags.filter);
     const images = await engine.images.list({
       all: flags.all,
       digests: flags.digests,
+      manifests: flags.tree,
       filters: args[0] === undefined ? filters : { ...filters, reference: [...(filters.reference ?? []), args[0]] },
     });
     const whole = flags["no-trunc"];
+    if (flags.tree) return await io.out.write(imageTree(images, whole));
     const digests = flags.digests || /\.Digest\b/.test(template);
     const rows = images.flatMap((image) => imageRows(image, { whole, digests }));
     const columns = flags.digests ? ["Repository", "Tag", "Digest", "ID", "CreatedSince", "Size"] : format.columns;

@@ -31,7 +31,17 @@ export const push = defineCommand({
       auth: await readCredentials(config, serverOf(image)),
     });
     const sink = flags.quiet ? { ...io.out, isTty: false, write: async () => {} } : io.out;
-    await showProgress(lines, sink, { rows: io.windowSize()?.rows });
+    const notes: string[] = [];
+    await showProgress(lines, sink, { rows: io.windowSize()?.rows, onAux: (aux) => void notes.push(...noteOf(aux)) });
+    if (!flags.quiet) await io.out.write(notes.join(""));
     if (flags.quiet) await io.out.write(`${repositoryOf(reference)}${reference.tag === undefined ? "" : `:${reference.tag}`}\n`);
   },
 });
+
+/** What Docker's engines say beside the progress: that an index wasn't pushed as a whole. */
+function noteOf(aux: unknown): string[] {
+  const { manifestPushedInsteadOfIndex: instead, selectedManifest: manifest } = (aux ?? {}) as Record<string, unknown>;
+  if (instead !== true) return [];
+  const { digest } = (manifest ?? {}) as { digest?: unknown };
+  return [`Not all platforms of the image are here: only the one with digest ${String(digest)} was pushed, not the index\n`];
+}

@@ -8,11 +8,11 @@ export const save = defineCommand({
   usage: "IMAGE [IMAGE...]",
   flags: {
     output: { type: "string", short: "o", help: "Write to a file, instead of STDOUT" },
-    platform: { type: "string", help: "Save only the given platform" },
+    platform: { type: "csv", help: "Save only the given platforms (os[/arch[/variant]])" },
   },
   args: { min: 1 },
   completes: "image",
   async run({ flags, args, client, io }) {
-    await writeArchive(io, flags.output, async () => (await client()).images.save(args, { platform: flags.platform }));
+    await writeArchive(io, flags.output, async () => (await client()).images.save(args, { platforms: flags.platform }));
   },
 });
