@@ -83,18 +83,27 @@ function print(...values: unknown[]): string {
   return out;
 }
 
+/** No terminal is wider; Go takes more than a million for a mistake. */
+const widest = 10_000;
+
+function width(value: unknown, name: string): number {
+  if (Number(value) > widest) throw wrong(`error calling ${name}: a width of ${String(value)}, at most ${widest} is allowed`);
+  return Number(value);
+}
+
 /** %s %v %d %q %t %x %X %f %g %c %% with width, precision, `-` and `0`. */
 function printf(format: unknown, ...values: unknown[]): string {
   let next = 0;
   const shown = text(format, "printf").replace(
     /%([-+0 #]*)(\d*)(?:\.(\d+))?([a-zA-Z%])/g,
-    (_, flags: string, width: string, precision: string | undefined, verb: string) => {
+    (_, flags: string, wide: string, precision: string | undefined, verb: string) => {
       if (verb === "%") return "%";
       if (next >= values.length) return `%!${verb}(MISSING)`;
       const value = values[next++];
       const body = verbText(verb, value, precision);
-      if (flags.includes("-")) return body.padEnd(Number(width));
-      return body.padStart(Number(width), flags.includes("0") && typeof value === "number" ? "0" : " ");
+      const columns = width(wide, "printf");
+      if (flags.includes("-")) return body.padEnd(columns);
+      return body.padStart(columns, flags.includes("0") && typeof value === "number" ? "0" : " ");
     },
   );
   return next < values.length
@@ -160,6 +169,6 @@ export const builtins: Record<string, (...values: unknown[]) => unknown> = {
   title: (value) => text(value, "title").replace(/(^|[\s\p{P}])(\p{L})/gu, (_, before: string, letter: string) => before + letter.toUpperCase()),
   lower: (value) => text(value, "lower").toLowerCase(),
   upper: (value) => text(value, "upper").toUpperCase(),
-  pad: (value, before, after) => " ".repeat(Number(before)) + text(value, "pad") + " ".repeat(Number(after)),
+  pad: (value, before, after) => " ".repeat(width(before, "pad")) + text(value, "pad") + " ".repeat(width(after, "pad")),
   truncate: (value, width) => [...text(value, "truncate")].slice(0, Number(width)).join(""),
 };

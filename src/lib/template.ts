@@ -34,17 +34,39 @@ type Node =
   | { kind: "break" }
   | { kind: "continue" };
 
-/** @throws TemplateError that says what is wrong where */
-export function parseTemplate(source: string): Template {
+/**
+ * `most` bounds the work of one execution where the template is somebody else's: each step counts as one, and each character and list item that a step
+ * handles. @throws TemplateError that says what is wrong where
+ */
+export function parseTemplate(source: string, most = Infinity): Template {
   const nodes = withinRange(() => new Parser(source).parse());
   return {
     execute: (data, missing = {}) =>
       withinRange(() => {
         const out: string[] = [];
-        new Evaluator(out, missing).run(nodes, data, new Scope(undefined, [["$", data]]));
+        new Evaluator(out, missing, new Budget(most)).run(nodes, data, new Scope(undefined, [["$", data]]));
         return out.join("");
       }),
   };
+}
+
+class Budget {
+  #left: number;
+
+  constructor(most: number) {
+    this.#left = most;
+  }
+
+  spend(work: number): void {
+    this.#left -= work;
+    if (this.#left < 0) throw failure("it takes too many steps, or makes too much text");
+  }
+}
+
+/** Of what is handed to a function, or comes from one. */
+function sizeOf(value: unknown): number {
+  if (typeof value === "string" || Array.isArray(value)) return value.length;
+  return typeof value === "object" && value !== null ? Object.keys(value).length : 0;
 }
 
 /** What is too deep, or too large a number for JavaScript, is the template's fault. */
@@ -309,68 +331,72 @@ class Missing {
   }
 }
 
-class LoopExit extends Error {
-  readonly kind: "break" | "continue";
-  constructor(kind: "break" | "continue") {
-    super(kind);
-    this.kind = kind;
-  }
-}
+/** What ended a run of nodes before its end: for the innermost range. */
+type LoopExit = "break" | "continue";
 
 class Evaluator {
   readonly #out: string[];
   readonly #missing: Readonly<Record<string, string>>;
+  readonly #budget: Budget;
 
-  constructor(out: string[], missing: Readonly<Record<string, string>>) {
+  constructor(out: string[], missing: Readonly<Record<string, string>>, budget: Budget) {
     this.#out = out;
     this.#missing = missing;
+    this.#budget = budget;
   }
 
-  run(nodes: readonly Node[], dot: unknown, scope: Scope): void {
+  #write(text: string): void {
+    this.#budget.spend(text.length);
+    this.#out.push(text);
+  }
+
+  run(nodes: readonly Node[], dot: unknown, scope: Scope): LoopExit | undefined {
     for (const node of nodes) {
-      if (node.kind === "text") this.#out.push(node.text);
+      this.#budget.spend(1);
+      if (node.kind === "text") this.#write(node.text);
       else if (node.kind === "print") this.#print(node.pipeline, dot, scope);
-      else if (node.kind === "break" || node.kind === "continue") throw new LoopExit(node.kind);
-      else if (node.kind === "range") this.#range(node, dot, scope);
-      else {
+      else if (node.kind === "break" || node.kind === "continue") return node.kind;
+      else if (node.kind === "range") {
+        const exit = this.#range(node, dot, scope);
+        if (exit !== undefined) return exit;
+      } else {
         const inner = new Scope(scope);
         const value = present(this.#pipeline(node.pipeline, dot, inner));
-        if (truth(value)) this.run(node.body, node.kind === "with" ? value : dot, inner);
-        else this.run(node.otherwise, dot, inner);
+        const exit = truth(value) ? this.run(node.body, node.kind === "with" ? value : dot, inner) : this.run(node.otherwise, dot, inner);
+        if (exit !== undefined) return exit;
       }
     }
+    return undefined;
   }
 
   #print(pipeline: Pipeline, dot: unknown, scope: Scope): void {
     const value = this.#pipeline(pipeline, dot, scope);
     if (pipeline.variables.length > 0) return;
     if (value instanceof Missing && Object.hasOwn(this.#missing, value.name)) {
-      this.#out.push(this.#missing[value.name] as string);
+      this.#write(this.#missing[value.name] as string);
       return;
     }
     if (value instanceof Missing) throw failure(`:1: executing "" at <.${value.name}>: map has no entry for key ${JSON.stringify(value.name)}`);
-    this.#out.push(builtins.print!(value) as string);
+    this.#write(builtins.print!(value) as string);
   }
 
-  #range(node: { pipeline: Pipeline; body: Node[]; otherwise: Node[] }, dot: unknown, scope: Scope): void {
+  #range(node: { pipeline: Pipeline; body: Node[]; otherwise: Node[] }, dot: unknown, scope: Scope): LoopExit | undefined {
     const inner = new Scope(scope);
     const value = present(this.#commands(node.pipeline.commands, dot, inner));
-    const entries = iterate(value);
-    if (entries.length === 0) return this.run(node.otherwise, dot, inner);
+    this.#budget.spend(sizeOf(value));
     const [first, second] = node.pipeline.variables;
-    for (const [key, item] of entries) {
+    let rounds = 0;
+    for (const [key, item] of iterate(value)) {
+      rounds++;
+      this.#budget.spend(1);
       const round = new Scope(inner);
       if (second !== undefined) {
         round.declare(first as string, key);
         round.declare(second, item);
       } else if (first !== undefined) round.declare(first, item);
-      try {
-        this.run(node.body, item, round);
-      } catch (error) {
-        if (!(error instanceof LoopExit)) throw error;
-        if (error.kind === "break") return;
-      }
+      if (this.run(node.body, item, round) === "break") break;
     }
+    return rounds === 0 ? this.run(node.otherwise, dot, inner) : undefined;
   }
 
   #pipeline(pipeline: Pipeline, dot: unknown, scope: Scope): unknown {
@@ -413,7 +439,8 @@ class Evaluator {
     // its own alone: what JavaScript gives every value (`constructor`) would let a template run any code
     const method = Object.hasOwn(owner ?? {}, last) ? (owner as Record<string, unknown>)[last] : undefined;
     if (typeof method !== "function") throw failure(`${last} is not a method but has arguments`);
-    return method(...args.map((arg) => present(this.#evaluate(arg, dot, scope))));
+    const values = args.map((arg) => present(this.#evaluate(arg, dot, scope)));
+    return this.#charged(values, method(...values));
   }
 
   #call({ name, args }: { name: string; args: Expression[] }, dot: unknown, scope: Scope): unknown {
@@ -430,7 +457,14 @@ class Evaluator {
     if (missing !== undefined && !["not", "eq", "ne", "json", "len", "print", "println", "printf"].includes(name)) {
       throw failure(`:1: executing "" at <.${missing.name}>: map has no entry for key ${JSON.stringify(missing.name)}`);
     }
-    return (builtins[name] as (...values: unknown[]) => unknown)(...values.map(present));
+    const given = values.map(present);
+    return this.#charged(given, (builtins[name] as (...values: unknown[]) => unknown)(...given));
+  }
+
+  /** The result of a function. One call makes at most a known multiple of what it was given, so that it's early enough to count afterwards. */
+  #charged(given: readonly unknown[], result: unknown): unknown {
+    this.#budget.spend(given.reduce<number>((sum, value) => sum + sizeOf(value), 1 + sizeOf(result)));
+    return result;
   }
 }
 
@@ -450,10 +484,10 @@ function fieldOf(value: unknown, name: string): unknown {
 }
 
 /** Maps go in the order of their keys, as Go's do. */
-function iterate(value: unknown): [unknown, unknown][] {
-  if (value === null || value === undefined) return [];
-  if (Array.isArray(value)) return value.map((item, index) => [index, item]);
-  if (typeof value === "number") return Array.from({ length: Math.max(0, value) }, (_, index) => [index, index]);
-  if (typeof value === "object") return Object.entries(value).sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
-  throw failure(`range can't iterate over ${String(value)}`);
+function* iterate(value: unknown): Generator<[key: unknown, item: unknown], void, undefined> {
+  if (value === null || value === undefined) return;
+  if (Array.isArray(value)) yield* value.entries();
+  else if (typeof value === "number") for (let count = 0; count < value; count++) yield [count, count];
+  else if (typeof value === "object") yield* Object.entries(value).sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
+  else throw failure(`range can't iterate over ${String(value)}`);
 }

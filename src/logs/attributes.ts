@@ -56,9 +56,18 @@ export function checkTag(text: string): void {
   logTag({ id, name: "x", imageId: `sha256:${id}`, imageName: "x", args: ["x"], env: [], labels: {}, created: "", options: { tag: text } });
 }
 
+/** A tag is a word or a line; journald and syslog cut it much earlier. */
+const longestTemplate = 4096;
+/** Steps, characters and list items: a millisecond or two. */
+const mostWork = 16_384;
+
 /** The template of the option `tag` filled in. @throws EngineError invalidArgument */
 export function logTag(source: LogSource, fallback = "{{.ID}}"): string {
   const { id, name, imageId, imageName, args, env, labels, created, options } = source;
+  const template = options["tag"] || fallback;
+  if (template.length > longestTemplate)
+    throw invalidArgument(`invalid log tag: its template has ${template.length} characters, at most ${longestTemplate} are allowed`);
+  let attributes: Record<string, string> | undefined;
   const short = (digest: string): string => digest.replace(/^sha256:/, "").slice(0, 12);
   const data = {
     ID: short(id),
@@ -81,10 +90,10 @@ export function logTag(source: LogSource, fallback = "{{.ID}}"): string {
     ContainerLabels: labels,
     Config: options,
     LogPath: "",
-    ExtraAttributes: () => Object.fromEntries(extraAttributes(source)),
+    ExtraAttributes: () => (attributes ??= Object.fromEntries(extraAttributes(source))),
   };
   try {
-    return parseTemplate(options["tag"] || fallback).execute(data);
+    return parseTemplate(template, mostWork).execute(data);
   } catch (error) {
     if (error instanceof TemplateError) throw invalidArgument(`invalid log tag: ${error.message}`, error);
     throw error;

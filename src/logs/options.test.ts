@@ -97,3 +97,23 @@ test("tags are Docker's templates", () => {
   expect(tag('{{upper .Name}} {{index .ContainerLabels "team"}} {{(.ExtraAttributes nil).team}}')).toBe("WEB a b a b");
   expect(() => tag("{{.Wat}}")).toThrow("invalid log tag: ");
 });
+
+describe("a tag's template can't hold up the engine", () => {
+  const hostile: [string, string][] = [
+    ["many rounds", "{{range 1000000000}}{{end}}"],
+    ["rounds in rounds", "{{range 30000}}{{range 30000}}{{continue}}{{end}}{{end}}"],
+    ["text that doubles", '{{$x := "ab"}}{{range 40}}{{$x = print $x $x}}{{end}}'],
+    ["lists that double", '{{$x := "ab"}}{{range 40}}{{$x = printf "%s%s" $x $x}}{{$y := split $x ""}}{{end}}'],
+    ["wide padding", '{{pad "x" 999999999 1}}'],
+    ["wide numbers", `{{printf "${"%10000d".repeat(20)}" ${"1 ".repeat(20)}}}`],
+    ["a long template", "{{.ID}}".repeat(1000)],
+    ["much text", "{{range 5000}}{{$.FullID}}{{end}}"],
+  ];
+  for (const [name, tag] of hostile) test(name, () => expect(refusal("json-file", { tag })).toStartWith("invalid log tag: "));
+
+  test("what anybody needs is far from it", () => {
+    const env = Array.from({ length: 100 }, (_, i) => `VARIABLE_${i}=${"v".repeat(50)}`);
+    const tag = "{{range $i, $v := .ContainerEnv}}{{if $i}},{{end}}{{$v}}{{end}} {{range 3}}{{.}}{{break}}{{end}}";
+    expect(logTag({ ...withOptions({ tag }), env })).toBe(`${env.join(",")} 0`);
+  });
+});
