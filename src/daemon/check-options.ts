@@ -5,6 +5,7 @@ import { silent } from "../lib/log.ts";
 import { checkLogOptions } from "../logs/options.ts";
 import { meansDefault } from "../runtime/runtime.ts";
 import type { DaemonOptions } from "./options.ts";
+import { parseRegistryAddress } from "./registry-address.ts";
 
 /**
  * All that can be judged of the settings without touching the host; what is missing on it (a runtime's program, a certificate) is told when it is used.
@@ -27,6 +28,8 @@ export function checkOptions(options: DaemonOptions): void {
   if (!meansDefault(defaultRuntime, runtimes) && defaultRuntime !== "crun" && runtimes[defaultRuntime] === undefined) {
     throw invalidArgument(`the default runtime ${defaultRuntime} is not known`);
   }
+  if (options.registry !== "") parseRegistryAddress(options.registry);
+  if (options.registryConfig !== "" && options.registry === "") throw invalidArgument("--registry-config needs --registry, the address to listen on");
   if (options.metricsAddr !== "") parseMetricsAddress(options.metricsAddr);
   // parses mirrors and insecure registries, and does nothing more
   createRegistryClient({ insecure: options.insecureRegistries, mirrors: options.registryMirrors, log: silent });

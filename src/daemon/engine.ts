@@ -18,6 +18,8 @@ import type { Logger } from "../lib/log.ts";
 import { version } from "../lib/version.ts";
 import { createLogs } from "../logs/logs.ts";
 import { createNetworks } from "../networks/networks.ts";
+import { createRecords } from "../registry/records.ts";
+import { restoreRecords } from "../registry/restore.ts";
 import { createRuntime } from "../runtime/runtime.ts";
 import { checkPassable } from "../sandbox/passable.ts";
 import { createSandboxes } from "../sandbox/sandboxes.ts";
@@ -85,6 +87,8 @@ export async function startEngine(options: DaemonOptions, proxies: Proxies, log:
   // images/ lies below containers/: it asks who uses an image through this, once containers are there.
   let containers: Containers;
   const users = { containersOf: (image: Parameters<Containers["usingImage"]>[0]) => containers.usingImage(image) };
+  // What an engine's registry holds stays, also while it isn't served.
+  const held = createRecords(store, content);
   const images = createImages({ store, content, snapshots, registry, events, users, limits: options, log });
   const volumes = createVolumes({ root: paths.volumes, store, events, log, ...withIds });
   const logs = createLogs({ log });
@@ -115,6 +119,7 @@ export async function startEngine(options: DaemonOptions, proxies: Proxies, log:
   });
 
   await Promise.all([content.restore(), snapshots.restore(), volumes.restore()]);
+  await restoreRecords(content, held, log);
   await images.restore();
   const running = await containers.adoptAll();
   const plain = idMap === undefined ? [] : containers.list({ all: true }).filter((each) => each.idMap === undefined && each.host.UsernsMode !== "host");
@@ -135,6 +140,15 @@ export async function startEngine(options: DaemonOptions, proxies: Proxies, log:
   });
   stack.defer(() => server.close());
   await listenAll(server, options, log);
+  const ownRegistry = options.registry === "" ? undefined : await import("./engine-registry.ts");
+  const served = await ownRegistry?.serveEngineRegistry({
+    options,
+    secretPath: paths.registrySecret,
+    content,
+    records: held,
+    log,
+  });
+  if (served !== undefined) stack.use(served);
   if (options.metricsAddr !== "") stack.use(await serveMetrics(options.metricsAddr, scrape, log));
   await containers.resume();
   log.info("ready", { version, hosts: options.hosts.join(" "), running: running.size });
@@ -145,7 +159,9 @@ export async function startEngine(options: DaemonOptions, proxies: Proxies, log:
     reload: async (next) => {
       const useRegistries = registry.configure({ insecure: next.insecureRegistries, mirrors: next.registryMirrors });
       const useRuntimes = await runtime.configure(next);
+      const useRegistry = await served?.reload();
       useRegistries();
+      useRegistry?.();
       useRuntimes();
       const waiting = applyReload(options, next);
       events.emit(

@@ -43,6 +43,8 @@ export const daemonFlags: readonly Flag[] = [
   { name: "log-format", kind: "string", key: "log-format", summary: "text or json", set: (o, v: string) => (o.logFormat = parseLogFormat(v || "text")) },
   { name: "debug", short: "D", kind: "bool", key: "debug", summary: "Log at level debug", set: set("debug") },
   { name: "metrics-addr", kind: "string", key: "metrics-addr", summary: "Serve /metrics for Prometheus here too: HOST:PORT", set: set("metricsAddr") },
+  { name: "registry", kind: "string", key: "registry", summary: "Be a registry here, too, on the engine's own images: HOST:PORT", set: set("registry") },
+  { name: "registry-config", kind: "string", key: "registry-config", summary: "The registry's other settings (docs/registry.md)", set: set("registryConfig") },
   { name: "tls", kind: "bool", key: "tls", summary: "Use TLS on tcp hosts", set: set("tls") },
   {
     name: "tlsverify",

@@ -1,7 +1,7 @@
 import { constants } from "node:os";
 import { raisePriority } from "../kernel/priority.ts";
 import { EngineError, messageOf } from "../lib/errors.ts";
-import { createLogger, type Logger } from "../lib/log.ts";
+import { createLogger, silent, type Logger } from "../lib/log.ts";
 import { version } from "../lib/version.ts";
 import { recordsError } from "../store/damage.ts";
 import type { Proxies } from "../system/types.ts";
@@ -19,6 +19,7 @@ export async function runDaemon(argv: readonly string[]): Promise<number> {
   try {
     options = parseDaemonOptions(argv);
     if (options.validate) checkHosts(options);
+    if (options.validate && options.registry !== "") await (await import("./engine-registry.ts")).checkEngineRegistry(options, silent);
   } catch (error) {
     process.stderr.write(`berthd: ${messageOf(error)}\n`);
     return 1;

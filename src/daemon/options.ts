@@ -19,6 +19,9 @@ export interface DaemonOptions {
   debug: boolean;
   /** host:port of a plain HTTP server for /metrics alone; empty: none. */
   metricsAddr: string;
+  /** host:port on which the engine is a registry, too; empty: none. Its other settings, in a file. */
+  registry: string;
+  registryConfig: string;
   tls: boolean;
   tlsverify: boolean;
   tlscacert: string;
@@ -85,6 +88,8 @@ export function defaultOptions(): DaemonOptions {
     logFormat: "text",
     debug: false,
     metricsAddr: "",
+    registry: "",
+    registryConfig: "",
     tls: false,
     tlsverify: false,
     tlscacert: "",

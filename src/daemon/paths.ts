@@ -11,6 +11,7 @@ import { join } from "node:path";
  *       snapshots/<short id>/      the tree; .work/<short id> of writable ones
  *       volumes/<name>/_data
  *       containers/<id>/           container.log, hosts, hostname, resolv.conf, exit
+ *       registry-secret            signs the tokens of the engine's registry
  *       cache/                     compiled seccomp filters
  *       tmp/
  *     <exec-root>/                 (default /run/berth; may vanish at boot)
@@ -29,6 +30,7 @@ export interface Paths {
   /** One in each root. */
   readonly locks: readonly string[];
   readonly content: string;
+  readonly registrySecret: string;
   readonly snapshots: string;
   readonly volumes: string;
   readonly containers: string;
@@ -50,6 +52,7 @@ export function enginePaths(dataRoot: string, execRoot: string): Paths {
     database: join(dataRoot, "engine.db"),
     locks: [join(dataRoot, "lock"), join(execRoot, "lock")],
     content: join(dataRoot, "content"),
+    registrySecret: join(dataRoot, "registry-secret"),
     snapshots: join(dataRoot, "snapshots"),
     volumes: join(dataRoot, "volumes"),
     containers: join(dataRoot, "containers"),

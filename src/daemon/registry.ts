@@ -7,12 +7,13 @@ import { conflict, messageOf } from "../lib/errors.ts";
 import { createLogger, type Logger } from "../lib/log.ts";
 import type { RegistryConfig } from "../registry/config.ts";
 import { createRecords } from "../registry/records.ts";
-import { removeUnused, restoreRecords } from "../registry/restore.ts";
+import { restoreRecords } from "../registry/restore.ts";
 import { registryMigrations } from "../registry/schema.ts";
 import { createRegistryServer } from "../registry/server.ts";
 import { startCheckpoints } from "../store/checkpoint.ts";
 import { openStore } from "../store/store.ts";
-import { loadRegistrySettings, parseRegistryAddress, readRegistryConfig, readRegistryTls, tokenSecret } from "./registry-settings.ts";
+import { parseRegistryAddress } from "./registry-address.ts";
+import { loadRegistrySettings, readRegistryConfig, readRegistryTls, tokenSecret } from "./registry-settings.ts";
 
 /** `berth registry serve`: a registry on a root of its own, until a signal ends it. Resolves with the exit code. */
 export async function serveRegistry(options: RegistryServeOptions): Promise<number> {
@@ -50,9 +51,9 @@ async function run(config: RegistryConfig, log: Logger, readAgain: () => Registr
   stack.use(startCheckpoints(store, log));
   const content = createContentStore({ root: join(root, "content"), store, log });
   await content.restore();
-  const records = createRecords(store);
+  const records = createRecords(store, content);
   await restoreRecords(content, records, log);
-  await removeUnused(content, records);
+  await content.collect(content.list().map(({ digest }) => digest));
   const server = createRegistryServer({ content, records, log, settings, ...(tls === undefined ? {} : { tls }) });
   const bound = await server.listen(address);
   stack.defer(() => server.close());

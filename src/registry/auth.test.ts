@@ -50,11 +50,8 @@ beforeAll(async () => {
   file = join(root, "htpasswd");
   await writeFile(file, `# people\nalice:${hash("wonder")}\nroot:${hash("toor")}\ncarol:${hash("c")}\n\n`);
   const store = openStore(join(root, "registry.db"), registryMigrations);
-  server = createRegistryServer({
-    content: createContentStore({ root: join(root, "content"), store, log: silent }),
-    records: createRecords(store),
-    log: silent,
-  });
+  const content = createContentStore({ root: join(root, "content"), store, log: silent });
+  server = createRegistryServer({ content, records: createRecords(store, content), log: silent });
   const { port } = await server.listen({ port: 0 });
   base = `http://127.0.0.1:${port}`;
   for (const name of ["public/a", "team/a", "shared", "secret/a"]) expect((await push(name)).status).toBe(201);

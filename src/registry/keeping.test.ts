@@ -25,7 +25,7 @@ beforeEach(async () => {
   root = await mkdtemp(join(tmpdir(), "berth-registry-keeping-"));
   store = openStore(join(root, "registry.db"), registryMigrations);
   content = createContentStore({ root: join(root, "content"), store, log: silent });
-  records = createRecords(store);
+  records = createRecords(store, content);
   server = createRegistryServer({ content, records, log: silent });
   base = `http://127.0.0.1:${(await server.listen({ port: 0 })).port}/v2`;
 });
@@ -240,7 +240,7 @@ test("a registry of the first schema keeps what it has", async () => {
   }
   const now = stack.use(openStore(path, registryMigrations));
   const there = createContentStore({ root: folder, store: now, log: silent });
-  const own = createRecords(now);
+  const own = createRecords(now, there);
   await restoreRecords(there, own, silent);
   const old = createRegistryServer({
     content: there,

@@ -1,4 +1,5 @@
 import type { Digest } from "../oci/digest.ts";
+import type { ContentStore } from "../content/types.ts";
 import type { Store } from "../store/store.ts";
 
 export interface ManifestRow {
@@ -87,12 +88,14 @@ function fromRow(row: Row): ManifestRow {
   };
 }
 
-/** On a store with the `registry_` tables, and the content store's `blobs`. */
-export function createRecords({ db, tx }: Store): Records {
+/** On a store with the `registry_` tables, and the content store's `blobs`. What they name stays in `content`. */
+export function createRecords({ db, tx }: Store, content: Pick<ContentStore, "addOwner">): Records {
   const exists = (sql: string, ...values: (string | number)[]): boolean => db.query(sql).get(...values) !== null;
   const changed = (sql: string, ...values: (string | number)[]): boolean => db.query(sql).run(...values).changes > 0;
   const columns = "digest, size, media_type, subject, artifact_type, annotations";
   const held = new Map<Digest, number>();
+  const isUsed = (digest: Digest): boolean => held.has(digest) || hasRow(digest);
+  content.addOwner(isUsed);
 
   const hasRow = (digest: Digest): boolean =>
     exists("SELECT 1 FROM registry_blobs WHERE digest = ? LIMIT 1", digest) || exists("SELECT 1 FROM registry_manifests WHERE digest = ? LIMIT 1", digest);
@@ -224,7 +227,7 @@ export function createRecords({ db, tx }: Store): Records {
         .query<Row, [string, string]>(`SELECT ${columns} FROM registry_manifests WHERE repository = ? AND subject = ? ORDER BY digest`)
         .all(repository, subject)
         .map(fromRow),
-    isUsed: (digest) => held.has(digest) || hasRow(digest),
+    isUsed,
     hold: (digest) => {
       held.set(digest, (held.get(digest) ?? 0) + 1);
       return {

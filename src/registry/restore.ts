@@ -13,8 +13,3 @@ export async function restoreRecords(content: ContentStore, records: Records, lo
     records.setLinks(entry, named === undefined ? [] : [...named.blobs, ...named.manifests]);
   }
 }
-
-/** Deletes bytes that no repository names, from a content store that is the registry's own. */
-export async function removeUnused(content: ContentStore, records: Records): Promise<void> {
-  for (const { digest } of content.list()) if (!records.isUsed(digest)) await content.remove(digest);
-}

@@ -10,7 +10,7 @@ import { digestOf, hexOf, type Digest } from "../oci/digest.ts";
 import { mediaTypes } from "../oci/image.ts";
 import { openStore, type Store } from "../store/store.ts";
 import { createRecords } from "./records.ts";
-import { removeUnused, restoreRecords } from "./restore.ts";
+import { restoreRecords } from "./restore.ts";
 import { registryMigrations } from "./schema.ts";
 import { createRegistryServer, type RegistryServer } from "./server.ts";
 
@@ -23,9 +23,9 @@ let port: number;
 async function start(): Promise<void> {
   store = openStore(join(root, "registry.db"), registryMigrations);
   const content = createContentStore({ root: join(root, "content"), store, log: silent });
-  const records = createRecords(store);
+  const records = createRecords(store, content);
   await restoreRecords(content, records, silent);
-  await removeUnused(content, records);
+  await content.collect(content.list().map(({ digest }) => digest));
   server = createRegistryServer({ content, records, log: silent });
   ({ port } = await server.listen({ port: 0 }));
   base = `http://127.0.0.1:${port}/v2`;
@@ -273,12 +273,8 @@ test("over TLS", async () => {
   const [cert, key] = [readFileSync(join(fixtures, "cert.pem"), "utf8"), readFileSync(join(fixtures, "key.pem"), "utf8")];
   const folder = await mkdtemp(join(tmpdir(), "berth-registry-"));
   const own = openStore(join(folder, "registry.db"), registryMigrations);
-  const secure = createRegistryServer({
-    content: createContentStore({ root: join(folder, "content"), store: own, log: silent }),
-    records: createRecords(own),
-    log: silent,
-    tls: { cert, key },
-  });
+  const content = createContentStore({ root: join(folder, "content"), store: own, log: silent });
+  const secure = createRegistryServer({ content, records: createRecords(own, content), log: silent, tls: { cert, key } });
   try {
     const address = await secure.listen({ port: 0 });
     const url = `https://localhost:${address.port}/v2`;

@@ -50,14 +50,11 @@ export interface RegistryServer {
 const idleTimeout = 255;
 
 /**
- * A registry by the OCI distribution-spec 1.1. `content` lies on the same store as `records`. Without `release` it is the registry's alone: what no
- * repository holds is deleted from it.
+ * A registry by the OCI distribution-spec 1.1. `content` lies on the same store as `records`, which are one of its owners; there may be others.
  */
 export function createRegistryServer(deps: {
   content: ContentStore;
   records: Records;
-  /** Deletes bytes that the registry doesn't use any more, where nobody else does. */
-  release?: (digest: Digest) => Promise<void>;
   log: Logger;
   settings?: RegistrySettings;
   /** PEM; without it the registry speaks plain http. */
@@ -69,7 +66,7 @@ export function createRegistryServer(deps: {
   const digests = new KeyedMutex();
   const release = (digest: Digest): Promise<void> =>
     digests.run(digest, async () => {
-      if (!records.isUsed(digest)) await (deps.release ?? content.remove)(digest);
+      await content.collect([digest]);
     });
   const quota = createQuota(records, settings.quota);
   const uploads = createUploads({ content, records, digests, quota });

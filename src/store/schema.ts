@@ -1,3 +1,4 @@
+import { registryTables } from "./registry-tables.ts";
 import type { Migration } from "./store.ts";
 
 /** The whole schema. Documents are JSON; what is looked up or must be unique is a column. Times are unix nanoseconds as text where Docker shows nanoseconds. */
@@ -67,4 +68,5 @@ CREATE INDEX image_refs_target ON image_refs(target);
 ALTER TABLE images DROP COLUMN size;
 `,
   },
+  { id: 3, sql: registryTables },
 ];

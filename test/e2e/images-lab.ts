@@ -102,11 +102,8 @@ export function createLab(options: { stallTimeout?: number } = {}): Lab {
 export async function startBerthRegistry(): Promise<{ host: string } & AsyncDisposable> {
   const root = mkdtempSync(join(tmpdir(), "berth-registry-"));
   const store = openStore(join(root, "registry.db"), registryMigrations);
-  const server = createRegistryServer({
-    content: createContentStore({ root: join(root, "content"), store, log: silent }),
-    records: createRecords(store),
-    log: silent,
-  });
+  const content = createContentStore({ root: join(root, "content"), store, log: silent });
+  const server = createRegistryServer({ content, records: createRecords(store, content), log: silent });
   const { host, port } = await server.listen({ port: 0 });
   return {
     host: `${host}:${port}`,

@@ -1,0 +1,55 @@
+import type { ContentStore } from "../content/types.ts";
+import { invalidArgument } from "../lib/errors.ts";
+import type { Logger } from "../lib/log.ts";
+import type { RegistryConfig } from "../registry/config.ts";
+import type { Records } from "../registry/records.ts";
+import { createRegistryServer } from "../registry/server.ts";
+import type { DaemonOptions } from "./options.ts";
+import { parseRegistryAddress } from "./registry-address.ts";
+import { loadRegistrySettings, readRegistryConfig, readRegistryTls, tokenSecret } from "./registry-settings.ts";
+
+/** The registry of an engine (`berthd --registry`). */
+export interface EngineRegistry extends AsyncDisposable {
+  /** Reads its settings again; calling what is returned puts them into force. @throws EngineError invalidArgument */
+  reload(): Promise<() => void>;
+}
+
+/** Its settings; the images lie with the engine's. @throws EngineError invalidArgument */
+function readConfig({ registry, registryConfig }: DaemonOptions): RegistryConfig {
+  const config = readRegistryConfig(registryConfig === "" ? undefined : registryConfig, { addr: registry });
+  for (const name of ["root", "log-level"] as const) {
+    if (config[name] !== undefined) throw invalidArgument(`${registryConfig}: ${name}: an engine's registry has the engine's own`);
+  }
+  return config;
+}
+
+/** For `--validate`. @throws EngineError invalidArgument */
+export async function checkEngineRegistry(options: DaemonOptions, log: Logger): Promise<void> {
+  const config = readConfig(options);
+  await readRegistryTls(config);
+  await loadRegistrySettings(config, new Uint8Array(32), log);
+}
+
+/** Serves what `records` name, from the engine's own content: images that both have are stored once. */
+export async function serveEngineRegistry(deps: {
+  options: DaemonOptions;
+  secretPath: string;
+  content: ContentStore;
+  records: Records;
+  log: Logger;
+}): Promise<EngineRegistry> {
+  const { options, secretPath, content, records, log } = deps;
+  const config = readConfig(options);
+  const tls = await readRegistryTls(config);
+  const secret = tokenSecret(secretPath);
+  const settings = await loadRegistrySettings(config, secret, log);
+  const server = createRegistryServer({ content, records, log, settings, ...(tls === undefined ? {} : { tls }) });
+  await server.listen(parseRegistryAddress(options.registry));
+  return {
+    reload: async () => {
+      const next = await loadRegistrySettings(readConfig(options), secret, log);
+      return () => server.configure(next);
+    },
+    [Symbol.asyncDispose]: () => server.close(),
+  };
+}
