@@ -63,7 +63,7 @@ export function createImages(deps: {
       return lease;
     },
     layersSize: () => layersSize(ctx),
-    sharedSizes: (listed) => sharedSizes(ctx, listed),
+    sharedSizes: () => sharedSizes(ctx, listImages(ctx, { all: true })),
     restore: () => restoreImages(ctx),
   };
 }

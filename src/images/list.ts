@@ -30,13 +30,14 @@ export function matchesLabels(image: ImageRecord, wanted: readonly string[]): bo
   return wanted.every((filter) => hasLabel(labels, filter));
 }
 
-/** One more platform of names that mean another image: it is shown with that one, and goes with it. */
+/** One more platform of names that mean another image: it is shown with that one, and goes with it. A digest that it was pushed by makes no difference. */
 export function isVariant({ repoTags, repoDigests, variantOf }: ImageRecord): boolean {
-  return repoTags.length + repoDigests.length === 0 && variantOf.tags.length + variantOf.digests.length > 0;
+  return repoTags.length === 0 && (variantOf.tags.length > 0 || (repoDigests.length === 0 && variantOf.digests.length > 0));
 }
 
+/** Without a tag: digests don't count, since a tag that moved on leaves them (moby: image_list.go, image_prune.go). */
 export function isDangling(ctx: ImageContext, image: ImageRecord): boolean {
-  return !isVariant(image) && image.repoTags.length === 0 && image.repoDigests.length === 0 && ctx.childrenOf(image.id).length === 0;
+  return !isVariant(image) && image.repoTags.length === 0 && ctx.childrenOf(image.id).length === 0;
 }
 
 /**
@@ -62,7 +63,8 @@ export function listImages(ctx: ImageContext, { all = false, filters = {} }: Ima
     if (names === 0) {
       if (dangling === false || filters["reference"]?.length) continue;
       if (!all && ctx.childrenOf(image.id).length > 0) continue;
-    } else if (dangling === true) continue;
+    }
+    if (dangling === true && !isDangling(ctx, image)) continue;
     const shown = withReferences(image, filters["reference"] ?? []);
     if (shown !== undefined) result.push({ image: { ...shown, variants, size: unpackedSize(ctx, [image, ...variants]) }, created });
   }

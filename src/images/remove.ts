@@ -20,7 +20,7 @@ export async function removeImage(
   if (platforms.length > 0) return await removePlatforms(ctx, users, text, platforms, force);
   const { image, target } = resolveTarget(ctx, text);
   const removed: RemovedImage[] = [];
-  if (isVariant(image)) return await removeVariant(ctx, users, image, force);
+  if (isVariant(image) && isIdPrefix(image.id, text)) return await removeVariant(ctx, users, image, force);
   const variants = variantsOf(ctx, image, target).filter(({ id }) => id !== image.id);
   let references = referencesOf(image);
   let untagged = false;
@@ -32,7 +32,7 @@ export async function removeImage(
       );
     }
     references = untagName(ctx, image, withDefaultTag(parseReference(text)), removed);
-    if (references.length > 0) return removed;
+    if (references.length > 0 || isNamed(ctx.byId(image.id)!)) return removed;
     untagged = true;
   } else if (isSingleReference(references)) {
     for (const each of [image, ...variants]) {
@@ -91,6 +91,7 @@ async function removeVariant(ctx: ImageContext, users: ImageUsers, image: ImageR
   const problem = conflictOf(ctx, users, image, { stopped: !force, references: false });
   if (problem !== undefined) throw conflictError(image.id, problem);
   const removed: RemovedImage[] = [];
+  for (const reference of referencesOf(image)) untag(ctx, image, reference, removed);
   await deleteRecord(ctx, image, removed);
   return removed;
 }

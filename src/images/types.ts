@@ -126,8 +126,8 @@ export interface Images {
   lease(image: ImageRecord): Disposable;
   /** Bytes of all unpacked layers, each once. */
   layersSize(): number;
-  /** Of each listed image: bytes of the unpacked layers that others of them have too. */
-  sharedSizes(listed: readonly ListedImage[]): ReadonlyMap<Digest, number>;
+  /** Of each image as it is listed: bytes of the unpacked layers that others have too. */
+  sharedSizes(): ReadonlyMap<Digest, number>;
   /** At start, after snapshots and content: collects what unfinished pulls, loads and builds left. */
   restore(): Promise<void>;
 }

@@ -14,7 +14,7 @@ export function layersSize(ctx: ImageContext): number {
   return unpackedSize(ctx, ctx.all());
 }
 
-/** Of each of the listed images: unpacked bytes of the layers that others of them have too. */
+/** Of each of all images as they are listed: unpacked bytes of the layers that others have too. */
 export function sharedSizes(ctx: ImageContext, listed: readonly ListedImage[]): Map<Digest, number> {
   const layersOf = ({ layers, variants }: ListedImage): Set<SnapshotId> => new Set([...layers, ...variants.flatMap((variant) => variant.layers)]);
   const users = new Map<SnapshotId, number>();

@@ -27,7 +27,7 @@ export async function diskUsage({ images, containers, volumes }: DiskUsageDeps, 
 
 function imageUsage(images: Images, containers: Containers): NonNullable<DiskUsage["images"]> {
   const listed = images.list();
-  const shared = images.sharedSizes(listed);
+  const shared = images.sharedSizes();
   const items = listed.map((record) => ({
     record,
     containers: [record, ...record.variants].reduce((sum, { id }) => sum + containers.usingImage(id).length, 0),

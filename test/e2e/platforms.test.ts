@@ -128,6 +128,12 @@ describe.skipIf(skipped("root", "overlay"))("an index of platforms", () => {
     expect(lab.messages.at(-1)!.aux).toEqual({ manifestPushedInsteadOfIndex: true, originalIndex: index.index, selectedManifest: selected });
     await lab.images.push(name, { platform: linux(foreign), onProgress: (message) => void lab.messages.push(message) });
     expect(lab.messages.at(-1)!.aux).toMatchObject({ Digest: index.manifests[foreign]!.digest });
+    const digested = `${registry.host}/push/multi@${index.manifests[foreign]!.digest}`;
+    expect(lab.images.resolve(index.configs[foreign]!).repoDigests).toEqual([digested]);
+    expect(lab.images.list().map(({ id }) => id)).toEqual([index.configs[own]!]);
+    expect(await lab.images.remove(digested)).toEqual([{ Untagged: digested }]);
+    expect(here(name)).toEqual([own, foreign]);
+    await lab.images.push(name, { platform: linux(foreign), onProgress: () => {} });
     expect((await failure(() => lab.images.push(name, { platform: linux("s390x"), onProgress: () => {} }))).kind).toBe("notFound");
 
     // The digest it was pushed by goes with the last tag.
@@ -155,6 +161,26 @@ describe.skipIf(skipped("root", "overlay"))("an index of platforms", () => {
     expect(await lab.images.attestations(name, { platform: linux("s390x"), types: ["other"], statement: false })).toEqual([]);
     expect((await failure(() => lab.images.attestations(name, { types: [], statement: false }))).text).toContain("are not here: pull it again");
     expect((await failure(() => lab.images.attestations(name, { platform: linux("mips"), types: [], statement: false }))).kind).toBe("notFound");
+  });
+
+  test("whose tag moved on is dangling with all its platforms, and pruned", async () => {
+    const name = `${registry.host}/moving/multi:1`;
+    await load(index.archive);
+    lab.images.tag("multi:1", name);
+    await lab.push(name);
+    await lab.empty();
+    for (const each of [own, foreign]) await lab.pull(name, { platform: `linux/${each}` });
+    const next = await lab.image("next:1", [{ name: "next", type: "file", body: "next" }]);
+    lab.images.tag("next:1", name);
+    const dangling = lab.images.list({ filters: { dangling: ["true"] } });
+    expect(dangling.map(({ id, repoTags, repoDigests, variants }) => [id, repoTags, repoDigests.length, variants.length])).toEqual([
+      [index.configs[own]!, [], 1, 1],
+    ]);
+    const { deleted } = await lab.images.prune({});
+    const gone = deleted.flatMap(({ Deleted }) => Deleted ?? []);
+    expect(gone).toContain(index.configs[own]!);
+    expect(gone).toContain(index.configs[foreign]!);
+    expect(lab.images.list({ all: true }).map(({ id }) => id)).toEqual([next.id]);
   });
 
   test("of which one platform is here, tagged by its id: that one is pushed", async () => {

@@ -18,7 +18,7 @@ export const listImages = endpoint({
     const identity = api >= 54 && query.bool("identity");
     if (identity && !manifests) throw invalidArgument("conflicting options: identity requires manifests=1");
     const records = services.images.list({ all: query.bool("all"), filters });
-    const shared = api >= 42 && query.bool("shared-size") ? services.images.sharedSizes(records) : undefined;
+    const shared = api >= 42 && query.bool("shared-size") ? services.images.sharedSizes() : undefined;
     const summaries: ImageSummary[] = [];
     for (const record of records) {
       const containers = [record, ...record.variants].reduce((sum, { id }) => sum + services.containers.usingImage(id).length, 0);
