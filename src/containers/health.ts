@@ -1,5 +1,5 @@
 import { realtimeNano } from "../kernel/clock.ts";
-import { startTimeOf } from "../kernel/process.ts";
+import { isEnding } from "../kernel/process.ts";
 import { messageOf } from "../lib/errors.ts";
 import { sleep } from "../lib/sleep.ts";
 import { formatNano } from "../lib/time.ts";
@@ -87,7 +87,7 @@ async function watch(ctx: Context, entry: Entry, probe: HealthProbe, signal: Abo
     const time = realtimeNano();
     const { exitCode, output } = await checkHealth(probe, entry.record, sandbox, { timeoutMs: (Timeout || defaults.timeout) / 1e6, signal });
     // of a container that has ended or was frozen meanwhile it says nothing; news of the end may be on their way yet
-    if (signal.aborted || (exitCode !== 0 && startTimeOf(sandbox.pid) === undefined)) return;
+    if (signal.aborted || (exitCode !== 0 && isEnding(sandbox.pid))) return;
     const result = { Start: formatNano(time), End: formatNano(realtimeNano()), ExitCode: exitCode, Output: output };
     note(ctx, entry, result, { retries: Retries || defaults.retries, starting: isEarly(time) });
     wait = pause();

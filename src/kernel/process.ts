@@ -59,6 +59,18 @@ export function startTimeOf(pid: number): string | undefined {
   return fields === undefined || isEnded(fields) ? undefined : fields[19];
 }
 
+/** `PF_EXITING` of the kernel's include/linux/sched.h, shown in field 9. */
+const EXITING = 0x4;
+
+/**
+ * Whether a process has ended, or is about to. The first of a PID namespace ends only after all others in it; from its own end on nothing can be started
+ * there, though the process is still to be seen.
+ */
+export function isEnding(pid: number): boolean {
+  const fields = statOf(pid);
+  return fields === undefined || isEnded(fields) || (Number(fields[6]) & EXITING) !== 0;
+}
+
 /** Pids of a session's processes. */
 export function processesOfSession(session: number): number[] {
   return readdirSync("/proc").flatMap((name) => {

@@ -1,6 +1,8 @@
 import { describe, expect, test } from "bun:test";
+import { readdirSync } from "node:fs";
+import { argumentsOf } from "../../src/kernel/process.ts";
 import { skipped } from "../skips.ts";
-import { run as exec, suiteEngine, until } from "./harness.ts";
+import { suiteEngine, until } from "./harness.ts";
 
 interface Health {
   Status: string;
@@ -155,8 +157,8 @@ describe.skipIf(skipped("root", "overlay", "docker"))("health checks", () => {
     await Bun.sleep(200);
     await engine.start();
     await until("one check, the new engine's", async () => (await sleeps()) === 1);
-    const runtimes = (await exec(["pgrep", "-fc", `${engine.root}.*/command-`])).stdout.trim();
-    expect(runtimes).toBe("1");
+    const commands = readdirSync("/proc").flatMap((pid) => (/^\d+$/.test(pid) ? [argumentsOf(Number(pid)).join(" ")] : []));
+    expect(commands.filter((command) => command.includes(`${engine.root}/`) && command.includes("/command-")).length).toBe(1);
     await engine.ok("stop", "-t", "0", "hung");
     await engine.ok("rm", "hung");
   });
