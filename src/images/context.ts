@@ -30,6 +30,7 @@ interface RefRow {
   name: string;
   kind: "tag" | "digest";
   image: Digest;
+  target: Digest | null;
 }
 
 /** What an event tells of an image, as Docker's LogImageEvent: the labels, and the name under which it was touched. */
@@ -59,9 +60,10 @@ export function createImageContext(deps: {
 
   const selectImage = db.query<ImageRow, [string]>("SELECT id, config, manifest, layers, parent, last_tagged FROM images WHERE id = ?");
   const selectRefs = db.query<RefRow, [string]>(
-    "SELECT name, kind, image FROM image_refs WHERE image = ?1 OR target IN (SELECT idx FROM index_members WHERE image = ?1) ORDER BY name",
+    "SELECT name, kind, image, target FROM image_refs WHERE image = ?1 OR target IN (SELECT idx FROM index_members WHERE image = ?1) ORDER BY name",
   );
   const selectByName = db.query<{ image: Digest; target: Digest | null }, [string]>("SELECT image, target FROM image_refs WHERE name = ?");
+  const selectIndexes = db.query<{ idx: Digest }, [string]>("SELECT DISTINCT idx FROM index_members WHERE image = ?");
   const selectMembers = db.query<{ manifest: Digest; image: Digest }, [string]>("SELECT manifest, image FROM index_members WHERE idx = ?");
 
   const byId = (id: Digest): ImageRecord | undefined => {
@@ -76,6 +78,8 @@ export function createImageContext(deps: {
       return undefined;
     }
     const refs = selectRefs.all(id);
+    const indexes = new Set(selectIndexes.all(id).map(({ idx }) => idx));
+    const targets = new Set(refs.flatMap((ref) => (ref.image === id && ref.target !== null ? [ref.target] : [])));
     const familiar = (kind: RefRow["kind"], own: boolean): string[] =>
       refs.filter((ref) => ref.kind === kind && (ref.image === id) === own).map((ref) => familiarReference(parseReference(ref.name)));
     const record: ImageRecord = {
@@ -85,6 +89,8 @@ export function createImageContext(deps: {
       size: layers.reduce((sum, layer) => sum + snapshots.size(layer), 0),
       repoTags: familiar("tag", true),
       repoDigests: familiar("digest", true),
+      targets: [...targets],
+      indexes: [...targets.intersection(indexes)],
       variantOf: { tags: familiar("tag", false), digests: familiar("digest", false) },
     };
     const manifest = row.manifest === null ? undefined : parseRecord<Descriptor>(row.manifest, `the manifest of image ${id}`, log);
@@ -235,11 +241,7 @@ export function createImageContext(deps: {
     },
     targetOf: (reference) => selectByName.get(nameOf(reference).name)?.target ?? undefined,
     membersOf: (index) => selectMembers.all(index),
-    indexesOf: (image) =>
-      db
-        .query<{ idx: Digest }, [string]>("SELECT DISTINCT idx FROM index_members WHERE image = ?")
-        .all(image)
-        .map(({ idx }) => idx),
+    indexesOf: (image) => selectIndexes.all(image).map(({ idx }) => idx),
     tagsOf: (repository) => {
       const prefix = `${repositoryOf(repository)}:`;
       const rows = db.query<{ name: string }, [string, string]>("SELECT name FROM image_refs WHERE kind = 'tag' AND name >= ? AND name < ? ORDER BY name");

@@ -31,6 +31,7 @@ async function create(ctx: ImageContext, lease: Lease, { parent, snapshot, refer
   lease.add(digest);
   return ctx.store.tx(() => {
     const image = ctx.register({ id: digest, config, layers, ...(parent === undefined ? {} : { parent: parent.id }) });
+    ctx.emit("create", image, image.id);
     if (reference !== undefined) tagRecord(ctx, image, reference);
     return ctx.byId(digest)!;
   });

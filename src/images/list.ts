@@ -66,15 +66,15 @@ export function listImages(ctx: ImageContext, { all = false, filters = {} }: Ima
     }
     if (dangling === true && !isDangling(ctx, image)) continue;
     const shown = withReferences(image, filters["reference"] ?? []);
-    if (shown !== undefined) result.push({ image: { ...shown, variants, size: unpackedSize(ctx, [image, ...variants]) }, created });
+    const size = variants.length === 0 ? image.size : unpackedSize(ctx, [image, ...variants]);
+    if (shown !== undefined) result.push({ image: { ...shown, variants, size }, created });
   }
   return result.sort((a, b) => (a.created < b.created ? 1 : a.created > b.created ? -1 : 0)).map(({ image }) => image);
 }
 
 /** The images that an image's names stand for besides it. */
 function otherPlatforms(ctx: ImageContext, image: ImageRecord): ImageRecord[] {
-  const indexes = new Set([...image.repoTags, ...image.repoDigests].flatMap((name) => ctx.targetOf(parseReference(name)) ?? []));
-  const ids = new Set([...indexes].flatMap((index) => ctx.membersOf(index).map((member) => member.image)));
+  const ids = new Set(image.indexes.flatMap((index) => ctx.membersOf(index).map((member) => member.image)));
   return [...ids].filter((id) => id !== image.id).flatMap((id) => ctx.byId(id) ?? []);
 }
 

@@ -1,6 +1,6 @@
 import { isDigest, type Digest } from "../oci/digest.ts";
 import type { Descriptor, Index, Manifest } from "../oci/image.ts";
-import { resolveTarget } from "./resolve.ts";
+import { withTarget } from "./resolve.ts";
 import { checkedManifest } from "./shapes.ts";
 import type { ImageContext, ImageRecord, ManifestSummary } from "./types.ts";
 
@@ -12,7 +12,7 @@ export const attestationSubject = "vnd.docker.reference.digest";
 
 /** What an image's name stands for, or where it has none its id: see Images.descriptor. */
 export function targetDescriptor(ctx: ImageContext, image: ImageRecord): Descriptor | undefined {
-  const { target } = resolveTarget(ctx, image.id);
+  const { target } = withTarget(image);
   return (target === undefined ? undefined : ctx.describe(target)) ?? image.manifest;
 }
 

@@ -70,7 +70,7 @@ function lookup(ctx: ImageContext, text: string): { image: ImageRecord; target?:
   if (id !== undefined) {
     const image = ctx.byId(id);
     if (image === undefined) throw notFound(`No such image: ${text}`);
-    return withTarget(ctx, image);
+    return withTarget(image);
   }
   const prefix = /^(?:sha256:)?([a-f0-9]{1,63})$/.exec(text)?.[1];
   let reference: Reference | undefined;
@@ -88,13 +88,12 @@ function lookup(ctx: ImageContext, text: string): { image: ImageRecord; target?:
   if (found.length > 1) throw invalidArgument(`image id prefix ${text} is ambiguous: it fits ${found.length} images`);
   const image = found[0] === undefined ? undefined : ctx.byId(found[0]);
   if (image === undefined) throw notFound(`No such image: ${reference === undefined ? text : familiarReference(reference)}`);
-  return withTarget(ctx, image);
+  return withTarget(image);
 }
 
-/** By its id an image stands for the index of its first name; one that is only a further platform of its names for itself. */
-function withTarget(ctx: ImageContext, image: ImageRecord): { image: ImageRecord; target?: Digest } {
-  const name = image.repoTags[0] ?? image.repoDigests[0];
-  const target = name === undefined ? undefined : ctx.targetOf(parseReference(name));
+/** By its id an image stands for the first index that it has a name of; one that is only a further platform of its names for itself. */
+export function withTarget(image: ImageRecord): { image: ImageRecord; target?: Digest } {
+  const target = image.indexes[0] ?? image.targets[0];
   return target === undefined ? { image } : { image, target };
 }
 

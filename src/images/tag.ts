@@ -1,6 +1,6 @@
 import { invalidArgument } from "../lib/errors.ts";
 import type { Digest } from "../oci/digest.ts";
-import { familiarReference, parseReference, withDefaultTag } from "../oci/reference.ts";
+import { familiarName, familiarReference, parseReference, withDefaultTag } from "../oci/reference.ts";
 import { resolveTarget } from "./resolve.ts";
 import type { ImageContext, ImageRecord } from "./types.ts";
 
@@ -8,6 +8,8 @@ import type { ImageContext, ImageRecord } from "./types.ts";
 export function tagRecord(ctx: ImageContext, image: ImageRecord, target: string, index?: Digest): void {
   const reference = withDefaultTag(parseReference(target));
   if (reference.digest !== undefined) throw invalidArgument("refusing to create a tag with a digest reference");
+  // `sha256:abc` would be taken for an id
+  if (familiarName(reference) === "sha256") throw invalidArgument("refusing to create an ambiguous tag using digest algorithm as name");
   ctx.store.tx(() => {
     const { manifest: _, ...named } = image;
     ctx.register(index === undefined ? image : { ...named, index }, [reference]);

@@ -20,6 +20,10 @@ export interface ImageRecord {
   repoTags: string[];
   /** `repo@sha256:…`, likewise. */
   repoDigests: string[];
+  /** Digests of the indexes and manifests that its names stand for, as far as they are known: the first name's first. */
+  targets: Digest[];
+  /** Those of them that are indexes; other platforms of them may be here as well. */
+  indexes: Digest[];
   /** Names of indexes that mean another image, which is of another platform, unless this one's platform is said. */
   variantOf: { tags: string[]; digests: string[] };
   /** The manifest it came with, or was pushed as, if any. */
@@ -119,7 +123,7 @@ export interface Images {
   ): Promise<ImageRecord>;
   /**
    * A new image: `layers` of the parent plus, where `snapshot` is given, that committed snapshot on top (its tar and diff id are made now).
-   * Used by the builder and by commit. Emits no event but tags where `reference` is given.
+   * Used by the builder and by commit.
    */
   create(options: { parent?: ImageRecord; snapshot?: SnapshotId; config: Omit<ImageConfig, "rootfs">; reference?: string }): Promise<ImageRecord>;
   /** Keeps an image's content until disposed. */

@@ -444,6 +444,7 @@ describe.skipIf(skipped("root", "overlay"))("names", () => {
     expect(storage.images.resolve("foo:1").lastTagged).toBeGreaterThan(0n);
     expect(storage.events.history({}).at(-1)).toMatchObject({ action: "tag", actor: imageId, attributes: { name: "other/name:latest", kind: "test" } });
     expect((await failure(() => storage.images.tag("foo:1", `x@${imageId}`))).message).toBe("refusing to create a tag with a digest reference");
+    expect((await failure(() => storage.images.tag("foo:1", "sha256:abc"))).message).toBe("refusing to create an ambiguous tag using digest algorithm as name");
     expect((await failure(() => storage.images.tag("nope", "x"))).kind).toBe("notFound");
     expect((await failure(() => storage.images.tag("foo:1", "UPPER"))).kind).toBe("invalidArgument");
   });
@@ -638,6 +639,10 @@ describe.skipIf(skipped("root", "overlay"))("list, history, prune, import, creat
     const made = await makeOn(storage, "foo:1", "file", "made:1");
     expect(made.parent).toBe(imageId);
     expect(made.size).toBe(8 + 4);
+    expect(storage.events.history({}).slice(-2)).toMatchObject([
+      { action: "create", actor: made.id },
+      { action: "tag", actor: made.id },
+    ]);
     expect(storage.content.info(made.config.rootfs.diff_ids[2]!)).toBeUndefined();
     const { rootfs: _, ...rest } = made.config;
     const relabelled = await storage.images.create({ parent: made, config: { ...rest, author: "me" } });

@@ -14,6 +14,7 @@ describe("pullReference", () => {
     ["localhost:5000/x/y", "latest", "localhost:5000/x/y:latest", false],
     ["busybox", digest, `busybox@${digest}`, false],
     [`busybox@${digest}`, "", `busybox@${digest}`, false],
+    [`busybox@${digest}`, "1.36", `busybox:1.36@${digest}`, false],
   ])("%p with tag %p", (image, tag, reference, allTags) => {
     const found = pullReference(image, tag);
     expect({ reference: familiarReference(found.reference), allTags: found.allTags }).toEqual({ reference, allTags });

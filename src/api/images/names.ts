@@ -19,9 +19,10 @@ export function repoTag(repo: string, tag: string): string | undefined {
 export function pullReference(image: string, tag: string): { reference: Reference; allTags: boolean } {
   // `docker pull -a` of old clients sends a name that ends in a colon
   const reference = parseReference(image.replace(/:$/, ""));
-  const { domain, path } = reference;
+  const { domain, path, digest } = reference;
   if (tag === "") return { reference, allTags: reference.tag === undefined && reference.digest === undefined };
   if (isDigest(tag)) return { reference: { domain, path, digest: tag }, allTags: false };
   if (!isTag(tag)) throw invalidArgument("invalid tag format");
-  return { reference: { domain, path, tag }, allTags: false };
+  // a digest in the name is what is pulled, whatever tag comes with it
+  return { reference: { domain, path, tag, ...(digest === undefined ? {} : { digest }) }, allTags: false };
 }
