@@ -84,7 +84,8 @@ export function createContentStore(deps: { root: string; store: Store; log: Logg
     if (found !== digest) throw invalidArgument(`blob has digest ${found}, not ${digest} as announced`);
     const path = join(ingests, String(++counter));
     let isPublished = false;
-    await writeFile(path, bytes, { flag: "wx", mode: 0o600 }).catch((error: unknown) => {
+    await writeFile(path, bytes, { flag: "wx", mode: 0o600 }).catch(async (error: unknown) => {
+      await rm(path, { force: true });
       throw writeError("storing a blob", error);
     });
     return {

@@ -32,7 +32,7 @@ export function checkOptions(options: DaemonOptions): void {
   if (options.registryConfig !== "" && options.registry === "") throw invalidArgument("--registry-config needs --registry, the address to listen on");
   if (options.metricsAddr !== "") parseMetricsAddress(options.metricsAddr);
   // parses mirrors and insecure registries, and does nothing more
-  createRegistryClient({ insecure: options.insecureRegistries, mirrors: options.registryMirrors, log: silent });
+  createRegistryClient({ insecure: options.insecureRegistries, mirrors: options.registryMirrors, mirrorsOf: options.mirrors, log: silent });
 }
 
 function checkLogs({ logDriver, logOpts }: DaemonOptions): void {

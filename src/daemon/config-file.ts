@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { invalidArgument, messageOf } from "../lib/errors.ts";
 
 /** Objects that are settings themselves; any other object only groups keys (`proxies`), as in dockerd. */
-const flat = new Set(["log-opts", "runtimes", "default-ulimits", "features", "builder", "nri-opts", "default-network-opts"]);
+const flat = new Set(["log-opts", "mirrors", "runtimes", "default-ulimits", "features", "builder", "nri-opts", "default-network-opts"]);
 
 /**
  * The settings of `path` and then of `path.d/*.json` in lexical order, as one map. A later file adds to a list, adds or replaces entries of a map, and

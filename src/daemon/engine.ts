@@ -81,6 +81,7 @@ export async function startEngine(options: DaemonOptions, proxies: Proxies, log:
   const registry = createRegistryClient({
     insecure: options.insecureRegistries,
     mirrors: options.registryMirrors,
+    mirrorsOf: options.mirrors,
     downloadRetries: () => options.maxDownloadAttempts,
     log,
   });
@@ -157,7 +158,7 @@ export async function startEngine(options: DaemonOptions, proxies: Proxies, log:
   const resources = stack.move();
   return {
     reload: async (next) => {
-      const useRegistries = registry.configure({ insecure: next.insecureRegistries, mirrors: next.registryMirrors });
+      const useRegistries = registry.configure({ insecure: next.insecureRegistries, mirrors: next.registryMirrors, mirrorsOf: next.mirrors });
       const useRuntimes = await runtime.configure(next);
       const useRegistry = await served?.reload();
       useRegistries();

@@ -86,7 +86,14 @@ export const daemonFlags: readonly Flag[] = [
     summary: "Registries (hosts or CIDR) spoken to without TLS checks",
     set: set("insecureRegistries"),
   },
-  { name: "registry-mirror", kind: "list", key: "registry-mirrors", summary: "Mirrors asked first", set: set("registryMirrors") },
+  { name: "registry-mirror", kind: "list", key: "registry-mirrors", summary: "Mirrors of docker.io, asked first", set: set("registryMirrors") },
+  {
+    name: "mirror",
+    kind: "map",
+    key: "mirrors",
+    summary: "Mirrors of any registry, asked first: quay.io=https://a,https://b (docs/registries.md)",
+    set: (o, v: Record<string, unknown>) => (o.mirrors = Object.fromEntries(Object.entries(v).map(([name, urls]) => [name, mirrorUrls(name, urls)]))),
+  },
   {
     name: "max-concurrent-downloads",
     kind: "int",
@@ -287,6 +294,13 @@ function storageDriver(name: string): void {
 }
 
 /** `NAME=PATH` of the command line, or an object of daemon.json. containerd's shims, named by `runtimeType`, are not for us. */
+function mirrorUrls(registry: string, given: unknown): string[] {
+  const urls = typeof given === "string" ? given.split(",") : given;
+  if (!Array.isArray(urls) || !urls.every((url) => typeof url === "string"))
+    throw invalidArgument(`mirrors.${registry}: want a URL or a list of them, not ${JSON.stringify(given)}`);
+  return urls;
+}
+
 function runtime(name: string, given: unknown): { path: string; runtimeArgs?: string[] } {
   if (typeof given === "string") return { path: given };
   const { path, runtimeArgs, runtimeType, ...rest } = (given ?? {}) as Record<string, unknown>;

@@ -37,6 +37,8 @@ export interface DaemonOptions {
   dnsSearch: string[];
   defaultAddressPools: { base: string; size: number }[];
   insecureRegistries: string[];
+  /** URLs of mirrors by registry; `*` for all that have none of their own. */
+  mirrors: Record<string, string[]>;
   registryMirrors: string[];
   maxConcurrentDownloads: number;
   maxConcurrentUploads: number;
@@ -105,6 +107,7 @@ export function defaultOptions(): DaemonOptions {
     dnsSearch: [],
     defaultAddressPools: [],
     insecureRegistries: [],
+    mirrors: {},
     registryMirrors: [],
     maxConcurrentDownloads: 3,
     maxConcurrentUploads: 5,

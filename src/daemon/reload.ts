@@ -10,6 +10,7 @@ const live = [
   "labels",
   "insecureRegistries",
   "registryMirrors",
+  "mirrors",
   "maxConcurrentDownloads",
   "maxConcurrentUploads",
   "maxDownloadAttempts",

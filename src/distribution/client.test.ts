@@ -237,6 +237,7 @@ describe("blobs", () => {
   ];
   for (const [what, handler, text] of rows) {
     test(what, async () => {
+      client = createRegistryClient({ insecure: [], mirrors: [], certificates: [], stallTimeout: 800, retryDelay: 1, downloadRetries: () => 2, log: silent });
       const { sink } = memory();
       const { kind, text: told } = await failure((await repository(handler)).blob(descriptor, sink));
       expect(told).toMatch(text);
@@ -436,6 +437,48 @@ describe("mirrors", () => {
     await remote.blob(descriptor, memory().sink);
     expect(requests).toEqual(["GET /v2/library/busybox/manifests/1", `GET /v2/library/busybox/blobs/${descriptor.digest}`]);
     expect(seen).toEqual([undefined, undefined]);
+  });
+
+  const mirrored = (host: string, ...mirrors: string[]): RemoteRepository => {
+    const mirrorsOf = { [host]: mirrors.map((mirror) => `http://${mirror}`) };
+    client = createRegistryClient({ insecure: [], mirrors: [], mirrorsOf, certificates: [], stallTimeout: 800, retryDelay: 1, log: silent });
+    return client.repository(parseReference(`${host}/x:1`));
+  };
+
+  test("of any registry; what one lacks comes from the next, and a blob that one breaks off goes on there", async () => {
+    const host = await serve((request, response) => {
+      if (!request.url!.includes("/blobs/")) return response.writeHead(200, manifestType).end(manifest);
+      const start = Number(/^bytes=(\d+)-$/.exec(request.headers.range ?? "")?.[1]);
+      return response.writeHead(206, { "content-range": `bytes ${start}-${blob.length - 1}/${blob.length}` }).end(blob.subarray(start));
+    });
+    const empty = await serve((_request, response) => response.writeHead(404).end());
+    const half = await serve((request, response) => {
+      if (!request.url!.includes("/blobs/")) return response.writeHead(200, manifestType).end(manifest);
+      return response.writeHead(200, { "content-length": blob.length }).write(blob.subarray(0, 600_000), () => request.socket.destroy());
+    });
+    const remote = mirrored(host, empty, half);
+    await remote.manifest("1");
+    const { sink, bytes } = memory();
+    await remote.blob(descriptor, sink);
+    expect(bytes()).toEqual(blob);
+    expect(requests.filter((line) => line.includes("/blobs/")).at(-1)).toMatch(/bytes=[1-9]\d*-$/);
+  });
+
+  test("that can't be reached isn't asked again for a while; where all fail, each is named", async () => {
+    const host = await serve((_request, response) => response.writeHead(404).end());
+    const remote = mirrored(host, "127.0.0.1:1");
+    const told = (await failure(remote.manifest("1"))).text;
+    expect(told).toContain("404");
+    expect(told).toContain('(mirror http://127.0.0.1:1: Get "http://127.0.0.1:1/v2/x/manifests/1": dial tcp 127.0.0.1:1: connect: connection refused)');
+    expect((await failure(client.repository(parseReference(`${host}/x:1`)).manifest("1"))).text).not.toContain("mirror");
+  });
+
+  test("of all registries are told which one is meant", async () => {
+    const mirror = await serve((_request, response) => response.writeHead(200, manifestType).end(manifest));
+    const mirrorsOf = { "*": [`http://${mirror}`] };
+    client = createRegistryClient({ insecure: [], mirrors: [], mirrorsOf, certificates: [], stallTimeout: 800, retryDelay: 1, log: silent });
+    await client.repository(parseReference("quay.io/x:1")).manifest("1");
+    expect(requests).toEqual(["GET /v2/x/manifests/1?ns=quay.io"]);
   });
 });
 

@@ -25,7 +25,8 @@ export interface RegistryClientOptions extends RegistryPlaces {
 export function createRegistryClient(options: RegistryClientOptions): RegistryClient {
   const { log, stallTimeout = 30_000, retryDelay = 500, downloadRetries = () => 5 } = options;
   const certificates = options.certificates ?? ["/etc/berth/certs.d", "/etc/docker/certs.d"];
-  const prepare = ({ insecure, mirrors }: RegistryPlaces): Endpoints => createEndpoints({ insecure, mirrors, certificates, stallTimeout, log });
+  const prepare = ({ insecure, mirrors, mirrorsOf = {} }: RegistryPlaces): Endpoints =>
+    createEndpoints({ insecure, mirrors, mirrorsOf, certificates, stallTimeout, log });
   let endpoints = prepare(options);
   const broken: BrokenUploads = new Map();
 

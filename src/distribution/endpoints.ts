@@ -1,9 +1,8 @@
 import { lookup } from "node:dns/promises";
 import { BlockList, isIP } from "node:net";
-import { readdir, readFile } from "node:fs/promises";
-import { join } from "node:path";
 import { invalidArgument } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
+import { createCertificates } from "./certificates.ts";
 import { isTemporary, type RegistryError } from "./errors.ts";
 import { send, type TlsOptions } from "./transport.ts";
 
@@ -12,13 +11,15 @@ export interface Endpoint {
   /** `https://host:port`, or a mirror's address with its prefix; no trailing slash. */
   base: string;
   mirror: boolean;
+  /** The registry that it is asked for, where it mirrors several: sent as `ns`, as containerd does. */
+  namespace?: string;
   tls: TlsOptions;
 }
 
 export interface Endpoints {
   /** Where to look for a repository of `domain`, in order: mirrors first (when reading), then the registry itself. */
   of(domain: string, purpose: "pull" | "push", signal?: AbortSignal): Promise<Endpoint[]>;
-  /** Called after a failed connection: the next look-up asks again which scheme the host speaks. */
+  /** Called after a failed connection: the next look-up asks again which scheme the host speaks, and leaves a mirror out for a while. */
   forget(endpoint: Endpoint): void;
   isInsecure(host: string): Promise<boolean>;
 }
@@ -28,19 +29,27 @@ export interface EndpointOptions {
   insecure: readonly string[];
   /** URLs of mirrors of docker.io. */
   mirrors: readonly string[];
+  /** URLs of mirrors of other registries, by host; `*` for all that have none of their own, docker.io too. */
+  mirrorsOf?: Readonly<Record<string, readonly string[]>>;
   /** Folders with `<host>/*.crt, *.cert, *.key`, as /etc/docker/certs.d. */
   certificates: readonly string[];
   stallTimeout: number;
   log: Logger;
 }
 
+/** Milliseconds for which a mirror that can't be reached isn't asked. */
+const LEFT_OUT = 5 * 60_000;
+const everyRegistry = "*";
 const hubDomain = "docker.io";
 const hubHost = "registry-1.docker.io";
 
 /** @throws EngineError invalidArgument for a mirror or an insecure registry that doesn't parse */
 export function createEndpoints(options: EndpointOptions): Endpoints {
   const insecure = parseInsecure(options.insecure);
-  const mirrors = options.mirrors.map(parseMirror);
+  const mirrors = parseMirrors(options);
+  const certificates = createCertificates(options.certificates);
+  /** When mirrors that couldn't be reached may be asked again, by address. */
+  const leftOut = new Map<string, number>();
   /** Scheme and host that an insecure registry was seen to answer on. */
   const bases = new Map<string, string>();
 
@@ -56,7 +65,7 @@ export function createEndpoints(options: EndpointOptions): Endpoints {
   const endpointOf = async (domain: string, signal?: AbortSignal): Promise<Endpoint> => {
     const host = domain === hubDomain ? hubHost : domain;
     const loose = await isInsecure(host);
-    const tls: TlsOptions = { insecure: loose, ...(await readCertificates(options.certificates, host)) };
+    const tls = await certificates.of(host, loose);
     if (!loose) return { base: `https://${host}`, mirror: false, tls };
     const base = bases.get(host) ?? (await probe(host, tls, options.stallTimeout, signal));
     bases.set(host, base);
@@ -66,18 +75,18 @@ export function createEndpoints(options: EndpointOptions): Endpoints {
   return {
     of: async (domain, purpose, signal) => {
       const found: Endpoint[] = [];
-      if (domain === hubDomain && purpose === "pull") {
-        for (const base of mirrors) {
-          const { host } = new URL(base);
-          const tls: TlsOptions = { insecure: await isInsecure(host), ...(await readCertificates(options.certificates, host)) };
-          found.push({ base, mirror: true, tls });
-        }
+      for (const { base, namespace } of purpose === "pull" ? mirrorsFor(mirrors, domain) : []) {
+        if ((leftOut.get(base) ?? 0) > Date.now()) continue;
+        const { host } = new URL(base);
+        const tls = await certificates.of(host, await isInsecure(host));
+        found.push({ base, mirror: true, tls, ...(namespace !== undefined && { namespace }) });
       }
       found.push(await endpointOf(domain, signal));
       return found;
     },
-    forget: ({ base }) => {
+    forget: ({ base, mirror }) => {
       bases.delete(new URL(base).host);
+      if (mirror) leftOut.set(base, Date.now() + LEFT_OUT);
     },
     isInsecure,
   };
@@ -126,6 +135,24 @@ function parseMirror(text: string): string {
   return url.href.replace(/\/+$/, "");
 }
 
+function parseMirrors({ mirrors, mirrorsOf = {} }: Pick<EndpointOptions, "mirrors" | "mirrorsOf">): Map<string, string[]> {
+  const parsed = new Map<string, string[]>();
+  for (const [registry, urls] of Object.entries(mirrorsOf)) {
+    if (registry !== everyRegistry && !/^(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(?::\d+)?$/.test(registry))
+      throw invalidArgument(`invalid mirror: ${JSON.stringify(registry)} is no registry: want a host, or * for all`);
+    parsed.set(registry.toLowerCase(), urls.map(parseMirror));
+  }
+  const ofHub = [...mirrors.map(parseMirror), ...(parsed.get(hubDomain) ?? [])];
+  if (ofHub.length > 0) parsed.set(hubDomain, ofHub);
+  return parsed;
+}
+
+function mirrorsFor(mirrors: ReadonlyMap<string, readonly string[]>, domain: string): { base: string; namespace?: string }[] {
+  const own = mirrors.get(domain.toLowerCase());
+  if (own !== undefined) return own.map((base) => ({ base }));
+  return (mirrors.get(everyRegistry) ?? []).map((base) => ({ base, namespace: domain }));
+}
+
 /** Loopback registries speak plain http nearly always; elsewhere https is tried first, so that a password takes the safer way. */
 async function probe(host: string, tls: TlsOptions, stallTimeout: number, signal?: AbortSignal): Promise<string> {
   const name = hostname(host);
@@ -151,22 +178,4 @@ async function probe(host: string, tls: TlsOptions, stallTimeout: number, signal
 
 function isConnectionFailure(error: unknown): error is RegistryError {
   return isTemporary(error) || (error as RegistryError).name === "RegistryError";
-}
-
-async function readCertificates(folders: readonly string[], host: string): Promise<Partial<TlsOptions>> {
-  for (const folder of folders) {
-    const directory = join(folder, host);
-    const names = await readdir(directory).catch(() => undefined);
-    if (names === undefined) continue;
-    const read = async (suffix: string): Promise<string[]> =>
-      await Promise.all(
-        names
-          .filter((name) => name.endsWith(suffix))
-          .sort()
-          .map((name) => readFile(join(directory, name), "utf8")),
-      );
-    const [ca, cert, key] = [await read(".crt"), await read(".cert"), await read(".key")];
-    return { ...(ca.length > 0 && { ca }), ...(cert[0] !== undefined && key[0] !== undefined && { cert: cert[0], key: key[0] }) };
-  }
-  return {};
 }

@@ -33,8 +33,16 @@ describe("what a pull tells, as Docker words it", () => {
     ],
     [401, coded("UNAUTHORIZED", "authentication required"), {}, "unauthorized", "unauthorized: authentication required"],
     [401, { details: "incorrect username or password" }, {}, "unauthorized", "unauthorized: incorrect username or password"],
-    [429, coded("TOOMANYREQUESTS", "You have reached your pull rate limit."), {}, "unavailable", "toomanyrequests: You have reached your pull rate limit."],
-    [429, "slow down", {}, "unavailable", "toomanyrequests: too many requests"],
+    [
+      429,
+      coded("TOOMANYREQUESTS", "You have reached your pull rate limit. You may increase it: https://www.docker.com/increase-rate-limit"),
+      { "ratelimit-limit": "100;w=21600" },
+      "unavailable",
+      "toomanyrequests: You have reached your pull rate limit. You may increase it: https://www.docker.com/increase-rate-limit: r limits how much may be pulled " +
+        "(100 pulls in 6 hours); wait some hours, log in to r with an account that may pull more ('docker login'), or name a mirror in daemon.json",
+    ],
+    [429, "slow down", {}, "unavailable", "toomanyrequests: too many requests: r limits how much may be pulled; wait a moment and try again"],
+    [429, "", { "retry-after": "300" }, "unavailable", "toomanyrequests: too many requests: r limits how much may be pulled; wait 5 minutes and try again"],
     [500, "<html>", {}, "unavailable", 'Get "https://r/v2/x/manifests/1": received unexpected HTTP status: 500 Internal Server Error'],
     [
       404,
@@ -64,6 +72,8 @@ describe("what a pull tells, as Docker words it", () => {
 test("what may be tried again", () => {
   for (const status of [429, 500, 502, 503, 504]) expect(answer(status, "").temporary).toBe(true);
   for (const status of [400, 401, 403, 404, 501]) expect(answer(status, "").temporary).toBe(false);
+  // a quota lasts for hours
+  expect(answer(429, coded("TOOMANYREQUESTS", "You have reached your pull rate limit.")).temporary).toBe(false);
   expect(answer(429, "", { "retry-after": "7" }).retryAfter).toBe(7);
   expect(answer(429, "", { "retry-after": "Wed, 21 Oct 2015 07:28:00 GMT" }).retryAfter).toBeUndefined();
 });

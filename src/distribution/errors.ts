@@ -41,14 +41,37 @@ export function answerError({ method, url, status, headers, body }: AnswerParts)
   const { code, message } = challengeError(status, headers) ?? bodyError(status, body) ?? { code: undefined, message: undefined };
   const retryAfter = /^\d{1,6}$/.test(headers.get("retry-after") ?? "") ? Number(headers.get("retry-after")) : undefined;
   const temporary = status === 429 || status === 408 || (status >= 500 && status !== 501 && status !== 505 && status !== 507);
-  const options = { status, retryAfter, temporary, ...(code === undefined ? {} : { code }) };
   const kind = kindOfStatus(status, code);
+  if (status === 429) return rateLimitError(url, headers, retryAfter, message ?? "too many requests");
+  const options = { status, retryAfter, temporary, ...(code === undefined ? {} : { code }) };
   if (code === undefined || message === undefined) {
     const text = `received unexpected HTTP status: ${status} ${statusTexts[status] ?? ""}`.trimEnd();
     return new RegistryError(kind, `${goMethod(method)} "${url}": ${text}`, options);
   }
   const words = code.toLowerCase().replaceAll("_", " ");
   return new RegistryError(kind, message === "" ? words : `${words}: ${message}`, options);
+}
+
+/**
+ * `toomanyrequests: <what the registry said>`, as Docker words it, and what can be done. Docker Hub counts pulls over hours (`ratelimit-limit:
+ * 100;w=21600`): trying again at once is no use there; others mean seconds.
+ */
+function rateLimitError(url: string, headers: Headers, retryAfter: number | undefined, said: string): RegistryError {
+  const { hostname } = new URL(url);
+  const [, count, window] = /^(\d+)(?:;w=(\d+))?/.exec(headers.get("ratelimit-limit") ?? "") ?? [];
+  const isQuota = window !== undefined || /rate limit/i.test(said);
+  const limit = count === undefined ? "" : ` (${count} pulls${window === undefined ? "" : ` in ${duration(Number(window))}`})`;
+  const wait = retryAfter === undefined ? (isQuota ? "wait some hours" : "wait a moment") : `wait ${duration(retryAfter)}`;
+  const ways = isQuota
+    ? `${wait}, log in to ${hostname} with an account that may pull more ('docker login'), or name a mirror in daemon.json`
+    : `${wait} and try again`;
+  const text = `toomanyrequests: ${said.replace(/[.\s]+$/, "")}: ${hostname} limits how much may be pulled${limit}; ${ways}`;
+  return new RegistryError("unavailable", text, { status: 429, code: "TOOMANYREQUESTS", ...(retryAfter !== undefined && { retryAfter }), temporary: !isQuota });
+}
+
+function duration(seconds: number): string {
+  const [size, unit] = seconds >= 7200 ? [3600, "hours"] : seconds >= 120 ? [60, "minutes"] : [1, "seconds"];
+  return `${Math.ceil(seconds / size)} ${unit}`;
 }
 
 /** A token was good but not for this: registries answer 401 with `error="insufficient_scope"` in the challenge, which Docker reads as denied. */
@@ -151,6 +174,7 @@ export function connectionError(method: string, url: string, error: unknown): Re
     ENETUNREACH: [`dial tcp ${host}: connect: network is unreachable`, true],
     ENOTFOUND: [`dial tcp: lookup ${hostname}: no such host`, false],
     EAI_AGAIN: [`dial tcp: lookup ${hostname}: Temporary failure in name resolution`, true],
+    ERR_PROXY_TUNNEL: [`proxyconnect: the proxy does not lead to ${host}`, true],
     EPROTO: ["http: server gave HTTP response to HTTPS client", false],
     Malformed_HTTP_Response: ["net/http: HTTP response is malformed or its header is too large", false],
     UNABLE_TO_VERIFY_LEAF_SIGNATURE: ["tls: failed to verify certificate: x509: certificate signed by unknown authority", false],

@@ -44,6 +44,7 @@ export interface Call {
 /** Largest error body that is read. */
 const maxErrorBody = 64 * 1024;
 const maxTags = 100_000;
+
 /** The operations of the distribution-spec on one repository. */
 export function createRepository(deps: RepositoryDeps): RemoteRepository {
   const { reference } = deps;
@@ -54,7 +55,7 @@ export function createRepository(deps: RepositoryDeps): RemoteRepository {
 
   /** Sends one request, answering a challenge once. Statuses beyond `accept` are thrown. */
   const call = async (endpoint: Endpoint, { method, path: where, headers, body, accept, reads, decompress, signal }: Call): Promise<Exchange> => {
-    const url = where.startsWith("http://") || where.startsWith("https://") ? where : `${endpoint.base}/v2/${path}/${where}`;
+    const url = where.startsWith("http://") || where.startsWith("https://") ? where : withNamespace(`${endpoint.base}/v2/${path}/${where}`, endpoint);
     const scopes = [ownScope, ...(reads ?? []).map((name) => `repository:${name}:pull`)];
     const authorizer = deps.authorizer(endpoint);
     const secret = (): Record<string, string> => (new URL(url).origin === new URL(endpoint.base).origin ? authorizer.headers(scopes) : {});
@@ -94,7 +95,8 @@ export function createRepository(deps: RepositoryDeps): RemoteRepository {
   const anywhere = async <T>(signal: AbortSignal | undefined, work: (endpoint: Endpoint) => Promise<T>): Promise<T> => {
     const all = await deps.endpoints(signal);
     const order = preferred === undefined ? all : [preferred, ...all.filter(({ base }) => base !== preferred?.base)];
-    let failure: unknown;
+    const ofMirrors: string[] = [];
+    let own: RegistryError | undefined;
     for (const endpoint of order) {
       try {
         const result = await work(endpoint);
@@ -102,19 +104,22 @@ export function createRepository(deps: RepositoryDeps): RemoteRepository {
         return result;
       } catch (error) {
         if (kindOf(error) === "cancelled" || !(error instanceof RegistryError)) throw error;
-        failure = failure === undefined || !endpoint.mirror ? error : failure;
+        if (endpoint.mirror) ofMirrors.push(`mirror ${endpoint.base}: ${error.message}`);
+        else own = error;
       }
     }
-    throw failure;
+    throw withMirrors(own!, ofMirrors);
   };
 
   const briefly = { tries: 3, delay: deps.retryDelay };
+  /** Who has a mirror that fails would rather be served by the next. */
+  const triesAt = ({ mirror }: Endpoint, tries: number): number => (mirror ? 1 : tries);
 
   const manifest = async (version: string, { signal }: { signal?: AbortSignal } = {}): Promise<RemoteManifest> =>
     await anywhere(
       signal,
       async (endpoint) =>
-        await withRetries({ ...briefly, ...(signal && { signal }) }, async () => {
+        await withRetries({ ...briefly, tries: triesAt(endpoint, briefly.tries), ...(signal && { signal }) }, async () => {
           const accept = [...manifestTypes, ...indexTypes].join(", ");
           using exchange = await call(endpoint, { method: "GET", path: `manifests/${version}`, headers: { accept }, accept: [200], ...(signal && { signal }) });
           const bytes = await exchange.bytes(maxManifestSize);
@@ -140,7 +145,12 @@ export function createRepository(deps: RepositoryDeps): RemoteRepository {
 
   const fetchInto = async (descriptor: Descriptor, target: BlobTarget, options: TransferOptions, sequential: boolean): Promise<void> =>
     await anywhere(options.signal, async (endpoint) => {
-      await downloadBlob(call, endpoint, descriptor, target, { tries: 1 + deps.downloadRetries(), delay: deps.retryDelay, ...options, sequential });
+      await downloadBlob(call, endpoint, descriptor, target, {
+        tries: triesAt(endpoint, 1 + deps.downloadRetries()),
+        delay: deps.retryDelay,
+        ...options,
+        sequential,
+      });
     });
 
   const download: RemoteRepository["download"] = async (descriptor, target, options = {}) => await fetchInto(descriptor, target, options, false);
@@ -220,6 +230,16 @@ export function createRepository(deps: RepositoryDeps): RemoteRepository {
     });
 
   return { reference, manifest, head, download, blob, hasBlob, mount, upload, putManifest, tags };
+}
+
+function withNamespace(url: string, { namespace }: Endpoint): string {
+  return namespace === undefined ? url : `${url}${url.includes("?") ? "&" : "?"}ns=${encodeURIComponent(namespace)}`;
+}
+
+/** The registry's own failure, with those of the mirrors that were asked before. */
+function withMirrors(failure: RegistryError, mirrors: readonly string[]): RegistryError {
+  if (mirrors.length === 0) return failure;
+  return new RegistryError(failure.kind, `${failure.message} (${mirrors.join("; ")})`, failure);
 }
 
 function checkManifest(bytes: Uint8Array, headers: Headers, version: string, reference: Reference): RemoteManifest {

@@ -82,6 +82,8 @@ export interface RegistryPlaces {
   insecure: readonly string[];
   /** URLs of mirrors of docker.io. */
   mirrors: readonly string[];
+  /** URLs of mirrors of other registries, by host; `*` for all that have none of their own. */
+  mirrorsOf?: Readonly<Record<string, readonly string[]>>;
 }
 
 export interface RegistryClient {

@@ -52,6 +52,7 @@ export interface SystemOptions {
   tls: boolean;
   tlsverify: boolean;
   insecureRegistries: readonly string[];
+  mirrors: Readonly<Record<string, readonly string[]>>;
   registryMirrors: readonly string[];
   defaultAddressPools: readonly { base: string; size: number }[];
 }
@@ -195,17 +196,21 @@ function openPorts({ hosts, tls, tlsverify }: SystemOptions): string[] {
     );
 }
 
-function registryConfig({ insecureRegistries, registryMirrors }: SystemOptions): SystemInfo {
+function registryConfig({ insecureRegistries, registryMirrors, mirrors: mirrorsOf }: SystemOptions): SystemInfo {
   const cidrs = insecureRegistries.filter((registry) => registry.includes("/"));
   const hosts = insecureRegistries.filter((registry) => !registry.includes("/"));
-  const mirrors = registryMirrors.map((mirror) => (mirror.endsWith("/") ? mirror : `${mirror}/`));
+  const asUrls = (urls: readonly string[]): string[] => urls.map((url) => (url.endsWith("/") ? url : `${url}/`));
+  const mirrors = asUrls([...registryMirrors, ...(mirrorsOf["docker.io"] ?? [])]);
+  const others = [...new Set([...hosts, ...Object.keys(mirrorsOf)])].filter((host) => host !== "docker.io");
   return {
     AllowNondistributableArtifactsCIDRs: null,
     AllowNondistributableArtifactsHostnames: null,
     InsecureRegistryCIDRs: ["::1/128", "127.0.0.0/8", ...cidrs],
     IndexConfigs: {
       "docker.io": { Name: "docker.io", Mirrors: mirrors, Secure: true, Official: true },
-      ...Object.fromEntries(hosts.map((host) => [host, { Name: host, Mirrors: [], Secure: false, Official: false }])),
+      ...Object.fromEntries(
+        others.map((host) => [host, { Name: host, Mirrors: asUrls(mirrorsOf[host] ?? []), Secure: !hosts.includes(host), Official: false }]),
+      ),
     },
     Mirrors: mirrors,
   };
