@@ -57,7 +57,7 @@ export function composeProgram(): string | undefined {
 }
 
 /** Docker's registry, as Debian ships it, on a free port of loopback. */
-export async function startDockerRegistry(program: string): Promise<{ host: string } & AsyncDisposable> {
+export async function startDockerRegistry(program: string): Promise<{ host: string; pid: number } & AsyncDisposable> {
   const root = mkdtempSync(join(tmpdir(), "berth-docker-registry-"));
   const port = await freePort();
   const config = join(root, "config.yml");
@@ -72,14 +72,16 @@ export async function startDockerRegistry(program: string): Promise<{ host: stri
     rmSync(root, { recursive: true, force: true });
   };
   for (let i = 0; i < 500; i++) {
-    if ((await fetch(`http://127.0.0.1:${port}/v2/`).catch(() => undefined))?.ok) return { host: `127.0.0.1:${port}`, [Symbol.asyncDispose]: stop };
+    if ((await fetch(`http://127.0.0.1:${port}/v2/`).catch(() => undefined))?.ok)
+      return { host: `127.0.0.1:${port}`, pid: child.pid, [Symbol.asyncDispose]: stop };
     await Bun.sleep(20);
   }
   await stop();
   throw new Error("docker-registry doesn't answer");
 }
 
-async function freePort(): Promise<number> {
+/** A port of loopback that is free at the moment. */
+export async function freePort(): Promise<number> {
   const server = createServer().listen(0, "127.0.0.1");
   await once(server, "listening");
   const { port } = server.address() as AddressInfo;
