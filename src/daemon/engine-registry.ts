@@ -1,4 +1,5 @@
 import type { ContentStore } from "../content/types.ts";
+import { createRegistryClient } from "../distribution/client.ts";
 import { invalidArgument } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
 import type { RegistryConfig } from "../registry/config.ts";
@@ -6,7 +7,7 @@ import type { Records } from "../registry/records.ts";
 import { createRegistryServer } from "../registry/server.ts";
 import type { DaemonOptions } from "./options.ts";
 import { parseRegistryAddress } from "./registry-address.ts";
-import { loadRegistrySettings, readRegistryConfig, readRegistryTls, tokenSecret } from "./registry-settings.ts";
+import { loadRegistrySettings, readRegistryConfig, readRegistryTls, tokenSecret, upstreamPlaces } from "./registry-settings.ts";
 
 /** The registry of an engine (`berthd --registry`). */
 export interface EngineRegistry extends AsyncDisposable {
@@ -43,12 +44,18 @@ export async function serveEngineRegistry(deps: {
   const tls = await readRegistryTls(config);
   const secret = tokenSecret(secretPath);
   const settings = await loadRegistrySettings(config, secret, log);
-  const server = createRegistryServer({ content, records, log, settings, ...(tls === undefined ? {} : { tls }) });
+  const client = createRegistryClient({ ...upstreamPlaces(config), log });
+  const server = createRegistryServer({ content, records, client, log, settings, ...(tls === undefined ? {} : { tls }) });
   await server.listen(parseRegistryAddress(options.registry));
   return {
     reload: async () => {
-      const next = await loadRegistrySettings(readConfig(options), secret, log);
-      return () => server.configure(next);
+      const next = readConfig(options);
+      const settings = await loadRegistrySettings(next, secret, log);
+      const usePlaces = client.configure(upstreamPlaces(next));
+      return () => {
+        usePlaces();
+        server.configure(settings);
+      };
     },
     [Symbol.asyncDispose]: () => server.close(),
   };

@@ -1,12 +1,15 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
+import type { RegistryPlaces } from "../distribution/types.ts";
 import { invalidArgument, messageOf } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
+import type { CacheConfig } from "../registry/cache.ts";
 import { parseRegistryConfig, type RegistryConfig } from "../registry/config.ts";
 import type { Auth } from "../registry/guard.ts";
 import { openPasswords } from "../registry/htpasswd.ts";
 import { readIssuerKeys } from "../registry/issuer-keys.ts";
 import type { RegistrySettings } from "../registry/server.ts";
+import type { Upstream } from "../registry/upstreams.ts";
 
 /** The settings of the file at `path`, if there is one, under those of `over`. @throws EngineError invalidArgument */
 export function readRegistryConfig(path: string | undefined, over: Record<string, unknown> = {}): RegistryConfig {
@@ -27,6 +30,7 @@ export async function loadRegistrySettings(config: RegistryConfig, secret: Uint8
     ...(config.access && { access: config.access }),
     readOnly: config["read-only"],
     gc: config.gc,
+    cache: await cacheOf(config),
     quota: {
       ...(config.quota.total !== undefined && { total: config.quota.total }),
       ...(config.quota.repository !== undefined && { repository: config.quota.repository }),
@@ -51,6 +55,20 @@ async function authOf({ auth = {}, access }: RegistryConfig, secret: Uint8Array,
   const byToken = challenge === undefined ? (access?.rules.some(({ anonymous }) => anonymous) ?? false) : challenge === "token";
   if (!byToken) return { kind: "basic", realm, passwords };
   return { kind: "own", passwords, secret, lifetimeSeconds: Math.max(60, Math.floor(lifetime / 1000)), ...(tokenRealm !== undefined && { realm: tokenRealm }) };
+}
+
+async function cacheOf({ cache }: RegistryConfig): Promise<CacheConfig> {
+  const upstreams = cache.upstreams.map(async (each, at): Promise<Upstream> => {
+    const { prefix, registry, username, password, "password-file": path } = each;
+    const read = path === undefined ? password : (await readText(path, `cache.upstreams.${at}.password-file`)).trim();
+    return { prefix, registry, ...(username !== undefined && { username, password: read ?? "" }) };
+  });
+  return { upstreams: await Promise.all(upstreams), revalidate: cache.revalidate, ...(cache["max-size"] !== undefined && { maxSize: cache["max-size"] }) };
+}
+
+/** For the client of the registries that copies are made of. It has no mirrors: an engine whose mirror is its own registry would ask itself. */
+export function upstreamPlaces({ cache }: RegistryConfig): RegistryPlaces {
+  return { insecure: cache.upstreams.filter(({ insecure }) => insecure).map(({ registry }) => registry), mirrors: [] };
 }
 
 async function readText(path: string, setting: string): Promise<string> {

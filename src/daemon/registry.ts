@@ -2,6 +2,7 @@ import { closeSync, mkdirSync, openSync } from "node:fs";
 import { join } from "node:path";
 import type { RegistryServeOptions } from "../cli/programs.ts";
 import { createContentStore } from "../content/content.ts";
+import { createRegistryClient } from "../distribution/client.ts";
 import { tryLock } from "../kernel/lock.ts";
 import { conflict, messageOf } from "../lib/errors.ts";
 import { createLogger, type Logger } from "../lib/log.ts";
@@ -13,7 +14,7 @@ import { createRegistryServer } from "../registry/server.ts";
 import { startCheckpoints } from "../store/checkpoint.ts";
 import { openStore } from "../store/store.ts";
 import { parseRegistryAddress } from "./registry-address.ts";
-import { loadRegistrySettings, readRegistryConfig, readRegistryTls, tokenSecret } from "./registry-settings.ts";
+import { loadRegistrySettings, readRegistryConfig, readRegistryTls, tokenSecret, upstreamPlaces } from "./registry-settings.ts";
 
 /** `berth registry serve`: a registry on a root of its own, until a signal ends it. Resolves with the exit code. */
 export async function serveRegistry(options: RegistryServeOptions): Promise<number> {
@@ -54,11 +55,17 @@ async function run(config: RegistryConfig, log: Logger, readAgain: () => Registr
   const records = createRecords(store, content);
   await restoreRecords(content, records, log);
   await content.collect(content.list().map(({ digest }) => digest));
-  const server = createRegistryServer({ content, records, log, settings, ...(tls === undefined ? {} : { tls }) });
+  const client = createRegistryClient({ ...upstreamPlaces(config), log });
+  const server = createRegistryServer({ content, records, client, log, settings, ...(tls === undefined ? {} : { tls }) });
   const bound = await server.listen(address);
   stack.defer(() => server.close());
   process.on("SIGHUP", () => {
-    const reload = async (): Promise<void> => server.configure(await loadRegistrySettings(readAgain(), secret, log));
+    const reload = async (): Promise<void> => {
+      const next = readAgain();
+      const settings = await loadRegistrySettings(next, secret, log);
+      client.configure(upstreamPlaces(next))();
+      server.configure(settings);
+    };
     reload().then(
       () => log.info("settings reloaded"),
       (error: unknown) => log.error("settings not reloaded; the old ones stay", { error }),

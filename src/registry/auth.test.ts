@@ -5,6 +5,7 @@ import { mkdtemp, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createContentStore } from "../content/content.ts";
+import { createRegistryClient } from "../distribution/client.ts";
 import { silent } from "../lib/log.ts";
 import { digestOf } from "../oci/digest.ts";
 import { openStore } from "../store/store.ts";
@@ -51,7 +52,12 @@ beforeAll(async () => {
   await writeFile(file, `# people\nalice:${hash("wonder")}\nroot:${hash("toor")}\ncarol:${hash("c")}\n\n`);
   const store = openStore(join(root, "registry.db"), registryMigrations);
   const content = createContentStore({ root: join(root, "content"), store, log: silent });
-  server = createRegistryServer({ content, records: createRecords(store, content), log: silent });
+  server = createRegistryServer({
+    client: createRegistryClient({ insecure: [], mirrors: [], log: silent }),
+    content,
+    records: createRecords(store, content),
+    log: silent,
+  });
   const { port } = await server.listen({ port: 0 });
   base = `http://127.0.0.1:${port}`;
   for (const name of ["public/a", "team/a", "shared", "secret/a"]) expect((await push(name)).status).toBe(201);

@@ -1,22 +1,26 @@
 import type { ContentStore } from "../content/types.ts";
 import type { Digest } from "../oci/digest.ts";
+import { streamOf } from "./arriving.ts";
+import type { Cache, Fetching } from "./cache.ts";
 import { Fault } from "./faults.ts";
 import { matchesEtag, type Answer, type Call } from "./http.ts";
-import { parseRange } from "./range.ts";
+import { parseRange, type ByteRange } from "./range.ts";
 import type { Records } from "./records.ts";
 
 interface Deps {
   content: ContentStore;
   records: Records;
+  cache: Cache;
   /** Deletes bytes that nothing uses any more. */
   release: (digest: Digest) => Promise<void>;
 }
 
 /** GET and HEAD, whole or a range. Blobs never change: their digest is the ETag. */
-export function getBlob({ content, records }: Deps, name: string, digest: Digest, call: Call): Answer {
+export async function getBlob({ content, records, cache }: Deps, name: string, digest: Digest, call: Call): Promise<Answer> {
+  const isCopy = cache.registryOf(name) !== undefined;
   // Whoever asks may be about to push a manifest that names it: that is a use.
-  const size = records.blob(name, digest, Date.now());
-  if (size === undefined || content.info(digest) === undefined) throw unknownBlob(digest);
+  const size = records.blob(name, digest, Date.now()) ?? (isCopy ? cache.size(name, digest) : undefined);
+  if (size === undefined || (!isCopy && content.info(digest) === undefined)) throw unknownBlob(digest);
   const etag = `"${digest}"`;
   const headers = {
     "accept-ranges": "bytes",
@@ -29,6 +33,9 @@ export function getBlob({ content, records }: Deps, name: string, digest: Digest
   const condition = call.headers.get("if-range");
   const range = condition === null || condition === etag ? parseRange(call.headers.get("range") ?? undefined, size) : undefined;
   if (range === "unsatisfiable") throw new Fault("RANGE_INVALID", "invalid content range", { headers: { "content-range": `bytes */${size}` } });
+  const arriving = isCopy && call.method === "GET" && size > 0 ? await cache.blob(name, digest) : undefined;
+  if (arriving !== undefined) return answerArriving(arriving, size, range, headers);
+  if (content.info(digest) === undefined) return { status: 200, headers: { ...headers, "content-length": String(size) } };
   const file = Bun.file(content.path(digest));
   // A slice, even of the whole: for a bare file, Bun would look at the Range header by itself.
   if (range === undefined) return { status: 200, headers, body: { file: file.slice(0, size), size } };
@@ -36,6 +43,18 @@ export function getBlob({ content, records }: Deps, name: string, digest: Digest
     status: 206,
     headers: { ...headers, "content-range": `bytes ${range.start}-${range.end - 1}/${size}` },
     body: { file: file.slice(range.start, range.end), size: range.end - range.start },
+  };
+}
+
+/** A client gets the bytes while they are stored. */
+function answerArriving({ file, done }: Fetching, size: number, range: ByteRange | undefined, headers: Record<string, string>): Answer {
+  done.catch(() => undefined);
+  if (range === undefined) return { status: 200, headers, body: { stream: streamOf(file, { start: 0, end: size }, done), size } };
+  const { start, end } = range;
+  return {
+    status: 206,
+    headers: { ...headers, "content-range": `bytes ${start}-${end - 1}/${size}` },
+    body: { stream: streamOf(file, range, done), size: end - start },
   };
 }
 

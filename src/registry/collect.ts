@@ -30,12 +30,12 @@ export function createCollector(deps: {
   records: Records;
   /** Deletes bytes that nothing uses any more. */
   release: (digest: Digest) => Promise<void>;
-  /** Ends uploads that nobody goes on with. */
-  dropIdleUploads: () => Promise<void>;
+  /** What else is to be done each time, first. */
+  tidy: readonly (() => Promise<unknown>)[];
   config: CollectConfig;
   log: Logger;
 }): Collector {
-  const { records, release, dropIdleUploads, log } = deps;
+  const { records, release, tidy, log } = deps;
   let config = deps.config;
   let timer: NodeJS.Timeout | undefined;
   let running: Promise<{ blobs: number; manifests: number }> | undefined;
@@ -55,7 +55,7 @@ export function createCollector(deps: {
 
   const collect = async (): Promise<{ blobs: number; manifests: number }> => {
     const before = Date.now() - config.grace;
-    await dropIdleUploads();
+    for (const each of tidy) await each();
     let manifests = 0;
     // An index that goes makes its manifests loose, and a subject its referrers.
     for (let found = config.untagged ? 1 : 0; found > 0; manifests += found) {

@@ -5,6 +5,7 @@ test("nothing said gives the defaults", () => {
   expect(parseRegistryConfig("")).toEqual({
     "read-only": false,
     gc: { interval: 3_600_000, grace: 86_400_000, untagged: false },
+    cache: { upstreams: [], revalidate: 60_000 },
     quota: { repositories: {} },
   });
 });

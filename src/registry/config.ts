@@ -72,6 +72,31 @@ const schema = z.strictObject({
       untagged: z.boolean().default(false),
     })
     .prefault({}),
+  cache: z
+    .strictObject({
+      upstreams: z
+        .array(
+          z
+            .strictObject({
+              prefix: z
+                .string()
+                .regex(/^(?:[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:\/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*)?$/, "want the beginning of repositories' names, such as ghcr")
+                .default(""),
+              registry: z.string().regex(/^(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(?::\d{1,5})?$/, "want HOST or HOST:PORT, as in an image's name"),
+              username: z.string().min(1).optional(),
+              password: z.string().optional(),
+              "password-file": file.optional(),
+              /** Plain http, or any certificate. */
+              insecure: z.boolean().default(false),
+            })
+            .refine((each) => each.password === undefined || each["password-file"] === undefined, "want password or password-file, not both"),
+        )
+        .default([])
+        .refine((list) => new Set(list.map(({ prefix }) => prefix)).size === list.length, "two upstreams have the same prefix"),
+      revalidate: duration.default(60_000),
+      "max-size": size.optional(),
+    })
+    .prefault({}),
   quota: z
     .strictObject({
       total: size.optional(),

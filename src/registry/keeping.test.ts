@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createContentStore } from "../content/content.ts";
 import type { ContentStore } from "../content/types.ts";
+import { createRegistryClient } from "../distribution/client.ts";
 import { silent } from "../lib/log.ts";
 import { digestOf, hexOf, type Digest } from "../oci/digest.ts";
 import { mediaTypes } from "../oci/image.ts";
@@ -26,7 +27,7 @@ beforeEach(async () => {
   store = openStore(join(root, "registry.db"), registryMigrations);
   content = createContentStore({ root: join(root, "content"), store, log: silent });
   records = createRecords(store, content);
-  server = createRegistryServer({ content, records, log: silent });
+  server = createRegistryServer({ client: createRegistryClient({ insecure: [], mirrors: [], log: silent }), content, records, log: silent });
   base = `http://127.0.0.1:${(await server.listen({ port: 0 })).port}/v2`;
 });
 
@@ -243,6 +244,7 @@ test("a registry of the first schema keeps what it has", async () => {
   const own = createRecords(now, there);
   await restoreRecords(there, own, silent);
   const old = createRegistryServer({
+    client: createRegistryClient({ insecure: [], mirrors: [], log: silent }),
     content: there,
     records: own,
     log: silent,

@@ -1,3 +1,4 @@
+import type { Cache } from "./cache.ts";
 import { Fault } from "./faults.ts";
 import type { Answer, Call } from "./http.ts";
 import type { Records } from "./records.ts";
@@ -5,7 +6,12 @@ import type { Records } from "./records.ts";
 /** Entries of a page where the client names no number, and the most it may ask for. */
 const pageSize = 1000;
 
-export function listTags(records: Records, name: string, call: Call): Answer {
+export async function listTags(records: Records, cache: Cache, name: string, call: Call): Promise<Answer> {
+  const there = cache.registryOf(name) === undefined ? undefined : await cache.tags(name);
+  if (there !== undefined) {
+    const { entries, link } = page(call, `/v2/${name}/tags/list`, (last, limit) => there.filter((tag) => tag > last).slice(0, limit));
+    return list({ name, tags: entries }, link);
+  }
   if (!records.hasRepository(name)) throw new Fault("NAME_UNKNOWN", "repository name not known to registry", { detail: { name } });
   const { entries, link } = page(call, `/v2/${name}/tags/list`, (last, limit) => records.tags(name, last, limit));
   return list({ name, tags: entries }, link);

@@ -2,6 +2,7 @@ import type { ContentStore } from "../content/types.ts";
 import type { KeyedMutex } from "../lib/mutex.ts";
 import { algorithmOf, digestOf, isDigest, type Digest } from "../oci/digest.ts";
 import { mediaTypes } from "../oci/image.ts";
+import type { Cache } from "./cache.ts";
 import { Fault } from "./faults.ts";
 import { matchesEtag, readAll, type Answer, type Call } from "./http.ts";
 import type { Quota } from "./quota.ts";
@@ -14,6 +15,7 @@ const maxReferences = 10_000;
 interface Deps {
   content: ContentStore;
   records: Records;
+  cache: Cache;
   digests: KeyedMutex;
   quota: Quota;
   /** Deletes bytes that nothing uses any more. */
@@ -27,12 +29,16 @@ interface Target {
 }
 
 /** GET and HEAD. */
-export async function getManifest({ content, records }: Deps, { name, tag, digest }: Target, call: Call): Promise<Answer> {
+export async function getManifest({ content, records, cache }: Deps, { name, tag, digest }: Target, call: Call): Promise<Answer> {
+  const isCopy = cache.registryOf(name) !== undefined;
+  const isStale = isCopy && (await cache.manifest(name, { ...(tag !== undefined && { tag }), ...(digest !== undefined && { digest }) }));
   const found = digest ?? records.tagged(name, tag!);
   const row = found === undefined ? undefined : records.manifest(name, found);
   if (row === undefined) throw unknownManifest(name, tag ?? digest!);
   const etag = `"${row.digest}"`;
-  const headers = { "docker-content-digest": row.digest, etag, "content-type": row.mediaType };
+  if (isCopy) records.touchManifest(name, row.digest, Date.now());
+  // RFC 7234, 5.5.1
+  const headers = { "docker-content-digest": row.digest, etag, "content-type": row.mediaType, ...(isStale && { warning: '110 - "Response is Stale"' }) };
   if (matchesEtag(call.headers.get("if-none-match"), etag)) return { status: 304, headers };
   return { status: 200, headers, body: await content.bytes(row.digest, maxManifestSize) };
 }

@@ -58,6 +58,17 @@ export interface Records {
   removeLooseBlobs(before: number, last: Entry, limit: number): { removed: Digest[]; next: Entry | undefined };
   /** Manifests that no tag, index or (by their subject) other manifest keeps, likewise. */
   removeLooseManifests(before: number, last: Entry, limit: number): { removed: Digest[]; next: Entry | undefined };
+  /** A tag of a copy, and when it was last compared. */
+  tagAge(repository: string, tag: string): { digest: Digest; checkedAt: number } | undefined;
+  checkedTag(repository: string, tag: string, now: number): void;
+  /** Bytes of a blob, as a manifest of the repository tells them; undefined where none names it. */
+  linkSize(repository: string, digest: Digest): number | undefined;
+  /** Notes the use of a manifest, as blob does. */
+  touchManifest(repository: string, digest: Digest, now: number): void;
+  /** Bytes of the repositories below any of the prefixes (the empty one: of all). */
+  bytesBelow(prefixes: readonly string[]): number;
+  /** What of them was used longest ago. */
+  leastUsed(prefixes: readonly string[], limit: number): (Entry & { kind: "blob" | "manifest"; size: number })[];
   /** Removes what stands for bytes that a crash kept from being stored. */
   dropMissing(): number;
   /** Manifests of an older schema, whose links aren't known yet, and the way to tell them. */
@@ -268,6 +279,33 @@ export function createRecords({ db, tx }: Store, content: Pick<ContentStore, "ad
           AND NOT EXISTS (SELECT 1 FROM registry_manifests AS m WHERE m.repository = t.repository AND m.digest = t.subject)`,
         ...{ before, last, limit, remove: removeManifest },
       }),
+    tagAge: (repository, tag) => {
+      const row = db
+        .query<{ digest: Digest; checked_at: number }, [string, string]>("SELECT digest, checked_at FROM registry_tags WHERE repository = ? AND tag = ?")
+        .get(repository, tag);
+      return row === null ? undefined : { digest: row.digest, checkedAt: row.checked_at };
+    },
+    checkedTag: (repository, tag, now) => void changed("UPDATE registry_tags SET checked_at = ? WHERE repository = ? AND tag = ?", now, repository, tag),
+    linkSize: (repository, digest) =>
+      db
+        .query<{ size: number }, [string, string]>("SELECT max(size) AS size FROM registry_links WHERE repository = ? AND digest = ? HAVING count(*) > 0")
+        .get(repository, digest)?.size,
+    touchManifest: (repository, digest, now) =>
+      void changed(
+        "UPDATE registry_manifests SET used_at = ? WHERE repository = ? AND digest = ? AND used_at < ?",
+        ...[now, repository, digest, now - touchInterval],
+      ),
+    bytesBelow: (prefixes) => {
+      const { where, values } = below(prefixes);
+      const sql = `SELECT (SELECT coalesce(sum(size), 0) FROM registry_blobs WHERE ${where}) + (SELECT coalesce(sum(size), 0) FROM registry_manifests WHERE ${where}) AS bytes`;
+      return db.query<{ bytes: number }, string[]>(sql).get(...values, ...values)!.bytes;
+    },
+    leastUsed: (prefixes, limit) => {
+      const { where, values } = below(prefixes);
+      const part = (kind: string, table: string): string => `SELECT '${kind}' AS kind, repository, digest, size, used_at FROM ${table} WHERE ${where}`;
+      const sql = `${part("blob", "registry_blobs")} UNION ALL ${part("manifest", "registry_manifests")} ORDER BY used_at LIMIT ${limit}`;
+      return db.query<ReturnType<Records["leastUsed"]>[number], string[]>(sql).all(...values, ...values);
+    },
     dropMissing: () => {
       let dropped = 0;
       for (const [table, remove] of [
@@ -287,4 +325,12 @@ export function createRecords({ db, tx }: Store, content: Pick<ContentStore, "ad
         db.query("DELETE FROM registry_unread WHERE repository = ? AND digest = ?").run(repository, digest);
       }),
   };
+}
+
+/** `/` is followed by `0` in the order of bytes. */
+function below(prefixes: readonly string[]): { where: string; values: string[] } {
+  if (prefixes.includes("")) return { where: "TRUE", values: [] };
+  if (prefixes.length === 0) return { where: "FALSE", values: [] };
+  const where = prefixes.map(() => "(repository > ? AND repository < ?)").join(" OR ");
+  return { where: `(${where})`, values: prefixes.flatMap((prefix) => [`${prefix}/`, `${prefix}0`]) };
 }

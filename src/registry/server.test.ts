@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { createContentStore } from "../content/content.ts";
+import { createRegistryClient } from "../distribution/client.ts";
 import { silent } from "../lib/log.ts";
 import { digestOf, hexOf, type Digest } from "../oci/digest.ts";
 import { mediaTypes } from "../oci/image.ts";
@@ -26,7 +27,7 @@ async function start(): Promise<void> {
   const records = createRecords(store, content);
   await restoreRecords(content, records, silent);
   await content.collect(content.list().map(({ digest }) => digest));
-  server = createRegistryServer({ content, records, log: silent });
+  server = createRegistryServer({ client: createRegistryClient({ insecure: [], mirrors: [], log: silent }), content, records, log: silent });
   ({ port } = await server.listen({ port: 0 }));
   base = `http://127.0.0.1:${port}/v2`;
 }
@@ -274,7 +275,13 @@ test("over TLS", async () => {
   const folder = await mkdtemp(join(tmpdir(), "berth-registry-"));
   const own = openStore(join(folder, "registry.db"), registryMigrations);
   const content = createContentStore({ root: join(folder, "content"), store: own, log: silent });
-  const secure = createRegistryServer({ content, records: createRecords(own, content), log: silent, tls: { cert, key } });
+  const secure = createRegistryServer({
+    client: createRegistryClient({ insecure: [], mirrors: [], log: silent }),
+    content,
+    records: createRecords(own, content),
+    log: silent,
+    tls: { cert, key },
+  });
   try {
     const address = await secure.listen({ port: 0 });
     const url = `https://localhost:${address.port}/v2`;

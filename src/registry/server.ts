@@ -1,11 +1,13 @@
 import type { Server } from "bun";
 import type { ContentStore } from "../content/types.ts";
+import type { RegistryClient } from "../distribution/types.ts";
 import { invalidArgument, messageOf } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
 import { KeyedMutex } from "../lib/mutex.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { AccessConfig, Action } from "./access.ts";
 import { deleteBlob, getBlob } from "./blobs.ts";
+import { createCache, type CacheConfig } from "./cache.ts";
 import { createCollector, type CollectConfig } from "./collect.ts";
 import { Fault, toFault } from "./faults.ts";
 import { createGuard, tokenPath, type Auth, type Caller } from "./guard.ts";
@@ -25,6 +27,7 @@ export interface RegistrySettings {
   readOnly: boolean;
   gc: CollectConfig;
   quota: QuotaConfig;
+  cache: CacheConfig;
 }
 
 /** Open to all, without limits; nothing is collected by itself. */
@@ -33,6 +36,7 @@ export const openToAll: RegistrySettings = {
   readOnly: false,
   gc: { interval: 0, grace: 24 * 60 * 60_000, untagged: false },
   quota: { repositories: {} },
+  cache: { upstreams: [], revalidate: 60_000 },
 };
 
 export interface RegistryServer {
@@ -55,6 +59,8 @@ const idleTimeout = 255;
 export function createRegistryServer(deps: {
   content: ContentStore;
   records: Records;
+  /** For the registries that it keeps copies of. */
+  client: Pick<RegistryClient, "repository">;
   log: Logger;
   settings?: RegistrySettings;
   /** PEM; without it the registry speaks plain http. */
@@ -70,8 +76,9 @@ export function createRegistryServer(deps: {
     });
   const quota = createQuota(records, settings.quota);
   const uploads = createUploads({ content, records, digests, quota });
-  const collector = createCollector({ records, release, dropIdleUploads: uploads.dropIdle, config: settings.gc, log });
-  const parts = { content, records, digests, quota, release };
+  const cache = createCache({ content, records, digests, release, client: deps.client, config: settings.cache, log });
+  const collector = createCollector({ records, release, tidy: [uploads.dropIdle, cache.evict], config: settings.gc, log });
+  const parts = { content, records, digests, quota, cache, release };
   let server: Server<undefined> | undefined;
 
   const serve = async (route: Route, call: Call, caller: Caller): Promise<Answer> => {
@@ -86,13 +93,13 @@ export function createRegistryServer(deps: {
         if (get) return listRepositories(records, call, (name) => guard.sees(caller, name));
         break;
       case "tags":
-        if (get) return listTags(records, route.name, call);
+        if (get) return await listTags(records, cache, route.name, call);
         break;
       case "referrers":
         if (get) return listReferrers(parts, route.name, route.digest, call);
         break;
       case "blob":
-        if (get) return getBlob(parts, route.name, route.digest, call);
+        if (get) return await getBlob(parts, route.name, route.digest, call);
         if (call.method === "DELETE") return await deleteBlob(parts, route.name, route.digest);
         break;
       case "manifest":
@@ -123,6 +130,8 @@ export function createRegistryServer(deps: {
     const caller = await guard.identify(call);
     const action = actionOf(route, call.method);
     if (action !== undefined && "name" in route) guard.require(call, caller, route.name, action);
+    const copied = action === "push" && "name" in route ? cache.registryOf(route.name) : undefined;
+    if (copied !== undefined && "name" in route) throw new Fault("UNSUPPORTED", `${route.name} is a copy of what ${copied} has: push it there`);
     if (settings.readOnly && (action === "push" || action === "delete")) throw new Fault("UNSUPPORTED", "the registry is read-only");
     return await serve(route, call, caller);
   };
@@ -151,6 +160,7 @@ export function createRegistryServer(deps: {
       guard = createGuard(next);
       quota.configure(next.quota);
       collector.configure(next.gc);
+      cache.configure(next.cache);
     },
     collect: collector.collect,
     listen: async ({ host = "127.0.0.1", port = 5000 } = {}) => {

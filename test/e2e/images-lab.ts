@@ -103,7 +103,12 @@ export async function startBerthRegistry(): Promise<{ host: string } & AsyncDisp
   const root = mkdtempSync(join(tmpdir(), "berth-registry-"));
   const store = openStore(join(root, "registry.db"), registryMigrations);
   const content = createContentStore({ root: join(root, "content"), store, log: silent });
-  const server = createRegistryServer({ content, records: createRecords(store, content), log: silent });
+  const server = createRegistryServer({
+    client: createRegistryClient({ insecure: [], mirrors: [], log: silent }),
+    content,
+    records: createRecords(store, content),
+    log: silent,
+  });
   const { host, port } = await server.listen({ port: 0 });
   return {
     host: `${host}:${port}`,

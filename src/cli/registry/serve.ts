@@ -8,6 +8,8 @@ export const serve = defineCommand({
   usage: "",
   flags: {
     addr: { type: "string", help: "Address to listen on (default 127.0.0.1:5000)" },
+    cache: { type: "list", help: "Be a copy of a registry, filled when images are asked for: docker.io, or PREFIX=ghcr.io for names below PREFIX/" },
+    "cache-size": { type: "string", help: "Most bytes of such copies; those used longest ago go first" },
     config: { type: "string", help: "File with settings, in YAML or JSON; flags win over it" },
     "gc-grace": { type: "string", help: "How long blobs that no manifest names are kept (default 24h)" },
     "gc-interval": { type: "string", help: "Time between collections of such blobs; 0 for none (default 1h)" },
@@ -35,6 +37,13 @@ export const serve = defineCommand({
       gc: taken({ "gc-grace": "grace", "gc-interval": "interval", "gc-untagged": "untagged" }),
       quota: taken({ quota: "total", "repository-quota": "repository" }),
     };
+    if (given("cache") || given("cache-size")) {
+      const upstreams = flags.cache.map((text) => {
+        const at = text.indexOf("=");
+        return at < 0 ? { registry: text } : { prefix: text.slice(0, at), registry: text.slice(at + 1) };
+      });
+      groups["cache"] = { ...(given("cache") && { upstreams }), ...taken({ "cache-size": "max-size" }) };
+    }
     const htpasswd = { ...taken({ htpasswd: "path" }), ...(given("token-auth") && { challenge: flags["token-auth"] ? "token" : "basic" }) };
     if (Object.keys(htpasswd).length > 0) groups["auth"] = { htpasswd };
     const settings: Record<string, unknown> = taken({ addr: "addr", "log-level": "log-level", "read-only": "read-only", root: "root" });
