@@ -30,7 +30,11 @@ export async function summarize(ctx: ImageContext, top: Descriptor, indexes: Des
     const document = await documentAt(ctx, descriptor.digest);
     if (document?.kind !== "index") return [summaryOf(ctx, descriptor, document?.manifest, members)];
     const found: ManifestSummary[] = [];
-    for (const each of depth < MOST_NESTED ? document.index.manifests : []) found.push(...(await below(each, depth + 1)));
+    for (const each of depth < MOST_NESTED ? document.index.manifests : []) {
+      found.push(...(await below(each, depth + 1)));
+      // An index may be long, and others wait.
+      if (found.length % 100 === 0) await new Promise(setImmediate);
+    }
     indexes.push(descriptor);
     return found;
   };

@@ -173,7 +173,9 @@ export function createPull(context: ImageContext): Images["pull"] {
     const index = top.document.kind === "index" ? { index: top.descriptor.digest } : {};
     const { digest: id } = manifest.config;
     if (!configTypes.includes(manifest.config.mediaType)) {
-      throw invalidArgument(`${familiarReference(work.reference)} is no container image: its config is ${JSON.stringify(manifest.config.mediaType)}`);
+      const quoted = (type: unknown): string => JSON.stringify(String(type).slice(0, 200));
+      const what = manifest.artifactType ? `it is an artifact of type ${quoted(manifest.artifactType)}` : `its config is ${quoted(manifest.config.mediaType)}`;
+      throw invalidArgument(`${familiarReference(work.reference)} is no container image: ${what}`);
     }
     const known = context.byId(id);
     if (known !== undefined) {

@@ -292,6 +292,17 @@ describe.skipIf(skipped("root"))("registries that lie", () => {
       /is no container image: its config is "application\/vnd.cncf.helm/,
     ],
     [
+      "an artifact with an empty config",
+      {
+        manifest: {
+          artifactType: "application/vnd.example+type",
+          config: { mediaType: "application/vnd.oci.empty.v1+json", digest: digestOf("{}"), size: 2 },
+        },
+      },
+      "invalidArgument",
+      /is no container image: it is an artifact of type "application\/vnd.example\+type"/,
+    ],
+    [
       "a layer of unknown type",
       { layer: { mediaType: "application/vnd.in-toto+json" } },
       "invalidArgument",
