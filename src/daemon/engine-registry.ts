@@ -1,6 +1,7 @@
 import type { ContentStore } from "../content/types.ts";
 import { createRegistryClient } from "../distribution/client.ts";
 import { invalidArgument } from "../lib/errors.ts";
+import type { Exposition } from "../lib/metrics.ts";
 import type { Logger } from "../lib/log.ts";
 import type { RegistryConfig } from "../registry/config.ts";
 import type { Records } from "../registry/records.ts";
@@ -13,12 +14,13 @@ import { loadRegistrySettings, readRegistryConfig, readRegistryTls, tokenSecret,
 export interface EngineRegistry extends AsyncDisposable {
   /** Reads its settings again; calling what is returned puts them into force. @throws EngineError invalidArgument */
   reload(): Promise<() => void>;
+  writeMetrics(out: Exposition): void;
 }
 
 /** Its settings; the images lie with the engine's. @throws EngineError invalidArgument */
 function readConfig({ registry, registryConfig }: DaemonOptions): RegistryConfig {
   const config = readRegistryConfig(registryConfig === "" ? undefined : registryConfig, { addr: registry });
-  for (const name of ["root", "log-level"] as const) {
+  for (const name of ["root", "log-level", "metrics-addr"] as const) {
     if (config[name] !== undefined) throw invalidArgument(`${registryConfig}: ${name}: an engine's registry has the engine's own`);
   }
   return config;
@@ -57,6 +59,7 @@ export async function serveEngineRegistry(deps: {
         server.configure(settings);
       };
     },
+    writeMetrics: server.writeMetrics,
     [Symbol.asyncDispose]: () => server.close(),
   };
 }

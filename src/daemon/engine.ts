@@ -32,6 +32,7 @@ import type { Proxies } from "../system/types.ts";
 import { createVolumes } from "../volumes/volumes.ts";
 import { containerDefaults } from "./container-defaults.ts";
 import { listenAll } from "./listen.ts";
+import type { EngineRegistry } from "./engine-registry.ts";
 import { createLoopDelay } from "./loop-delay.ts";
 import { createScrape, serveMetrics } from "./metrics.ts";
 import type { DaemonOptions } from "./options.ts";
@@ -131,7 +132,13 @@ export async function startEngine(options: DaemonOptions, proxies: Proxies, log:
 
   const loop = stack.use(createLoopDelay());
   const measure = createApiMeasure(loop.touch);
-  const scrape = createScrape((out) => system.writeMetrics(out), measure.write, loop.write);
+  let served: EngineRegistry | undefined;
+  const scrape = createScrape(
+    (out) => system.writeMetrics(out),
+    measure.write,
+    loop.write,
+    (out) => served?.writeMetrics(out),
+  );
   const server = createApiServer({
     measure,
     services: { metrics: { scrape }, containers, images, networks, volumes, registry, builder, events, system, paths, log },
@@ -142,7 +149,7 @@ export async function startEngine(options: DaemonOptions, proxies: Proxies, log:
   stack.defer(() => server.close());
   await listenAll(server, options, log);
   const ownRegistry = options.registry === "" ? undefined : await import("./engine-registry.ts");
-  const served = await ownRegistry?.serveEngineRegistry({
+  served = await ownRegistry?.serveEngineRegistry({
     options,
     secretPath: paths.registrySecret,
     content,

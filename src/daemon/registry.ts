@@ -13,6 +13,8 @@ import { registryMigrations } from "../registry/schema.ts";
 import { createRegistryServer } from "../registry/server.ts";
 import { startCheckpoints } from "../store/checkpoint.ts";
 import { openStore } from "../store/store.ts";
+import { parseMetricsAddress } from "./check-options.ts";
+import { createScrape, serveMetrics } from "./metrics.ts";
 import { parseRegistryAddress } from "./registry-address.ts";
 import { loadRegistrySettings, readRegistryConfig, readRegistryTls, tokenSecret, upstreamPlaces } from "./registry-settings.ts";
 
@@ -24,6 +26,7 @@ export async function serveRegistry(options: RegistryServeOptions): Promise<numb
     config = readRegistryConfig(options.config, options.settings);
     if (!options.validate) return await run(config, log, () => (config = readRegistryConfig(options.config, options.settings)));
     parseRegistryAddress(addressOf(config));
+    if (config["metrics-addr"] !== undefined) parseMetricsAddress(config["metrics-addr"]);
     await readRegistryTls(config);
     await loadRegistrySettings(config, new Uint8Array(32), log);
     process.stdout.write("configuration OK\n");
@@ -59,6 +62,8 @@ async function run(config: RegistryConfig, log: Logger, readAgain: () => Registr
   const server = createRegistryServer({ content, records, client, log, settings, ...(tls === undefined ? {} : { tls }) });
   const bound = await server.listen(address);
   stack.defer(() => server.close());
+  const metrics = config["metrics-addr"];
+  if (metrics !== undefined) stack.use(await serveMetrics(metrics, createScrape(server.writeMetrics), log));
   process.on("SIGHUP", () => {
     const reload = async (): Promise<void> => {
       const next = readAgain();

@@ -85,6 +85,7 @@ describe("passwords", () => {
     expect((await push("anything", basic("alice", "wonder"))).status).toBe(201);
     expect((await push("anything")).status).toBe(401);
     expect((await get("/v2/_catalog")).status).toBe(401);
+    expect([(await get("/metrics")).status, (await get("/metrics", basic("alice", "wonder"))).status]).toEqual([401, 200]);
   });
 
   test("longer than 72 bytes are cut there, as by Apache's htpasswd", async () => {

@@ -16,6 +16,8 @@ export interface Collector extends Disposable {
   configure(config: CollectConfig): void;
   /** Collects once; joins a collection under way. */
   collect(): Promise<{ blobs: number; manifests: number }>;
+  /** Since the start. */
+  figures(): { runs: number; blobs: number; manifests: number };
 }
 
 /** Entries looked at in one go: about a millisecond. */
@@ -40,6 +42,7 @@ export function createCollector(deps: {
   let timer: NodeJS.Timeout | undefined;
   let running: Promise<{ blobs: number; manifests: number }> | undefined;
   let isClosed = false;
+  const figures = { runs: 0, blobs: 0, manifests: 0 };
 
   const sweep = async (removePage: (last: Entry) => { removed: Digest[]; next: Entry | undefined }): Promise<number> => {
     let count = 0;
@@ -62,6 +65,9 @@ export function createCollector(deps: {
       found = await sweep((last) => records.removeLooseManifests(before, last, pageSize));
     }
     const blobs = await sweep((last) => records.removeLooseBlobs(before, last, pageSize));
+    figures.runs++;
+    figures.blobs += blobs;
+    figures.manifests += manifests;
     if (blobs + manifests > 0) log.info("registry collected what nothing names", { blobs, manifests });
     return { blobs, manifests };
   };
@@ -82,6 +88,7 @@ export function createCollector(deps: {
       start();
     },
     collect: once,
+    figures: () => ({ ...figures }),
     [Symbol.dispose]: () => {
       isClosed = true;
       clearInterval(timer);

@@ -50,6 +50,7 @@ const schema = z.strictObject({
   addr: z.string().optional(),
   root: file.optional(),
   "log-level": z.enum(["debug", "info", "warn", "error"]).optional(),
+  "metrics-addr": z.string().optional(),
   tls: z.strictObject({ cert: file, key: file }).optional(),
   auth: z
     .strictObject({ htpasswd: htpasswd.optional(), token: token.optional() })

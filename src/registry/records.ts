@@ -53,7 +53,6 @@ export interface Records {
   /** Bytes that the registry keeps, each digest once; and those of one repository. */
   readonly totalBytes: number;
   repositoryBytes(repository: string): number;
-  counts(): { repositories: number; manifests: number; blobs: number; tags: number };
   /** Blobs that no manifest of their repository names, not used since `before`: those of the next `limit` after `last`, removed. */
   removeLooseBlobs(before: number, last: Entry, limit: number): { removed: Digest[]; next: Entry | undefined };
   /** Manifests that no tag, index or (by their subject) other manifest keeps, likewise. */
@@ -258,13 +257,6 @@ export function createRecords({ db, tx }: Store, content: Pick<ContentStore, "ad
           "SELECT sum(size) AS bytes FROM (SELECT size FROM registry_blobs WHERE repository = ? UNION ALL SELECT size FROM registry_manifests WHERE repository = ?)",
         )
         .get(repository, repository)!.bytes ?? 0,
-    counts: () =>
-      db
-        .query<ReturnType<Records["counts"]>, []>(
-          `SELECT (SELECT count(DISTINCT repository) FROM registry_manifests) AS repositories, (SELECT count(*) FROM registry_manifests) AS manifests,
-             (SELECT count(DISTINCT digest) FROM registry_blobs) AS blobs, (SELECT count(*) FROM registry_tags) AS tags`,
-        )
-        .get()!,
     removeLooseBlobs: (before, last, limit) =>
       removeLoose({
         table: "registry_blobs",

@@ -255,6 +255,27 @@ test("a big body that is refused early still gets its answer, and methods that d
   expect([method.status, await codeOf(method)]).toEqual([405, "UNSUPPORTED"]);
 });
 
+test("figures for Prometheus, with no name of a client's choice", async () => {
+  await pushImage("measured", "1", "layer");
+  await fetch(`${base}/measured/manifests/1`);
+  await fetch(`${base}/measured/manifests/nope`);
+  await fetch(`${base}/measured/tags/list`, { method: "OPTIONS" });
+  const answer = await fetch(`http://127.0.0.1:${port}/metrics`);
+  expect([answer.status, answer.headers.get("content-type")]).toEqual([200, "text/plain; version=0.0.4; charset=utf-8"]);
+  const text = await answer.text();
+  for (const line of [
+    /^berth_registry_requests_total\{route="manifest",method="GET",code="200"\} [1-9]/m,
+    /^berth_registry_requests_total\{route="manifest",method="GET",code="404"\} [1-9]/m,
+    /^berth_registry_requests_total\{route="tags",method="other",code="405"\} 1$/m,
+    /^berth_registry_request_seconds_count\{route="manifest"\} [1-9]/m,
+    /^berth_registry_stored_bytes [1-9]/m,
+    /^berth_registry_received_bytes_total [1-9]/m,
+  ]) {
+    expect(text).toMatch(line);
+  }
+  expect(text).not.toContain("measured");
+});
+
 test("after a restart all is there but unfinished uploads and bytes without a row", async () => {
   const image = await pushImage("durable", "1", "kept");
   const posted = await fetch(`${base}/durable/blobs/uploads/`, { method: "POST" });

@@ -3,6 +3,7 @@ import type { ContentStore } from "../content/types.ts";
 import type { RegistryClient } from "../distribution/types.ts";
 import { invalidArgument, messageOf } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
+import { expositionType, type Exposition } from "../lib/metrics.ts";
 import { KeyedMutex } from "../lib/mutex.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { AccessConfig, Action } from "./access.ts";
@@ -14,6 +15,7 @@ import { createGuard, tokenPath, type Auth, type Caller } from "./guard.ts";
 import { bodyOf, toResponse, type Answer, type Call } from "./http.ts";
 import { listRepositories, listTags } from "./lists.ts";
 import { deleteManifest, getManifest, listReferrers, putManifest } from "./manifests.ts";
+import { createRegistryMetrics } from "./metrics.ts";
 import { createQuota, type QuotaConfig } from "./quota.ts";
 import type { Records } from "./records.ts";
 import { parseRoute, type Route } from "./routes.ts";
@@ -46,10 +48,12 @@ export interface RegistryServer {
   configure(settings: RegistrySettings): void;
   /** Removes what no manifest names. */
   collect(): Promise<{ blobs: number; manifests: number }>;
+  writeMetrics(out: Exposition): void;
   /** Stops taking requests, cuts those running, forgets unfinished uploads. */
   close(): Promise<void>;
 }
 
+const metricsPath = "/metrics";
 /** Seconds without a byte in either direction after which a connection is cut; Bun's largest. */
 const idleTimeout = 255;
 
@@ -78,6 +82,12 @@ export function createRegistryServer(deps: {
   const uploads = createUploads({ content, records, digests, quota });
   const cache = createCache({ content, records, digests, release, client: deps.client, config: settings.cache, log });
   const collector = createCollector({ records, release, tidy: [uploads.dropIdle, cache.evict], config: settings.gc, log });
+  const metrics = createRegistryMetrics({
+    uploads: uploads.figures,
+    cache: cache.figures,
+    collector: collector.figures,
+    bytes: () => records.totalBytes,
+  });
   const parts = { content, records, digests, quota, cache, release };
   let server: Server<undefined> | undefined;
 
@@ -120,13 +130,21 @@ export function createRegistryServer(deps: {
     throw new Fault("UNSUPPORTED", `${call.method} is not supported here`);
   };
 
-  const answer = async (path: string, call: Call): Promise<Answer> => {
+  const answer = async (path: string, call: Call, onRoute: (kind: string) => void): Promise<Answer> => {
+    if (path === metricsPath) {
+      onRoute("metrics");
+      guard.requireIdentity(call, await guard.identify(call));
+      if (call.method === "GET") return { status: 200, headers: { "content-type": expositionType }, body: metrics.text() };
+      throw new Fault("UNSUPPORTED", `${call.method} is not supported here`);
+    }
     if (path === tokenPath && guard.issueToken !== undefined) {
+      onRoute("token");
       if (call.method === "GET") return await guard.issueToken(call);
       throw new Fault("UNSUPPORTED", `${call.method} is not supported here`);
     }
     const route = parseRoute(path);
     if (route === undefined) throw new Fault("UNSUPPORTED", "no such path", { status: 404 });
+    onRoute(route.kind);
     const caller = await guard.identify(call);
     const action = actionOf(route, call.method);
     if (action !== undefined && "name" in route) guard.require(call, caller, route.name, action);
@@ -141,15 +159,22 @@ export function createRegistryServer(deps: {
     const target = url.slice(url.indexOf("/", url.indexOf("://") + 3));
     const question = target.indexOf("?");
     const path = question < 0 ? target : target.slice(0, question);
+    const start = performance.now();
+    let kind = "other";
     let result: Answer;
     try {
       const query = new URLSearchParams(question < 0 ? "" : target.slice(question + 1));
-      result = await answer(path, { method, secure: tls !== undefined, headers: request.headers, query, body: () => bodyOf(request) });
+      result = await answer(
+        path,
+        { method, secure: tls !== undefined, headers: request.headers, query, body: () => bodyOf(request) },
+        (known) => (kind = known),
+      );
     } catch (error) {
       const fault = toFault(error);
       if (fault.status >= 500) log.error("registry request failed", { method, path, error });
       result = { status: fault.status, headers: { "content-type": "application/json", ...fault.headers }, body: fault.body };
     }
+    metrics.observe({ route: kind, method, status: result.status, seconds: (performance.now() - start) / 1000 });
     log.debug("registry request", { method, path, status: result.status });
     return toResponse(method, result);
   };
@@ -163,6 +188,7 @@ export function createRegistryServer(deps: {
       cache.configure(next.cache);
     },
     collect: collector.collect,
+    writeMetrics: metrics.write,
     listen: async ({ host = "127.0.0.1", port = 5000 } = {}) => {
       try {
         server = Bun.serve({

@@ -16,6 +16,7 @@ export const serve = defineCommand({
     "gc-untagged": { type: "bool", help: "Collect manifests without a tag, too" },
     htpasswd: { type: "string", help: "Users may come in with the names and bcrypt passwords of this file; everyone without" },
     "log-level": { type: "string", short: "l", help: 'Set the logging level ("debug", "info", "warn", "error")' },
+    "metrics-addr": { type: "string", help: "Serve /metrics for Prometheus here too, for everyone who reaches it: HOST:PORT" },
     quota: { type: "string", help: "Most bytes that the registry may keep, such as 50GB" },
     "read-only": { type: "bool", help: "Refuse pushes and deletions" },
     "repository-quota": { type: "string", help: "Most bytes that each repository may keep" },
@@ -46,7 +47,13 @@ export const serve = defineCommand({
     }
     const htpasswd = { ...taken({ htpasswd: "path" }), ...(given("token-auth") && { challenge: flags["token-auth"] ? "token" : "basic" }) };
     if (Object.keys(htpasswd).length > 0) groups["auth"] = { htpasswd };
-    const settings: Record<string, unknown> = taken({ addr: "addr", "log-level": "log-level", "read-only": "read-only", root: "root" });
+    const settings: Record<string, unknown> = taken({
+      addr: "addr",
+      "log-level": "log-level",
+      "metrics-addr": "metrics-addr",
+      "read-only": "read-only",
+      root: "root",
+    });
     for (const [name, values] of Object.entries(groups)) if (Object.keys(values).length > 0) settings[name] = values;
     return programs.registry({ ...(flags.config !== undefined && flags.config !== "" && { config: flags.config }), settings, validate: flags.validate });
   },
