@@ -39,6 +39,7 @@ import {
   pruneNetworks,
 } from "./networks/networks.ts";
 import { absent } from "./system/absent.ts";
+import { checkStorage } from "./system/check.ts";
 import { debugVars } from "./system/debug.ts";
 import { diskUsage } from "./system/df.ts";
 import { events } from "./system/events.ts";
@@ -60,6 +61,7 @@ export const endpoints: readonly Endpoint[] = [
   diskUsage,
   auth,
   stopAllContainers,
+  checkStorage,
   metrics,
   debugVars,
   inspectDistribution,

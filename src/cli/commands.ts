@@ -240,6 +240,7 @@ export const commands: readonly CommandEntry[] = [
   { name: "network prune", summary: "Remove all unused networks", load: async () => (await import("./network/prune.ts")).prune },
   { name: "network rm", aliases: ["network remove"], summary: "Remove one or more networks", load: async () => (await import("./network/rm.ts")).rm },
   { name: "registry serve", summary: "Serve images to pull and push", load: async () => (await import("./registry/serve.ts")).serve },
+  { name: "system check", summary: "Check what is stored, and repair it", load: async () => (await import("./system/check.ts")).check },
   { name: "system df", summary: "Show disk usage", load: async () => (await import("./system/df.ts")).df },
   { name: "system prune", summary: "Remove unused data", load: async () => (await import("./system/prune.ts")).prune },
   { name: "system stop", summary: "Stop all containers, as at the host's shutdown", load: async () => (await import("./system/stop.ts")).stopAll },

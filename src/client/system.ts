@@ -1,6 +1,6 @@
 import { filtersParam } from "./query.ts";
 import type { Transport } from "./transport.ts";
-import type { AuthConfig, DiskUsage, EventMessage, Filters, InfoResponse, VersionResponse } from "./types.ts";
+import type { AuthConfig, DiskUsage, EventMessage, Filters, InfoResponse, ProgressLine, VersionResponse } from "./types.ts";
 
 export function systemCalls(transport: Transport) {
   return {
@@ -15,6 +15,9 @@ export function systemCalls(transport: Transport) {
       }),
     /** Berth's own: stops every container, as the engine does at its host's shutdown. `timeout` in seconds is for those that set none. */
     stopAll: async (timeout?: number): Promise<void> => void (await transport.request("POST", "/berth/containers/stop", { query: { t: timeout } })),
+    /** Berth's own: looks at everything that is stored. The report is the last line's `aux.report`; problems come as `aux.problem`. */
+    check: (options: { repair?: boolean; quick?: boolean; signal?: AbortSignal } = {}): Promise<AsyncIterable<ProgressLine>> =>
+      transport.lines("POST", "/berth/system/check", { query: { repair: options.repair, quick: options.quick }, signal: options.signal }),
     /** Checks credentials with their registry. */
     auth: (auth: AuthConfig): Promise<{ Status: string; IdentityToken?: string }> => transport.json("POST", "/auth", { json: auth }),
   };

@@ -80,6 +80,21 @@ export interface ProgressLine {
   errorDetail?: { code?: number; message?: string };
 }
 
+/** What `POST /berth/system/check` found. */
+export interface CheckProblem {
+  kind: string;
+  id: string;
+  images: string[];
+  problem: string;
+  repaired?: string;
+  next?: string;
+}
+
+export interface CheckReport {
+  checked: { blobs: number; bytes: number; layers: number; images: number; containers: number };
+  problems: CheckProblem[];
+}
+
 export interface NetworkCreateRequest {
   Name: string;
   Driver: string;

@@ -1,7 +1,7 @@
-import { mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { open, readdir, rename, rm, stat, writeFile, type FileHandle } from "node:fs/promises";
 import { join } from "node:path";
-import { algorithmOf, hexOf, isDigest, type Digest } from "../oci/digest.ts";
+import { algorithmOf, hexOf, type Digest } from "../oci/digest.ts";
 import { EngineError, internal, invalidArgument, notFound } from "../lib/errors.ts";
 import { createDiskSync, type DiskSync } from "../kernel/disk-sync.ts";
 import type { Logger } from "../lib/log.ts";
@@ -157,6 +157,27 @@ export function createContentStore(deps: { root: string; store: Store; log: Logg
     return await Bun.file(fileOf(digest)).bytes();
   };
 
+  const list: ContentStore["list"] = () => store.db.query<{ digest: Digest; size: number }, []>("SELECT digest, size FROM blobs ORDER BY digest").all();
+
+  /** A file becomes a blob under the blob's lock, within which its row follows. */
+  const strays: ContentStore["strays"] = async ({ remove = false } = {}) => {
+    const found: string[] = [];
+    const rows = new Set(list().map(({ digest }) => digest));
+    for (const algorithm of await readdir(blobs)) {
+      for (const name of await readdir(join(blobs, algorithm))) {
+        const digest = `${algorithm}:${name}` as Digest;
+        if (rows.has(digest)) continue;
+        await changing.run(digest, async () => {
+          const path = join(blobs, algorithm, name);
+          if (info(digest) !== undefined || !existsSync(path)) return;
+          found.push(`${algorithm}/${name}`);
+          if (remove) await rm(path, { recursive: true, force: true });
+        });
+      }
+    }
+    return found;
+  };
+
   return {
     info,
     ingest,
@@ -197,24 +218,13 @@ export function createContentStore(deps: { root: string; store: Store; log: Logg
       }
       return gone;
     },
-    list: () => store.db.query<{ digest: Digest; size: number }, []>("SELECT digest, size FROM blobs ORDER BY digest").all(),
+    list,
+    strays,
     restore: async () => {
       await collectDownloads();
-      const rows = new Set(
-        store.db
-          .query<{ digest: Digest }, []>("SELECT digest FROM blobs")
-          .all()
-          .map((row) => row.digest),
-      );
-      for (const algorithm of readdirSync(blobs)) {
-        for (const name of await readdir(join(blobs, algorithm))) {
-          const digest = `${algorithm}:${name}`;
-          if (isDigest(digest) && rows.delete(digest)) continue;
-          log.info("removing a blob that no record names", { digest });
-          await rm(join(blobs, algorithm, name), { recursive: true, force: true });
-        }
-      }
-      for (const digest of rows) {
+      for (const name of await strays({ remove: true })) log.info("removed a blob that no record named", { name });
+      for (const { digest } of list()) {
+        if (existsSync(fileOf(digest))) continue;
         log.error("a blob's file is gone; forgetting its record", { digest });
         store.db.query("DELETE FROM blobs WHERE digest = ?").run(digest);
       }

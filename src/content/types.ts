@@ -85,6 +85,8 @@ export interface ContentStore {
   /** Removes those of the blobs that no owner holds. Returns them. */
   collect(digests: Iterable<Digest>): Promise<Digest[]>;
   list(): BlobInfo[];
+  /** Files among the blobs that no record names, as `sha256/<hex>`; with `remove` they go. */
+  strays(options?: { remove?: boolean }): Promise<string[]>;
   /** At start: deletes files without a row, and rows without a file. */
   restore(): Promise<void>;
 }

@@ -115,7 +115,7 @@ export async function startEngine(options: DaemonOptions, proxies: Proxies, log:
   });
   const builder = createBuilder({ store, images, snapshots, sandboxes, events, paths, log, ...withIds });
   const system = createSystem({
-    ...{ store, images, containers, networks, volumes, runtime, builder, events, proxies, paths, log },
+    ...{ store, images, containers, networks, volumes, snapshots, runtime, builder, events, proxies, paths, log },
     userns: idMap !== undefined,
     options,
   });

@@ -258,6 +258,14 @@ export function createImageContext(deps: {
         .query<{ id: Digest }, [string]>("SELECT id FROM images WHERE parent = ?")
         .all(id)
         .map((row) => row.id),
+    forgetBlob: (digest) => {
+      store.tx(() => {
+        for (const table of ["image_blobs", "layer_blobs"]) db.query(`DELETE FROM ${table} WHERE digest = ?`).run(digest);
+        db.query("UPDATE images SET manifest = NULL WHERE manifest ->> 'digest' = ?").run(digest);
+      });
+      descriptors.delete(digest);
+      cache.clear();
+    },
     dropReference: (reference) => {
       const { name } = nameOf(reference);
       forget(name);

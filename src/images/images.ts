@@ -5,6 +5,7 @@ import type { Logger } from "../lib/log.ts";
 import type { Snapshots } from "../snapshots/types.ts";
 import type { Store } from "../store/store.ts";
 import { imageAttestations } from "./attestations.ts";
+import { createCheck } from "./check/check.ts";
 import { createImageContext } from "./context.ts";
 import { createImage } from "./create.ts";
 import { imageHistory } from "./history.ts";
@@ -57,6 +58,7 @@ export function createImages(deps: {
     save: (references, options) => saveImages(ctx, references, options),
     import: (source, options) => importImage(ctx, source, options),
     create: (options) => createImage(ctx, options),
+    check: createCheck(ctx, users),
     lease: (image) => {
       const lease = ctx.lease();
       for (const resource of [image.id, ...image.layers]) lease.add(resource);

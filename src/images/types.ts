@@ -7,6 +7,7 @@ import type { Descriptor, HistoryEntry, ImageConfig, Platform } from "../oci/ima
 import type { Reference } from "../oci/reference.ts";
 import type { SnapshotId, Snapshots } from "../snapshots/types.ts";
 import type { Store } from "../store/store.ts";
+import type { CheckOptions, CheckReport } from "./check/types.ts";
 
 export interface ImageRecord {
   /** Digest of the config blob. */
@@ -126,6 +127,8 @@ export interface Images {
    * Used by the builder and by commit.
    */
   create(options: { parent?: ImageRecord; snapshot?: SnapshotId; config: Omit<ImageConfig, "rootfs">; reference?: string }): Promise<ImageRecord>;
+  /** Looks at everything that is stored, and mends it where asked. @throws EngineError conflict where a check is under way, cancelled */
+  check(options: CheckOptions): Promise<CheckReport>;
   /** Keeps an image's content until disposed. */
   lease(image: ImageRecord): Disposable;
   /** Bytes of all unpacked layers, each once. */
@@ -230,6 +233,8 @@ export interface ImageContext {
   deleteImage(id: Digest): Promise<SnapshotId[]>;
   /** Removes those of the blobs that no image, no lease and no other owner keeps. Returns them. */
   collectBlobs(digests: Iterable<Digest>): Promise<Digest[]>;
+  /** No image counts on a blob any more; its file and record are the caller's to remove. */
+  forgetBlob(digest: Digest): void;
   /** Removes those of the layers that no image, no container and no lease keeps. Returns them. */
   collectLayers(ids: Iterable<SnapshotId>): Promise<SnapshotId[]>;
   /** All images. */

@@ -5,7 +5,9 @@ import { checkIdMap } from "./id-map-support.ts";
 import { createLayers } from "./layers.ts";
 import { createLimits } from "./limits.ts";
 import { createMounts } from "./mounts.ts";
+import { createRebuild } from "./rebuild.ts";
 import { restoreSnapshots } from "./restore.ts";
+import { inventory, strays } from "./inventory.ts";
 import type { Change, SnapshotId, Snapshots } from "./types.ts";
 
 /** Overlay snapshots under `root`, an absolute path. Their Workers start with the first need; dispose ends them. */
@@ -71,6 +73,9 @@ export function createSnapshots(deps: SnapshotsDeps): Snapshots & Disposable {
       const present = ids.filter((id) => !["deleting", undefined].includes(ctx.peek(id)?.state));
       if (present.length > 0) ctx.destroy(present);
     },
+    rebuild: createRebuild(ctx),
+    inventory: () => inventory(ctx),
+    strays: (options) => strays(ctx, options),
     layersInUse: () => new Set(selectInUse.all().flatMap((row) => JSON.parse(row.layers) as SnapshotId[])),
     layers: () => selectLayers.all(),
     restore: () => restoreSnapshots(ctx),

@@ -135,6 +135,18 @@ export interface Snapshots {
   usage(id: SnapshotId): Promise<number>;
   /** Marks deleting; the files go in the background, then the row. No error for one that is gone. */
   remove(...ids: SnapshotId[]): Promise<void>;
+  /**
+   * Gives a layer, which keeps its id, its files anew: unpacked from the file `source` as by `unpack`. @throws EngineError invalidArgument where that
+   * holds another layer
+   */
+  rebuild(
+    id: SnapshotId,
+    options: { source: string; parentIds: readonly Digest[]; parents: readonly SnapshotId[]; signal?: AbortSignal | undefined },
+  ): Promise<void>;
+  /** All that are ready, whether their directories are there, and whether the layer's tar names its root. */
+  inventory(): { id: SnapshotId; kind: "layer" | "active" | "init"; present: boolean; listsRoot: boolean }[];
+  /** Names in the folder that no record explains; with `remove` they go. */
+  strays(options?: { remove?: boolean }): Promise<string[]>;
   /** Layers that active snapshots stand on. */
   layersInUse(): Set<SnapshotId>;
   /** Layers (not active ones, not init layers) that are ready. */

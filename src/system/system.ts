@@ -10,10 +10,12 @@ import { logDrivers } from "../logs/options.ts";
 import { apiVersion, minApiVersion, version } from "../lib/version.ts";
 import type { Networks } from "../networks/types.ts";
 import type { Runtimes } from "../runtime/types.ts";
+import type { Snapshots } from "../snapshots/types.ts";
 import type { Store } from "../store/store.ts";
 import type { Volumes } from "../volumes/types.ts";
 import { createComponents, type Component } from "./components.ts";
 import { debugState } from "./debug.ts";
+import { checkStorage } from "./check.ts";
 import { diskUsage } from "./disk-usage.ts";
 import { countOpenFiles, engineId, hostFacts, readMemTotal } from "./host.ts";
 import { maskCredentials } from "./mask.ts";
@@ -26,6 +28,7 @@ export interface SystemDeps {
   containers: Containers;
   networks: Networks;
   volumes: Volumes;
+  snapshots: Pick<Snapshots, "inventory">;
   runtime: Runtimes;
   builder: Pick<Builder, "counts">;
   events: Events;
@@ -143,6 +146,7 @@ export function createSystem(deps: SystemDeps): System {
     },
     debugState: () => debugState(deps),
     writeMetrics: (out) => writeMetrics(out, { ...deps, id, facts }),
+    check: (options) => checkStorage(deps, options),
     diskUsage: (kinds) => diskUsage(deps, kinds),
   };
 }

@@ -1,4 +1,5 @@
 import type { ContainerRecord } from "../containers/types.ts";
+import type { CheckOptions, CheckReport } from "../images/check/types.ts";
 import type { Exposition } from "../lib/metrics.ts";
 import type { ImageRecord } from "../images/types.ts";
 import type { VolumeRecord } from "../volumes/types.ts";
@@ -40,6 +41,8 @@ export interface System {
   debugState(): Promise<Record<string, unknown>>;
   /** Figures of the engine and of all it has, read now. */
   writeMetrics(out: Exposition): Promise<void>;
+  /** Looks at everything that is stored, and mends it where asked. @throws EngineError conflict where a check is under way, cancelled */
+  check(options: CheckOptions): Promise<CheckReport>;
   diskUsage(kinds: ReadonlySet<DiskUsageKind>): Promise<DiskUsage>;
 }
 

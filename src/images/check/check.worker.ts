@@ -1,0 +1,86 @@
+import { decompressed, decompressionError } from "../../lib/compression.ts";
+import { cancelled, kindOf, messageOf } from "../../lib/errors.ts";
+import { TarParser } from "../../lib/tar-reader.ts";
+import { AT_FDCWD, closeFd, O, openAt } from "../../kernel/fs.ts";
+import { TreeComparer } from "../../snapshots/compare.ts";
+import { packTree } from "../../snapshots/packer.ts";
+import type { CheckJob, CheckRequest, CheckResponse, CheckResults } from "./protocol.ts";
+
+/** The Worker behind reader.ts: reads what is stored, from its first byte to its last. */
+
+declare const self: {
+  addEventListener(type: "message", listener: (event: { data: CheckRequest }) => void): void;
+  postMessage(message: CheckResponse): void;
+};
+
+let isCancelled = false;
+
+self.addEventListener("message", ({ data }) => {
+  if (data.type === "cancel") isCancelled = true;
+  else void run(data.job);
+});
+
+async function run(job: CheckJob): Promise<void> {
+  isCancelled = false;
+  try {
+    self.postMessage({ type: "done", result: await perform(job) });
+  } catch (error) {
+    self.postMessage({ type: "failed", message: messageOf(error), cancelled: kindOf(error) === "cancelled" });
+  }
+}
+
+async function perform(job: CheckJob): Promise<CheckResults[CheckJob["op"]]> {
+  const breathe = breather();
+  if (job.op === "digest") {
+    const hasher = new Bun.CryptoHasher(job.algorithm);
+    for await (const chunk of Bun.file(job.path).stream()) {
+      hasher.update(chunk);
+      await breathe();
+    }
+    return `${job.algorithm}:${hasher.digest("hex")}`;
+  }
+  const tree = openAt(AT_FDCWD, Buffer.from(job.tree).toString("latin1"), O.RDONLY | O.DIRECTORY);
+  try {
+    return job.op === "compare" ? await compare(job.path, tree, breathe) : await pack(tree, job.listRoot, breathe);
+  } finally {
+    closeFd(tree);
+  }
+}
+
+async function compare(path: string, tree: number, breathe: () => Promise<void> | undefined): Promise<string[]> {
+  using comparer = new TreeComparer(tree);
+  const parser = new TarParser(comparer);
+  try {
+    const { stream } = await decompressed(Bun.file(path).stream());
+    for await (const chunk of stream as unknown as AsyncIterable<Uint8Array>) {
+      parser.push(chunk);
+      await breathe();
+    }
+  } catch (error) {
+    throw decompressionError(error);
+  }
+  parser.finish();
+  return [...comparer.differences.values()];
+}
+
+async function pack(root: number, listRoot: boolean, breathe: () => Promise<void> | undefined): Promise<string> {
+  const hasher = new Bun.CryptoHasher("sha256");
+  const emit = (chunk: Uint8Array): Promise<void> | undefined => {
+    hasher.update(chunk);
+    return breathe();
+  };
+  await packTree({ root, listRoot, emit, cancelled: () => isCancelled });
+  return `sha256:${hasher.digest("hex")}`;
+}
+
+/** Lets a cancellation in every 10 ms. */
+function breather(): () => Promise<void> | undefined {
+  let start = performance.now();
+  return () => {
+    if (performance.now() - start < 10) return undefined;
+    return new Promise<void>((resolve) => setImmediate(resolve)).then(() => {
+      if (isCancelled) throw cancelled("the check was cancelled");
+      start = performance.now();
+    });
+  };
+}

@@ -1,0 +1,154 @@
+import { kindOf, messageOf } from "../../lib/errors.ts";
+import type { Digest } from "../../oci/digest.ts";
+import type { Manifest } from "../../oci/image.ts";
+import type { SnapshotId } from "../../snapshots/types.ts";
+import { removeImage } from "../remove.ts";
+import type { ImageContext, ImageRecord, ImageUsers } from "../types.ts";
+import { namesOf, type Broken } from "./blobs.ts";
+import { fetchAgain } from "./fetch.ts";
+import type { Reader } from "./reader.ts";
+import type { CheckOptions, CheckReport } from "./types.ts";
+
+interface LayersCheck {
+  ctx: ImageContext;
+  users: ImageUsers;
+  reader: Reader;
+  options: CheckOptions;
+  report: CheckReport;
+  broken: Broken;
+}
+
+/** Unpacked layers against their records, and against the tars that they came as. */
+export async function checkLayers(check: LayersCheck): Promise<void> {
+  const { ctx, options, report } = check;
+  const layers = ctx.snapshots.inventory().filter(({ kind }) => kind === "layer");
+  for (const { id, present, listsRoot } of layers) {
+    using lease = ctx.lease();
+    lease.add(id);
+    const wrong = present ? await whatIsWrong(check, id, listsRoot) : { sentence: "has lost its files" };
+    options.onProgress("layers", ++report.checked.layers, layers.length);
+    // removed meanwhile by somebody whose it was
+    if (wrong === undefined || !ctx.snapshots.layers().some((each) => each.id === id)) continue;
+    const images = imagesOn(ctx, id);
+    const names = namesOf(
+      ctx,
+      images.map((image) => image.id),
+    );
+    const problem = { kind: "layer" as const, id, images: names, problem: `layer ${id} ${wrong.sentence}` };
+    const outcome = options.repair
+      ? await repair(check, id, images, wrong)
+      : {
+          next: `berth system check --repair ${wrong.doubtful ? "fetches it again where a registry has it" : `unpacks it again, or removes what stands on it${names.length > 0 ? `: ${names.join(", ")}` : ""}`}`,
+        };
+    lease[Symbol.dispose]();
+    // what its images left while we held it
+    if (options.repair) await ctx.collectLayers([id]);
+    options.onProblem({ ...problem, ...outcome });
+  }
+}
+
+export function imagesOn(ctx: ImageContext, layer: SnapshotId): ImageRecord[] {
+  return ctx.all().filter(({ layers }) => layers.includes(layer));
+}
+
+/** `doubtful`: nobody can say whether it is broken. */
+interface Wrong {
+  sentence: string;
+  doubtful?: true;
+}
+
+async function whatIsWrong({ ctx, reader, options, broken }: LayersCheck, id: SnapshotId, listRoot: boolean): Promise<Wrong | undefined> {
+  const diffId = ctx.snapshots.diffIdOf(id);
+  if (options.quick || diffId === undefined) return undefined;
+  const blob = ctx.layerBlobs(diffId).find(({ digest }) => !broken.blobs.has(digest));
+  const tree = ctx.snapshots.path(id);
+  try {
+    if (blob !== undefined) {
+      using lease = ctx.lease();
+      lease.add(blob.digest);
+      const [first, ...others] = await reader.run({ op: "compare", path: ctx.content.path(blob.digest), tree });
+      if (first === undefined) return undefined;
+      return { sentence: `isn't what it was unpacked from: ${first}${others.length > 0 ? `, and ${others.length} more` : ""}` };
+    }
+    // told of with the blob
+    if (broken.diffIds.has(diffId)) return undefined;
+    const packed = await reader.run({ op: "pack", tree, listRoot });
+    if (packed === diffId) return undefined;
+    // One that came as a tar whose bytes nobody can make again does so too.
+    return { sentence: "gives another tar than its digest says, and no copy of that is here", doubtful: true };
+  } catch (error) {
+    if (kindOf(error) === "cancelled") throw error;
+    return { sentence: `can't be read: ${messageOf(error)}` };
+  }
+}
+
+/** Unpacked again from the blob that is here or in a registry; else the images on it go, where no container needs them. */
+async function repair(check: LayersCheck, id: SnapshotId, images: readonly ImageRecord[], { doubtful }: Wrong): Promise<{ repaired?: string; next?: string }> {
+  const { ctx, users } = check;
+  const again = await unpackAgain(check, id, images);
+  const containers = images.flatMap((image) => users.containersOf(image.id)).map(({ name }) => name.replace(/^\//, ""));
+  if (again !== undefined) {
+    return {
+      repaired: `unpacked again${again === "" ? "" : ` from ${again}`}`,
+      ...(containers.length > 0 && { next: `restart ${containers.join(", ")}: they still have the old files` }),
+    };
+  }
+  if (doubtful) return { next: "containers run from it as it is; before it is pushed or saved, remove the image and pull, load or build it again" };
+  if (containers.length > 0) {
+    return { next: `remove ${containers.join(", ")}, which stand on it, and check again: the images can go then, and be pulled, loaded or built again` };
+  }
+  const names = namesOf(
+    ctx,
+    images.map((image) => image.id),
+  ).join(", ");
+  const left: string[] = [];
+  const stepsOf = (image: ImageRecord): number => image.config.history?.length ?? 0;
+  // children first
+  for (const image of images.toSorted((a, b) => stepsOf(b) - stepsOf(a))) {
+    for (const name of [...image.repoTags, ...image.repoDigests, image.id]) {
+      if (ctx.byId(image.id) === undefined) break;
+      try {
+        await removeImage(ctx, users, name, { force: true });
+      } catch (error) {
+        left.push(messageOf(error));
+      }
+    }
+  }
+  const gone = images.filter((image) => ctx.byId(image.id) === undefined);
+  if (gone.length < images.length) return { next: left.at(-1) ?? "check again" };
+  return {
+    repaired: images.length === 0 ? "removed" : `removed, and with it ${names}`,
+    ...(images.length > 0 && { next: `pull, load or build ${names} again` }),
+  };
+}
+
+/** Where from: a repository, or an empty text for a blob that was here; undefined where it can't be. */
+async function unpackAgain({ ctx, options, broken }: LayersCheck, id: SnapshotId, images: readonly ImageRecord[]): Promise<string | undefined> {
+  const image = images[0];
+  const diffId = ctx.snapshots.diffIdOf(id);
+  if (image === undefined || diffId === undefined) return undefined;
+  const at = image.layers.indexOf(id);
+  const below = { parentIds: image.config.rootfs.diff_ids.slice(0, at), parents: image.layers.slice(0, at) };
+  const attempt = async (digest: Digest): Promise<boolean> => {
+    try {
+      await ctx.snapshots.rebuild(id, { source: ctx.content.path(digest), ...below, signal: options.signal });
+      return true;
+    } catch (error) {
+      if (kindOf(error) === "cancelled") throw error;
+      ctx.log.warn("unpacking a broken layer again failed", { layer: id, blob: digest, error });
+      return false;
+    }
+  };
+  for (const { digest } of ctx.layerBlobs(diffId)) if (!broken.blobs.has(digest) && (await attempt(digest))) return "";
+  const { manifest } = image;
+  if (manifest === undefined || broken.blobs.has(manifest.digest) || ctx.content.info(manifest.digest) === undefined) return undefined;
+  const descriptor = (await ctx.content.json<Manifest>(manifest.digest)).layers[at];
+  if (descriptor === undefined) return undefined;
+  using lease = ctx.lease();
+  lease.add(descriptor.digest);
+  const source = await fetchAgain(ctx, descriptor, options.signal);
+  if (source === undefined || !(await attempt(descriptor.digest))) return undefined;
+  // the blob is the image's now
+  ctx.register({ ...image, manifest });
+  return source;
+}
