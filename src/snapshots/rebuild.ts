@@ -1,10 +1,10 @@
-import { mkdirSync, renameSync } from "node:fs";
-import { conflict, invalidArgument } from "../lib/errors.ts";
+import { mkdirSync, renameSync, rmSync } from "node:fs";
+import { conflict, invalidArgument, notFound } from "../lib/errors.ts";
 import { chainId } from "../oci/chain.ts";
 import type { Digest } from "../oci/digest.ts";
 import { diskError, type SnapshotContext } from "./context.ts";
-import { applyAttributes, plainDirectory } from "./init-layer.ts";
-import type { Snapshots } from "./types.ts";
+import { applyAttributes, makeInitLayer, plainDirectory, type InitLayerShape } from "./init-layer.ts";
+import type { SnapshotId, Snapshots } from "./types.ts";
 
 /** Gives a layer its files anew. It keeps its id, so that whoever stands on it needn't be told; a mount that is there goes on showing the old ones. */
 export function createRebuild(ctx: SnapshotContext): Snapshots["rebuild"] {
@@ -37,4 +37,13 @@ export function createRebuild(ctx: SnapshotContext): Snapshots["rebuild"] {
       throw diskError(`unpacking layer ${id} again`, error);
     }
   };
+}
+
+/** Its key says what it holds. */
+export function rebuildInit({ store, path }: SnapshotContext, id: SnapshotId): void {
+  const row = store.db.query<{ key: string }, [string]>("SELECT key FROM init_layers WHERE snapshot = ?").get(id);
+  if (row === null) throw notFound(`init layer ${id} is not here`);
+  rmSync(path(id), { recursive: true, force: true });
+  mkdirSync(path(id));
+  makeInitLayer(path(id), JSON.parse(row.key) as InitLayerShape);
 }

@@ -5,7 +5,7 @@ import { checkIdMap } from "./id-map-support.ts";
 import { createLayers } from "./layers.ts";
 import { createLimits } from "./limits.ts";
 import { createMounts } from "./mounts.ts";
-import { createRebuild } from "./rebuild.ts";
+import { createRebuild, rebuildInit } from "./rebuild.ts";
 import { restoreSnapshots } from "./restore.ts";
 import { inventory, strays } from "./inventory.ts";
 import type { Change, SnapshotId, Snapshots } from "./types.ts";
@@ -74,6 +74,7 @@ export function createSnapshots(deps: SnapshotsDeps): Snapshots & Disposable {
       if (present.length > 0) ctx.destroy(present);
     },
     rebuild: createRebuild(ctx),
+    rebuildInit: (id) => rebuildInit(ctx, id),
     inventory: () => inventory(ctx),
     strays: (options) => strays(ctx, options),
     layersInUse: () => new Set(selectInUse.all().flatMap((row) => JSON.parse(row.layers) as SnapshotId[])),

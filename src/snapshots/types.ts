@@ -143,6 +143,8 @@ export interface Snapshots {
     id: SnapshotId,
     options: { source: string; parentIds: readonly Digest[]; parents: readonly SnapshotId[]; signal?: AbortSignal | undefined },
   ): Promise<void>;
+  /** Makes an init layer's files anew. */
+  rebuildInit(id: SnapshotId): void;
   /** All that are ready, whether their directories are there, and whether the layer's tar names its root. */
   inventory(): { id: SnapshotId; kind: "layer" | "active" | "init"; present: boolean; listsRoot: boolean }[];
   /** Names in the folder that no record explains; with `remove` they go. */

@@ -77,6 +77,7 @@ describe.skipIf(skipped("root", "overlay", "docker"))("berth system check", () =
         0,
         [
           ["blob", `fetched again from ${name}`],
+          ["layer", "made again"],
           ["layer", "unpacked again"],
           ["layer", "unpacked again"],
         ],

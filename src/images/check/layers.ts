@@ -21,7 +21,13 @@ interface LayersCheck {
 /** Unpacked layers against their records, and against the tars that they came as. */
 export async function checkLayers(check: LayersCheck): Promise<void> {
   const { ctx, options, report } = check;
-  const layers = ctx.snapshots.inventory().filter(({ kind }) => kind === "layer");
+  const all = ctx.snapshots.inventory();
+  for (const { id } of all.filter(({ kind, present }) => kind === "init" && !present)) {
+    if (options.repair) ctx.snapshots.rebuildInit(id);
+    const outcome = options.repair ? { repaired: "made again" } : { next: "berth system check --repair makes it again" };
+    options.onProblem({ kind: "layer", id, images: [], problem: `the layer ${id} of containers' mount points has lost its files`, ...outcome });
+  }
+  const layers = all.filter(({ kind }) => kind === "layer");
   for (const { id, present, listsRoot } of layers) {
     using lease = ctx.lease();
     lease.add(id);
