@@ -5,6 +5,7 @@ import { realtimeNano } from "../kernel/clock.ts";
 import { invalidArgument, messageOf } from "../lib/errors.ts";
 import { formatNano } from "../lib/time.ts";
 import type { ContainerConfig, HostConfig } from "../oci/container.ts";
+import { platformOf } from "../oci/platform.ts";
 import { documents, emitEvent, lookupPartner, tryLookup, type Context, type Entry } from "./context.ts";
 import { endpointsOf } from "./endpoints.ts";
 import { healthWarnings } from "./health-probe.ts";
@@ -71,6 +72,7 @@ export async function create(ctx: Context, options: CreateOptions): Promise<{ id
     name,
     created: formatNano(realtimeNano()),
     imageId: image.id,
+    ...(image.manifest === undefined ? {} : { imageManifest: { ...image.manifest, platform: platformOf(image.config) } }),
     layers: image.layers,
     // The snapshot's id is known inside the transaction below.
     snapshot: "" as ContainerRecord["snapshot"],

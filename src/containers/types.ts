@@ -2,6 +2,7 @@ import type { ContainerConfig, EndpointSettings, HostConfig, NetworkingConfig } 
 import type { ImageRecord } from "../images/types.ts";
 import type { IdMap } from "../oci/id-map.ts";
 import type { Digest } from "../oci/digest.ts";
+import type { Descriptor } from "../oci/image.ts";
 import type { LogBatch, ReadLogsOptions } from "../logs/types.ts";
 import type { AttachHub, OutputListener } from "../sandbox/types.ts";
 import type { StatsSample } from "../runtime/stats.ts";
@@ -84,6 +85,8 @@ export interface ContainerRecord {
   /** RFC 3339 with nanoseconds. */
   created: string;
   imageId: Digest;
+  /** Of the image, where it came with one, with its platform. */
+  imageManifest?: Descriptor;
   layers: SnapshotId[];
   snapshot: SnapshotId;
   path: string;

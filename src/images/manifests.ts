@@ -1,5 +1,6 @@
 import { isDigest, type Digest } from "../oci/digest.ts";
 import type { Descriptor, Index, Manifest } from "../oci/image.ts";
+import { platformOf } from "../oci/platform.ts";
 import { withTarget } from "./resolve.ts";
 import { checkedManifest } from "./shapes.ts";
 import type { ImageContext, ImageRecord, ManifestSummary } from "./types.ts";
@@ -53,12 +54,10 @@ function summaryOf(ctx: ImageContext, descriptor: Descriptor, manifest: Manifest
   if (isAttestation(descriptor)) return { ...summary, kind: "attestation", ...(subject !== undefined && isDigest(subject) ? { subject } : {}) };
   const id = members.get(descriptor.digest);
   const image = id === undefined ? undefined : ctx.byId(id);
-  const platform = descriptor.platform ?? image?.config;
+  const platform = descriptor.platform ?? (image === undefined ? undefined : platformOf(image.config));
   if (platform === undefined) return { ...summary, kind: "unknown" };
-  const { os, architecture, variant } = platform;
-  const shown = descriptor.platform ?? { architecture, os, ...(variant === undefined ? {} : { variant }) };
   // A layer whose blob is gone can be made again from its files.
-  return { ...summary, kind: "image", platform: shown, ...(image === undefined ? {} : { image, available: true }) };
+  return { ...summary, kind: "image", platform, ...(image === undefined ? {} : { image, available: true }) };
 }
 
 export function isAttestation({ annotations }: Descriptor): boolean {

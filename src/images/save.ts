@@ -3,6 +3,7 @@ import { encodeHeader, endOfArchive, padding } from "../lib/tar-writer.ts";
 import { bytesOf } from "../lib/tar.ts";
 import { digestOf, hexOf, isDigest, type Digest } from "../oci/digest.ts";
 import { mediaTypes, type Descriptor, type Manifest, type Platform } from "../oci/image.ts";
+import { platformOf } from "../oci/platform.ts";
 import { familiarName, familiarReference, formatReference, parseReference, withDefaultTag, type Reference } from "../oci/reference.ts";
 import { blobPath, nameAnnotation, refNameAnnotation, type ArchiveImage, type ArchiveIndex } from "./archive.ts";
 import { summarize } from "./manifests.ts";
@@ -140,8 +141,7 @@ async function* write(ctx: ImageContext, images: readonly SavedImage[], signal?:
       const { members, manifest, layers } = await membersOf(ctx, variant, came, signal);
       yield* once(members);
       asTheyCame &&= manifest.digest === came?.digest;
-      const { os, architecture, variant: level } = variant.config;
-      descriptors.push({ ...manifest, platform: { architecture, os, ...(level === undefined ? {} : { variant: level }) } });
+      descriptors.push({ ...manifest, platform: platformOf(variant.config) });
       if (variant.id !== image.id) continue;
       list.push({ Config: blobPath(image.id), RepoTags: names.length === 0 ? null : names.map(familiarReference), Layers: layers.map(blobPath) });
     }

@@ -66,6 +66,11 @@ export function parsePlatform(text: string, host: Platform = hostPlatform()): Pl
   throw invalidArgument(`"${text}": unknown operating system or architecture: invalid argument`);
 }
 
+/** The platform alone, of what has one among its fields. */
+export function platformOf({ architecture, os, variant }: Platform): Platform {
+  return { architecture, os, ...(variant ? { variant } : {}) };
+}
+
 /** `linux/arm/v7` */
 export function formatPlatform({ os, architecture, variant }: Platform): string {
   return `${os}/${architecture}${variant ? `/${variant}` : ""}`;

@@ -231,6 +231,9 @@ describe.skipIf(skipped("root", "overlay", "docker"))("platforms of a name, with
     expect(await ok("run", "--rm", name)).toBe(own);
     expect(await ok("run", "--name", "other", "--platform", `linux/${foreign}`, name)).toBe(foreign);
     expect(await ok("ps", "-a", "--format", "{{.Names}} {{.Image}}", "--filter", `ancestor=${name}`)).toBe(`other ${name}`);
+    expect(await ok("inspect", "-f", "{{.ImageManifestDescriptor.Digest}} {{.ImageManifestDescriptor.Platform.Architecture}}", "other")).toBe(
+      `${index.manifests[foreign]!.digest} ${foreign}`,
+    );
     expect((await ok("images", "-a", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}")).split("\n")).toEqual([`${name} ${index.configs[own]!.slice(7, 19)}`]);
     expect(await ok("inspect", "-f", "{{.Architecture}}", name)).toBe(own);
     expect(await ok("inspect", "-f", "{{json .RepoTags}}", index.configs[foreign]!)).toBe(JSON.stringify([name]));

@@ -105,6 +105,7 @@ const configDefaults: ContainerConfig = {
 const inspectGates: FieldGate[] = [
   { path: "NetworkSettings.Networks.*.DNSNames", since: 44 },
   { path: "NetworkSettings.Networks.*.GwPriority", since: 48 },
+  { path: "ImageManifestDescriptor", since: 48 },
   { path: "HostConfig.Annotations", since: 43 },
   { path: "HostConfig.ConsoleSize", since: 42 },
   { path: "HostConfig.CgroupnsMode", since: 41 },
@@ -125,6 +126,7 @@ const listGates: FieldGate[] = [
   { path: "HostConfig.Annotations", since: 46 },
   { path: "NetworkSettings.Networks.*.DNSNames", since: 44 },
   { path: "NetworkSettings.Networks.*.GwPriority", since: 48 },
+  { path: "ImageManifestDescriptor", since: 48 },
 ];
 
 function toState(record: ContainerRecord): ContainerState {
@@ -262,6 +264,7 @@ export function toInspect(
     RestartCount: record.restartCount,
     Driver: "overlay2",
     Platform: "linux",
+    ...(record.imageManifest === undefined ? {} : { ImageManifestDescriptor: record.imageManifest }),
     MountLabel: "",
     ProcessLabel: "",
     AppArmorProfile: appArmorProfile(record),
@@ -334,6 +337,7 @@ export function toSummary(
     Names: [`/${record.name}`],
     Image: context.imageName,
     ImageID: record.imageId,
+    ...(record.imageManifest === undefined ? {} : { ImageManifestDescriptor: record.imageManifest }),
     Command: [record.path, ...record.args.map((arg) => (arg.includes(" ") ? `'${arg}'` : arg))].join(" "),
     Created: unixSeconds(record.created),
     Ports: toPorts(network.ports),

@@ -1,4 +1,5 @@
 import type { ContainerConfig, EndpointSettings, HostConfig } from "../../oci/container.ts";
+import type { Descriptor } from "../../oci/image.ts";
 
 /** Wire shapes of containers, under Docker's names. */
 
@@ -26,6 +27,7 @@ export interface ContainerSummary {
   Names: string[];
   Image: string;
   ImageID: string;
+  ImageManifestDescriptor?: Descriptor;
   Command: string;
   /** Unix seconds. */
   Created: number;
@@ -72,6 +74,8 @@ export interface ContainerInspect {
   RestartCount: number;
   Driver: string;
   Platform: string;
+  /** Of the manifest by which the image came, with its platform. */
+  ImageManifestDescriptor?: Descriptor;
   MountLabel: string;
   ProcessLabel: string;
   AppArmorProfile: string;
