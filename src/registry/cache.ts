@@ -71,7 +71,7 @@ export function createCache(deps: {
     await digests.run(digest, async () => {
       using _held = records.hold(digest);
       await content.put(bytes, digest);
-      records.putManifest(repository, row, { links: [...blobs, ...manifests], ...(tag !== undefined && { tag }), now: Date.now() });
+      records.putManifest(repository, row, { links: [...blobs, ...manifests], tags: tag === undefined ? [] : [tag], now: Date.now() });
     });
     figures.misses++;
     figures.received += bytes.length;

@@ -3,6 +3,7 @@ import type { KeyedMutex } from "../lib/mutex.ts";
 import { algorithmOf, digestOf, isDigest, type Digest } from "../oci/digest.ts";
 import { mediaTypes } from "../oci/image.ts";
 import type { Cache } from "./cache.ts";
+import { isTag } from "../oci/reference.ts";
 import { Fault } from "./faults.ts";
 import { matchesEtag, readAll, type Answer, type Call } from "./http.ts";
 import type { Quota } from "./quota.ts";
@@ -11,6 +12,7 @@ import type { Link, ManifestRow, Records } from "./records.ts";
 /** distribution-spec, "Pushing Manifests": registries should take 4 MiB at least. */
 const maxManifestSize = 4 * 1024 * 1024;
 const maxReferences = 10_000;
+const maxTags = 100;
 
 interface Deps {
   content: ContentStore;
@@ -45,6 +47,7 @@ export async function getManifest({ content, records, cache }: Deps, { name, tag
 
 /** Stores a manifest whose blobs are all here. */
 export async function putManifest({ content, records, digests, quota }: Deps, { name, tag, digest: wanted }: Target, call: Call): Promise<Answer> {
+  const tags = tag === undefined ? tagsOf(call) : [tag];
   const bytes = await readAll(call, maxManifestSize);
   const digest = wanted === undefined ? digestOf(bytes) : digestLike(bytes, wanted);
   if (wanted !== undefined && wanted !== digest) throw new Fault("DIGEST_INVALID", "provided digest did not match uploaded content", { detail: digest });
@@ -68,7 +71,7 @@ export async function putManifest({ content, records, digests, quota }: Deps, { 
   await digests.run(digest, async () => {
     using _held = records.hold(digest);
     await content.put(bytes, digest);
-    records.putManifest(name, row, { links: [...blobs, ...manifests], ...(tag !== undefined && { tag }), now: Date.now(), check });
+    records.putManifest(name, row, { links: [...blobs, ...manifests], tags, now: Date.now(), check });
   });
   return {
     status: 201,
@@ -76,8 +79,18 @@ export async function putManifest({ content, records, digests, quota }: Deps, { 
       location: `/v2/${name}/manifests/${digest}`,
       "docker-content-digest": digest,
       ...(row.subject !== undefined && { "oci-subject": row.subject }),
+      ...(tag === undefined && tags.length > 0 && { "oci-tag": tags.join(", ") }),
     },
   };
+}
+
+/** Tags that a push by digest sets along with it (distribution-spec 1.2: end-7b). */
+function tagsOf({ query }: Call): string[] {
+  const tags = query.getAll("tag");
+  const bad = tags.find((each) => !isTag(each));
+  if (bad !== undefined) throw new Fault("TAG_INVALID", "invalid tag name", { detail: bad.slice(0, 256) });
+  if (tags.length > maxTags) throw new Fault("TAG_INVALID", `${maxTags} tags at most are set at once`, { status: 414 });
+  return tags;
 }
 
 /** A tag alone, or a manifest with its tags. */

@@ -38,7 +38,7 @@ export interface Records {
   manifest(repository: string, digest: Digest): ManifestRow | undefined;
   tagged(repository: string, tag: string): Digest | undefined;
   /** @throws what `check` throws, with nothing changed */
-  putManifest(repository: string, row: ManifestRow, options: { links: readonly Link[]; tag?: string; now: number; check?: () => void }): void;
+  putManifest(repository: string, row: ManifestRow, options: { links: readonly Link[]; tags: readonly string[]; now: number; check?: () => void }): void;
   /** With the tags that point to it. */
   removeManifest(repository: string, digest: Digest): boolean;
   removeTag(repository: string, tag: string): boolean;
@@ -198,7 +198,7 @@ export function createRecords({ db, tx }: Store, content: Pick<ContentStore, "ad
     },
     tagged: (repository, tag) =>
       db.query<{ digest: Digest }, [string, string]>("SELECT digest FROM registry_tags WHERE repository = ? AND tag = ?").get(repository, tag)?.digest,
-    putManifest: (repository, row, { links, tag, now, check }) =>
+    putManifest: (repository, row, { links, tags, now, check }) =>
       tx(() => {
         check?.();
         const { digest, size, mediaType, subject, artifactType, annotations } = row;
@@ -217,8 +217,8 @@ export function createRecords({ db, tx }: Store, content: Pick<ContentStore, "ad
           );
         });
         insertLinks(repository, digest, links);
-        if (tag !== undefined)
-          db.query("INSERT OR REPLACE INTO registry_tags (repository, tag, digest, checked_at) VALUES (?, ?, ?, ?)").run(repository, tag, digest, now);
+        const point = db.query("INSERT OR REPLACE INTO registry_tags (repository, tag, digest, checked_at) VALUES (?, ?, ?, ?)");
+        for (const tag of tags) point.run(repository, tag, digest, now);
       }),
     removeManifest,
     removeTag: (repository, tag) => changed("DELETE FROM registry_tags WHERE repository = ? AND tag = ?", repository, tag),

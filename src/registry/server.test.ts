@@ -197,6 +197,17 @@ describe("manifests", () => {
     expect((await fetch(`${base}/image-delete/manifests/${digest}`, { method: "DELETE" })).status).toBe(404);
   });
 
+  test("by digest with several tags at once", async () => {
+    const { digest, body } = await pushImage("tagged", "first", "layer");
+    const headers = { "content-type": mediaTypes.ociManifest };
+    const put = await fetch(`${base}/tagged/manifests/${digest}?tag=1.2&tag=latest`, { method: "PUT", body, headers });
+    expect([put.status, put.headers.get("oci-tag")]).toEqual([201, "1.2, latest"]);
+    expect(((await (await fetch(`${base}/tagged/tags/list`)).json()) as { tags: string[] }).tags).toEqual(["1.2", "first", "latest"]);
+    expect(await codeOf(await fetch(`${base}/tagged/manifests/${digest}?tag=..`, { method: "PUT", body, headers }))).toBe("TAG_INVALID");
+    const many = new URLSearchParams(Array.from({ length: 101 }, (_, i): [string, string] => ["tag", `t${i}`]));
+    expect((await fetch(`${base}/tagged/manifests/${digest}?${many}`, { method: "PUT", body, headers })).status).toBe(414);
+  });
+
   test("refused: unknown blobs, bad JSON, a wrong digest, other types, too much", async () => {
     const put = (body: string | Uint8Array, version = "x", type: string = mediaTypes.ociManifest): Promise<Response> =>
       fetch(`${base}/refused/manifests/${version}`, { method: "PUT", body, headers: { "content-type": type } });
