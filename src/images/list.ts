@@ -30,14 +30,19 @@ export function matchesLabels(image: ImageRecord, wanted: readonly string[]): bo
   return wanted.every((filter) => hasLabel(labels, filter));
 }
 
-/** One more platform of names that mean another image: it is shown with that one, and goes with it. A digest that it was pushed by makes no difference. */
-export function isVariant({ repoTags, repoDigests, variantOf }: ImageRecord): boolean {
-  return repoTags.length === 0 && (variantOf.tags.length > 0 || (repoDigests.length === 0 && variantOf.digests.length > 0));
+/**
+ * One more platform of names that mean another image: it is shown with that one, and goes with it. A digest that it was pushed by makes no difference; one
+ * that is left of an index whose tag has moved on doesn't hide it, as long as there is still a tag for the other image.
+ */
+export function isVariant(ctx: ImageContext, { repoTags, repoDigests, variantOf }: ImageRecord): boolean {
+  if (repoTags.length > 0) return false;
+  if (variantOf.tags.length > 0) return true;
+  return repoDigests.length === 0 && variantOf.digests.some((name) => ctx.byReference(parseReference(name))?.repoTags.length === 0);
 }
 
 /** Without a tag: digests don't count, since a tag that moved on leaves them (moby: image_list.go, image_prune.go). */
 export function isDangling(ctx: ImageContext, image: ImageRecord): boolean {
-  return !isVariant(image) && image.repoTags.length === 0 && ctx.childrenOf(image.id).length === 0;
+  return !isVariant(ctx, image) && image.repoTags.length === 0 && ctx.childrenOf(image.id).length === 0;
 }
 
 /**
@@ -53,7 +58,7 @@ export function listImages(ctx: ImageContext, { all = false, filters = {} }: Ima
   const until = (filters["until"] ?? []).map((value) => parseTimestamp(value, now));
   const result: { image: ListedImage; created: bigint }[] = [];
   for (const image of ctx.all()) {
-    if (isVariant(image)) continue;
+    if (isVariant(ctx, image)) continue;
     const created = createdAt(image);
     const names = image.repoTags.length + image.repoDigests.length;
     if (before.some((time) => created >= time) || since.some((time) => created <= time) || until.some((time) => created >= time)) continue;
@@ -75,7 +80,7 @@ export function listImages(ctx: ImageContext, { all = false, filters = {} }: Ima
 /** The images that an image's names stand for besides it. */
 function otherPlatforms(ctx: ImageContext, image: ImageRecord): ImageRecord[] {
   const ids = new Set(image.indexes.flatMap((index) => ctx.membersOf(index).map((member) => member.image)));
-  return [...ids].filter((id) => id !== image.id).flatMap((id) => ctx.byId(id) ?? []);
+  return [...ids].flatMap((id) => ctx.byId(id) ?? []).filter((other) => other.id !== image.id && isVariant(ctx, other));
 }
 
 function withReferences(image: ImageRecord, patterns: readonly string[]): ImageRecord | undefined {

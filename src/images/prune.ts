@@ -21,7 +21,7 @@ export async function pruneImages(
   const before = layersSize(ctx);
   const deleted: RemovedImage[] = [];
   for (const image of ctx.all()) {
-    if (isVariant(image)) continue;
+    if (isVariant(ctx, image)) continue;
     if (danglingOnly ? !isDangling(ctx, image) : ctx.childrenOf(image.id).length > 0 && image.repoTags.length === 0) continue;
     if (until.some((time) => createdAt(image) >= time) || !matchesLabels(image, filters["label"] ?? [])) continue;
     if ((filters["label!"] ?? []).some((label) => matchesLabels(image, [label]))) continue;

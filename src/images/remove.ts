@@ -20,7 +20,7 @@ export async function removeImage(
   if (platforms.length > 0) return await removePlatforms(ctx, users, text, platforms, force);
   const { image, target } = resolveTarget(ctx, text);
   const removed: RemovedImage[] = [];
-  if (isVariant(image) && isIdPrefix(image.id, text)) return await removeVariant(ctx, users, image, force);
+  if (isVariant(ctx, image) && isIdPrefix(image.id, text)) return await removeVariant(ctx, users, image, force);
   const variants = variantsOf(ctx, image, target).filter(({ id }) => id !== image.id);
   let references = referencesOf(image);
   let untagged = false;

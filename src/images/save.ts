@@ -137,12 +137,15 @@ async function* write(ctx: ImageContext, images: readonly SavedImage[], signal?:
   for (const { image, names, variants, index: top } of images) {
     const descriptors: Descriptor[] = [];
     let asTheyCame = true;
+    let listed = false;
     for (const { image: variant, manifest: came } of variants) {
       const { members, manifest, layers } = await membersOf(ctx, variant, came, signal);
       yield* once(members);
       asTheyCame &&= manifest.digest === came?.digest;
       descriptors.push({ ...manifest, platform: platformOf(variant.config) });
-      if (variant.id !== image.id) continue;
+      // An index may name an image by two manifests.
+      if (variant.id !== image.id || listed) continue;
+      listed = true;
       list.push({ Config: blobPath(image.id), RepoTags: names.length === 0 ? null : names.map(familiarReference), Layers: layers.map(blobPath) });
     }
     const whole = top === undefined || !asTheyCame ? undefined : await indexMembers(ctx, top, variants);

@@ -183,6 +183,31 @@ describe.skipIf(skipped("root", "overlay"))("an index of platforms", () => {
     expect(lab.images.list({ all: true }).map(({ id }) => id)).toEqual([next.id]);
   });
 
+  test("that is followed by one with the same image for this host: what only the former one names is dangling", async () => {
+    const name = `${registry.host}/following/multi:1`;
+    const publish = async (architectures: string[]): Promise<void> => {
+      await load(multiPlatform("docker.io/library/multi:1", architectures).archive);
+      lab.images.tag("multi:1", name);
+      await lab.push(name);
+      await lab.empty();
+    };
+    await publish([own, foreign]);
+    for (const each of [own, foreign]) await lab.pull(name, { platform: `linux/${each}` });
+    const other = createLab();
+    try {
+      await other.images.load(new Blob([multiPlatform(name, [own, "s390x"]).archive as never]).stream(), { onProgress: () => {} });
+      await other.push(name);
+    } finally {
+      other[Symbol.dispose]();
+    }
+    await lab.pull(name);
+    expect(lab.images.list().map(({ id, repoTags, variants }) => [id, repoTags, variants.length])).toContainEqual([index.configs[own]!, [name], 0]);
+    expect(lab.images.list({ filters: { dangling: ["true"] } }).map(({ id }) => id)).toEqual([index.configs[foreign]!]);
+    expect((await failure(() => lab.images.resolve(name, { platform: `linux/${foreign}` }))).kind).toBe("notFound");
+    expect((await lab.images.prune({})).deleted[0]).toEqual({ Deleted: index.configs[foreign]! });
+    expect(lab.images.list().map(({ id }) => id)).toEqual([index.configs[own]!]);
+  });
+
   test("of which one platform is here, tagged by its id: that one is pushed", async () => {
     await load(index.archive, [own]);
     const name = `${registry.host}/push/single:1`;
