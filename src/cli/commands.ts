@@ -218,6 +218,16 @@ export const commands: readonly CommandEntry[] = [
   { name: "container prune", summary: "Remove all stopped containers", load: async () => (await import("./container/prune.ts")).prune },
   { name: "context create", summary: "Create a context", load: async () => (await import("./context/create.ts")).create },
   {
+    name: "context export",
+    summary: "Export a context to a tar archive FILE, or to standard output with FILE -",
+    load: async () => (await import("./context/export.ts")).exportContext,
+  },
+  {
+    name: "context import",
+    summary: "Import a context from a tar archive, or from standard input with -",
+    load: async () => (await import("./context/import.ts")).importContext,
+  },
+  {
     name: "context inspect",
     summary: "Display detailed information on one or more contexts",
     load: async () => (await import("./context/inspect.ts")).inspect,
@@ -225,6 +235,7 @@ export const commands: readonly CommandEntry[] = [
   { name: "context ls", aliases: ["context list"], summary: "List contexts", load: async () => (await import("./context/ls.ts")).ls },
   { name: "context rm", aliases: ["context remove"], summary: "Remove one or more contexts", load: async () => (await import("./context/rm.ts")).rm },
   { name: "context show", summary: "Print the name of the current context", load: async () => (await import("./context/show.ts")).show },
+  { name: "context update", summary: "Update a context", load: async () => (await import("./context/update.ts")).update },
   { name: "context use", summary: "Set the current context", load: async () => (await import("./context/use.ts")).use },
   { name: "image inspect", summary: "Display detailed information on one or more images", load: async () => (await import("./image/inspect.ts")).inspect },
   { name: "image prune", summary: "Remove unused images", load: async () => (await import("./image/prune.ts")).prune },

@@ -1,4 +1,4 @@
-import { readdir } from "node:fs/promises";
+import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
 import type { ClientTls } from "../../client/host.ts";
 import type { CliConfig } from "../config.ts";
 import { CliError } from "../errors.ts";
@@ -31,6 +31,25 @@ export function checkName(name: string): void {
   if (name === "default") throw new CliError('context name "default" is reserved');
   if (!namePattern.test(name))
     throw new CliError(`context name ${JSON.stringify(name)} is invalid, names are validated against regexp "${namePattern.source}"`);
+}
+
+/** @throws CliError for a name that can't be one, or that a context has */
+export async function checkNewName(config: CliConfig, name: string): Promise<void> {
+  checkName(name);
+  if (await Bun.file(`${folderOf(config, name, "meta")}/meta.json`).exists()) throw new CliError(`context ${JSON.stringify(name)} already exists`);
+}
+
+/** Makes or replaces a context. `pems` are the certificates for its engine, which only their owner may read. */
+export async function writeContext(config: CliConfig, meta: ContextMeta, pems: { ca?: string; cert?: string; key?: string }): Promise<void> {
+  const folder = folderOf(config, meta.Name, "meta");
+  const tls = `${folderOf(config, meta.Name, "tls")}/docker`;
+  await rm(tls, { recursive: true, force: true });
+  for (const [kind, pem] of Object.entries(pems)) {
+    await mkdir(tls, { recursive: true, mode: 0o700 });
+    await writeFile(`${tls}/${kind}.pem`, pem, { mode: 0o600 });
+  }
+  await mkdir(folder, { recursive: true, mode: 0o755 });
+  await writeFile(`${folder}/meta.json`, JSON.stringify(meta));
 }
 
 /** @throws CliError where there is no such context */
