@@ -83,20 +83,11 @@ export function createContentStore(deps: { root: string; store: Store; log: Logg
     const found = `${algorithm}:${new Bun.CryptoHasher(algorithm).update(bytes).digest("hex")}`;
     if (found !== digest) throw invalidArgument(`blob has digest ${found}, not ${digest} as announced`);
     const path = join(ingests, String(++counter));
-    let isPublished = false;
     await writeFile(path, bytes, { flag: "wx", mode: 0o600 }).catch(async (error: unknown) => {
       await rm(path, { force: true });
       throw writeError("storing a blob", error);
     });
-    return {
-      digest,
-      size: bytes.length,
-      path,
-      published: () => void (isPublished = true),
-      [Symbol.asyncDispose]: async () => {
-        if (!isPublished) await rm(path, { force: true });
-      },
-    };
+    return stagedFile(path, digest, bytes.length);
   };
 
   const download: ContentStore["download"] = async ({ digest, size }) => {
@@ -232,6 +223,19 @@ export function createContentStore(deps: { root: string; store: Store; log: Logg
   };
 }
 
+function stagedFile(path: string, digest: Digest, size: number): Staged {
+  let isPublished = false;
+  return {
+    digest,
+    size,
+    path,
+    published: () => void (isPublished = true),
+    [Symbol.asyncDispose]: async () => {
+      if (!isPublished) await rm(path, { force: true });
+    },
+  };
+}
+
 /** Serves one writer: calls must be awaited one after another. */
 class FileIngest implements Ingest {
   readonly #path: string;
@@ -291,6 +295,14 @@ class FileIngest implements Ingest {
     }
     this.#committed = true;
     return { digest, size };
+  }
+
+  async seal(): Promise<Staged> {
+    if (!this.#open) throw internal("a blob that is closed can't be sealed");
+    const digest = await this.#digest(undefined);
+    await this.#close();
+    this.#committed = true;
+    return stagedFile(this.#path, digest, this.#written);
   }
 
   /** sha512 is so rare that the file is read again for it. */

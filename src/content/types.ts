@@ -16,6 +16,8 @@ export interface Ingest extends AsyncDisposable {
    * @throws EngineError invalidArgument where digest or size differ from what was expected.
    */
   commit(expected?: { digest?: Digest; size?: number }): Promise<BlobInfo>;
+  /** No more writes: the bytes become visible by `publish`, or go with what is returned. */
+  seal(): Promise<Staged>;
 }
 
 /** Whether somebody needs a blob: by a row that names it, or by a lease. Asked at the moment of its removal, so it must be quick and must not wait. */

@@ -4,11 +4,11 @@ import { invalidArgument } from "../lib/errors.ts";
 import type { ImageConfig } from "../oci/image.ts";
 import { hostPlatform, parsePlatform } from "../oci/platform.ts";
 import { formatNano } from "../lib/time.ts";
-import { mediaTypeOf } from "./load.ts";
+import { layerTypeOf } from "./load.ts";
 import { leased } from "./touched.ts";
 import type { ImageContext, ImageRecord, Images } from "./types.ts";
 
-/** `docker import`: a root file system as an image of one layer. Its tar is kept as it came. */
+/** `docker import`: a root file system as an image of one layer. Its tar is kept where it can't be made again from the layer. */
 export async function importImage(ctx: ImageContext, source: ReadableStream<Uint8Array>, options: Parameters<Images["import"]>[1]): Promise<ImageRecord> {
   const platform = options.platform ? parsePlatform(options.platform) : hostPlatform();
   const reference = options.reference === undefined || options.reference === "" ? undefined : withDefaultTag(parseReference(options.reference));
@@ -19,13 +19,14 @@ export async function importImage(ctx: ImageContext, source: ReadableStream<Uint
     await ingest.write(chunk);
   }
   return await leased(ctx, async (lease) => {
-    const blob = await ingest.commit();
+    await using blob = await ingest.seal();
     lease.add(blob.digest);
     const total = blob.size;
     const { snapshot, diffId } = await ctx.snapshots.unpack({
-      source: ctx.content.path(blob.digest),
+      source: blob.path,
       parentIds: [],
       parents: [],
+      recipe: true,
       signal: options.signal,
       onProgress: (current) => options.onProgress({ status: "Importing", progressDetail: { current, total } }),
     });
@@ -40,7 +41,8 @@ export async function importImage(ctx: ImageContext, source: ReadableStream<Uint
     };
     const { digest } = await ctx.content.put(JSON.stringify(config));
     lease.add(digest);
-    const layerBlobs = [{ diffId, digest: blob.digest, mediaType: await mediaTypeOf(ctx, blob.digest) }];
+    const layerBlobs = [{ diffId, digest: blob.digest, mediaType: await layerTypeOf(blob.path) }];
+    if (!ctx.snapshots.remakes(snapshot)) await ctx.content.publish([blob]);
     const image = ctx.store.tx(() => {
       const record = ctx.register({ id: digest, config, layers: [snapshot], layerBlobs }, reference === undefined ? [] : [reference]);
       if (reference !== undefined) ctx.emit("tag", record, familiarReference(reference));

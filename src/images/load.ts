@@ -1,3 +1,4 @@
+import type { Staged } from "../content/types.ts";
 import { compressionOf, decompressed, decompressionError, MAGIC_BYTES } from "../lib/compression.ts";
 import { cancelled, EngineError, invalidArgument, notFound } from "../lib/errors.ts";
 import { cleanParts, textOf } from "../lib/tar.ts";
@@ -7,7 +8,7 @@ import { mediaTypes, type Descriptor, type ImageConfig, type Platform } from "..
 import { formatPlatform, normalizePlatform } from "../oci/platform.ts";
 import { familiarReference, parseReference, withDefaultTag, type Reference } from "../oci/reference.ts";
 import { blobPath, nameAnnotation, refNameAnnotation, type ArchiveImage } from "./archive.ts";
-import { checkLayerCount, checkMountable, unpackLayers } from "./layers.ts";
+import { checkLayerCount, checkMountable, unpackLayers, type LayerSource } from "./layers.ts";
 import { attestationSubject, isAttestation } from "./manifests.ts";
 import { layerProgress } from "./progress.ts";
 import { isSamePlatform, shortId } from "./resolve.ts";
@@ -26,6 +27,8 @@ type LoadOptions = Parameters<Images["load"]>[1];
 /** What the archive held: content by path, and the descriptions. */
 interface Archive {
   blobs: Map<string, Digest>;
+  /** The content, of which an image's parts are published with it. */
+  staged: Map<Digest, Staged>;
   links: Map<string, string>;
   json: Map<string, unknown>;
 }
@@ -48,28 +51,25 @@ interface FoundImage {
 export async function loadImages(ctx: ImageContext, source: ReadableStream<Uint8Array>, options: LoadOptions): Promise<void> {
   const touched = new Touched();
   using lease = touched.watch(ctx.lease());
-  const blobs = new Map<string, Digest>();
+  const archive: Archive = { blobs: new Map(), staged: new Map(), links: new Map(), json: new Map() };
   try {
-    const archive = await readArchive(ctx, lease, source, blobs, options.signal);
-    const found = await forPlatforms(ctx, await imagesOf(ctx, archive), options.platforms ?? []);
+    await readArchive(ctx, lease, source, archive, options.signal);
+    const found = await forPlatforms(ctx, archive, await imagesOf(ctx, archive), options.platforms ?? []);
     if (found.length === 0) throw invalidArgument("the archive holds no image");
     const told = new Set<string>();
-    for (const image of found) await loadOne(ctx, lease, image, told, options);
+    for (const [i, image] of found.entries()) {
+      const later = new Set(found.slice(i + 1).flatMap(({ layers }) => layers));
+      await loadOne(ctx, lease, { archive, later }, image, told, options);
+    }
   } finally {
+    for (const blob of archive.staged.values()) await blob[Symbol.asyncDispose]();
     lease[Symbol.dispose]();
     await ctx.collectLayers(touched.snapshots);
-    await ctx.collectBlobs(blobs.values());
+    await ctx.collectBlobs(touched.blobs);
   }
 }
 
-async function readArchive(
-  ctx: ImageContext,
-  lease: Lease,
-  source: ReadableStream<Uint8Array>,
-  blobs: Map<string, Digest>,
-  signal?: AbortSignal,
-): Promise<Archive> {
-  const archive: Archive = { blobs, links: new Map(), json: new Map() };
+async function readArchive(ctx: ImageContext, lease: Lease, source: ReadableStream<Uint8Array>, archive: Archive, signal?: AbortSignal): Promise<void> {
   let entries = 0;
   let jsonLeft = MOST_JSON;
   const stopped = (): boolean => signal?.aborted ?? false;
@@ -96,15 +96,28 @@ async function readArchive(
           if (stopped()) throw cancelled("loading images was cancelled");
           await ingest.write(chunk);
         }
-        const { digest } = await ingest.commit();
-        lease.add(digest);
-        blobs.set(path, digest);
+        const blob = await ingest.seal();
+        lease.add(blob.digest);
+        archive.blobs.set(path, blob.digest);
+        if (archive.staged.has(blob.digest)) await blob[Symbol.asyncDispose]();
+        else archive.staged.set(blob.digest, blob);
       }
     }
   } catch (error) {
     throw decompressionError(error);
   }
-  return archive;
+}
+
+/** Where content of the archive lies: by itself, or in the store once an image that has it was loaded. */
+function fileOf(ctx: ImageContext, { staged }: Archive, digest: Digest): string {
+  return ctx.content.info(digest) === undefined ? staged.get(digest)!.path : ctx.content.path(digest);
+}
+
+/** A description among the content. */
+async function jsonAt<T>(ctx: ImageContext, archive: Archive, digest: Digest): Promise<T> {
+  const { size } = archive.staged.get(digest)!;
+  if (size > MOST_JSON) throw invalidArgument(`blob ${digest} of the archive has ${size} bytes: too many for what it should be`);
+  return parseJson(`blob ${digest}`, await Bun.file(fileOf(ctx, archive, digest)).bytes()) as T;
 }
 
 async function bytesOfBody(body: TarEntry["body"]): Promise<Buffer> {
@@ -151,11 +164,11 @@ async function imagesOf(ctx: ImageContext, archive: Archive): Promise<FoundImage
  * Those for the platforms asked for, of which each must be there; all where none was, but for those of an index that are for other systems.
  * @throws EngineError notFound, invalidArgument
  */
-async function forPlatforms(ctx: ImageContext, found: FoundImage[], wanted: readonly Platform[]): Promise<FoundImage[]> {
+async function forPlatforms(ctx: ImageContext, archive: Archive, found: FoundImage[], wanted: readonly Platform[]): Promise<FoundImage[]> {
   const platforms = wanted.map(normalizePlatform);
   const configs = new Map<FoundImage, ImageConfig>();
   for (const image of found) {
-    const config = await ctx.content.json<Partial<ImageConfig> | null>(image.config);
+    const config = await jsonAt<Partial<ImageConfig> | null>(ctx, archive, image.config);
     if (image.index !== undefined && (config?.os ?? "linux") !== "linux") continue;
     configs.set(image, checkedConfig(config, `image ${shortId(image.config)}`));
   }
@@ -209,7 +222,7 @@ async function imagesAt(ctx: ImageContext, archive: Archive, entry: Descriptor):
   const walk = async (at: Descriptor, depth: number): Promise<void> => {
     const digest = blobAt(archive, blobPath(at.digest));
     if (digest !== at.digest) throw invalidArgument(`blob ${at.digest} of the archive has digest ${digest}`);
-    const document = checkedManifest(await ctx.content.json(digest), `blob ${digest} of the archive`);
+    const document = checkedManifest(await jsonAt(ctx, archive, digest), `blob ${digest} of the archive`);
     if (document.kind === "index") {
       if (depth > 2) throw invalidArgument("the archive's index is nested too deep");
       indexes.push(digest);
@@ -229,7 +242,7 @@ async function imagesAt(ctx: ImageContext, archive: Archive, entry: Descriptor):
       config: blobAt(archive, blobPath(manifest.config.digest)),
       layers: manifest.layers.map((layer) => blobAt(archive, blobPath(layer.digest))),
       names: [],
-      manifest: { mediaType: manifest.mediaType ?? at.mediaType ?? mediaTypes.ociManifest, digest, size: ctx.content.info(digest)!.size },
+      manifest: { mediaType: manifest.mediaType ?? at.mediaType ?? mediaTypes.ociManifest, digest, size: archive.staged.get(digest)!.size },
     });
   };
   await walk(entry, 0);
@@ -251,26 +264,40 @@ function nameOf(entry: Descriptor): Reference | undefined {
   }
 }
 
-/** `told`: the names that were said to be loaded already, with another platform. */
+/** `later`: layers that other images of the archive need yet. `told`: the names that were said to be loaded already, with another platform. */
 async function loadOne(
   ctx: ImageContext,
   lease: Lease,
+  { archive, later }: { archive: Archive; later: ReadonlySet<Digest> },
   found: FoundImage,
   told: Set<string>,
   { onProgress, quiet = false, signal }: LoadOptions,
 ): Promise<void> {
-  const config = checkedConfig(await ctx.content.json(found.config), `image ${shortId(found.config)}`);
+  const config = checkedConfig(await jsonAt(ctx, archive, found.config), `image ${shortId(found.config)}`);
   const diffIds = config.rootfs.diff_ids;
   checkLayerCount(diffIds, found.layers.length);
   checkMountable(`image ${shortId(found.config)}`, diffIds.length);
-  const sources = found.layers.map((blob, i) => {
+  const sources = found.layers.map((blob, i): LayerSource => {
     const diffId = diffIds[i]!;
-    const total = ctx.content.info(blob)!.size;
+    const { size } = archive.staged.get(blob)!;
     const progress = layerProgress(onProgress, diffId);
-    return { diffId, blob, ...(quiet ? {} : { onProgress: (current: number) => progress.bytes("Loading layer", current, total) }) };
+    return {
+      diffId,
+      unpack: async (rest) => (await ctx.snapshots.unpack({ ...rest, source: fileOf(ctx, archive, blob), recipe: true })).snapshot,
+      ...(quiet ? {} : { onProgress: (current: number) => progress.bytes("Loading layer", current, size) }),
+    };
   });
-  const layers = await ctx.snapshots.settle(await unpackLayers(ctx, lease, sources, signal));
-  const layerBlobs = await Promise.all(found.layers.map(async (digest, i) => ({ diffId: diffIds[i]!, digest, mediaType: await mediaTypeOf(ctx, digest) })));
+  const types = await Promise.all(found.layers.map((blob) => layerTypeOf(fileOf(ctx, archive, blob))));
+  const unpacked = await unpackLayers(ctx, lease, sources, signal);
+  // An uncompressed layer needs no blob where its tar can be made from what it was unpacked to; without its file there is less to sync.
+  const isSpare = (blob: Digest, i: number): boolean => blob === diffIds[i] && ctx.snapshots.remakes(unpacked[i]!);
+  const spare = found.layers.filter((blob, i) => isSpare(blob, i));
+  for (const blob of spare) if (!later.has(blob)) await archive.staged.get(blob)![Symbol.asyncDispose]();
+  const needed = new Set([...attachedTo(found), ...found.layers]).difference(new Set(spare));
+  const blobs = [...needed].flatMap((blob) => archive.staged.get(blob) ?? []);
+  const [layers] = await Promise.all([ctx.snapshots.settle(unpacked), ctx.content.publish(blobs)]);
+  for (const layer of layers) lease.add(layer);
+  const layerBlobs = found.layers.map((digest, i) => ({ diffId: diffIds[i]!, digest, mediaType: types[i]! }));
   const { manifest, index, attached = [] } = found;
   const image: NewImage = { id: found.config, config, layers, layerBlobs, attached, ...(manifest && { manifest }), ...(index && { index }) };
   const lines = ctx.store.tx(() => {
@@ -289,8 +316,13 @@ async function loadOne(
   for (const stream of lines) onProgress({ stream });
 }
 
-/** Told by the blob's first bytes: docker-archives don't say. */
-export async function mediaTypeOf(ctx: ImageContext, digest: Digest): Promise<string> {
-  const first = await new Response(ctx.content.open(digest, { start: 0, end: MAGIC_BYTES })).bytes();
+/** What an image consists of beside its layers. */
+function attachedTo({ config, manifest, index, attached = [] }: FoundImage): Digest[] {
+  return [config, ...attached, ...(manifest === undefined ? [] : [manifest.digest]), ...(index === undefined ? [] : [index])];
+}
+
+/** A layer's media type, told by the first bytes of its file: docker-archives don't say. */
+export async function layerTypeOf(path: string): Promise<string> {
+  const first = await Bun.file(path).slice(0, MAGIC_BYTES).bytes();
   return { none: mediaTypes.ociLayer, gzip: mediaTypes.ociLayerGzip, zstd: mediaTypes.ociLayerZstd }[compressionOf(first)];
 }

@@ -1,5 +1,5 @@
 import { misbehaviour } from "../distribution/errors.ts";
-import type { RemoteRepository } from "../distribution/types.ts";
+import type { BlobSource, RemoteRepository } from "../distribution/types.ts";
 import { cancelled, conflict, internal, invalidArgument, notFound } from "../lib/errors.ts";
 import { createGzip } from "../lib/gzip.ts";
 import { createLimiter } from "../lib/limiter.ts";
@@ -12,6 +12,7 @@ import type { SnapshotId } from "../snapshots/types.ts";
 import { blobSources, recordBlobSource } from "./blob-sources.ts";
 import { layerProgress, type LayerProgress } from "./progress.ts";
 import { pushTarget, type PushTarget } from "./push-target.ts";
+import { cut, remadeLayer } from "./remade.ts";
 import type { ImageContext, ImageRecord, Images, Lease, ManifestSummary, ProgressSink } from "./types.ts";
 
 /** Repositories tried as the source of a mount. */
@@ -109,7 +110,7 @@ export function createPush(context: ImageContext): Images["push"] {
     const { sent: descriptor } = work;
     if (descriptor === undefined || content.info(descriptor.digest) === undefined) return undefined;
     const manifest = await content.json<Manifest>(descriptor.digest);
-    const missing = manifest.layers.filter(({ digest }) => content.info(digest) === undefined);
+    const missing = manifest.layers.filter(({ digest }) => content.info(digest) === undefined && remadeLayer(context, work.image, digest) === undefined);
     for (const { digest } of missing) {
       if ((await offered(work, digest)) === undefined) return undefined;
     }
@@ -182,11 +183,13 @@ export function createPush(context: ImageContext): Images["push"] {
   };
 
   const pushBlob = async (work: Push, { digest, size }: Descriptor, progress: LayerProgress): Promise<void> => {
-    const { remote, reference, signal } = work;
+    const { remote, reference, image, signal } = work;
     let status = await offered(work, digest);
     if (status === undefined) {
+      const made = content.info(digest) === undefined ? remadeLayer(context, image, digest) : undefined;
+      const open: BlobSource["open"] = (range) => (made === undefined ? content.open(digest, range) : cut(made.open(signal), range));
       await remote.upload(
-        { digest, size, open: (range) => content.open(digest, range) },
+        { digest, size, open },
         {
           ...(signal && { signal }),
           onProgress: (bytes) => progress.bytes("Pushing", bytes, size),
@@ -211,36 +214,44 @@ export function createPush(context: ImageContext): Images["push"] {
       const ready = blobs.find(({ digest }) => digest !== diffId);
       if (ready !== undefined) return { ...ready, size: content.info(ready.digest)!.size };
       const plain = blobs.find(({ digest }) => digest === diffId);
-      const tar = (): ReadableStream<Uint8Array> =>
-        plain === undefined ? snapshots.diffTar(snapshot, signal === undefined ? {} : { signal }) : content.open(plain.digest);
+      const tar = (): AsyncIterable<Uint8Array> =>
+        plain === undefined
+          ? (snapshots.diffTar(snapshot, { expect: diffId, ...(signal && { signal }) }) as unknown as AsyncIterable<Uint8Array>)
+          : hashed(content.open(plain.digest), diffId);
       using _place = await packs.enter(signal === undefined ? {} : { signal });
-      const packed = await gzipLayer(tar(), diffId, progress, signal);
+      const packed = await gzipLayer(tar(), progress, signal);
       const { id, config, layers } = image;
       context.register({ id, config, layers, layerBlobs: [{ diffId, digest: packed.digest, mediaType: packed.mediaType }] });
       return packed;
     });
 
-  /** The tar's own digest is checked on the way, since the config promises it. */
-  const gzipLayer = async (tar: ReadableStream<Uint8Array>, diffId: Digest, progress: LayerProgress, signal?: AbortSignal): Promise<Descriptor> => {
+  const gzipLayer = async (tar: AsyncIterable<Uint8Array>, progress: LayerProgress, signal?: AbortSignal): Promise<Descriptor> => {
     await using ingest = await content.ingest();
-    const hasher = new Bun.CryptoHasher("sha256");
-    const hashed = async function* (): AsyncGenerator<Uint8Array> {
+    const told = async function* (): AsyncGenerator<Uint8Array> {
       let bytes = 0;
-      for await (const chunk of tar as unknown as AsyncIterable<Uint8Array>) {
+      for await (const chunk of tar) {
         if (signal?.aborted === true) throw cancelled("the push was cancelled", signal.reason);
-        hasher.update(chunk);
         bytes += chunk.length;
-        progress.bytes("Preparing", bytes, 0);
         yield chunk;
+        progress.bytes("Preparing", bytes, 0);
       }
     };
-    for await (const piece of gzip.pack(hashed())) await ingest.write(piece);
-    const actual = `sha256:${hasher.digest("hex")}`;
-    if (actual !== diffId) throw internal(`layer ${diffId} can't be pushed: its original archive is gone, and packing its files anew gives ${actual}`);
+    for await (const piece of gzip.pack(told())) await ingest.write(piece);
     return { mediaType: mediaTypes.dockerLayerGzip, ...(await ingest.commit()) };
   };
 
   return push;
+}
+
+/** Checked on the way, since the image's config promises it. */
+async function* hashed(tar: ReadableStream<Uint8Array>, diffId: Digest): AsyncGenerator<Uint8Array> {
+  const hasher = new Bun.CryptoHasher("sha256");
+  for await (const chunk of tar as unknown as AsyncIterable<Uint8Array>) {
+    hasher.update(chunk);
+    yield chunk;
+  }
+  const actual = `sha256:${hasher.digest("hex")}`;
+  if (actual !== diffId) throw internal(`layer ${diffId} can't be pushed: its blob is damaged, and has digest ${actual}`);
 }
 
 function retryStatus(seconds: number): string {

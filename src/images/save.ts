@@ -7,6 +7,7 @@ import { platformOf } from "../oci/platform.ts";
 import { familiarName, familiarReference, formatReference, parseReference, withDefaultTag, type Reference } from "../oci/reference.ts";
 import { blobPath, nameAnnotation, refNameAnnotation, type ArchiveImage, type ArchiveIndex } from "./archive.ts";
 import { summarize } from "./manifests.ts";
+import { remadeLayer } from "./remade.ts";
 import { resolveImage, resolveTarget } from "./resolve.ts";
 import type { ImageContext, ImageRecord } from "./types.ts";
 
@@ -213,18 +214,16 @@ async function membersOf(
   if (came !== undefined && ctx.content.info(came.digest) !== undefined) {
     const { layers } = await ctx.content.json<Manifest>(came.digest);
     const digests = layers.map((layer) => layer.digest);
+    const members = digests.flatMap((digest) => (ctx.content.info(digest) === undefined ? (remade(ctx, image, digest, signal) ?? []) : stored(ctx, digest)));
     // As it came, if all of it is here: then it can be pushed again under the same digest.
-    if (digests.every((digest) => ctx.content.info(digest) !== undefined)) {
-      return { members: [...[...digests, came.digest].map((digest) => stored(ctx, digest)), config], manifest: came, layers: digests };
-    }
+    if (members.length === digests.length) return { members: [...members, stored(ctx, came.digest), config], manifest: came, layers: digests };
   }
-  const layers = image.config.rootfs.diff_ids.map((diffId, i) => {
+  const layers = image.config.rootfs.diff_ids.map((diffId) => {
     const blob = ctx.layerBlobs(diffId)[0];
     if (blob !== undefined) return { member: stored(ctx, blob.digest), mediaType: blob.mediaType };
-    const size = ctx.snapshots.tarSize(diffId);
-    const snapshot = image.layers[i];
-    if (size === undefined || snapshot === undefined) throw internal(`layer ${diffId} of image ${image.id} is not here`);
-    return { member: { digest: diffId, size, open: () => remade(ctx, snapshot, diffId, signal) }, mediaType: mediaTypes.ociLayer };
+    const member = remade(ctx, image, diffId, signal);
+    if (member === undefined) throw internal(`layer ${diffId} of image ${image.id} is not here`);
+    return { member, mediaType: mediaTypes.ociLayer };
   });
   const manifest: Manifest = {
     schemaVersion: 2,
@@ -237,18 +236,7 @@ async function membersOf(
   return { members: [...layers.map(({ member }) => member), config, bytes], manifest: descriptor, layers: layers.map(({ member }) => member.digest) };
 }
 
-/** The layer's tar out of its snapshot, checked on the way: it must be what the image's config says. */
-async function* remade(
-  ctx: ImageContext,
-  snapshot: ImageRecord["layers"][number],
-  diffId: Digest,
-  signal?: AbortSignal,
-): AsyncGenerator<Uint8Array, void, undefined> {
-  const hasher = new Bun.CryptoHasher("sha256");
-  for await (const chunk of ctx.snapshots.diffTar(snapshot, signal === undefined ? {} : { signal }) as unknown as AsyncIterable<Uint8Array>) {
-    hasher.update(chunk);
-    yield chunk;
-  }
-  const digest = `sha256:${hasher.digest("hex")}`;
-  if (digest !== diffId) throw internal(`layer ${diffId} came out of its snapshot as ${digest}: the snapshot was changed`);
+function remade(ctx: ImageContext, image: ImageRecord, digest: Digest, signal?: AbortSignal): Member | undefined {
+  const layer = remadeLayer(ctx, image, digest);
+  return layer && { digest, size: layer.size, open: () => layer.open(signal) as unknown as AsyncIterable<Uint8Array> };
 }

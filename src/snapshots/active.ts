@@ -1,6 +1,7 @@
 import { mkdirSync } from "node:fs";
-import { conflict } from "../lib/errors.ts";
-import { attributesOf, diskError, WORK, type SnapshotContext } from "./context.ts";
+import { join } from "node:path";
+import { conflict, internal } from "../lib/errors.ts";
+import { attributesOf, diskError, TARS, WORK, type SnapshotContext } from "./context.ts";
 import { applyAttributes, initLayerShape, makeInitLayer, type DirectoryAttributes } from "./init-layer.ts";
 import { MergedView } from "./merged.ts";
 import { packStream } from "./pack-stream.ts";
@@ -89,10 +90,14 @@ export function createActives(ctx: SnapshotContext): Actives {
       db.query("UPDATE snapshots SET kind = 'layer', layers = '[]', lists_root = ? WHERE id = ?").run(changesRoot(id, layers) ? 1 : 0, id);
       ctx.discard([`${WORK}/${id}`]).catch((error: unknown) => ctx.log.error("removing an overlay's work directory failed", { snapshot: id, error }));
     },
-    diffTar: (id, { signal } = {}) => {
+    diffTar: (id, { expect, signal } = {}) => {
       const { kind, layers, lists_root } = ctx.row(id);
       const listRoot = kind === "active" ? changesRoot(id, layers) : lists_root === 1;
-      return packStream((options) => ctx.workers.run({ op: "pack", tree: path(id), listRoot, emit: true, sync: false }, options), signal);
+      const job = { op: "pack" as const, tree: path(id), listRoot, emit: true, sync: false, recipe: join(ctx.root, TARS, id) };
+      return packStream(async (options) => {
+        const { diffId } = await ctx.workers.run(job, options);
+        if (expect !== undefined && diffId !== expect) throw internal(`layer ${expect} came out of its snapshot as ${diffId}: its original archive is gone`);
+      }, signal);
     },
   };
 }

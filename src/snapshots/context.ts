@@ -17,6 +17,8 @@ import { createSnapshotWorkers, type SnapshotWorkers } from "./workers.ts";
 export const WORK = ".work";
 export const TRASH = ".trash";
 export const EMPTY = ".empty";
+/** Of layers whose tars can be made again from them: what the trees don't hold (recipe.ts), by id. */
+export const TARS = ".tars";
 /** Where the whole folder is mounted, with other owners, for the moment of an overlay mount. */
 export const MAPPED = ".mapped";
 
@@ -66,7 +68,8 @@ export function createSnapshotContext(deps: SnapshotsDeps): SnapshotContext {
   const { db } = store;
   // left where an engine died within that moment
   unmount(join(root, MAPPED), { lazy: true });
-  for (const name of [root, join(root, WORK), join(root, TRASH), join(root, EMPTY), join(root, MAPPED)]) mkdirSync(name, { recursive: true, mode: 0o700 });
+  for (const name of [root, join(root, WORK), join(root, TARS), join(root, TRASH), join(root, EMPTY), join(root, MAPPED)])
+    mkdirSync(name, { recursive: true, mode: 0o700 });
   applyAttributes(join(root, EMPTY), plainDirectory);
   spreadSubdirectories(root);
   const workers = createSnapshotWorkers();
@@ -110,7 +113,7 @@ export function createSnapshotContext(deps: SnapshotsDeps): SnapshotContext {
 
   const removeFiles = async (id: SnapshotId): Promise<void> => {
     try {
-      await discard([id, `${WORK}/${id}`]);
+      await discard([id, `${WORK}/${id}`, `${TARS}/${id}`]);
       drop.run(id);
     } catch (error) {
       log.error("removing a snapshot's files failed; the next start tries again", { snapshot: id, error });
@@ -149,7 +152,7 @@ export function createSnapshotContext(deps: SnapshotsDeps): SnapshotContext {
     abandon: async (id) => {
       try {
         // Files first: on a full disk the database can't even note the removal before some space is back.
-        await discard([id, `${WORK}/${id}`]);
+        await discard([id, `${WORK}/${id}`, `${TARS}/${id}`]);
         drop.run(id);
       } catch (error) {
         log.error("removing an unfinished snapshot failed; the next start tries again", { snapshot: id, error });

@@ -1,10 +1,11 @@
-import { mkdirSync } from "node:fs";
+import { existsSync, mkdirSync, renameSync, rmSync } from "node:fs";
+import { join } from "node:path";
 import { conflict, invalidArgument } from "../lib/errors.ts";
 import { KeyedMutex } from "../lib/mutex.ts";
 import { createTurns } from "../lib/turns.ts";
 import { chainId, chainIds } from "../oci/chain.ts";
 import type { Digest } from "../oci/digest.ts";
-import { diskError, type SnapshotContext } from "./context.ts";
+import { diskError, TARS, type SnapshotContext } from "./context.ts";
 import { applyAttributes, plainDirectory } from "./init-layer.ts";
 import { BadLayer } from "./bad-layer.ts";
 import { LeansOnParents } from "./leans.ts";
@@ -29,12 +30,14 @@ interface Fresh {
   found: Found;
 }
 
-export type Layers = Pick<Snapshots, "find" | "findAll" | "unpack" | "settle" | "identify" | "diffIdOf" | "tarSize">;
+export type Layers = Pick<Snapshots, "find" | "findAll" | "unpack" | "settle" | "remakes" | "identify" | "diffIdOf" | "tarSize">;
 
 /** Layers and the keys they are found by: a diff id for a self-contained one, `chain:<chain id>` for one that leans on its parents. */
 export function createLayers(ctx: SnapshotContext): Layers {
   const { store, workers, path, disk, root } = ctx;
   const { db } = store;
+  const tar = (id: SnapshotId): string => join(root, TARS, id);
+  const remakes = (id: SnapshotId): boolean => existsSync(tar(id));
   const unpacking = new KeyedMutex();
   const turns = createTurns();
   const byKey = db.query<{ snapshot: SnapshotId }, [string]>(
@@ -78,8 +81,14 @@ export function createLayers(ctx: SnapshotContext): Layers {
       return id;
     });
     if (fresh.get(key)?.id === id) fresh.delete(key);
-    if (snapshot !== id) ctx.destroy([id]);
+    if (snapshot !== id) replace(id, snapshot);
     return snapshot;
+  };
+
+  /** The same layer is here twice: what was found out of the one that goes is good for the other, which has the same files. */
+  const replace = (id: SnapshotId, by: SnapshotId): void => {
+    if (remakes(id) && !remakes(by)) renameSync(tar(id), tar(by));
+    ctx.destroy([id]);
   };
 
   const settle: Snapshots["settle"] = async (ids) => {
@@ -91,11 +100,18 @@ export function createLayers(ctx: SnapshotContext): Layers {
   };
 
   const unpackInto = async (id: SnapshotId, options: UnpackOptions, parents: readonly SnapshotId[] | undefined): ReturnType<Snapshots["unpack"]> => {
-    const { source, parentIds, expect, hash, signal, onProgress } = options;
+    const { source, parentIds, expect, hash, recipe = false, signal, onProgress } = options;
     mkdirSync(path(id));
     applyAttributes(path(id), plainDirectory);
-    const job = { op: "unpack" as const, target: path(id), parents: parents?.map(path), ...(hash !== undefined && { hash }) };
+    const job = {
+      op: "unpack" as const,
+      target: path(id),
+      parents: parents?.map(path),
+      ...(hash !== undefined && { hash }),
+      ...(recipe && { recipe: tar(id) }),
+    };
     const result = await runUnpack(job, source, { signal, onProgress });
+    if (recipe && !result.exact) rmSync(tar(id));
     const diffId = result.diffId as Digest;
     if (expect !== undefined && diffId !== expect) {
       const text = `the layer's tar has digest ${diffId}, not ${expect} as its image says`;
@@ -107,7 +123,7 @@ export function createLayers(ctx: SnapshotContext): Layers {
     // The same layer may have come by another way meanwhile.
     const present = at(key);
     if (present !== undefined) {
-      ctx.destroy([id]);
+      replace(id, present);
       return await taken(present, options, { diffId, size: result.size, ...blob });
     }
     fresh.set(key, layer);
@@ -173,6 +189,7 @@ export function createLayers(ctx: SnapshotContext): Layers {
       return await unpackOnce(options, await parents);
     },
     settle,
+    remakes,
     identify: async (id, options = {}) => {
       const { size, kind, lists_root } = ctx.row(id);
       const known = selectDiffId.get(id)?.diff_id;

@@ -5,12 +5,12 @@ import { SysError } from "../kernel/ffi.ts";
 import { AT_FDCWD, closeFd, isDirectory, isKernelsOwn, isWhiteout, O, openAt, readDirectory, readFd, readlinkAt, S, statAt, type Stat } from "../kernel/fs.ts";
 import { getXattrAt, listXattrAt } from "../kernel/xattr.ts";
 import type { IdMap } from "../oci/id-map.ts";
+import { ChunkedOutput } from "./chunked-output.ts";
 import { isOpaque } from "./merged.ts";
 import { ownerInContainer, xattrsInContainer } from "./owners.ts";
 import { fileSystemOf, type PackStart } from "./path.ts";
 import { xattrsOf as carriedXattrsOf } from "./root.ts";
 
-const CHUNK = 1 << 18;
 /** PATH_MAX of linux/limits.h. */
 const LONGEST_PATH = 4096;
 
@@ -186,43 +186,4 @@ function xattrsOf(dir: number, base: string): ReadonlyMap<string, Uint8Array> {
     if (value !== undefined) result.set(key, value);
   }
   return result;
-}
-
-/** Gathers small writes into chunks of 256 KiB. */
-class ChunkedOutput {
-  readonly #emit: (chunk: Uint8Array) => void | Promise<void>;
-  #buffer = Buffer.allocUnsafeSlow(CHUNK);
-  #length = 0;
-
-  constructor(emit: (chunk: Uint8Array) => void | Promise<void>) {
-    this.#emit = emit;
-  }
-
-  async write(bytes: Uint8Array): Promise<void> {
-    for (let at = 0; at < bytes.length;) {
-      const take = Math.min(bytes.length - at, CHUNK - this.#length);
-      this.#buffer.set(bytes.subarray(at, at + take), this.#length);
-      at += take;
-      const flushed = this.filled(take);
-      if (flushed !== undefined) await flushed;
-    }
-  }
-
-  /** Where the next bytes go, `most` at the most: to be written into, and `filled` after it. */
-  room(most: number): Buffer {
-    return this.#buffer.subarray(this.#length, Math.min(CHUNK, this.#length + most));
-  }
-
-  filled(length: number): Promise<void> | undefined {
-    this.#length += length;
-    return this.#length === CHUNK ? this.flush() : undefined;
-  }
-
-  async flush(): Promise<void> {
-    if (this.#length === 0) return;
-    const full = this.#buffer.subarray(0, this.#length);
-    this.#buffer = Buffer.allocUnsafeSlow(CHUNK);
-    this.#length = 0;
-    await this.#emit(full);
-  }
 }

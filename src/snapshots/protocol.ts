@@ -15,11 +15,16 @@ export type Job =
       size?: number;
       /** Hash the source too. */
       hash?: "sha256" | "sha512";
+      /** A file to write the recipe to, from which and the tree the tar can be made again. */
+      recipe?: string;
       /** Trees under the layer, lowest first; undefined where they aren't ready: then a layer that leans on them fails with code `leans`. */
       parents?: string[];
     }
-  /** Tar of a tree: hashed, and sent as `chunk` replies where `emit`. `sync` writes the tree to the disk first. */
-  | { op: "pack"; tree: string; listRoot: boolean; emit: boolean; sync: boolean; idMap?: IdMap }
+  /**
+   * Tar of a tree: hashed, and sent as `chunk` replies where `emit`. `sync` writes the tree to the disk first. Made by the recipe that it was unpacked
+   * with, if there is such a file.
+   */
+  | { op: "pack"; tree: string; listRoot: boolean; emit: boolean; sync: boolean; idMap?: IdMap; recipe?: string }
   /** What stands at a path within `root`, which is hostile and may change meanwhile. */
   | { op: "stat"; root: string; path: string }
   /** The directory that a path within `root` leads to, without symlinks. */
@@ -36,7 +41,7 @@ export type Job =
 
 export interface Results {
   /** `blob`: digest of the source, if it was to be hashed. Nothing is synced. */
-  unpack: { diffId: string; tarSize: number; size: number; leans: boolean; listsRoot: boolean; blob?: string };
+  unpack: { diffId: string; tarSize: number; size: number; leans: boolean; listsRoot: boolean; exact: boolean; blob?: string };
   pack: { diffId: string; tarSize: number; size: number };
   stat: PathStat;
   resolve: string;

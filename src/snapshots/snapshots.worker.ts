@@ -14,6 +14,7 @@ import { MergedView } from "./merged.ts";
 import { packTree } from "./packer.ts";
 import { openStart, realDirectory, statPath } from "./path.ts";
 import { BATCH, CREDITS, type Job, type Request, type Response, type Results } from "./protocol.ts";
+import { openRecipe, Recorder, remakeTar } from "./recipe.ts";
 import { Root } from "./root.ts";
 import { unmountError } from "./unmount-error.ts";
 import { removeTree } from "./tree.ts";
@@ -169,7 +170,7 @@ async function unpack(id: number, job: Job & { op: "unpack" }, state: Running): 
   const file = path === undefined ? undefined : new SourceFile(id, path, job.size, state, count);
   const source = file === undefined ? fromMessages(id, state, count) : fromFile(file, breather(state));
   try {
-    const result = await withDirectory(job.target, (root) => unpackInto(root, source, job.parents));
+    const result = await withDirectory(job.target, (root) => unpackInto(root, source, job));
     if (told !== read) self.postMessage({ id, type: "progress", bytes: read });
     return blobHasher === undefined ? result : { ...result, blob: `${hash}:${blobHasher.digest("hex")}` };
   } catch (error) {
@@ -182,10 +183,11 @@ async function unpack(id: number, job: Job & { op: "unpack" }, state: Running): 
   }
 }
 
-async function unpackInto(root: number, source: ReadableStream<Uint8Array>, lower: string[] | undefined): Promise<Results["unpack"]> {
-  using parents = lower === undefined ? undefined : new MergedView(lower);
+async function unpackInto(root: number, source: ReadableStream<Uint8Array>, job: Job & { op: "unpack" }): Promise<Results["unpack"]> {
+  using parents = job.parents === undefined ? undefined : new MergedView(job.parents);
   using unpacker = new Unpacker(root, parents);
-  const parser = new TarParser(unpacker);
+  using recipe = job.recipe === undefined ? undefined : new Recorder(unpacker, job.recipe);
+  const parser = new TarParser(recipe ?? unpacker);
   const hasher = new Bun.CryptoHasher("sha256");
   let tarSize = 0;
   try {
@@ -193,14 +195,17 @@ async function unpackInto(root: number, source: ReadableStream<Uint8Array>, lowe
     for await (const chunk of stream as unknown as AsyncIterable<Uint8Array>) {
       tarSize += chunk.length;
       hasher.update(chunk);
-      parser.push(chunk);
+      if (recipe === undefined) parser.push(chunk);
+      else recipe.record(chunk, () => parser.push(chunk));
     }
   } catch (error) {
     throw decompressionError(error);
   }
   parser.finish();
   unpacker.finish();
-  return { diffId: `sha256:${hasher.digest("hex")}`, tarSize, size: unpacker.size, leans: unpacker.leans, listsRoot: unpacker.listsRoot };
+  recipe?.finish();
+  const { size, leans, listsRoot, exact } = unpacker;
+  return { diffId: `sha256:${hasher.digest("hex")}`, tarSize, size, leans, listsRoot, exact };
 }
 
 /** A file, maybe one that still grows. */
@@ -315,19 +320,17 @@ async function pack(id: number, job: Job & { op: "pack" }, state: Running): Prom
   let tarSize = 0;
   return await withDirectory(job.tree, async (root) => {
     if (job.sync) syncFileSystem(root);
-    const size = await packTree({
-      root,
-      listRoot: job.listRoot,
-      ...(job.idMap !== undefined && { idMap: job.idMap }),
-      cancelled: () => state.cancelled,
-      emit: async (chunk) => {
-        hasher.update(chunk);
-        tarSize += chunk.length;
-        await breathe();
-        if (!job.emit) return;
-        await send(id, chunk, state);
-      },
-    });
+    const emit = async (chunk: Uint8Array): Promise<void> => {
+      hasher.update(chunk);
+      tarSize += chunk.length;
+      await breathe();
+      if (job.emit) await send(id, chunk, state);
+    };
+    using recipe = job.recipe === undefined ? undefined : openRecipe(job.recipe);
+    const size =
+      recipe === undefined
+        ? await packTree({ root, listRoot: job.listRoot, ...(job.idMap !== undefined && { idMap: job.idMap }), cancelled: () => state.cancelled, emit })
+        : await remakeTar({ recipe, root, cancelled: () => state.cancelled, emit });
     return { diffId: `sha256:${hasher.digest("hex")}`, tarSize, size };
   });
 }

@@ -52,6 +52,8 @@ export interface Snapshots {
     expect?: Digest;
     hash?: "sha256" | "sha512";
     unsynced?: boolean;
+    /** Have its tar made again by `diffTar`, bit by bit; see `remakes`. */
+    recipe?: boolean;
     onSnapshot?: (id: SnapshotId) => void;
     onProgress?: (bytes: number) => void;
     signal?: AbortSignal;
@@ -61,6 +63,8 @@ export interface Snapshots {
    * in their place: a layer that was made twice is there once.
    */
   settle(ids: readonly SnapshotId[]): Promise<SnapshotId[]>;
+  /** Whether the tar of this layer can be made again whatever wrote it, so that no blob need be kept of it. */
+  remakes(id: SnapshotId): boolean;
   /** A new writable snapshot. Its row is in state `intent` until `ready`. Call inside the creator's transaction. */
   createActive(): SnapshotId;
   /** Makes the directories of an active snapshot, with the mode and owner that `/` has in `layers`. */
@@ -97,8 +101,11 @@ export interface Snapshots {
   diffIdOf(id: SnapshotId): Digest | undefined;
   /** Bytes of the layer's uncompressed tar, known for layers that were unpacked or identified. */
   tarSize(diffId: Digest): number | undefined;
-  /** Tar of the changes that `id` makes (whiteouts in OCI form), made in a Worker. */
-  diffTar(id: SnapshotId, options?: { signal?: AbortSignal }): ReadableStream<Uint8Array>;
+  /**
+   * Tar of the changes that `id` makes (whiteouts in OCI form), made in a Worker. With `expect` the stream fails at its end where that isn't the tar's
+   * digest.
+   */
+  diffTar(id: SnapshotId, options?: { expect?: Digest; signal?: AbortSignal }): ReadableStream<Uint8Array>;
   /** Tar of a directory as the host sees it, e.g. of a mounted overlay; made in a Worker. `idMap`: of the container whose owners go into the tar. `settled` as for `pathTar`. */
   treeTar(directory: string, options?: { idMap?: IdMap; signal?: AbortSignal }): { tar: ReadableStream<Uint8Array>; settled: () => Promise<void> };
   /**

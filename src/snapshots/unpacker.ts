@@ -70,6 +70,8 @@ export class Unpacker implements TarHandler, Disposable {
   leans = false;
   /** The archive names the root directory itself. */
   listsRoot = false;
+  /** No entry took the place of another: every file is as its own entry says. */
+  exact = true;
 
   /** `root`: descriptor of the empty directory. `parents`: merged tree under the layer, or undefined where it isn't there yet. */
   constructor(root: number, parents: MergedView | undefined) {
@@ -79,6 +81,11 @@ export class Unpacker implements TarHandler, Disposable {
 
   entry(header: TarHeader): void {
     this.#guard(header, () => this.#create(header));
+  }
+
+  /** The last entry is a file, whose body is stored. */
+  get storing(): boolean {
+    return this.#file >= 0;
   }
 
   data(chunk: Uint8Array): void {
@@ -309,6 +316,7 @@ export class Unpacker implements TarHandler, Disposable {
   #clear(directory: Directory, base: string): void {
     const stat = statAt(directory.fd, base);
     if (stat === undefined) return;
+    this.exact = false;
     // Cached descriptors may lead through what goes away now; the one in use stays open.
     this.#forget(directory.fd);
     if (isDirectory(stat)) {

@@ -26,7 +26,7 @@ export async function startDockerd(path: string): Promise<Dockerd> {
   const root = mkdtempSync(join(tmpdir(), "berth-dockerd-"));
   const hide = `for d in ${touched.join(" ")}; do [ ! -d $d ] || mount -t tmpfs none $d; done`;
   const options = `--data-root ${root}/data --exec-root ${root}/run --pidfile ${root}/pid --host unix://${root}/s --config-file ${root}/none`;
-  const command = `${hide}; echo '{}' >${root}/none; exec dockerd ${options} --bridge none --iptables=false --ip6tables=false >${root}/log 2>&1`;
+  const command = `${hide}; echo '{}' >${root}/none; exec dockerd ${options} --bridge none --iptables=false --ip6tables=false --userland-proxy=false >${root}/log 2>&1`;
   // A process namespace takes containerd with it, whatever happens.
   const child = Bun.spawn(["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", command], {
     env: { ...process.env, PATH: `${path}:${process.env["PATH"] ?? ""}` },

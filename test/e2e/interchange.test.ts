@@ -173,23 +173,23 @@ describe.skipIf(skipped("root", "umoci"))("umoci", () => {
 });
 
 describe.skipIf(skipped("root", "overlay", "dockerd"))("dockerd", () => {
-  let daemon: Dockerd;
+  let daemon: Dockerd | undefined;
   beforeAll(async () => {
     daemon = await startDockerd(dockerdPath()!);
   }, 60_000);
   afterAll(async () => {
-    await daemon[Symbol.asyncDispose]();
+    await daemon?.[Symbol.asyncDispose]();
   });
 
   const ask = async (method: string, path: string, body?: Blob): Promise<string> => {
-    const answer = await daemon.request(method, path, body);
+    const answer = await daemon!.request(method, path, body);
     const said = await answer.text();
     if (!answer.ok || said.includes('"error"')) throw new Error(`${method} ${path}: ${answer.status} ${said}`);
     return said;
   };
   const fetched = async (path: string): Promise<string> => {
     const file = join(folder, `dockerd-${readdirSync(folder).length}.tar`);
-    await Bun.write(file, await daemon.request("GET", path));
+    await Bun.write(file, await daemon!.request("GET", path));
     return file;
   };
 

@@ -627,7 +627,8 @@ describe.skipIf(skipped("root", "overlay"))("list, history, prune, import, creat
     expect(image.repoTags).toEqual(["imported:latest"]);
     expect(image.config).toMatchObject({ os: "linux", config: { Cmd: ["sh"] }, rootfs: { diff_ids: [diffIds[0]] }, history: [{ comment: "by hand" }] });
     expect((await failure(() => storage.images.import(streamOf(Buffer.alloc(2000, 1)), { onProgress: () => {} }))).kind).toBe("invalidArgument");
-    expect(storage.content.list().length).toBe(2);
+    // Its config: the layer's tar is made again where it is needed.
+    expect(storage.content.list().length).toBe(1);
     await storage.images.remove("imported");
     await nothingLeft(storage);
   });
@@ -666,7 +667,7 @@ describe.skipIf(skipped("root", "overlay"))("list, history, prune, import, creat
     await using storage = openStorage(temporary.path);
     await storage.restore();
     expect(storage.images.resolve("foo:1").layers.length).toBe(2);
-    expect(storage.content.list().length).toBe(3);
+    expect(storage.content.list().length).toBe(1);
     expect(storage.snapshots.layers().length).toBe(2);
     expect(readdirSync(join(temporary.path, "content/ingest"))).toEqual([]);
     await half[Symbol.asyncDispose]();
