@@ -42,7 +42,7 @@ export async function importImage(ctx: ImageContext, source: ReadableStream<Uint
     const { digest } = await ctx.content.put(JSON.stringify(config));
     lease.add(digest);
     const layerBlobs = [{ diffId, digest: blob.digest, mediaType: await layerTypeOf(blob.path) }];
-    if (!ctx.snapshots.remakes(snapshot)) await ctx.content.publish([blob]);
+    if (ctx.snapshots.recipe(snapshot) === undefined) await ctx.content.publish([blob]);
     const image = ctx.store.tx(() => {
       const record = ctx.register({ id: digest, config, layers: [snapshot], layerBlobs }, reference === undefined ? [] : [reference]);
       if (reference !== undefined) ctx.emit("tag", record, familiarReference(reference));

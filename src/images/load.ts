@@ -290,7 +290,7 @@ async function loadOne(
   const types = await Promise.all(found.layers.map((blob) => layerTypeOf(fileOf(ctx, archive, blob))));
   const unpacked = await unpackLayers(ctx, lease, sources, signal);
   // An uncompressed layer needs no blob where its tar can be made from what it was unpacked to; without its file there is less to sync.
-  const isSpare = (blob: Digest, i: number): boolean => blob === diffIds[i] && ctx.snapshots.remakes(unpacked[i]!);
+  const isSpare = (blob: Digest, i: number): boolean => blob === diffIds[i] && ctx.snapshots.recipe(unpacked[i]!) !== undefined;
   const spare = found.layers.filter((blob, i) => isSpare(blob, i));
   for (const blob of spare) if (!later.has(blob)) await archive.staged.get(blob)![Symbol.asyncDispose]();
   const needed = new Set([...attachedTo(found), ...found.layers]).difference(new Set(spare));

@@ -30,14 +30,14 @@ interface Fresh {
   found: Found;
 }
 
-export type Layers = Pick<Snapshots, "find" | "findAll" | "unpack" | "settle" | "remakes" | "identify" | "diffIdOf" | "tarSize">;
+export type Layers = Pick<Snapshots, "find" | "findAll" | "unpack" | "settle" | "recipe" | "identify" | "diffIdOf" | "tarSize">;
 
 /** Layers and the keys they are found by: a diff id for a self-contained one, `chain:<chain id>` for one that leans on its parents. */
 export function createLayers(ctx: SnapshotContext): Layers {
   const { store, workers, path, disk, root } = ctx;
   const { db } = store;
   const tar = (id: SnapshotId): string => join(root, TARS, id);
-  const remakes = (id: SnapshotId): boolean => existsSync(tar(id));
+  const recipeOf = (id: SnapshotId): string | undefined => (existsSync(tar(id)) ? tar(id) : undefined);
   const unpacking = new KeyedMutex();
   const turns = createTurns();
   const byKey = db.query<{ snapshot: SnapshotId }, [string]>(
@@ -87,7 +87,8 @@ export function createLayers(ctx: SnapshotContext): Layers {
 
   /** The same layer is here twice: what was found out of the one that goes is good for the other, which has the same files. */
   const replace = (id: SnapshotId, by: SnapshotId): void => {
-    if (remakes(id) && !remakes(by)) renameSync(tar(id), tar(by));
+    const recipe = recipeOf(id);
+    if (recipe !== undefined && recipeOf(by) === undefined) renameSync(recipe, tar(by));
     ctx.destroy([id]);
   };
 
@@ -189,7 +190,7 @@ export function createLayers(ctx: SnapshotContext): Layers {
       return await unpackOnce(options, await parents);
     },
     settle,
-    remakes,
+    recipe: recipeOf,
     identify: async (id, options = {}) => {
       const { size, kind, lists_root } = ctx.row(id);
       const known = selectDiffId.get(id)?.diff_id;

@@ -2,7 +2,7 @@ import { mkdirSync, renameSync, rmSync } from "node:fs";
 import { conflict, invalidArgument, notFound } from "../lib/errors.ts";
 import { chainId } from "../oci/chain.ts";
 import type { Digest } from "../oci/digest.ts";
-import { diskError, type SnapshotContext } from "./context.ts";
+import { diskError, TARS, type SnapshotContext } from "./context.ts";
 import { applyAttributes, makeInitLayer, plainDirectory, type InitLayerShape } from "./init-layer.ts";
 import type { SnapshotId, Snapshots } from "./types.ts";
 
@@ -25,7 +25,8 @@ export function createRebuild(ctx: SnapshotContext): Snapshots["rebuild"] {
       if (key !== known.key) throw invalidArgument(`the archive's tar has digest ${found.diffId}, not ${known.diff_id} as layer ${id} says`);
       await disk.sync(root);
       ctx.row(id);
-      const old = ctx.discard([id]);
+      // It has a blob now; a recipe that led nowhere must not stand in its way.
+      const old = ctx.discard([id, `${TARS}/${id}`]);
       renameSync(path(fresh), path(id));
       store.tx(() => {
         noteSize.run(found.size, found.listsRoot ? 1 : 0, id);

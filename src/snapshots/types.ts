@@ -52,7 +52,7 @@ export interface Snapshots {
     expect?: Digest;
     hash?: "sha256" | "sha512";
     unsynced?: boolean;
-    /** Have its tar made again by `diffTar`, bit by bit; see `remakes`. */
+    /** Have its tar made again by `diffTar`, bit by bit; see `recipe` below. */
     recipe?: boolean;
     onSnapshot?: (id: SnapshotId) => void;
     onProgress?: (bytes: number) => void;
@@ -63,8 +63,8 @@ export interface Snapshots {
    * in their place: a layer that was made twice is there once.
    */
   settle(ids: readonly SnapshotId[]): Promise<SnapshotId[]>;
-  /** Whether the tar of this layer can be made again whatever wrote it, so that no blob need be kept of it. */
-  remakes(id: SnapshotId): boolean;
+  /** Path of the file by which the layer's tar can be made again whoever wrote it, so that no blob need be kept of it; undefined where it has none. */
+  recipe(id: SnapshotId): string | undefined;
   /** A new writable snapshot. Its row is in state `intent` until `ready`. Call inside the creator's transaction. */
   createActive(): SnapshotId;
   /** Makes the directories of an active snapshot, with the mode and owner that `/` has in `layers`. */

@@ -26,7 +26,7 @@ const layers = [
     file("removed", "x"),
     file("big", new Uint8Array(700_000).fill(7)),
   ]),
-  tarOf([file("tmp/x", "leans"), file(".wh.removed"), file("empty", "")]),
+  tarOf([file("tmp/x", "what is replaced, so that the blob is kept"), file("tmp/x", "leans"), file(".wh.removed"), file("empty", "")]),
 ];
 
 function archive(name: string): Buffer {
@@ -102,6 +102,33 @@ describe.skipIf(skipped("root", "overlay"))("a check of what is stored", () => {
     expect([whatIs(lower!), whatIs(upper!)]).toEqual(before);
     expect(snapshots.inventory().length).toBe(2);
     expect(await snapshots.strays()).toEqual([]);
+  });
+
+  test("a layer without a blob is held against its recipe", async () => {
+    using temporary = temporaryDirectory("check");
+    await using storage = openStorage(temporary.path);
+    const { content, snapshots, images } = storage;
+    const make = async (): Promise<string> => {
+      const tar = tarOf([file("f", "bytes"), file("set", "x", { mode: 0o4755 })]);
+      const { layers: made } = await images.import(streamOf(tar), { reference: "imported:1", onProgress: () => {} });
+      return snapshots.path(made[0]!);
+    };
+    const changes: [string, (tree: string) => void, string][] = [
+      ["bytes", (tree) => writeFileSync(join(tree, "f"), "BYTES"), "its files have other bytes"],
+      ["length", (tree) => truncateSync(join(tree, "f"), 1), '"f" isn\'t what it was'],
+      ["mode", (tree) => chmodSync(join(tree, "set"), 0o755), "/set has another mode"],
+      ["a file", (tree) => rmSync(join(tree, "f")), '"f" isn\'t what it was'],
+      ["all of it", (tree) => rmSync(tree, { recursive: true }), "has lost its files"],
+    ];
+    for (const [what, change, says] of changes) {
+      const tree = await make();
+      expect([content.list().length, sentences(await check(storage))]).toEqual([1, []]);
+      change(tree);
+      expect([what, sentences(await check(storage)).join("\n")]).toEqual([what, expect.stringContaining(says)]);
+      const [problem] = (await check(storage, { repair: true })).problems;
+      expect([what, problem!.repaired]).toEqual([what, "removed, and with it imported:1"]);
+      await snapshots.settled();
+    }
   });
 
   test("a layer that can't be put back goes with its image, unless a container stands on it", async () => {

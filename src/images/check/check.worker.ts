@@ -1,9 +1,10 @@
 import { decompressed, decompressionError } from "../../lib/compression.ts";
-import { cancelled, kindOf, messageOf } from "../../lib/errors.ts";
+import { cancelled, kindOf, messageOf, notFound } from "../../lib/errors.ts";
 import { TarParser } from "../../lib/tar-reader.ts";
 import { AT_FDCWD, closeFd, O, openAt } from "../../kernel/fs.ts";
 import { TreeComparer } from "../../snapshots/compare.ts";
 import { packTree } from "../../snapshots/packer.ts";
+import { openRecipe, remakeTar } from "../../snapshots/recipe.ts";
 import type { CheckJob, CheckRequest, CheckResponse, CheckResults } from "./protocol.ts";
 
 /** The Worker behind reader.ts: reads what is stored, from its first byte to its last. */
@@ -41,7 +42,8 @@ async function perform(job: CheckJob): Promise<CheckResults[CheckJob["op"]]> {
   }
   const tree = openAt(AT_FDCWD, Buffer.from(job.tree).toString("latin1"), O.RDONLY | O.DIRECTORY);
   try {
-    return job.op === "compare" ? await compare(job.path, tree, breathe) : await pack(tree, job.listRoot, breathe);
+    if (job.op === "compare") return await compare(job.path, tree, breathe);
+    return job.op === "pack" ? await pack(tree, job.listRoot, breathe) : await remake(job.recipe, tree, breathe);
   } finally {
     closeFd(tree);
   }
@@ -61,6 +63,28 @@ async function compare(path: string, tree: number, breathe: () => Promise<void> 
   }
   parser.finish();
   return [...comparer.differences.values()];
+}
+
+async function remake(path: string, root: number, breathe: () => Promise<void> | undefined): Promise<CheckResults["remake"]> {
+  using comparer = new TreeComparer(root);
+  using recipe = openRecipe(path);
+  if (recipe === undefined) throw notFound("its recipe is gone");
+  const parser = new TarParser(comparer);
+  const hasher = new Bun.CryptoHasher("sha256");
+  const emit = (chunk: Uint8Array): Promise<void> | undefined => {
+    hasher.update(chunk);
+    parser.push(chunk);
+    return breathe();
+  };
+  try {
+    await remakeTar({ recipe, root, emit, cancelled: () => isCancelled });
+    parser.finish();
+  } catch (error) {
+    // A file is gone or shorter: nothing of the tar comes after it.
+    if (kindOf(error) === "cancelled") throw error;
+    return { digest: "", differences: [messageOf(error)] };
+  }
+  return { digest: `sha256:${hasher.digest("hex")}`, differences: [...comparer.differences.values()] };
 }
 
 async function pack(root: number, listRoot: boolean, breathe: () => Promise<void> | undefined): Promise<string> {

@@ -72,12 +72,15 @@ async function whatIsWrong({ ctx, reader, options, broken }: LayersCheck, id: Sn
     if (blob !== undefined) {
       using lease = ctx.lease();
       lease.add(blob.digest);
-      const [first, ...others] = await reader.run({ op: "compare", path: ctx.content.path(blob.digest), tree });
-      if (first === undefined) return undefined;
-      return { sentence: `isn't what it was unpacked from: ${first}${others.length > 0 ? `, and ${others.length} more` : ""}` };
+      return changed(await reader.run({ op: "compare", path: ctx.content.path(blob.digest), tree }));
     }
     // told of with the blob
     if (broken.diffIds.has(diffId)) return undefined;
+    const recipe = ctx.snapshots.recipe(id);
+    if (recipe !== undefined) {
+      const { digest, differences } = await reader.run({ op: "remake", recipe, tree });
+      return changed(differences) ?? (digest === diffId ? undefined : { sentence: "isn't what it was unpacked from: its files have other bytes" });
+    }
     const packed = await reader.run({ op: "pack", tree, listRoot });
     if (packed === diffId) return undefined;
     // One that came as a tar whose bytes nobody can make again does so too.
@@ -86,6 +89,11 @@ async function whatIsWrong({ ctx, reader, options, broken }: LayersCheck, id: Sn
     if (kindOf(error) === "cancelled") throw error;
     return { sentence: `can't be read: ${messageOf(error)}` };
   }
+}
+
+function changed([first, ...others]: readonly string[]): Wrong | undefined {
+  if (first === undefined) return undefined;
+  return { sentence: `isn't what it was unpacked from: ${first}${others.length > 0 ? `, and ${others.length} more` : ""}` };
 }
 
 /** Unpacked again from the blob that is here or in a registry; else the images on it go, where no container needs them. */
