@@ -1,6 +1,6 @@
 import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { WORK, type SnapshotContext, type SnapshotRow } from "./context.ts";
+import { TARS, WORK, type SnapshotContext, type SnapshotRow } from "./context.ts";
 import type { SnapshotId, Snapshots } from "./types.ts";
 
 /** Synchronous: two calls to the kernel for each. */
@@ -21,9 +21,9 @@ export function inventory({ store, path, work }: SnapshotContext): ReturnType<Sn
 export async function strays(ctx: SnapshotContext, { remove = false }: { remove?: boolean } = {}): Promise<string[]> {
   const { root } = ctx;
   const names = readdirSync(root).filter((name) => !name.startsWith("."));
-  const works = readdirSync(join(root, WORK));
+  const beside = [WORK, TARS].flatMap((folder) => readdirSync(join(root, folder)).map((name) => ({ folder, name })));
   const belongs = (id: string): boolean => ctx.peek(id as SnapshotId) !== undefined;
-  const candidates = [...names.filter((name) => !belongs(name)), ...works.filter((name) => !belongs(name)).map((name) => `${WORK}/${name}`)];
+  const candidates = [...names.filter((name) => !belongs(name)), ...beside.filter(({ name }) => !belongs(name)).map(({ folder, name }) => `${folder}/${name}`)];
   const found = candidates.filter((name) => statSync(join(root, name), { throwIfNoEntry: false }) !== undefined);
   if (remove) await ctx.discard(found);
   return found;
