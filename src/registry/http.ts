@@ -21,6 +21,8 @@ export interface Call {
 
 /** Milliseconds in which a client must send something. Whoever takes nothing is cut off by the server's idle timeout. */
 const stallTimeout = 120_000;
+/** Milliseconds for which the rest of a refused body is still taken. */
+const lingerTime = 2000;
 
 /** The request's body as it arrives, ended by an error where the client is gone or silent. */
 export async function* bodyOf(request: Request): AsyncGenerator<Uint8Array> {
@@ -42,8 +44,20 @@ export async function* bodyOf(request: Request): AsyncGenerator<Uint8Array> {
       yield value;
     }
   } finally {
-    await reader.cancel().catch(() => undefined);
+    linger(reader);
   }
+}
+
+/** Reads on for a moment, so that a client that is still sending what was refused gets to see its answer, then lets go. */
+function linger(reader: Pick<ReadableStreamDefaultReader<Uint8Array>, "read" | "cancel">): void {
+  const timer = setTimeout(() => void reader.cancel().catch(() => undefined), lingerTime);
+  timer.unref();
+  const drain = async (): Promise<void> => {
+    while (!(await reader.read()).done);
+  };
+  drain()
+    .catch(() => undefined)
+    .finally(() => clearTimeout(timer));
 }
 
 /** A body in memory. @throws Fault 413 above `limit` bytes */

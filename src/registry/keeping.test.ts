@@ -160,7 +160,7 @@ describe("quota", () => {
     expect(await errorOf(await upload("b", bytes(2 << 20, 2)))).toEqual({
       status: 403,
       code: "DENIED",
-      message: "the registry is over its quota: it holds 2MB of 3MB, and this needs 2MB",
+      message: "the registry would exceed its quota of 3MB: it holds 2MB, and what is being pushed takes 2MB",
     });
     // The same bytes in another repository take no room of the whole.
     const mounted = await fetch(`${base}/b/blobs/uploads/?mount=${digestOf(bytes(2 << 20, 1))}&from=a`, { method: "POST" });
@@ -175,7 +175,7 @@ describe("quota", () => {
     configure({ quota: { repository: 1 << 20, repositories: { "big/**": 4 << 20 } } });
     expect((await upload("small/a", bytes(1 << 20, 1))).status).toBe(201);
     expect((await errorOf(await upload("small/a", bytes(10, 1)))).message).toBe(
-      "repository small/a is over its quota: it holds 1MB of 1MB, and this needs 10B",
+      "repository small/a would exceed its quota of 1MB: it holds 1MB, and what is being pushed takes 10B",
     );
     expect((await upload("small/b", bytes(10, 1))).status).toBe(201);
     expect((await upload("big/a", bytes(3 << 20, 1))).status).toBe(201);

@@ -41,13 +41,11 @@ export function createQuota(records: Records, initial: QuotaConfig): Quota {
   /** Why there is no room; undefined where there is. */
   const refusal = (repository: string, bytes: number): string | undefined => {
     const limit = limits.of(repository);
-    const used = limit === undefined ? 0 : records.repositoryBytes(repository) + (reserved.get(repository) ?? 0);
-    if (limit !== undefined && used + bytes > limit) {
-      return `repository ${repository} is over its quota: it holds ${formatBytes(used)} of ${formatBytes(limit)}, and this needs ${formatBytes(bytes)}`;
-    }
-    const all = records.totalBytes + reservedTotal;
-    if (limits.total === undefined || all + bytes <= limits.total) return undefined;
-    return `the registry is over its quota: it holds ${formatBytes(all)} of ${formatBytes(limits.total)}, and this needs ${formatBytes(bytes)}`;
+    const [stored, coming] = limit === undefined ? [0, 0] : [records.repositoryBytes(repository), (reserved.get(repository) ?? 0) + bytes];
+    if (limit !== undefined && stored + coming > limit) return exceeded(`repository ${repository}`, limit, stored, coming);
+    const { total } = limits;
+    if (total === undefined || records.totalBytes + reservedTotal + bytes <= total) return undefined;
+    return exceeded("the registry", total, records.totalBytes, reservedTotal + bytes);
   };
 
   return {
@@ -74,6 +72,10 @@ export function createQuota(records: Records, initial: QuotaConfig): Quota {
       };
     },
   };
+}
+
+function exceeded(what: string, limit: number, stored: number, coming: number): string {
+  return `${what} would exceed its quota of ${formatBytes(limit)}: it holds ${formatBytes(stored)}, and what is being pushed takes ${formatBytes(coming)}`;
 }
 
 function prepare({ total, repository, repositories }: QuotaConfig): { total: number | undefined; of: (name: string) => number | undefined } {

@@ -59,9 +59,17 @@ export function createUploads(deps: { content: ContentStore; records: Records; d
     for (const upload of old) await drop(upload);
   };
 
-  const makeRoom = async (): Promise<void> => {
-    if (uploads.size >= maxUploads) await dropIdle();
-    if (uploads.size >= maxUploads) throw new Fault("TOOMANYREQUESTS", `${maxUploads} uploads are under way`);
+  /** Files that are just being opened count, too. */
+  let opening = 0;
+  const openFile = async (): Promise<Ingest> => {
+    if (uploads.size + opening >= maxUploads) await dropIdle();
+    if (uploads.size + opening >= maxUploads) throw new Fault("TOOMANYREQUESTS", `${maxUploads} uploads are under way`);
+    opening++;
+    try {
+      return await content.ingest();
+    } finally {
+      opening--;
+    }
   };
 
   const take = (name: string, id: string): Upload => {
@@ -131,8 +139,7 @@ export function createUploads(deps: { content: ContentStore; records: Records; d
       }
       const digest = call.query.get("digest");
       const expected = digest === null ? undefined : parseDigestOf(digest);
-      await makeRoom();
-      const ingest = await content.ingest();
+      const ingest = await openFile();
       const upload: Upload = { id: randomUUID(), name, ingest, reservation: quota.reserve(name), busy: false, usedAt: Date.now() };
       uploads.set(upload.id, upload);
       if (expected === undefined) return accepted(upload);
