@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import type { ContentStore } from "../content/types.ts";
 import type { RegistryClient } from "../distribution/types.ts";
 import type { Events } from "../events/types.ts";
+import { messageOf } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
 import type { Digest } from "../oci/digest.ts";
 import { mediaTypes, type Descriptor, type ImageConfig, type Index, type Manifest } from "../oci/image.ts";
@@ -233,7 +234,14 @@ export function createImageContext(deps: {
       if (known !== undefined) return known;
       const info = content.info(digest);
       if (info === undefined) return undefined;
-      const { mediaType, manifests } = JSON.parse(readFileSync(content.path(digest), "utf8")) as Partial<Index>;
+      let document: Partial<Index>;
+      try {
+        document = JSON.parse(readFileSync(content.path(digest), "utf8")) as Partial<Index>;
+      } catch (error) {
+        log.debug("a manifest can't be read", { digest, error: messageOf(error) });
+        return undefined;
+      }
+      const { mediaType, manifests } = document;
       const descriptor: Descriptor = { mediaType: mediaType || (manifests === undefined ? mediaTypes.ociManifest : mediaTypes.ociIndex), ...info };
       if (descriptors.size >= MOST_CACHED) descriptors.delete(descriptors.keys().next().value!);
       descriptors.set(digest, descriptor);

@@ -1,5 +1,6 @@
 import type { Staged } from "../content/types.ts";
 import { compressionOf, decompressed, decompressionError, MAGIC_BYTES } from "../lib/compression.ts";
+import { indexTypes, manifestTypes } from "../distribution/manifest.ts";
 import { cancelled, EngineError, invalidArgument, notFound } from "../lib/errors.ts";
 import { cleanParts, textOf } from "../lib/tar.ts";
 import { readTar, type TarEntry } from "../lib/tar-reader.ts";
@@ -220,6 +221,8 @@ async function imagesAt(ctx: ImageContext, archive: Archive, entry: Descriptor):
   const indexes: Digest[] = [];
   const attestations = new Map<string, Digest[]>();
   const walk = async (at: Descriptor, depth: number): Promise<void> => {
+    // An index may name what we don't know: that is no error (image-spec, image-index.md, on mediaType).
+    if (at.mediaType && ![...manifestTypes, ...indexTypes].includes(at.mediaType)) return;
     const digest = blobAt(archive, blobPath(at.digest));
     if (digest !== at.digest) throw invalidArgument(`blob ${at.digest} of the archive has digest ${digest}`);
     const document = checkedManifest(await jsonAt(ctx, archive, digest), `blob ${digest} of the archive`);

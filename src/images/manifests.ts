@@ -1,3 +1,4 @@
+import { messageOf } from "../lib/errors.ts";
 import { isDigest, type Digest } from "../oci/digest.ts";
 import type { Descriptor, Index, Manifest } from "../oci/image.ts";
 import { platformOf } from "../oci/platform.ts";
@@ -28,7 +29,11 @@ export async function summarize(ctx: ImageContext, top: Descriptor, indexes: Des
   const members = new Map(ctx.membersOf(top.digest).map((member) => [member.manifest, member.image]));
   if (members.size === 0 && id !== undefined) members.set(top.digest, id);
   const below = async (descriptor: Descriptor, depth: number): Promise<ManifestSummary[]> => {
-    const document = await documentAt(ctx, descriptor.digest);
+    const document = await documentAt(ctx, descriptor.digest).catch((error: unknown) => {
+      // An index may name anything: what is no manifest must not hide the others.
+      ctx.log.debug("an index names what can't be read as a manifest", { digest: descriptor.digest, error: messageOf(error) });
+      return undefined;
+    });
     if (document?.kind !== "index") return [summaryOf(ctx, descriptor, document?.manifest, members)];
     const found: ManifestSummary[] = [];
     for (const each of depth < MOST_NESTED ? document.index.manifests : []) {

@@ -208,6 +208,22 @@ describe.skipIf(skipped("root", "overlay"))("an index of platforms", () => {
     expect(lab.images.list().map(({ id }) => id)).toEqual([index.configs[own]!]);
   });
 
+  test("that names what is no manifest is listed all the same", async () => {
+    await load(index.archive, [own]);
+    const document = JSON.parse(Buffer.from(await lab.content.bytes(index.index.digest)).toString()) as Index;
+    const config = { mediaType: mediaTypes.ociManifest, digest: index.configs[own]!, size: 1 };
+    const { digest } = await lab.content.put(JSON.stringify({ ...document, manifests: [config, ...document.manifests] }));
+    // As if it had come so.
+    lab.store.db.query("UPDATE index_members SET idx = ?").run(digest);
+    lab.store.db.query("UPDATE image_refs SET target = ?").run(digest);
+    lab.images.tag("multi:1", "again:1");
+    expect((await available("again:1"))[0]).toEqual(["unknown", undefined, false]);
+    expect(await available("again:1")).toHaveLength(7);
+    writeFileSync(lab.content.path(digest), "{");
+    lab.images.tag("multi:1", "again:2");
+    expect(lab.images.list().flatMap(({ repoTags }) => repoTags)).toEqual(["again:1", "again:2", "multi:1"]);
+  });
+
   test("of which one platform is here, tagged by its id: that one is pushed", async () => {
     await load(index.archive, [own]);
     const name = `${registry.host}/push/single:1`;
