@@ -5,7 +5,9 @@ import type { TarHandler } from "../lib/tar-reader.ts";
 import { SysError } from "../kernel/ffi.ts";
 import {
   chmodAt,
+  chmodFd,
   chownAt,
+  chownFd,
   closeFd,
   isDirectory,
   isWhiteout,
@@ -23,6 +25,7 @@ import {
   symlinkAt,
   unlinkAt,
   utimesAt,
+  utimesFd,
   writeFd,
 } from "../kernel/fs.ts";
 import { getXattrAt, listXattrAt, OPAQUE, setXattrAt } from "../kernel/xattr.ts";
@@ -61,6 +64,10 @@ export class Unpacker implements TarHandler, Disposable {
   readonly #cache = new Map<string, number>();
   readonly #times = new Map<string, TarTime>();
   readonly #copyBuffer = Buffer.allocUnsafeSlow(1 << 18);
+  /** Bits of a mode that a new file of this tree may not get as it is asked for. */
+  readonly #unsure: number;
+  /** Some directory hands on its group: new files in it may have another than root's. */
+  #handsOnGroup = false;
   #file = -1;
   #entry: { header: TarHeader; directory: Directory; base: string } | undefined;
 
@@ -77,6 +84,8 @@ export class Unpacker implements TarHandler, Disposable {
   constructor(root: number, parents: MergedView | undefined) {
     this.#root = root;
     this.#parents = parents;
+    // With a default ACL the mode of new files comes from that.
+    this.#unsure = getXattrAt(root, "", "system.posix_acl_default") === undefined ? 0o7000 | process.umask() : 0o7777;
   }
 
   entry(header: TarHeader): void {
@@ -96,10 +105,10 @@ export class Unpacker implements TarHandler, Disposable {
   end(): void {
     if (this.#file < 0) return;
     const { header, directory, base } = this.#entry!;
+    this.size += header.size;
+    this.#guard(header, () => this.#fileAttributes(header, directory, base));
     closeFd(this.#file);
     this.#file = -1;
-    this.size += header.size;
-    this.#guard(header, () => this.#attributes(header, directory, base));
   }
 
   /** After the last entry: the times of directories, which their children's creation changed. */
@@ -155,7 +164,7 @@ export class Unpacker implements TarHandler, Disposable {
       case "directory":
         return this.#makeDirectory(header, directory, base);
       case "file":
-        this.#replacing(directory, base, () => (this.#file = openAt(directory.fd, base, O.WRONLY | O.CREAT | O.EXCL | O.NOFOLLOW, 0o600)));
+        this.#replacing(directory, base, () => (this.#file = openAt(directory.fd, base, O.WRONLY | O.CREAT | O.EXCL | O.NOFOLLOW, header.mode & 0o777)));
         this.#entry = { header, directory, base };
         return;
       case "hardlink":
@@ -276,12 +285,26 @@ export class Unpacker implements TarHandler, Disposable {
     for (const name of this.#lower().names([])) if (statAt(this.#root, name) === undefined) mknodAt(this.#root, name, S.IFCHR, 0, 0);
   }
 
+  /** As `#attributes`, of the open file, and without the calls that would change nothing: each is a transaction of the file system. */
+  #fileAttributes(header: TarHeader, directory: Directory, base: string): void {
+    if (header.uid !== 0 || header.gid !== 0 || this.#handsOnGroup) chownFd(this.#file, header.uid, header.gid);
+    if ((header.mode & this.#unsure) !== 0) chmodFd(this.#file, header.mode);
+    for (const [key, value] of header.xattrs) this.#xattr(directory.fd, base, key, value);
+    utimesFd(this.#file, header.mtime.seconds, header.mtime.nanoseconds);
+  }
+
   /** Owner first, since chown clears setuid and security.capability; then mode, xattrs and time. */
   #attributes(header: TarHeader, directory: Directory, base: string): void {
     chownAt(directory.fd, base, header.uid, header.gid);
+    this.#noteGroup(header.type === "directory", header.mode, header.gid);
     if (header.type !== "symlink") chmodAt(directory.fd, base, header.mode);
     for (const [key, value] of header.xattrs) this.#xattr(directory.fd, base, key, value);
     if (header.type !== "directory") utimesAt(directory.fd, base, header.mtime.seconds, header.mtime.nanoseconds);
+  }
+
+  /** A directory with the setgid bit, or any with mount option grpid, gives new files its group. */
+  #noteGroup(isDirectory: boolean, mode: number, gid: number): void {
+    if (isDirectory && (gid !== 0 || (mode & 0o2000) !== 0)) this.#handsOnGroup = true;
   }
 
   #xattr(fd: number, base: string, key: string, value: Uint8Array): void {
@@ -297,6 +320,7 @@ export class Unpacker implements TarHandler, Disposable {
 
   #copyAttributes({ layer, path, stat }: Found, directory: Directory, base: string): void {
     chownAt(directory.fd, base, stat.uid, stat.gid);
+    this.#noteGroup(isDirectory(stat), stat.mode, stat.gid);
     if ((stat.mode & S.IFMT) !== S.IFLNK) chmodAt(directory.fd, base, stat.mode & 0o7777);
     for (const key of listXattrAt(layer, path)) this.#xattr(directory.fd, base, key, getXattrAt(layer, path, key) ?? new Uint8Array());
     utimesAt(directory.fd, base, stat.mtimeSeconds, stat.mtimeNanoseconds);

@@ -100,6 +100,26 @@ describe.skipIf(skipped("root"))("what an archive says is what there is", () => 
     expect({ leans, size }).toEqual({ leans: false, size: 5 });
   });
 
+  test("every mode, and owners beside groups that directories hand on", () => {
+    const modes = [0o000, 0o200, 0o400, 0o600, 0o644, 0o664, 0o666, 0o755, 0o777, 0o1644, 0o2755, 0o4711, 0o6755];
+    const entries = modes.map((mode) => file(`f${mode.toString(8)}`, "x", { mode }));
+    const { root } = unpack([
+      ...entries,
+      dir("plain"),
+      dir("group", { gid: 50 }),
+      dir("setgid", { mode: 0o2755, gid: 50 }),
+      file("setgid/root", "x"),
+      file("setgid/other", "x", { gid: 7 }),
+      dir("setgid/below"),
+      file("setgid/below/root", "x", { mode: 0o666 }),
+    ]);
+    const found = whatIs(root);
+    for (const mode of modes) expect(found[`f${mode.toString(8)}`]).toBe(`file ${mode.toString(8)} 0:0 "x"`);
+    expect(found["setgid/root"]).toBe('file 644 0:0 "x"');
+    expect(found["setgid/other"]).toBe('file 644 0:7 "x"');
+    expect(found["setgid/below/root"]).toBe('file 666 0:0 "x"');
+  });
+
   test("names that are not UTF-8, long names, deep directories", () => {
     const deep = Array.from({ length: 300 }, (_, i) => `d${i}`);
     const entries = deep.map((_, i) => dir(deep.slice(0, i + 1).join("/")));
