@@ -1,4 +1,5 @@
 import { invalidArgument } from "./errors.ts";
+import { checkedRuns, sparseMapOfRecord, SparseMapText, type SparseRun } from "./tar-sparse.ts";
 import { BLOCK, paddingOf, type TarEntryType, type TarHeader, type TarTime } from "./tar.ts";
 
 /** Called in the order of the archive, synchronously from `push`. */
@@ -6,6 +7,8 @@ export interface TarHandler {
   entry(header: TarHeader): void;
   /** Bytes of the body of the last entry: a view that is only good until `data` returns. */
   data(chunk: Uint8Array): void;
+  /** The next `length` bytes of the body are zeros that the archive doesn't hold (a sparse file's). Bodies may end with one. */
+  hole(length: number): void;
   /** The last entry's body is complete (called for each entry, also for one without a body). */
   end(): void;
 }
@@ -17,6 +20,7 @@ const types: Record<string, TarEntryType> = {
   "\0": "file",
   "0": "file",
   "7": "file",
+  S: "file",
   "1": "hardlink",
   "2": "symlink",
   "3": "char",
@@ -45,8 +49,11 @@ function field(block: Buffer, start: number, length: number): string {
   return block.toString("latin1", start, end === -1 || end > start + length ? start + length : end);
 }
 
-/** Octal text, or GNU's base-256 where the first byte's high bit is set. */
-function numeric(block: Buffer, start: number, length: number, what: string): number {
+/** Octal text, or GNU's base-256 where the first byte's high bit is set. Go's reader passes over leading NULs and spaces; so does this one. */
+function numeric(block: Buffer, from: number, width: number, what: string): number {
+  let [start, length] = [from, width];
+  for (; length > 0 && (block[start] === 0 || block[start] === 0x20); start++) length--;
+  if (length === 0) return 0;
   const first = block[start]!;
   if ((first & 0x80) !== 0) {
     const negative = (first & 0x40) !== 0;
@@ -56,7 +63,6 @@ function numeric(block: Buffer, start: number, length: number, what: string): nu
     return Number(value);
   }
   const text = field(block, start, length).trim();
-  if (text === "") return 0;
   if (!/^[0-7]+$/.test(text)) throw bad(`${what} ${JSON.stringify(text)} is no octal number`);
   return parseInt(text, 8);
 }
@@ -75,8 +81,23 @@ function paxTime(text: string): TarTime {
   return nanoseconds === 0 ? { seconds: -Number(match[2]), nanoseconds } : { seconds: -Number(match[2]) - 1, nanoseconds: 1e9 - nanoseconds };
 }
 
-/** Records of `<length> <key>=<value>\n`, length in bytes with itself. */
-function paxRecords(body: Buffer, into: Map<string, string>): void {
+/** Linux has 12 bits for a major and 20 for a minor number. */
+const MOST_MAJOR = 0xfff;
+const MOST_MINOR = 0xfffff;
+
+function deviceNumber(block: Buffer, start: number, most: number): number {
+  const value = numeric(block, start, 8, "device number");
+  if (value < 0 || value > most) throw bad(`device number ${value} is out of range`);
+  return value;
+}
+
+/**
+ * Records of `<length> <key>=<value>\n`, length in bytes with itself. An empty value takes a record back (POSIX). The runs of a sparse file of version 0.0,
+ * the only keys that come more than once, are put together as version 0.1 has them.
+ */
+function paxRecords(body: Buffer): Map<string, string> {
+  const into = new Map<string, string>();
+  const runs: string[] = [];
   let at = 0;
   while (at < body.length) {
     const space = body.indexOf(0x20, at);
@@ -88,10 +109,17 @@ function paxRecords(body: Buffer, into: Map<string, string>): void {
     if (equals === -1 || equals >= end) throw bad("PAX record without a key");
     const key = body.toString("latin1", space + 1, equals);
     const value = body.toString("latin1", equals + 1, end - 1);
-    if ((key === "path" || key === "linkpath") && value.includes("\0")) throw bad(`NUL in PAX ${key}`);
-    into.set(key, value);
+    if ((key === "path" || key === "linkpath" || key === "GNU.sparse.name") && value.includes("\0")) throw bad(`NUL in PAX ${key}`);
+    if (key.includes("\0")) throw bad("NUL in a PAX key");
+    if (key === "GNU.sparse.offset" || key === "GNU.sparse.numbytes") {
+      if ((runs.length % 2 === 0) !== (key === "GNU.sparse.offset")) throw bad("a sparse map out of order");
+      runs.push(value);
+    } else if (value === "" && !key.startsWith("SCHILY.xattr.")) into.delete(key);
+    else into.set(key, value);
     at = end;
   }
+  if (runs.length > 0) into.set("GNU.sparse.map", runs.join(","));
+  return into;
 }
 
 const zeros = Buffer.alloc(BLOCK);
@@ -107,6 +135,62 @@ function verifyChecksum(block: Buffer): void {
   const stated = parseInt(field(block, 148, 8), 8);
   // Some old writers summed signed characters.
   if (stated !== unsigned && stated !== signed) throw bad("a header's checksum is wrong (is this a tar archive?)");
+}
+
+/** Bytes that follow a file's header. */
+function storedSize(block: Buffer, pax: ReadonlyMap<string, string>): number {
+  return checkedSize(pax.has("size") ? decimal(pax.get("size")!, "size") : numeric(block, 124, 12, "size"));
+}
+
+/** Bytes of a file once it is unpacked. */
+function realSize(block: Buffer, flag: string, pax: ReadonlyMap<string, string>): number {
+  const sparse = pax.get("GNU.sparse.size") ?? pax.get("GNU.sparse.realsize");
+  if (flag === "S") return checkedSize(numeric(block, 483, 12, "size"));
+  return isSparse(pax) && sparse !== undefined ? checkedSize(decimal(sparse, "size")) : storedSize(block, pax);
+}
+
+function checkedSize(size: number): number {
+  if (size < 0 || size > Number.MAX_SAFE_INTEGER) throw bad(`a size of ${size} bytes`);
+  return size;
+}
+
+/** A sparse file on its way. */
+interface Sparse {
+  header: TarHeader;
+  /** What comes next: the rest of its map, or its bytes. */
+  state: "oldmap" | "map" | "whole";
+  runs: SparseRun[];
+  text: SparseMapText;
+  /** The run that the next bytes belong to, and where they go. */
+  run: number;
+  position: number;
+}
+
+function isSparse(pax: ReadonlyMap<string, string>): boolean {
+  return pax.has("GNU.sparse.major") || pax.has("GNU.sparse.minor") || pax.has("GNU.sparse.map");
+}
+
+function sparseOf(block: Buffer, flag: string, pax: ReadonlyMap<string, string>, header: TarHeader): Sparse | undefined {
+  if (flag !== "S" && !isSparse(pax)) return undefined;
+  if (header.type !== "file") throw bad(`a sparse ${header.type}`);
+  const sparse: Sparse = { header, state: "whole", runs: [], text: new SparseMapText(), run: 0, position: 0 };
+  if (flag === "S") {
+    // star's format has the same type and another layout.
+    if (block.toString("latin1", 257, 265) !== "ustar  \0") throw bad("a sparse file of a format other than GNU's");
+    return oldRuns(block, 386, 4, sparse.runs) ? { ...sparse, state: "oldmap" } : sparse;
+  }
+  const version = `${pax.get("GNU.sparse.major") ?? 0}.${pax.get("GNU.sparse.minor") ?? 0}`;
+  if (version === "1.0") return { ...sparse, state: "map" };
+  if (version !== "0.0" && version !== "0.1") throw bad(`a sparse file of version ${JSON.stringify(version)}: 0.0, 0.1 and 1.0 are known`);
+  return { ...sparse, runs: sparseMapOfRecord(pax.get("GNU.sparse.map") ?? "") };
+}
+
+/** Reads up to `count` runs of 12 + 12 bytes; whether another block of them follows. */
+function oldRuns(block: Buffer, start: number, count: number, into: SparseRun[]): boolean {
+  const end = start + count * 24;
+  for (let at = start; at < end && block[at] !== 0; at += 24)
+    into.push({ offset: numeric(block, at, 12, "offset"), length: numeric(block, at + 12, 12, "length") });
+  return block[end] !== 0;
 }
 
 const noXattrs: ReadonlyMap<string, Uint8Array> = new Map();
@@ -130,8 +214,10 @@ export class TarParser {
   readonly #handler: TarHandler;
   readonly #block = Buffer.alloc(BLOCK);
   #filled = 0;
-  #state: "header" | "body" | "meta" | "padding" | "ended" = "header";
+  #state: "header" | "body" | "meta" | "padding" | "oldmap" | "map" | "ended" = "header";
+  /** Bytes to come of what the archive has of the body or record. */
   #left = 0;
+  #sparse: Sparse | undefined;
   #padding = 0;
   #sawZero = false;
   #meta: Meta = "pax";
@@ -153,14 +239,18 @@ export class TarParser {
       switch (this.#state) {
         case "ended":
           return;
-        case "header": {
+        case "header":
+        case "oldmap":
+        case "map": {
           const take = Math.min(BLOCK - this.#filled, chunk.length - at);
           this.#block.set(chunk.subarray(at, at + take), this.#filled);
           this.#filled += take;
           at += take;
           if (this.#filled === BLOCK) {
             this.#filled = 0;
-            this.#header();
+            if (this.#state === "header") this.#header();
+            else if (this.#state === "oldmap") this.#oldMap();
+            else this.#map();
           }
           break;
         }
@@ -168,7 +258,7 @@ export class TarParser {
         case "meta": {
           const take = Math.min(this.#left, chunk.length - at);
           const part = chunk.subarray(at, at + take);
-          if (this.#state === "body") this.#handler.data(part);
+          if (this.#state === "body") this.#data(part);
           else this.#metaParts.push(Buffer.from(part));
           at += take;
           this.#left -= take;
@@ -217,9 +307,65 @@ export class TarParser {
       return;
     }
     const header = this.#entryHeader(flag);
+    // Only files have bytes, whatever the size says: other readers (Go's, GNU's) must not see other entries than this one.
+    const stored = header.type === "file" ? storedSize(block, this.#pending.pax) : 0;
+    const sparse = sparseOf(block, flag, this.#pending.pax, header);
     this.#pending = { bytes: 0, pax: new Map() };
+    if (sparse === undefined) {
+      this.#handler.entry(header);
+      this.#begin("body", stored);
+    } else {
+      this.#sparse = sparse;
+      this.#left = stored;
+      if (sparse.state === "whole") this.#mapDone(sparse.runs);
+      else this.#state = sparse.state;
+    }
+  }
+
+  /** A block of the map of type `S`. */
+  #oldMap(): void {
+    const { runs } = this.#sparse!;
+    const more = oldRuns(this.#block, 0, 21, runs);
+    if (runs.length * 24 > META_LIMIT) throw bad(`a sparse map of more than ${META_LIMIT} bytes`);
+    if (!more) this.#mapDone(runs);
+  }
+
+  /** A block of the map of version 1.0, which counts as bytes of the body. */
+  #map(): void {
+    this.#left -= BLOCK;
+    if (this.#left < 0) throw bad("a sparse map longer than its entry");
+    const runs = this.#sparse!.text.push(this.#block);
+    if (runs !== undefined) this.#mapDone(runs);
+  }
+
+  #mapDone(runs: readonly SparseRun[]): void {
+    const { header } = this.#sparse!;
+    this.#sparse!.runs = checkedRuns(runs, header.size, this.#left);
     this.#handler.entry(header);
-    this.#begin("body", header.size);
+    this.#begin("body", this.#left);
+  }
+
+  /** Bytes of the body: a sparse file's go where its map says. */
+  #data(chunk: Uint8Array): void {
+    const sparse = this.#sparse;
+    if (sparse === undefined) return this.#handler.data(chunk);
+    for (let rest = chunk; rest.length > 0;) {
+      const run = sparse.runs[sparse.run]!;
+      if (sparse.position < run.offset) this.#handler.hole(run.offset - sparse.position);
+      sparse.position = Math.max(sparse.position, run.offset);
+      const part = rest.subarray(0, run.offset + run.length - sparse.position);
+      this.#handler.data(part);
+      rest = rest.subarray(part.length);
+      sparse.position += part.length;
+      if (sparse.position === run.offset + run.length) sparse.run++;
+    }
+  }
+
+  #endOfBody(): void {
+    const sparse = this.#sparse;
+    this.#sparse = undefined;
+    if (sparse !== undefined && sparse.position < sparse.header.size) this.#handler.hole(sparse.header.size - sparse.position);
+    this.#handler.end();
   }
 
   #begin(state: "body" | "meta", size: number): void {
@@ -230,7 +376,7 @@ export class TarParser {
   }
 
   #bodyDone(): void {
-    if (this.#state === "body") this.#handler.end();
+    if (this.#state === "body") this.#endOfBody();
     else this.#metaDone();
     this.#left = this.#padding;
     this.#state = this.#padding === 0 ? "header" : "padding";
@@ -239,7 +385,8 @@ export class TarParser {
   #metaDone(): void {
     const body = Buffer.concat(this.#metaParts);
     this.#metaParts = [];
-    if (this.#meta === "pax") paxRecords(body, this.#pending.pax);
+    // The last one counts, as in Go's reader.
+    if (this.#meta === "pax") this.#pending.pax = paxRecords(body);
     // Global records: Docker ignores them too (moby: pkg/archive, TypeXGlobalHeader).
     if (this.#meta === "longname") this.#pending.longname = field(body, 0, body.length);
     if (this.#meta === "longlink") this.#pending.longlink = field(body, 0, body.length);
@@ -248,18 +395,15 @@ export class TarParser {
   #entryHeader(flag: string): TarHeader {
     const block = this.#block;
     const { pax, longname, longlink } = this.#pending;
-    if (flag === "S" || pax.has("GNU.sparse.major") || pax.has("GNU.sparse.map"))
-      throw bad("sparse files are not supported: write the archive without --sparse");
     let type = types[flag];
     if (type === undefined) throw bad(`unknown entry type ${JSON.stringify(flag)}`);
     const magic = block.toString("latin1", 257, 263);
-    const prefix = magic === "ustar\0" ? field(block, 345, 155) : "";
+    // star's own format has times after a shorter prefix.
+    const prefix = magic === "ustar\0" ? field(block, 345, block.toString("latin1", 508) === "tar\0" ? 131 : 155) : "";
     const short = field(block, 0, 100);
-    const name = pax.get("path") ?? longname ?? (prefix === "" ? short : `${prefix}/${short}`);
+    const name = longname ?? pax.get("GNU.sparse.name") ?? pax.get("path") ?? (prefix === "" ? short : `${prefix}/${short}`);
     // Version 7 archives have no type for directories.
-    if (type === "file" && name.endsWith("/")) type = "directory";
-    const size = pax.has("size") ? decimal(pax.get("size")!, "size") : numeric(block, 124, 12, "size");
-    if (size < 0 || size > Number.MAX_SAFE_INTEGER) throw bad(`a size of ${size} bytes`);
+    if (flag === "\0" && name.endsWith("/")) type = "directory";
     const isLink = type === "hardlink" || type === "symlink";
     const isDevice = type === "char" || type === "block";
     const owner = (key: "uid" | "gid", start: number): number => {
@@ -270,14 +414,15 @@ export class TarParser {
     return {
       name,
       type,
-      linkName: isLink ? (pax.get("linkpath") ?? longlink ?? field(block, 157, 100)) : "",
+      linkName: isLink ? (longlink ?? pax.get("linkpath") ?? field(block, 157, 100)) : "",
       mode: numeric(block, 100, 8, "mode") & 0o7777,
       uid: owner("uid", 108),
       gid: owner("gid", 116),
-      size: type === "file" ? size : 0,
+      size: type === "file" ? realSize(block, flag, pax) : 0,
+      ...((flag === "S" || isSparse(pax)) && { sparse: true }),
       mtime: pax.has("mtime") ? paxTime(pax.get("mtime")!) : { seconds: numeric(block, 136, 12, "mtime"), nanoseconds: 0 },
-      major: isDevice ? numeric(block, 329, 8, "device number") : 0,
-      minor: isDevice ? numeric(block, 337, 8, "device number") : 0,
+      major: isDevice ? deviceNumber(block, 329, MOST_MAJOR) : 0,
+      minor: isDevice ? deviceNumber(block, 337, MOST_MINOR) : 0,
       xattrs: xattrsOf(pax),
     };
   }
@@ -289,7 +434,9 @@ export interface TarEntry {
   body: AsyncIterable<Uint8Array>;
 }
 
-type TarPart = { header: TarHeader } | { data: Uint8Array } | "end";
+type TarPart = { header: TarHeader } | { data: Uint8Array } | { hole: number } | "end";
+
+const zeroPiece = new Uint8Array(1 << 16);
 
 /** Entries one after another from a stream, for callers that do asynchronous work on each. Reads on only as fast as it is consumed. */
 export async function* readTar(source: AsyncIterable<Uint8Array>): AsyncGenerator<TarEntry, void, undefined> {
@@ -297,6 +444,7 @@ export async function* readTar(source: AsyncIterable<Uint8Array>): AsyncGenerato
   const parser = new TarParser({
     entry: (header) => queue.push({ header }),
     data: (data) => queue.push({ data }),
+    hole: (hole) => queue.push({ hole }),
     end: () => queue.push("end"),
   });
   const input = source[Symbol.asyncIterator]();
@@ -316,7 +464,11 @@ export async function* readTar(source: AsyncIterable<Uint8Array>): AsyncGenerato
     return queue[at++];
   };
   async function* bodyOf(): AsyncGenerator<Uint8Array, void, undefined> {
-    for (let part = await next(); part !== "end"; part = await next()) if (part !== undefined && "data" in part) yield part.data;
+    for (let part = await next(); part !== "end"; part = await next()) {
+      if (part === undefined) continue;
+      if ("data" in part) yield part.data;
+      if ("hole" in part) for (let left = part.hole; left > 0; left -= zeroPiece.length) yield zeroPiece.slice(0, left);
+    }
   }
   try {
     for (let part = await next(); part !== undefined; part = await next()) {

@@ -25,6 +25,8 @@ export interface TarHeader {
   gid: number;
   /** Bytes of the body; 0 for everything but files. */
   size: number;
+  /** A file that the archive has only parts of: the rest is holes. */
+  sparse?: true;
   mtime: TarTime;
   /** Of char and block devices. */
   major: number;

@@ -61,7 +61,7 @@ function through({ name, command }: { name: string; command: string[] }, source:
 /** Whether ADD unpacks this file: it is an archive that begins with a good tar header, compressed or not. */
 export async function isArchive(source: ReadableStream<Uint8Array>): Promise<boolean> {
   let found = false;
-  const parser = new TarParser({ entry: () => (found = true), data: () => {}, end: () => {} });
+  const parser = new TarParser({ entry: () => (found = true), data: () => {}, hole: () => {}, end: () => {} });
   let stream: ReadableStream<Uint8Array> | undefined;
   try {
     stream = await openArchive(source);

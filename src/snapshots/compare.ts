@@ -1,11 +1,11 @@
-import { closeFd, isDirectory, O, openAt2, readFd, readlinkAt, RESOLVE, S, statAt } from "../kernel/fs.ts";
+import { closeFd, isDirectory, O, openAt2, readFd, readlinkAt, RESOLVE, S, skipFd, statAt } from "../kernel/fs.ts";
 import { SysError } from "../kernel/ffi.ts";
 import { cleanParts, textOf, type TarHeader } from "../lib/tar.ts";
 import type { TarHandler } from "../lib/tar-reader.ts";
+import { AUFS_META, OPAQUE_MARKER, WHITEOUT } from "./whiteout.ts";
 
 /** Differences that are remembered: one is enough to distrust a layer. */
 const MOST = 100;
-const WHITEOUT = ".wh.";
 
 /**
  * Whether a tree still has what the tar says that it was unpacked from: types, targets of links, modes, owners, sizes and bytes of files. A later entry of the
@@ -27,7 +27,7 @@ export class TreeComparer implements TarHandler {
   entry(header: TarHeader): void {
     const parts = cleanParts(header.name) ?? [];
     const base = parts.at(-1);
-    if (base === undefined) return;
+    if (base === undefined || (base !== OPAQUE_MARKER && parts.some((part) => part.startsWith(AUFS_META)))) return;
     if (base.startsWith(WHITEOUT)) return this.#forget([...parts.slice(0, -1), base.slice(WHITEOUT.length)].join("/"));
     this.#path = parts.join("/");
     if (header.type !== "directory") this.#forget(this.#path);
@@ -52,6 +52,11 @@ export class TreeComparer implements TarHandler {
       this.#differs("has other bytes");
       return this.end();
     }
+  }
+
+  /** What a hole's place has on the disk isn't read: it may be larger than any disk. */
+  hole(length: number): void {
+    if (this.#fd >= 0) skipFd(this.#fd, length);
   }
 
   end(): void {

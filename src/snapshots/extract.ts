@@ -58,6 +58,7 @@ export async function extractTar(root: Root, source: AsyncIterable<Uint8Array>, 
   const parser = new TarParser({
     entry: (header) => target.entry(header),
     data: (chunk) => target.data(chunk),
+    hole: (length) => target.hole(length),
     end: () => target.end(),
   });
   for await (const chunk of source) parser.push(chunk);
@@ -122,6 +123,12 @@ class Target implements Disposable {
       written = at + part.length;
     }
     this.#write(this.#open, chunk.subarray(written));
+  }
+
+  hole(length: number): void {
+    if (this.#open === undefined) return;
+    this.#open.size += length;
+    this.#open.hole += length;
   }
 
   #write(open: { fd: number; hole: number }, bytes: Uint8Array): void {

@@ -1,6 +1,7 @@
 import type { ErrorKind } from "../lib/errors.ts";
 import type { IdMap } from "../oci/id-map.ts";
 import type { PathStat } from "./path.ts";
+import type { LayerLimits } from "./unpacker.ts";
 import type { Owner } from "./root.ts";
 
 /** What snapshots.ts asks of its Workers. All paths are absolute. */
@@ -19,6 +20,7 @@ export type Job =
       recipe?: string;
       /** Trees under the layer, lowest first; undefined where they aren't ready: then a layer that leans on them fails with code `leans`. */
       parents?: string[];
+      limits?: LayerLimits;
     }
   /**
    * Tar of a tree: hashed, and sent as `chunk` replies where `emit`. `sync` writes the tree to the disk first. Made by the recipe that it was unpacked

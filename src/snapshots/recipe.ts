@@ -51,7 +51,8 @@ export class Recorder implements TarHandler, Disposable {
 
   entry(header: TarHeader): void {
     this.#unpacker.entry(header);
-    this.#file = header.type === "file" && this.#unpacker.storing ? header : undefined;
+    // What the archive has of a sparse file is kept as it is.
+    this.#file = header.type === "file" && header.sparse === undefined && this.#unpacker.storing ? header : undefined;
     this.#inBody = this.#file !== undefined;
   }
 
@@ -63,6 +64,10 @@ export class Recorder implements TarHandler, Disposable {
     this.#at = start + view.length;
     if (this.#file !== undefined) this.#part(new Uint8Array(0), this.#file);
     this.#file = undefined;
+  }
+
+  hole(length: number): void {
+    this.#unpacker.hole(length);
   }
 
   end(): void {

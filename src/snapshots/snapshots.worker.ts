@@ -18,7 +18,7 @@ import { openRecipe, Recorder, remakeTar } from "./recipe.ts";
 import { Root } from "./root.ts";
 import { unmountError } from "./unmount-error.ts";
 import { removeTree } from "./tree.ts";
-import { Unpacker } from "./unpacker.ts";
+import { tooLarge, Unpacker } from "./unpacker.ts";
 
 /** The Worker behind snapshots.ts: everything about layers that reads or writes many files, or may wait for the disk. */
 
@@ -170,7 +170,7 @@ async function unpack(id: number, job: Job & { op: "unpack" }, state: Running): 
   const file = path === undefined ? undefined : new SourceFile(id, path, job.size, state, count);
   const source = file === undefined ? fromMessages(id, state, count) : fromFile(file, breather(state));
   try {
-    const result = await withDirectory(job.target, (root) => unpackInto(root, source, job));
+    const result = await withDirectory(job.target, (root) => unpackInto(root, source, job, breather(state)));
     if (told !== read) self.postMessage({ id, type: "progress", bytes: read });
     return blobHasher === undefined ? result : { ...result, blob: `${hash}:${blobHasher.digest("hex")}` };
   } catch (error) {
@@ -183,9 +183,15 @@ async function unpack(id: number, job: Job & { op: "unpack" }, state: Running): 
   }
 }
 
-async function unpackInto(root: number, source: ReadableStream<Uint8Array>, job: Job & { op: "unpack" }): Promise<Results["unpack"]> {
+async function unpackInto(
+  root: number,
+  source: ReadableStream<Uint8Array>,
+  job: Job & { op: "unpack" },
+  breathe: () => Promise<void> | undefined,
+): Promise<Results["unpack"]> {
+  const { limits } = job;
   using parents = job.parents === undefined ? undefined : new MergedView(job.parents);
-  using unpacker = new Unpacker(root, parents);
+  using unpacker = new Unpacker(root, parents, limits);
   using recipe = job.recipe === undefined ? undefined : new Recorder(unpacker, job.recipe);
   const parser = new TarParser(recipe ?? unpacker);
   const hasher = new Bun.CryptoHasher("sha256");
@@ -194,9 +200,12 @@ async function unpackInto(root: number, source: ReadableStream<Uint8Array>, job:
     const { stream } = await decompressed(source);
     for await (const chunk of stream as unknown as AsyncIterable<Uint8Array>) {
       tarSize += chunk.length;
+      if (limits !== undefined && tarSize > limits.bytes) throw tooLarge(limits.bytes);
       hasher.update(chunk);
       if (recipe === undefined) parser.push(chunk);
       else recipe.record(chunk, () => parser.push(chunk));
+      // A little of what is compressed may become very much: whoever gives up must not wait for the end of it.
+      await breathe();
     }
   } catch (error) {
     throw decompressionError(error);

@@ -1,41 +1,60 @@
-import type { SysError } from "../kernel/ffi.ts";
-import { closeFd, O, openAt, readDirectory, renameAt, unlinkAt } from "../kernel/fs.ts";
+import { SysError } from "../kernel/ffi.ts";
+import { closeFd, O, openAt, readDirectory, statAt, unlinkAt } from "../kernel/fs.ts";
 
-/** Descriptors held at most: what lies deeper is moved up and removed from there, since a hostile tree may be 100,000 directories deep. */
+/** Descriptors held at most: a hostile tree may be 100,000 directories deep. */
 const DEPTH = 64;
+
+interface Level {
+  name: string;
+  ino: bigint;
+  /** Closed while the walk is far below; then opened again as `..` of the one below. */
+  fd: number | undefined;
+}
 
 /**
  * Removes `name` under `dir` with all that is in it, never following a symlink. Nothing there is no error. A generator that yields after each
- * directory's worth of work, so that a caller may let others in between. Names beside it that start with `<name>~` are used on the way.
+ * directory's worth of work, so that a caller may let others in between. @throws SysError, ESTALE where somebody moves directories about meanwhile
  */
 export function* removeTree(dir: number, name: string): Generator<void, void, undefined> {
-  let moved = 0;
-  const waiting = [name];
-  for (let top = waiting.pop(); top !== undefined; top = waiting.pop()) {
-    if (unlinkedAsFile(dir, top)) continue;
-    const open: { fd: number; name: string }[] = [{ fd: openAt(dir, top, O.RDONLY | O.DIRECTORY | O.NOFOLLOW), name: top }];
-    try {
-      while (open.length > 0) {
-        const here = open.at(-1)!;
-        const down = emptyUntilDirectory(here.fd);
-        yield;
-        if (down === undefined) {
-          open.pop();
-          closeFd(here.fd);
-          unlinkAt(open.at(-1)?.fd ?? dir, here.name, { directory: true });
-        } else if (open.length < DEPTH) {
-          open.push({ fd: openAt(here.fd, down, O.RDONLY | O.DIRECTORY | O.NOFOLLOW), name: down });
-        } else {
-          const aside = `${name}~${++moved}`;
-          renameAt(here.fd, down, dir, aside);
-          waiting.push(aside);
-        }
+  if (unlinkedAsFile(dir, name)) return;
+  const levels: Level[] = [];
+  const enter = (parent: number, child: string): void => {
+    const fd = openAt(parent, child, O.RDONLY | O.DIRECTORY | O.NOFOLLOW);
+    levels.push({ name: child, ino: statAt(fd, "")!.ino, fd });
+    const far = levels.at(-1 - DEPTH);
+    if (far?.fd === undefined) return;
+    closeFd(far.fd);
+    far.fd = undefined;
+  };
+  try {
+    enter(dir, name);
+    for (let here = levels.at(-1); here !== undefined; here = levels.at(-1)) {
+      const down = emptyUntilDirectory(here.fd!);
+      yield;
+      if (down !== undefined) {
+        enter(here.fd!, down);
+        continue;
       }
-    } finally {
-      for (const { fd } of open) closeFd(fd);
+      const above = levels.at(-2);
+      if (above !== undefined) above.fd ??= openAbove(here.fd!, above);
+      levels.pop();
+      closeFd(here.fd!);
+      unlinkAt(above?.fd ?? dir, here.name, { directory: true });
     }
+  } finally {
+    for (const { fd } of levels) if (fd !== undefined) closeFd(fd);
   }
 }
+
+/** What is above `fd`, if that is still what it was: in a container's tree it may have been moved. */
+function openAbove(fd: number, { name, ino }: Level): number {
+  const above = openAt(fd, "..", O.RDONLY | O.DIRECTORY);
+  if (statAt(above, "")!.ino === ino) return above;
+  closeFd(above);
+  throw new SysError("openat", ESTALE, name);
+}
+
+const ESTALE = 116;
 
 /** True where nothing is left to do: `name` was no directory, or isn't there. */
 function unlinkedAsFile(dir: number, name: string): boolean {

@@ -21,8 +21,10 @@ import {
   readlinkAt,
   RESOLVE,
   S,
+  skipFd,
   statAt,
   symlinkAt,
+  truncateFd,
   unlinkAt,
   utimesAt,
   utimesFd,
@@ -30,23 +32,46 @@ import {
 } from "../kernel/fs.ts";
 import { getXattrAt, listXattrAt, OPAQUE, setXattrAt } from "../kernel/xattr.ts";
 import { LeansOnParents } from "./leans.ts";
-import type { Found, MergedView } from "./merged.ts";
+import { isOpaque, type Found, type MergedView } from "./merged.ts";
 import { removeTreeNow } from "./tree.ts";
+import { AUFS_META, OPAQUE_MARKER, WHITEOUT } from "./whiteout.ts";
 
-/** Image-spec, layer.md, "Whiteouts". */
-const WHITEOUT = ".wh.";
-const OPAQUE_MARKER = ".wh..wh..opq";
-/** Other names of this form are AUFS's own (`.wh..wh.plnk`, `.wh..wh.aufs`): never part of a tree. */
-const AUFS_META = ".wh..wh.";
-
-/** Directories whose time is set at the end are remembered; an archive with more is no layer. */
+/** Directories whose time is set at the end are remembered, with their paths; an archive with more is no layer. */
 const MOST_DIRECTORIES = 1_000_000;
+const MOST_DIRECTORY_NAMES = 128 << 20;
 const CACHED_DIRECTORIES = 128;
 /** As many symlinks as the kernel follows in one path. */
 const MOST_SYMLINKS = 40;
 
 /** What a bad name or a bad archive makes the kernel say. */
-const archiveErrors = new Set(["ENAMETOOLONG", "ENOTDIR", "ELOOP", "EISDIR", "EINVAL", "EXDEV", "EMLINK", "ENOENT", "EEXIST", "EPERM", "ERANGE", "E2BIG"]);
+const archiveErrors = new Set([
+  "ENAMETOOLONG",
+  "ENOTDIR",
+  "ELOOP",
+  "EISDIR",
+  "EINVAL",
+  "EXDEV",
+  "EMLINK",
+  "ENOENT",
+  "EEXIST",
+  "EPERM",
+  "ERANGE",
+  "E2BIG",
+  "EFBIG",
+  "EOVERFLOW",
+]);
+
+/** What one layer may hold, if its administrator bounds that. */
+export interface LayerLimits {
+  /** Bytes of the tar, and of the files in it. */
+  bytes: number;
+  entries: number;
+}
+
+const unlimited: LayerLimits = { bytes: Number.MAX_SAFE_INTEGER, entries: Infinity };
+
+/** What lies deeper must list its directories: each one that has to be looked up costs as many looks as it is deep, in each layer below. */
+const DEEPEST_UNLISTED = 128;
 
 interface Directory {
   fd: number;
@@ -61,8 +86,14 @@ interface Directory {
 export class Unpacker implements TarHandler, Disposable {
   readonly #root: number;
   readonly #parents: MergedView | undefined;
+  readonly #limits: LayerLimits;
   readonly #cache = new Map<string, number>();
-  readonly #times = new Map<string, TarTime>();
+  /** Of directories, by inode: whatever takes the place of a directory has another, or takes its record over with the number. */
+  readonly #times = new Map<bigint, { path: string; time: TarTime }>();
+  #timesNames = 0;
+  #entries = 0;
+  /** Zeros at the end of the file being written that haven't been. */
+  #hole = 0;
   readonly #copyBuffer = Buffer.allocUnsafeSlow(1 << 18);
   /** Bits of a mode that a new file of this tree may not get as it is asked for. */
   readonly #unsure: number;
@@ -81,14 +112,19 @@ export class Unpacker implements TarHandler, Disposable {
   exact = true;
 
   /** `root`: descriptor of the empty directory. `parents`: merged tree under the layer, or undefined where it isn't there yet. */
-  constructor(root: number, parents: MergedView | undefined) {
+  constructor(root: number, parents: MergedView | undefined, limits: LayerLimits = unlimited) {
     this.#root = root;
     this.#parents = parents;
+    this.#limits = limits;
     // With a default ACL the mode of new files comes from that.
     this.#unsure = getXattrAt(root, "", "system.posix_acl_default") === undefined ? 0o7000 | process.umask() : 0o7777;
   }
 
   entry(header: TarHeader): void {
+    const { bytes, entries } = this.#limits;
+    if (++this.#entries > entries)
+      throw invalidArgument(`the layer has more than ${entries} entries, which is the most that this engine takes (max-layer-entries)`);
+    if (this.size + header.size > bytes) throw tooLarge(bytes);
     this.#guard(header, () => this.#create(header));
   }
 
@@ -99,12 +135,22 @@ export class Unpacker implements TarHandler, Disposable {
 
   data(chunk: Uint8Array): void {
     if (this.#file < 0) return;
-    this.#guard(this.#entry!.header, () => writeFd(this.#file, chunk));
+    this.#guard(this.#entry!.header, () => {
+      if (this.#hole > 0) skipFd(this.#file, this.#hole);
+      this.#hole = 0;
+      writeFd(this.#file, chunk);
+    });
+  }
+
+  hole(length: number): void {
+    if (this.#file >= 0) this.#hole += length;
   }
 
   end(): void {
     if (this.#file < 0) return;
     const { header, directory, base } = this.#entry!;
+    if (this.#hole > 0) this.#guard(header, () => truncateFd(this.#file, header.size));
+    this.#hole = 0;
     this.size += header.size;
     this.#guard(header, () => this.#fileAttributes(header, directory, base));
     closeFd(this.#file);
@@ -113,19 +159,19 @@ export class Unpacker implements TarHandler, Disposable {
 
   /** After the last entry: the times of directories, which their children's creation changed. */
   finish(): void {
-    for (const [path, { seconds, nanoseconds }] of this.#times) {
+    for (const [ino, { path, time }] of this.#times) {
       try {
         const fd = path === "" ? openAt(this.#root, ".", O.PATH) : openAt2(this.#root, path, O.PATH | O.NOFOLLOW, RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS);
         try {
           // Through /proc, as the empty name with utimensat needs Linux 5.8 and glibc refuses it.
-          utimesAt(fd, ".", seconds, nanoseconds);
+          if (statAt(fd, "")!.ino === ino) utimesAt(fd, ".", time.seconds, time.nanoseconds);
         } finally {
           closeFd(fd);
         }
       } catch (error) {
         const code = error instanceof SysError ? error.code : "";
         // Replaced later in the archive.
-        if (code !== "ENOENT" && code !== "ENOTDIR") throw this.#explained(error, path);
+        if (code !== "ENOENT" && code !== "ENOTDIR" && code !== "ELOOP") throw this.#explained(error, path);
       }
     }
   }
@@ -158,6 +204,8 @@ export class Unpacker implements TarHandler, Disposable {
     if (parts === undefined) throw invalidArgument(`bad layer: entry ${JSON.stringify(textOf(header.name))} leaves the layer's root`);
     const base = parts.pop();
     if (base === undefined) return this.#rootEntry(header);
+    if ([...parts, base].some((part) => part !== OPAQUE_MARKER && part.startsWith(AUFS_META))) return;
+    if (parts.some((part) => part.startsWith(WHITEOUT))) throw invalidArgument(`bad layer: entry ${JSON.stringify(textOf(header.name))} is below a whiteout`);
     if (base.startsWith(WHITEOUT)) return this.#whiteout(base, parts);
     const directory = this.#directory(parts);
     switch (header.type) {
@@ -190,7 +238,7 @@ export class Unpacker implements TarHandler, Disposable {
     if (header.type !== "directory") throw invalidArgument(`bad layer: its root is a ${header.type}`);
     this.listsRoot = true;
     this.#attributes(header, { fd: this.#root, key: "" }, ".");
-    this.#times.set("", header.mtime);
+    this.#remember({ fd: this.#root, key: "" }, "", header.mtime);
   }
 
   #makeDirectory(header: TarHeader, directory: Directory, base: string): void {
@@ -201,20 +249,28 @@ export class Unpacker implements TarHandler, Disposable {
       if (!(error instanceof SysError) || error.code !== "EEXIST") throw error;
       const stat = statAt(directory.fd, base)!;
       if (!isDirectory(stat)) {
-        // After a whiteout of the same name, nothing of the lower directory may shine through.
-        opaque = isWhiteout(stat);
+        // What hid a lower directory is gone, a whiteout maybe; that directory must not shine through.
+        opaque = true;
         this.#clear(directory, base);
         mkdirAt(directory.fd, base, 0o700);
       }
     }
     if (opaque) setXattrAt(directory.fd, base, OPAQUE, Buffer.from("y"));
     this.#attributes(header, directory, base);
-    this.#remember(directory.key === "" ? base : `${directory.key}/${base}`, header.mtime);
+    this.#remember(directory, base, header.mtime);
   }
 
-  #remember(path: string, time: TarTime): void {
-    this.#times.set(path, time);
-    if (this.#times.size > MOST_DIRECTORIES) throw invalidArgument(`bad layer: more than ${MOST_DIRECTORIES} directories`);
+  /** What the time of a directory is to be once all is in it; undefined: whatever it is then. */
+  #remember(directory: Directory, base: string, time: TarTime | undefined): void {
+    const { ino } = statAt(directory.fd, base)!;
+    const path = directory.key === "" ? base : `${directory.key}/${base}`;
+    this.#timesNames -= this.#times.get(ino)?.path.length ?? 0;
+    this.#times.delete(ino);
+    if (time === undefined) return;
+    this.#times.set(ino, { path, time });
+    this.#timesNames += path.length;
+    if (this.#times.size > MOST_DIRECTORIES || this.#timesNames > MOST_DIRECTORY_NAMES)
+      throw invalidArgument(`bad layer: more than ${MOST_DIRECTORIES} directories, or ${MOST_DIRECTORY_NAMES} bytes of their names`);
   }
 
   #hardLink(header: TarHeader, directory: Directory, base: string): void {
@@ -247,7 +303,7 @@ export class Unpacker implements TarHandler, Disposable {
 
   /** Overlayfs has no links between layers: the lower file is copied up, as a write to it in a container would do. */
   #linkToLower(parts: string[], shown: string, directory: Directory, base: string): void {
-    const found = this.#lower().lookup(parts);
+    const found = this.#beneath(parts);
     if (found === undefined || isDirectory(found.stat)) throw invalidArgument(`bad layer: ${shown}: there is no such file in it or under it`);
     const { stat, layer, path } = found;
     const kind = stat.mode & S.IFMT;
@@ -273,7 +329,6 @@ export class Unpacker implements TarHandler, Disposable {
       setXattrAt(this.#directory(parts).fd, "", OPAQUE, Buffer.from("y"));
       return;
     }
-    if (base.startsWith(AUFS_META)) return;
     const name = base.slice(WHITEOUT.length);
     if (name === "" || name === "." || name === "..") throw invalidArgument(`bad layer: whiteout ${JSON.stringify(textOf(base))} names nothing`);
     const directory = this.#directory(parts);
@@ -282,7 +337,11 @@ export class Unpacker implements TarHandler, Disposable {
 
   /** Overlayfs merges the roots of layers whatever their xattrs say: each name below is hidden by itself. */
   #opaqueRoot(): void {
-    for (const name of this.#lower().names([])) if (statAt(this.#root, name) === undefined) mknodAt(this.#root, name, S.IFCHR, 0, 0);
+    for (const name of this.#lower().names([])) {
+      const stat = statAt(this.#root, name);
+      if (stat === undefined) mknodAt(this.#root, name, S.IFCHR, 0, 0);
+      else if (isDirectory(stat)) setXattrAt(this.#root, name, OPAQUE, Buffer.from("y"));
+    }
   }
 
   /** As `#attributes`, of the open file, and without the calls that would change nothing: each is a transaction of the file system. */
@@ -313,8 +372,11 @@ export class Unpacker implements TarHandler, Disposable {
     try {
       setXattrAt(fd, base, key, value);
     } catch (error) {
+      if (!(error instanceof SysError)) throw error;
+      if (error.code === "ENOSPC")
+        throw invalidArgument(`bad layer: ${JSON.stringify(textOf(base))} has more extended attributes than a file can hold here`, error);
       // As Docker does: what this file system or this kind of file can't hold is left out (moby: archive.createTarFile).
-      if (!(error instanceof SysError) || (error.code !== "EOPNOTSUPP" && error.code !== "ENOTSUP" && error.code !== "EPERM")) throw error;
+      if (error.code !== "EOPNOTSUPP" && error.code !== "ENOTSUP" && error.code !== "EPERM") throw error;
     }
   }
 
@@ -343,11 +405,8 @@ export class Unpacker implements TarHandler, Disposable {
     this.exact = false;
     // Cached descriptors may lead through what goes away now; the one in use stays open.
     this.#forget(directory.fd);
-    if (isDirectory(stat)) {
-      const path = directory.key === "" ? base : `${directory.key}/${base}`;
-      for (const key of this.#times.keys()) if (key === path || key.startsWith(`${path}/`)) this.#times.delete(key);
-      removeTreeNow(directory.fd, base);
-    } else unlinkAt(directory.fd, base);
+    if (isDirectory(stat)) removeTreeNow(directory.fd, base);
+    else unlinkAt(directory.fd, base);
   }
 
   #forget(except = -1): void {
@@ -362,6 +421,24 @@ export class Unpacker implements TarHandler, Disposable {
     this.leans = true;
     if (this.#parents === undefined) throw new LeansOnParents();
     return this.#parents;
+  }
+
+  #notTooDeep(parts: readonly string[]): void {
+    if (parts.length <= DEEPEST_UNLISTED) return;
+    const shown = JSON.stringify(textOf(parts.join("/")).slice(0, 300));
+    throw invalidArgument(`bad layer: ${shown} is more than ${DEEPEST_UNLISTED} directories deep, and the layer doesn't list them`);
+  }
+
+  /** What the parents have at `parts`, as far as this layer lets it through. */
+  #beneath(parts: readonly string[]): Found | undefined {
+    this.#notTooDeep(parts);
+    for (let length = 1; length < parts.length; length++) {
+      const path = parts.slice(0, length).join("/");
+      const stat = statAt(this.#root, path);
+      if (stat === undefined) break;
+      if (!isDirectory(stat) || isOpaque(this.#root, path)) return undefined;
+    }
+    return this.#lower().lookup(parts);
   }
 
   /** The directory at `parts`, symlinks followed within the root; ancestors that the archive doesn't list are made as the parents have them. */
@@ -392,6 +469,7 @@ export class Unpacker implements TarHandler, Disposable {
 
   /** Walks part by part, resolving symlinks itself (this layer's, then the parents'), and returns the path without any. */
   #makeAncestors(parts: string[]): string[] {
+    this.#notTooDeep(parts);
     const queue = [...parts];
     let here: string[] = [];
     let followed = 0;
@@ -409,7 +487,7 @@ export class Unpacker implements TarHandler, Disposable {
       const path = [...here, part];
       const stat = statAt(this.#root, path.join("/"));
       if (stat === undefined) {
-        const found = this.#lower().lookup(path);
+        const found = this.#beneath(path);
         if (found !== undefined && (found.stat.mode & S.IFMT) === S.IFLNK) {
           follow(readlinkAt(found.layer, found.path));
           continue;
@@ -431,11 +509,13 @@ export class Unpacker implements TarHandler, Disposable {
   #implicitDirectory(path: string[], lower: Found | undefined): void {
     const name = path.join("/");
     mkdirAt(this.#root, name, 0o755);
-    if (lower === undefined) {
-      chmodAt(this.#root, name, 0o755);
-      return;
-    }
-    this.#copyAttributes(lower, { fd: this.#root, key: "" }, name);
-    this.#remember(name, { seconds: lower.stat.mtimeSeconds, nanoseconds: lower.stat.mtimeNanoseconds });
+    const root = { fd: this.#root, key: "" };
+    if (lower === undefined) chmodAt(this.#root, name, 0o755);
+    else this.#copyAttributes(lower, root, name);
+    this.#remember(root, name, lower && { seconds: lower.stat.mtimeSeconds, nanoseconds: lower.stat.mtimeNanoseconds });
   }
+}
+
+export function tooLarge(bytes: number): EngineError {
+  return invalidArgument(`the layer has more than ${bytes} bytes, which is the most that this engine takes (max-layer-size)`);
 }

@@ -27,6 +27,7 @@ function members(archive: Uint8Array): Map<string, Buffer> {
   const parser = new TarParser({
     entry: (header) => void found.set((name = header.name), Buffer.alloc(0)),
     data: (chunk) => void found.set(name, Buffer.concat([found.get(name)!, chunk])),
+    hole: () => {},
     end: () => {},
   });
   parser.push(archive);
