@@ -91,6 +91,7 @@ function checkCounts(options: DaemonOptions): void {
     ["max download attempts", options.maxDownloadAttempts],
   ];
   for (const [name, count] of counts) if (count < 1) throw invalidArgument(`invalid ${name}: ${count}`);
+  if (options.maxLayerEntries < 0) throw invalidArgument(`invalid max layer entries: ${options.maxLayerEntries}`);
   if (options.stopTimeout < 0) throw invalidArgument(`invalid default stop timeout: ${options.stopTimeout}`);
   if (options.shutdownTimeout < -1) throw invalidArgument(`invalid shutdown timeout: ${options.shutdownTimeout}: want seconds, or -1 to wait without a limit`);
 }

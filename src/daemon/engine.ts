@@ -24,6 +24,7 @@ import { createRuntime } from "../runtime/runtime.ts";
 import { checkPassable } from "../sandbox/passable.ts";
 import { createSandboxes } from "../sandbox/sandboxes.ts";
 import { createSnapshots } from "../snapshots/snapshots.ts";
+import type { LayerLimits } from "../snapshots/types.ts";
 import { startCheckpoints } from "../store/checkpoint.ts";
 import { migrations } from "../store/schema.ts";
 import { openStore } from "../store/store.ts";
@@ -74,7 +75,8 @@ export async function startEngine(options: DaemonOptions, proxies: Proxies, log:
   // One for both: the files of an image are synced together.
   const disk = stack.use(createDiskSync());
   const content = createContentStore({ root: paths.content, store, log, disk });
-  const snapshots = stack.use(createSnapshots({ root: paths.snapshots, store, log, disk, userNamespaces }));
+  const layerLimits = (): LayerLimits => ({ bytes: options.maxLayerSize || Number.MAX_SAFE_INTEGER, entries: options.maxLayerEntries || Infinity });
+  const snapshots = stack.use(createSnapshots({ root: paths.snapshots, store, log, disk, userNamespaces, layerLimits }));
   if (idMap !== undefined) {
     await snapshots.checkIdMap(idMap);
     checkPassable(paths.execRoot);

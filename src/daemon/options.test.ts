@@ -118,6 +118,8 @@ test.each([
   ["log-format", "xml", "invalid log format: xml"],
   ["metrics-addr", "x", "invalid metrics address"],
   ["max-concurrent-downloads", -1, "invalid max concurrent downloads: -1"],
+  ["max-layer-entries", -1, "invalid max layer entries: -1"],
+  ["max-layer-size", "much", "max-layer-size"],
   ["default-address-pools", [{ base: "10.0.0.0/8", size: 4 }], "invalid pool size 4"],
   ["default-address-pools", [{ base: "x", size: 4 }], "invalid base pool"],
   ["registry-mirrors", ["nope"], "mirror"],

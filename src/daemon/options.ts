@@ -44,6 +44,9 @@ export interface DaemonOptions {
   maxConcurrentUploads: number;
   /** Tries of a download before a pull gives up. */
   maxDownloadAttempts: number;
+  /** Of one layer: bytes of its tar and of the files in it, and entries. 0: as many as the disk holds. */
+  maxLayerSize: number;
+  maxLayerEntries: number;
   httpProxy: string;
   httpsProxy: string;
   noProxy: string;
@@ -112,6 +115,8 @@ export function defaultOptions(): DaemonOptions {
     maxConcurrentDownloads: 3,
     maxConcurrentUploads: 5,
     maxDownloadAttempts: 5,
+    maxLayerSize: 0,
+    maxLayerEntries: 0,
     httpProxy: "",
     httpsProxy: "",
     noProxy: "",

@@ -14,6 +14,8 @@ const live = [
   "maxConcurrentDownloads",
   "maxConcurrentUploads",
   "maxDownloadAttempts",
+  "maxLayerSize",
+  "maxLayerEntries",
   "runtimes",
   "defaultRuntime",
   "liveRestore",

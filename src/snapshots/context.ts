@@ -10,7 +10,7 @@ import type { Logger } from "../lib/log.ts";
 import type { Store } from "../store/store.ts";
 import { createCounter } from "./counter.ts";
 import { applyAttributes, plainDirectory, type DirectoryAttributes } from "./init-layer.ts";
-import type { SnapshotId } from "./types.ts";
+import type { LayerLimits, SnapshotId } from "./types.ts";
 import { createSnapshotWorkers, type SnapshotWorkers } from "./workers.ts";
 
 /** Names beside the ids, none of which an id can have. */
@@ -33,7 +33,7 @@ export interface SnapshotRow {
   lists_root: 0 | 1;
 }
 
-export type SnapshotsDeps = Pick<SnapshotContext, "root" | "store" | "log" | "userNamespaces"> & { disk?: DiskSync };
+export type SnapshotsDeps = Pick<SnapshotContext, "root" | "store" | "log" | "userNamespaces" | "layerLimits"> & { disk?: DiskSync };
 
 /** What the verbs of snapshots/ (one file each) work on. */
 export interface SnapshotContext {
@@ -43,6 +43,8 @@ export interface SnapshotContext {
   readonly userNamespaces: Pick<UserNamespaces, "open">;
   readonly workers: SnapshotWorkers;
   readonly disk: DiskSync;
+  /** What one layer may hold, asked for each; without it, what the disk holds. */
+  readonly layerLimits?: () => LayerLimits;
   /** Removals under way. */
   readonly removals: Set<Promise<void>>;
   path(id: SnapshotId): string;

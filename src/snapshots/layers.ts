@@ -104,10 +104,12 @@ export function createLayers(ctx: SnapshotContext): Layers {
     const { source, parentIds, expect, hash, recipe = false, signal, onProgress } = options;
     mkdirSync(path(id));
     applyAttributes(path(id), plainDirectory);
+    const limits = ctx.layerLimits?.();
     const job = {
       op: "unpack" as const,
       target: path(id),
       parents: parents?.map(path),
+      ...(limits !== undefined && { limits }),
       ...(hash !== undefined && { hash }),
       ...(recipe && { recipe: tar(id) }),
     };

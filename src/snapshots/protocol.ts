@@ -1,7 +1,7 @@
 import type { ErrorKind } from "../lib/errors.ts";
 import type { IdMap } from "../oci/id-map.ts";
 import type { PathStat } from "./path.ts";
-import type { LayerLimits } from "./unpacker.ts";
+import type { LayerLimits } from "./types.ts";
 import type { Owner } from "./root.ts";
 
 /** What snapshots.ts asks of its Workers. All paths are absolute. */

@@ -13,6 +13,13 @@ export interface Change {
   kind: ChangeKind;
 }
 
+/** What one layer may hold, where the administrator bounds that. */
+export interface LayerLimits {
+  /** Bytes of the tar, and of the files in it. */
+  bytes: number;
+  entries: number;
+}
+
 /** What a tar of a layer was found to be while it was unpacked. */
 export interface UnpackResult {
   diffId: Digest;

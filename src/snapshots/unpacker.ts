@@ -34,6 +34,7 @@ import { getXattrAt, listXattrAt, OPAQUE, setXattrAt } from "../kernel/xattr.ts"
 import { LeansOnParents } from "./leans.ts";
 import { isOpaque, type Found, type MergedView } from "./merged.ts";
 import { removeTreeNow } from "./tree.ts";
+import type { LayerLimits } from "./types.ts";
 import { AUFS_META, OPAQUE_MARKER, WHITEOUT } from "./whiteout.ts";
 
 /** Directories whose time is set at the end are remembered, with their paths; an archive with more is no layer. */
@@ -60,13 +61,6 @@ const archiveErrors = new Set([
   "EFBIG",
   "EOVERFLOW",
 ]);
-
-/** What one layer may hold, if its administrator bounds that. */
-export interface LayerLimits {
-  /** Bytes of the tar, and of the files in it. */
-  bytes: number;
-  entries: number;
-}
 
 const unlimited: LayerLimits = { bytes: Number.MAX_SAFE_INTEGER, entries: Infinity };
 

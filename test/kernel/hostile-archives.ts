@@ -80,7 +80,7 @@ const A = "a".repeat(4096);
 /** GNU tar's old sparse type: four runs in the header, 21 in each block after it. */
 function oldSparse(name: string, size: number, runs: readonly Run[], stored: string): Buffer {
   const put = (block: Buffer, at: number, some: readonly Run[]): void =>
-    some.forEach(([offset, length], i) => block.write(octal(offset) + octal(length), at + i * 24, "latin1"));
+    void block.write(some.map(([offset, length]) => octal(offset) + octal(length)).join(""), at, "latin1");
   const first = Buffer.alloc(109);
   put(first, 0, runs.slice(0, 4));
   first[96] = runs.length > 4 ? 1 : 0;
@@ -146,6 +146,11 @@ export const sparseArchives: Record<string, Buffer> = {
   "version 1.0": archive(sparse1("f", 20000, mapText(holey), A + "end")),
 };
 export const sparseBody = holeyBody;
+
+/** A file of nothing but a hole. */
+export function sparseOf(size: number): Buffer {
+  return archive(sparse1("f", size, "0\n", ""));
+}
 
 const maps: Record<string, [size: number, runs: Run[], stored: string]> = {
   "runs that overlap": [

@@ -12,6 +12,7 @@ import { createEvents } from "../../src/events/events.ts";
 import { createImages } from "../../src/images/images.ts";
 import type { ImageUsers } from "../../src/images/types.ts";
 import { createSnapshots } from "../../src/snapshots/snapshots.ts";
+import type { LayerLimits } from "../../src/snapshots/types.ts";
 import { migrations } from "../../src/store/schema.ts";
 import { openStore } from "../../src/store/store.ts";
 
@@ -33,10 +34,16 @@ export function temporaryDirectory(name: string): { path: string } & Disposable 
 }
 
 /** Content, snapshots and images on one root, as the engine builds them. */
-export function openStorage(root: string, users: ImageUsers = { containersOf: () => [] }) {
+export function openStorage(root: string, users: ImageUsers = { containersOf: () => [] }, layerLimits?: () => LayerLimits) {
   const store = openStore(join(root, "engine.db"), migrations);
   const content = createContentStore({ root: join(root, "content"), store, log: silent });
-  const snapshots = createSnapshots({ root: join(root, "snapshots"), store, log: silent, userNamespaces: createUserNamespaces() });
+  const snapshots = createSnapshots({
+    root: join(root, "snapshots"),
+    store,
+    log: silent,
+    userNamespaces: createUserNamespaces(),
+    ...(layerLimits && { layerLimits }),
+  });
   const events = createEvents({ store, log: silent });
   const images = createImages({ store, content, snapshots, events, users, log: silent, registry: {} as never });
   return {
