@@ -193,6 +193,12 @@ export function createImageContext(deps: {
 
   const namedByImage = db.query<{ image: Digest }, [string]>("SELECT image FROM image_blobs WHERE digest = ? LIMIT 1");
   content.addOwner((digest) => leases.has(digest) || namedByImage.get(digest) !== null);
+  const blobsOf = (id: Digest): Digest[] =>
+    db
+      .query<{ digest: Digest }, [string]>("SELECT digest FROM image_blobs WHERE image = ?")
+      .all(id)
+      .map((row) => row.digest);
+
   const collectBlobs: ImageContext["collectBlobs"] = async (digests) => {
     const gone = await content.collect(digests);
     for (const digest of gone) for (const table of ["layer_blobs", "blob_sources"]) db.query(`DELETE FROM ${table} WHERE digest = ?`).run(digest);
@@ -256,6 +262,7 @@ export function createImageContext(deps: {
       return rows.all(prefix, `${prefix.slice(0, -1)};`).map((row) => parseReference(row.name));
     },
     lease: () => createLease(leases),
+    blobsOf,
     layerBlobs: (diffId) =>
       db
         .query<{ digest: Digest; mediaType: string }, [string]>("SELECT digest, media_type AS mediaType FROM layer_blobs WHERE diff_id = ?")
@@ -282,10 +289,7 @@ export function createImageContext(deps: {
     deleteImage: async (id) => {
       const image = byId(id);
       if (image === undefined) return [];
-      const blobs = db
-        .query<{ digest: Digest }, [string]>("SELECT digest FROM image_blobs WHERE image = ?")
-        .all(id)
-        .map((row) => row.digest);
+      const blobs = blobsOf(id);
       store.tx(() => {
         const indexes = db.query<{ idx: Digest }, [string]>("DELETE FROM index_members WHERE image = ? RETURNING idx").all(id);
         for (const { idx } of indexes) settle(idx);

@@ -78,7 +78,7 @@ export function listImages(ctx: ImageContext, { all = false, filters = {} }: Ima
 }
 
 /** The images that an image's names stand for besides it. */
-function otherPlatforms(ctx: ImageContext, image: ImageRecord): ImageRecord[] {
+export function otherPlatforms(ctx: ImageContext, image: ImageRecord): ImageRecord[] {
   const ids = new Set(image.indexes.flatMap((index) => ctx.membersOf(index).map((member) => member.image)));
   return [...ids].flatMap((id) => ctx.byId(id) ?? []).filter((other) => other.id !== image.id && isVariant(ctx, other));
 }

@@ -179,7 +179,7 @@ export function createPull(context: ImageContext): Images["pull"] {
     }
     const known = context.byId(id);
     if (known !== undefined) {
-      for (const resource of [id, ...known.layers]) work.lease.add(resource);
+      for (const resource of [...context.blobsOf(id), ...known.layers]) work.lease.add(resource);
       return { image: { id, config: known.config, layers: known.layers, manifest: descriptor, ...index }, platform: known.config };
     }
     const config = await fetchConfig(work, manifest);

@@ -11,7 +11,9 @@ import { familiarName, familiarReference, parseReference, repositoryOf, type Ref
 import type { SnapshotId } from "../snapshots/types.ts";
 import { blobSources, recordBlobSource } from "./blob-sources.ts";
 import { layerProgress, type LayerProgress } from "./progress.ts";
-import { pushTarget, type PushTarget } from "./push-target.ts";
+import { pushTarget } from "./push-target.ts";
+import { variantsOf } from "./resolve.ts";
+import { hold } from "./touched.ts";
 import { cut, remadeLayer } from "./remade.ts";
 import type { ImageContext, ImageRecord, Images, Lease, ManifestSummary, ProgressSink } from "./types.ts";
 
@@ -53,14 +55,15 @@ export function createPush(context: ImageContext): Images["push"] {
       return { tagged, image };
     });
     const remote = registry.repository(reference, { push: true, ...(options.auth && { credentials: options.auth }) });
-    for (const { tagged, image } of found) await pushOne(tagged, await pushTarget(context, tagged, image, options.platform), remote, options);
+    for (const { tagged, image } of found) await pushOne(tagged, image, remote, options);
   };
 
-  const pushOne = async (reference: Reference, target: PushTarget, remote: RemoteRepository, { onProgress: sink, signal }: PushOptions): Promise<void> => {
-    const { image, manifest: sent, indexes, members = [] } = target;
+  const pushOne = async (reference: Reference, named: ImageRecord, remote: RemoteRepository, options: PushOptions): Promise<void> => {
+    const { onProgress: sink, signal, platform } = options;
     using lease = context.lease();
-    for (const { id, layers } of [image, ...members.flatMap((member) => member.image ?? [])]) for (const resource of [id, ...layers]) lease.add(resource);
-    for (const { digest } of [...(indexes ?? []), ...members.map((member) => member.descriptor)]) lease.add(digest);
+    hold(context, lease, variantsOf(context, named, context.targetOf(reference)));
+    const target = await pushTarget(context, reference, named, platform);
+    const { image, manifest: sent, indexes, members = [] } = target;
     const work: Push = { reference, remote, image, lease, sink, ...(sent && { sent }), ...(signal && { signal }) };
     const { bytes, mediaType } = indexes === undefined ? ((await pushAsItCame(work)) ?? (await pushAnew(work))) : await pushIndex(work, members, indexes);
     const digest = await remote.putManifest(reference.tag!, bytes, mediaType, signal === undefined ? {} : { signal });

@@ -3,8 +3,8 @@ import type { Digest } from "../oci/digest.ts";
 import { chainIds } from "../oci/chain.ts";
 import type { Platform } from "../oci/image.ts";
 import { familiarReference, parseReference, repositoryOf, withDefaultTag, type Reference } from "../oci/reference.ts";
-import { isVariant } from "./list.ts";
-import { isIdPrefix, resolveImage, resolveTarget, shortId, variantsOf } from "./resolve.ts";
+import { isVariant, otherPlatforms } from "./list.ts";
+import { isIdPrefix, resolveImage, resolveTarget, shortId } from "./resolve.ts";
 import type { ImageContext, ImageRecord, ImageUsers, RemovedImage } from "./types.ts";
 
 /**
@@ -18,38 +18,41 @@ export async function removeImage(
   { force = false, noPrune = false, platforms = [] }: { force?: boolean; noPrune?: boolean; platforms?: readonly Platform[] } = {},
 ): Promise<RemovedImage[]> {
   if (platforms.length > 0) return await removePlatforms(ctx, users, text, platforms, force);
-  const { image, target } = resolveTarget(ctx, text);
+  const { image } = resolveTarget(ctx, text);
   const removed: RemovedImage[] = [];
-  if (isVariant(ctx, image) && isIdPrefix(image.id, text)) return await removeVariant(ctx, users, image, force);
-  const variants = variantsOf(ctx, image, target).filter(({ id }) => id !== image.id);
-  let references = referencesOf(image);
-  let untagged = false;
-  if (!isIdPrefix(image.id, text)) {
-    const user = !force && isSingleReference(references) ? [image, ...variants].flatMap(({ id }) => users.containersOf(id))[0] : undefined;
+  const byId = isIdPrefix(image.id, text);
+  if (byId && isVariant(ctx, image)) return await removeVariant(ctx, users, image, force);
+  const variants = otherPlatforms(ctx, image);
+  const references = referencesOf(image);
+  const isSingle = isSingleReference(references);
+  if (!byId) {
+    const user = !force && isSingle ? [image, ...variants].flatMap(({ id }) => users.containersOf(id))[0] : undefined;
     if (user !== undefined) {
       throw conflict(
         `conflict: unable to remove repository reference "${text}" (must force) - container ${shortId(user.id)} is using its referenced image ${shortId(image.id)}`,
       );
     }
-    references = untagName(ctx, image, withDefaultTag(parseReference(text)), removed);
-    if (references.length > 0 || isNamed(ctx.byId(image.id)!)) return removed;
-    untagged = true;
-  } else if (isSingleReference(references)) {
+    untagName(ctx, image, withDefaultTag(parseReference(text)), removed);
+  } else if (isSingle) {
     for (const each of [image, ...variants]) {
       const problem = conflictOf(ctx, users, each, { stopped: !force, references: false });
       if (problem !== undefined) throw conflictError(each.id, problem);
     }
     for (const reference of references) untag(ctx, image, reference, removed);
   }
-  const repositories = new Set(referencesOf(image).map(repositoryOf));
-  await deleteImage(ctx, users, image.id, removed, { force, prune: !noPrune, quiet: untagged });
-  // The other platforms of its names have no name any more, unless another index gives them one.
+  if (byId || !isNamed(ctx.byId(image.id)!)) await deleteImage(ctx, users, image.id, removed, { force, prune: !noPrune, quiet: !byId });
+  await removeNameless(ctx, users, variants, removed, force);
+  return removed;
+}
+
+/** Of the other platforms of names that were removed those go that no other name stands for. */
+async function removeNameless(ctx: ImageContext, users: ImageUsers, variants: readonly ImageRecord[], removed: RemovedImage[], force: boolean): Promise<void> {
+  const repositories = new Set(removed.flatMap(({ Untagged }) => (Untagged === undefined ? [] : [repositoryOf(parseReference(Untagged))])));
   for (const { id } of variants) {
     dropDigests(ctx, id, repositories, removed);
     const left = ctx.byId(id);
     if (left !== undefined && !isNamed(left)) await deleteImage(ctx, users, id, removed, { force, prune: false, quiet: true });
   }
-  return removed;
 }
 
 /** Digests of an image that were pushed by themselves: they stay as long as the repository has a tag for it. */
@@ -115,18 +118,17 @@ function untag(ctx: ImageContext, image: ImageRecord, reference: Reference, remo
   removed.push({ Untagged: familiarReference(reference) });
 }
 
-/** Takes one name away, and with the last tag of a repository its digests. Returns what is left. */
-function untagName(ctx: ImageContext, image: ImageRecord, reference: Reference, removed: RemovedImage[]): Reference[] {
+/** Takes one name away, and with the last tag of a repository its digests. */
+function untagName(ctx: ImageContext, image: ImageRecord, reference: Reference, removed: RemovedImage[]): void {
   const name = reference.digest === undefined ? reference : { domain: reference.domain, path: reference.path, digest: reference.digest };
   untag(ctx, image, name, removed);
   const left = referencesOf(ctx.byId(image.id)!);
   const here = (other: Reference): boolean => repositoryOf(other) === repositoryOf(reference);
-  if (reference.digest !== undefined || left.some((other) => other.digest === undefined && here(other))) return left;
+  if (reference.digest !== undefined || left.some((other) => other.digest === undefined && here(other))) return;
   for (const other of left.filter(here)) {
     ctx.dropReference(other);
     removed.push({ Untagged: familiarReference(other) });
   }
-  return left.filter((other) => !here(other));
 }
 
 interface Conflict {

@@ -9,6 +9,7 @@ import { blobPath, nameAnnotation, refNameAnnotation, type ArchiveImage, type Ar
 import { summarize } from "./manifests.ts";
 import { remadeLayer } from "./remade.ts";
 import { resolveImage, resolveTarget } from "./resolve.ts";
+import { hold } from "./touched.ts";
 import type { ImageContext, ImageRecord } from "./types.ts";
 
 /** One blob of the archive: from the content store, from memory, or made again from a snapshot. */
@@ -42,12 +43,9 @@ export function saveImages(ctx: ImageContext, texts: readonly string[], options:
   if (texts.length === 0) throw invalidArgument("no image to save was named");
   const images = gather(ctx, texts, options.platforms ?? []);
   const lease = ctx.lease();
-  for (const { variants, index } of images) {
-    if (index !== undefined) lease.add(index.digest);
-    for (const { image, manifest } of variants) {
-      lease.add(image.id);
-      for (const layer of image.layers) lease.add(layer);
-      if (manifest !== undefined) lease.add(manifest.digest);
+  for (const { variants } of images) {
+    for (const { image } of variants) {
+      hold(ctx, lease, [image]);
       for (const diffId of image.config.rootfs.diff_ids) for (const { digest } of ctx.layerBlobs(diffId)) lease.add(digest);
     }
   }

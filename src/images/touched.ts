@@ -1,6 +1,6 @@
 import { isDigest, type Digest } from "../oci/digest.ts";
 import type { SnapshotId } from "../snapshots/types.ts";
-import type { ImageContext, Lease } from "./types.ts";
+import type { ImageContext, ImageRecord, Lease } from "./types.ts";
 
 /** Gives `work` a lease. Where it fails, nothing that it made stays, but for what others need too. */
 export async function leased<T>(ctx: ImageContext, work: (lease: Lease) => Promise<T>): Promise<T> {
@@ -13,6 +13,11 @@ export async function leased<T>(ctx: ImageContext, work: (lease: Lease) => Promi
     await ctx.collectBlobs(touched.blobs);
     throw error;
   }
+}
+
+/** Keeps all that images consist of. */
+export function hold(ctx: ImageContext, lease: Lease, images: Iterable<ImageRecord>): void {
+  for (const { id, layers } of images) for (const resource of [...ctx.blobsOf(id), ...layers]) lease.add(resource);
 }
 
 /** What one piece of work laid its hands on, for the tidying-up after it. */

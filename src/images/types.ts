@@ -220,6 +220,8 @@ export interface ImageContext {
    */
   register(image: NewImage, references?: readonly Reference[]): ImageRecord;
   lease(): Lease;
+  /** All blobs that belong to an image. */
+  blobsOf(id: Digest): Digest[];
   /** Blobs in the content store that hold the layer. */
   layerBlobs(diffId: Digest): { digest: Digest; mediaType: string }[];
   /** Children of an image that was built step by step. */

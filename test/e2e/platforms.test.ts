@@ -225,6 +225,23 @@ describe.skipIf(skipped("root", "overlay"))("an index of platforms", () => {
     expect(lab.images.list().flatMap(({ repoTags }) => repoTags)).toEqual(["again:1", "again:2", "multi:1"]);
   });
 
+  test("that shares an image with another index: each name's end takes what only it stood for", async () => {
+    const second = multiPlatform("docker.io/library/second:1", [own, "riscv64"]);
+    await load(multiPlatform("docker.io/library/multi:1", [own, foreign]).archive);
+    await load(second.archive);
+    expect([here(), here("second:1")]).toEqual([
+      [own, foreign],
+      [own, "riscv64"],
+    ]);
+    expect(lab.images.list().map(({ repoTags, variants }) => [repoTags, variants.length])).toEqual([[["multi:1", "second:1"], 2]]);
+    const removed = await lab.images.remove("multi:1");
+    expect(removed.slice(0, 2)).toEqual([{ Untagged: "multi:1" }, { Deleted: index.configs[foreign]! }]);
+    expect(here("second:1")).toEqual([own, "riscv64"]);
+    await load(multiPlatform("docker.io/library/multi:1", [own, foreign]).archive);
+    await lab.images.remove(index.configs[own]!, { force: true });
+    expect(lab.rest()).toEqual({ blobs: 0, snapshots: 0, ingests: 0 });
+  });
+
   test("of which one platform is here, tagged by its id: that one is pushed", async () => {
     await load(index.archive, [own]);
     const name = `${registry.host}/push/single:1`;
