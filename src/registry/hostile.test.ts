@@ -137,6 +137,23 @@ test("a manifest that is deep, wide, huge or no UTF-8", async () => {
   expect(await put(`{"schemaVersion":2,"config":{"digest":"${digestOf(blob)}","size":-5},"layers":[],"annotations":[1,2]}`)).toBe(201);
 });
 
+test("a push's bytes don't stay in memory", async () => {
+  const chunk = new Uint8Array(65536);
+  let left = 3000;
+  const stream = new ReadableStream<Uint8Array>({
+    pull: (controller) => {
+      if (left-- === 0) controller.close();
+      else controller.enqueue(chunk);
+    },
+  });
+  const begun = await fetch(`http://127.0.0.1:${port}/v2/large/blobs/uploads/`, { method: "POST" });
+  const url = `http://127.0.0.1:${port}${begun.headers.get("location")}`;
+  const before = process.memoryUsage.rss();
+  expect((await fetch(url, { method: "PATCH", body: stream })).status).toBe(202);
+  expect((process.memoryUsage.rss() - before) / 2 ** 20).toBeLessThan(120);
+  await fetch(url, { method: "DELETE" });
+});
+
 test("hundreds of uploads that are begun and left take no more than their places", async () => {
   const begun = await Promise.all(Array.from({ length: 1005 }, () => fetch(`http://127.0.0.1:${port}/v2/left/blobs/uploads/`, { method: "POST" })));
   const statuses = begun.map(({ status }) => status);

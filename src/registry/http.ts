@@ -1,4 +1,5 @@
 import type { BunFile } from "bun";
+import { messageOf } from "../lib/errors.ts";
 import { Fault } from "./faults.ts";
 
 export interface Answer {
@@ -24,32 +25,62 @@ const stallTimeout = 120_000;
 /** Milliseconds for which the rest of a refused body is still taken. */
 const lingerTime = 2000;
 
-/** The request's body as it arrives, ended by an error where the client is gone or silent. */
-export async function* bodyOf(request: Request): AsyncGenerator<Uint8Array> {
-  if (request.body === null) return;
-  const reader = request.body.getReader();
-  const { promise: silent, reject } = Promise.withResolvers<never>();
-  silent.catch(() => undefined);
-  const stalled = (): void =>
-    reject(new Fault("BLOB_UPLOAD_INVALID", `the client sent nothing for ${stallTimeout / 1000} seconds`, { status: 408, headers: { connection: "close" } }));
+/** A request's body: chunks as they are asked for, and the end of it. */
+export interface Body {
+  /** Ended by an error where the client is gone or silent. */
+  chunks(): AsyncGenerator<Uint8Array>;
+  /** The answer is there: what nobody has read isn't wanted. */
+  refuse(): void;
+}
+
+/** To be called as soon as a request is there: what comes before its body is looked at, Bun keeps in memory (measured, 1.4.5), however much it is. */
+export function bodyOf(request: Request): Body {
+  const stream = request.body;
+  if (stream === null) return { chunks: async function* () {}, refuse: () => undefined };
+  const reader = stream.getReader();
+  let isRead = false;
+  return {
+    chunks: () => {
+      isRead = true;
+      return chunksOf(reader);
+    },
+    refuse: () => {
+      if (!isRead) linger(reader);
+    },
+  };
+}
+
+type Reader = Pick<ReadableStreamDefaultReader<Uint8Array>, "read" | "cancel">;
+
+async function* chunksOf(reader: Reader): AsyncGenerator<Uint8Array> {
+  let [isReading, isSilent] = [false, false];
+  // Not by Promise.race: a promise that waits beside all reads would keep all their chunks.
+  const timer = setTimeout(() => {
+    // Where the disk is slow, it isn't the client who is silent.
+    if (!isReading) return void timer.refresh();
+    isSilent = true;
+    reader.cancel().catch(() => undefined);
+  }, stallTimeout);
   try {
     for (;;) {
-      const timer = setTimeout(stalled, stallTimeout);
-      const { done, value } = await Promise.race([reader.read(), silent])
-        .catch((error: unknown) => {
-          throw error instanceof Fault ? error : new Fault("BLOB_UPLOAD_INVALID", "the client went away before the end of the body");
-        })
-        .finally(() => clearTimeout(timer));
+      timer.refresh();
+      isReading = true;
+      const { done, value } = await reader.read().catch((error: unknown) => {
+        throw new Fault("BLOB_UPLOAD_INVALID", "the client went away before the end of the body", { detail: messageOf(error) });
+      });
+      isReading = false;
+      if (isSilent) throw new Fault("BLOB_UPLOAD_INVALID", `the client sent nothing for ${stallTimeout / 1000} seconds`, { status: 408 });
       if (done) return;
       yield value;
     }
   } finally {
+    clearTimeout(timer);
     linger(reader);
   }
 }
 
 /** Reads on for a moment, so that a client that is still sending what was refused gets to see its answer, then lets go. */
-function linger(reader: Pick<ReadableStreamDefaultReader<Uint8Array>, "read" | "cancel">): void {
+function linger(reader: Reader): void {
   const timer = setTimeout(() => void reader.cancel().catch(() => undefined), lingerTime);
   timer.unref();
   const drain = async (): Promise<void> => {

@@ -35,6 +35,8 @@ export interface Records {
   addBlob(repository: string, digest: Digest, size: number, now: number): void;
   /** False where the repository hadn't got it. */
   removeBlob(repository: string, digest: Digest): boolean;
+  /** The first of the blobs (or manifests) that the repository hasn't got, or whose bytes aren't there. */
+  missing(kind: "blob" | "manifest", repository: string, digests: readonly Digest[]): Digest | undefined;
   manifest(repository: string, digest: Digest): ManifestRow | undefined;
   tagged(repository: string, tag: string): Digest | undefined;
   /** @throws what `check` throws, with nothing changed */
@@ -127,8 +129,10 @@ export function createRecords({ db, tx }: Store, content: Pick<ContentStore, "ad
     db.query<{ size: number }, [string, string]>(`SELECT size FROM ${table} WHERE repository = ? AND digest = ?`).get(repository, digest)?.size;
 
   const insertLinks = (repository: string, manifest: Digest, links: readonly Link[]): void => {
-    const insert = db.query("INSERT INTO registry_links (repository, digest, manifest, size) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING");
-    for (const { digest, size } of links) insert.run(repository, digest, manifest, size);
+    // One statement for thousands of them; SQLite wants WHERE before ON here
+    const sql = `INSERT INTO registry_links (repository, digest, manifest, size)
+      SELECT ?, value ->> 'digest', ?, value ->> 'size' FROM json_each(?) WHERE TRUE ON CONFLICT DO NOTHING`;
+    db.query(sql).run(repository, manifest, JSON.stringify(links));
   };
   const removeBlob: Records["removeBlob"] = (repository, digest) => {
     const size = sizeIn("registry_blobs", repository, digest);
@@ -192,6 +196,13 @@ export function createRecords({ db, tx }: Store, content: Pick<ContentStore, "ad
         ).run(repository, digest, size, now);
       }),
     removeBlob,
+    missing: (kind, repository, list) =>
+      db
+        .query<{ digest: Digest }, [string, string]>(
+          `SELECT value AS digest FROM json_each(?) WHERE NOT EXISTS (
+             SELECT 1 FROM registry_${kind}s AS r JOIN blobs ON blobs.digest = r.digest WHERE r.repository = ? AND r.digest = value) LIMIT 1`,
+        )
+        .get(JSON.stringify(list), repository)?.digest,
     manifest: (repository, digest) => {
       const row = db.query<Row, [string, string]>(`SELECT ${columns} FROM registry_manifests WHERE repository = ? AND digest = ?`).get(repository, digest);
       return row === null ? undefined : fromRow(row);

@@ -156,6 +156,7 @@ export function createRegistryServer(deps: {
 
   const handle = async (request: Request): Promise<Response> => {
     const { method, url } = request;
+    const body = bodyOf(request);
     const target = url.slice(url.indexOf("/", url.indexOf("://") + 3));
     const question = target.indexOf("?");
     const path = question < 0 ? target : target.slice(0, question);
@@ -164,16 +165,13 @@ export function createRegistryServer(deps: {
     let result: Answer;
     try {
       const query = new URLSearchParams(question < 0 ? "" : target.slice(question + 1));
-      result = await answer(
-        path,
-        { method, secure: tls !== undefined, headers: request.headers, query, body: () => bodyOf(request) },
-        (known) => (kind = known),
-      );
+      result = await answer(path, { method, secure: tls !== undefined, headers: request.headers, query, body: body.chunks }, (known) => (kind = known));
     } catch (error) {
       const fault = toFault(error);
       if (fault.status >= 500) log.error("registry request failed", { method, path, error });
       result = { status: fault.status, headers: { "content-type": "application/json", ...fault.headers }, body: fault.body };
     }
+    body.refuse();
     metrics.observe({ route: kind, method, status: result.status, seconds: (performance.now() - start) / 1000 });
     log.debug("registry request", { method, path, status: result.status });
     return toResponse(method, result);
