@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { open, readdir, rename, rm, stat, writeFile, type FileHandle } from "node:fs/promises";
 import { join } from "node:path";
 import { algorithmOf, hexOf, type Digest } from "../oci/digest.ts";
@@ -101,7 +101,7 @@ export function createContentStore(deps: { root: string; store: Store; log: Logg
     });
   };
 
-  const publish: ContentStore["publish"] = async (staged) => {
+  const publish: ContentStore["publish"] = async (staged, alongside = async () => {}) => {
     await using locks = new AsyncDisposableStack();
     // In order, so that two who publish the same don't wait for each other.
     const distinct = [...new Map(staged.map((blob) => [blob.digest, blob])).values()].toSorted((a, b) => (a.digest < b.digest ? -1 : 1));
@@ -110,13 +110,13 @@ export function createContentStore(deps: { root: string; store: Store; log: Logg
       locks.use(await changing.lock(blob.digest));
       if (info(blob.digest) === undefined) fresh.push(blob);
     }
-    if (fresh.length === 0) return;
+    if (fresh.length === 0) return await alongside();
     try {
       for (const blob of fresh) {
-        renameSync(blob.path, fileOf(blob.digest));
+        await rename(blob.path, fileOf(blob.digest));
         blob.published();
       }
-      await disk.sync(blobs);
+      await Promise.all([disk.sync(blobs), alongside()]);
       store.tx(() => {
         for (const { digest, size } of fresh) insert.run(digest, size, Date.now());
       });

@@ -76,8 +76,11 @@ export interface ContentStore {
   /** A small blob, checked, that becomes visible by `publish`. @throws EngineError invalidArgument for another digest */
   stage(bytes: Uint8Array, digest: Digest): Promise<Staged>;
   download(blob: { digest: Digest; size: number }): Promise<Download>;
-  /** Makes blobs visible, after one sync for all of them. The caller has checked their digests. */
-  publish(blobs: readonly Staged[]): Promise<void>;
+  /**
+   * Makes blobs visible, after one sync for all of them. The caller has checked their digests. `alongside` begins once their files are in place: where it
+   * syncs the same disk, that is the same sync.
+   */
+  publish(blobs: readonly Staged[], alongside?: () => Promise<void>): Promise<void>;
   /** Deletes what is kept of downloads that nobody goes on with, if it is older than so many milliseconds (a day unless told). Returns the bytes that this freed. */
   collectDownloads(age?: number): Promise<number>;
   /** Whoever still needs it; where nobody may, use `collect`. */

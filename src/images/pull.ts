@@ -136,8 +136,11 @@ export function createPull(context: ImageContext): Images["pull"] {
 
   /** All that the image consists of, on the disk and visible, after one sync. */
   const settled = async (work: Pull, image: NewImage): Promise<NewImage> => {
-    const [layers] = await Promise.all([snapshots.settle(image.layers), content.publish(work.blobs)]);
-    for (const layer of layers) work.lease.add(layer);
+    let layers = image.layers;
+    await content.publish(work.blobs, async () => {
+      layers = await snapshots.settle(image.layers);
+      for (const layer of layers) work.lease.add(layer);
+    });
     return { ...image, layers };
   };
 

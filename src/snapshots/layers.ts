@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, renameSync, rmSync } from "node:fs";
+import { existsSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { conflict, invalidArgument } from "../lib/errors.ts";
 import { KeyedMutex } from "../lib/mutex.ts";
@@ -6,7 +6,6 @@ import { createTurns } from "../lib/turns.ts";
 import { chainId, chainIds } from "../oci/chain.ts";
 import type { Digest } from "../oci/digest.ts";
 import { diskError, TARS, type SnapshotContext } from "./context.ts";
-import { applyAttributes, plainDirectory } from "./init-layer.ts";
 import { BadLayer } from "./bad-layer.ts";
 import { LeansOnParents } from "./leans.ts";
 import type { Job, Results } from "./protocol.ts";
@@ -102,8 +101,6 @@ export function createLayers(ctx: SnapshotContext): Layers {
 
   const unpackInto = async (id: SnapshotId, options: UnpackOptions, parents: readonly SnapshotId[] | undefined): ReturnType<Snapshots["unpack"]> => {
     const { source, parentIds, expect, hash, recipe = false, signal, onProgress } = options;
-    mkdirSync(path(id));
-    applyAttributes(path(id), plainDirectory);
     const limits = ctx.layerLimits?.();
     const job = {
       op: "unpack" as const,

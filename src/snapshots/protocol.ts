@@ -8,7 +8,7 @@ import type { Owner } from "./root.ts";
 export type Job =
   | {
       op: "unpack";
-      /** An empty directory. */
+      /** A directory that isn't there yet. */
       target: string;
       /** A file, or undefined where the bytes come as `chunk` messages. */
       source?: string;

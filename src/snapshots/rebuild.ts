@@ -3,7 +3,7 @@ import { conflict, invalidArgument, notFound } from "../lib/errors.ts";
 import { chainId } from "../oci/chain.ts";
 import type { Digest } from "../oci/digest.ts";
 import { diskError, TARS, type SnapshotContext } from "./context.ts";
-import { applyAttributes, makeInitLayer, plainDirectory, type InitLayerShape } from "./init-layer.ts";
+import { makeInitLayer, type InitLayerShape } from "./init-layer.ts";
 import type { SnapshotId, Snapshots } from "./types.ts";
 
 /** Gives a layer its files anew. It keeps its id, so that whoever stands on it needn't be told; a mount that is there goes on showing the old ones. */
@@ -18,8 +18,6 @@ export function createRebuild(ctx: SnapshotContext): Snapshots["rebuild"] {
     if (known === undefined) throw conflict(`layer ${id} has no digest that an archive could be told by`);
     const fresh = store.tx(() => ctx.allocate("layer"));
     try {
-      mkdirSync(path(fresh));
-      applyAttributes(path(fresh), plainDirectory);
       const found = await workers.run({ op: "unpack", target: path(fresh), source, parents: parents.map(path) }, { signal });
       const key = found.leans ? `chain:${chainId([...parentIds, found.diffId as Digest])}` : found.diffId;
       if (key !== known.key) throw invalidArgument(`the archive's tar has digest ${found.diffId}, not ${known.diff_id} as layer ${id} says`);

@@ -1,3 +1,4 @@
+import { mkdirSync } from "node:fs";
 import { isDiskFull } from "../lib/disk-full.ts";
 import { cancelled, EngineError, internal, invalidArgument, kindOf, messageOf, permissionDenied, unavailable } from "../lib/errors.ts";
 import { decompressed, decompressionError } from "../lib/compression.ts";
@@ -9,6 +10,7 @@ import { syncFileSystem } from "../kernel/sync.ts";
 import { openArchive } from "./archive.ts";
 import { changesOf, sizeOf } from "./diff.ts";
 import { extractTar } from "./extract.ts";
+import { applyAttributes, plainDirectory } from "./init-layer.ts";
 import { LeansOnParents } from "./leans.ts";
 import { MergedView } from "./merged.ts";
 import { packTree } from "./packer.ts";
@@ -170,6 +172,8 @@ async function unpack(id: number, job: Job & { op: "unpack" }, state: Running): 
   const file = path === undefined ? undefined : new SourceFile(id, path, job.size, state, count);
   const source = file === undefined ? fromMessages(id, state, count) : fromFile(file, breather(state));
   try {
+    mkdirSync(job.target);
+    applyAttributes(job.target, plainDirectory);
     const result = await withDirectory(job.target, (root) => unpackInto(root, source, job, breather(state)));
     if (told !== read) self.postMessage({ id, type: "progress", bytes: read });
     return blobHasher === undefined ? result : { ...result, blob: `${hash}:${blobHasher.digest("hex")}` };
