@@ -1,3 +1,4 @@
+import { blobBytes } from "../distribution/blob-bytes.ts";
 import type { RemoteManifest, RemoteRepository } from "../distribution/types.ts";
 import { invalidArgument, kindOf, messageOf, notFound } from "../lib/errors.ts";
 import type { Digest } from "../oci/digest.ts";
@@ -10,6 +11,8 @@ import type { Attestation, ImageContext, Images, Lease } from "./types.ts";
 /** Bytes that all attestations of one image may have to be fetched with it, and those of one statement to be read. */
 const MOST_FETCHED = 64 << 20;
 const MOST_STATEMENT = 16 << 20;
+/** Smaller ones go by way of memory, and reach the disk together with the image. */
+const MOST_IN_MEMORY = 4 << 20;
 /** What an in-toto statement says, noted on the layer that holds it (moby: attestation-storage.md). */
 const predicateType = "in-toto.io/predicate-type";
 
@@ -56,19 +59,28 @@ async function statementOf(ctx: ImageContext, { digest }: Descriptor): Promise<u
   }
 }
 
+/** The part of a pull that attestations take part in. */
+export interface AttestedPull {
+  remote: RemoteRepository;
+  lease: Lease;
+  signal?: AbortSignal;
+  /** Blobs that are to belong to the image. */
+  attached: Digest[];
+}
+
 /**
- * Fetches what the index says was attested of a manifest, and answers the digests of it all. An image can be used without: whatever fails is told in the log
- * only. @throws EngineError cancelled
+ * Fetches what the index says was attested of a manifest. An image can be used without: whatever fails is told in the log only. `keep` stores a small blob.
+ * @throws EngineError cancelled
  */
 export async function fetchAttestations(
   ctx: ImageContext,
-  work: { remote: RemoteRepository; lease: Lease; signal?: AbortSignal },
+  work: AttestedPull,
   top: RemoteManifest,
   subject: Digest,
-): Promise<Digest[]> {
-  if (top.document.kind !== "index") return [];
+  keep: (bytes: Uint8Array, digest: Digest) => Promise<void>,
+): Promise<void> {
+  if (top.document.kind !== "index") return;
   const options = work.signal === undefined ? {} : { signal: work.signal };
-  const found: Digest[] = [];
   let left = MOST_FETCHED;
   try {
     for (const entry of top.document.index.manifests) {
@@ -80,18 +92,21 @@ export async function fetchAttestations(
       if (left < 0) throw invalidArgument(`the attestations have more than ${MOST_FETCHED} bytes`);
       for (const blob of blobs) {
         work.lease.add(blob.digest);
+        work.attached.push(blob.digest);
         if (ctx.content.info(blob.digest) !== undefined) continue;
+        if (blob.size <= MOST_IN_MEMORY) {
+          await keep(await blobBytes(work.remote, blob, options), blob.digest);
+          continue;
+        }
         await using ingest = await ctx.content.ingest();
         await work.remote.blob(blob, ingest, options);
         await ingest.commit({ digest: blob.digest, size: blob.size });
       }
-      work.lease.add(entry.digest);
-      await ctx.content.put(bytes, entry.digest);
-      found.push(entry.digest, ...blobs.map(({ digest }) => digest));
+      await keep(bytes, entry.digest);
+      work.attached.push(entry.digest);
     }
   } catch (error) {
     if (kindOf(error) === "cancelled") throw error;
     ctx.log.warn("the attestations of an image were not fetched", { manifest: subject, error: messageOf(error) });
   }
-  return found;
 }

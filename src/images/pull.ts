@@ -47,6 +47,8 @@ interface Pull {
   signal?: AbortSignal;
   /** Blobs whose bytes are here and checked: they become visible with the image. */
   blobs: Staged[];
+  /** Blobs that are to belong to the image besides its manifest, config and layers. */
+  attached: Digest[];
   /** All that were begun. */
   downloads: Download[];
   /** Disposed at the end, with whatever isn't visible by then. */
@@ -98,7 +100,7 @@ export function createPull(context: ImageContext): Images["pull"] {
     const wanted = options.platform ? parsePlatform(options.platform) : hostPlatform();
     const remote = registry.repository(reference, options.auth === undefined ? {} : { credentials: options.auth });
     await using stack = new AsyncDisposableStack();
-    const work: Pull = { reference, remote, lease, sink: options.onProgress, blobs: [], downloads: [], stack, ...signalOf(options) };
+    const work: Pull = { reference, remote, lease, sink: options.onProgress, blobs: [], attached: [], downloads: [], stack, ...signalOf(options) };
     const version = reference.digest ?? reference.tag!;
     const current = await upToDate(work, version, wanted);
     if (current !== undefined) return { image: current, changed: false };
@@ -120,8 +122,8 @@ export function createPull(context: ImageContext): Images["pull"] {
     const top = await remote.manifest(version, signalOf(work));
     work.sink({ status: `Pulling from ${reference.path}`, id: version });
     const { image: fetched, platform } = await fetchImage(work, top, wanted);
-    const attached = await fetchAttestations(context, work, top, fetched.manifest!.digest);
-    const image = { ...(await settled(work, fetched)), attached };
+    await fetchAttestations(context, work, top, fetched.manifest!.digest, (bytes, digest) => keep(work, bytes, digest));
+    const image = { ...(await settled(work, fetched)), attached: work.attached };
     work.sink({ status: `Digest: ${top.descriptor.digest}` });
     if (options.platform && platformRank(wanted, platform) === undefined) work.sink({ status: `WARNING: ${mismatch(reference, platform, wanted)}` });
     const digested: Reference = { domain: reference.domain, path: reference.path, digest: top.descriptor.digest };
@@ -196,6 +198,7 @@ export function createPull(context: ImageContext): Images["pull"] {
     for (let depth = 0; depth <= maxIndexDepth; depth++) {
       await keep(work, found.bytes, found.descriptor.digest);
       if (found.document.kind === "manifest") return { descriptor: found.descriptor, manifest: found.document.manifest };
+      work.attached.push(found.descriptor.digest);
       const { manifests } = found.document.index;
       const next = selectPlatform(manifests, ({ platform }) => platform ?? undefined, wanted);
       if (next === undefined) throw notFound(`no matching manifest for ${formatPlatform(wanted)} in the manifest list entries`);

@@ -481,6 +481,34 @@ describe.skipIf(skipped("root"))("registries that lie", () => {
     expect(lab.rest()).toEqual({ blobs: 0, snapshots: 0, ingests: 0 });
   });
 
+  test("an index within an index is kept, listed, and goes with its images", async () => {
+    const platforms = ["amd64", "arm64"].map((architecture) => {
+      const platform = { os: "linux", architecture };
+      return { ...putUp({}, architecture, platform), platform };
+    });
+    const put = (manifests: object[], ...versions: string[]): Descriptor => {
+      const body = JSON.stringify({ schemaVersion: 2, mediaType: mediaTypes.ociIndex, manifests });
+      for (const version of [digestOf(body), ...versions]) registry.manifests.set(version, { type: mediaTypes.ociIndex, body });
+      return { mediaType: mediaTypes.ociIndex, digest: digestOf(body), size: body.length };
+    };
+    const inner = put(platforms);
+    const outer = put([inner], "nested");
+    const reference = `${registry.host}/x:nested`;
+    await lab.pull(reference, { platform: "linux/arm64" });
+    await lab.images.restore();
+    const image = lab.images.resolve(reference);
+    expect(lab.images.descriptor(image)).toEqual(outer);
+    expect((await lab.images.manifests(image)).map(({ descriptor, available }) => [descriptor.digest, available])).toEqual([
+      [platforms[0]!.digest, false],
+      [platforms[1]!.digest, true],
+    ]);
+    const saved = await new Response(lab.images.save([reference])).bytes();
+    await lab.images.remove(reference);
+    expect(lab.rest()).toEqual({ blobs: 0, snapshots: 0, ingests: 0 });
+    await lab.images.load(new Blob([saved as never]).stream(), { onProgress: () => {} });
+    expect(lab.images.resolve(reference).id).toBe(image.id);
+  });
+
   test("what is here already costs a HEAD, which registries don't count as a pull", async () => {
     putUp();
     const image = await lab.pull(`${registry.host}/x:1`);
