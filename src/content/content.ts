@@ -28,8 +28,11 @@ export function createContentStore(deps: { root: string; store: Store; log: Logg
   const { root, store, log, disk = createDiskSync() } = deps;
   const blobs = join(root, "blobs");
   const ingests = join(root, "ingest");
+  const removed = join(root, "removed");
   for (const algorithm of ["sha256", "sha512"]) mkdirSync(join(blobs, algorithm), { recursive: true, mode: 0o700 });
   mkdirSync(ingests, { recursive: true, mode: 0o700 });
+  rmSync(removed, { recursive: true, force: true });
+  mkdirSync(removed, { mode: 0o700 });
   const left = new Set(readdirSync(ingests));
   for (const name of left) {
     const of = name.replace(/\.json$/, "");
@@ -59,10 +62,20 @@ export function createContentStore(deps: { root: string; store: Store; log: Logg
     return found;
   };
 
-  /** The row first: a file without a row is rubbish that `restore` deletes, a row without its file would be a lie. */
-  const removeNow = async (digest: Digest): Promise<void> => {
+  /**
+   * The row first: a file without a row is rubbish that `restore` deletes, a row without its file would be a lie. Deleting a big file takes a while: it loses
+   * its name at once; what an engine that is killed meanwhile leaves is deleted by the next.
+   */
+  const removeNow = (digest: Digest): void => {
     store.db.query("DELETE FROM blobs WHERE digest = ?").run(digest);
-    await rm(fileOf(digest), { force: true });
+    const aside = join(removed, String(++counter));
+    try {
+      renameSync(fileOf(digest), aside);
+    } catch (error) {
+      if ((error as { code?: string }).code !== "ENOENT") throw writeError(`removing blob ${digest}`, error);
+      return;
+    }
+    rm(aside, { force: true }).catch((error: unknown) => log.error("removing a blob's file failed; the next start tries again", { digest, error }));
   };
 
   const ingest = async (): Promise<Ingest> => {
@@ -196,14 +209,14 @@ export function createContentStore(deps: { root: string; store: Store; log: Logg
       await writing.write(typeof content === "string" ? new TextEncoder().encode(content) : content);
       return await writing.commit(expected === undefined ? {} : { digest: expected });
     },
-    remove: (digest) => changing.run(digest, () => removeNow(digest)),
+    remove: (digest) => changing.run(digest, async () => removeNow(digest)),
     addOwner: (owner) => void owners.push(owner),
     collect: async (digests) => {
       const gone: Digest[] = [];
       for (const digest of digests) {
         await changing.run(digest, async () => {
           if (info(digest) === undefined || owners.some((holds) => holds(digest))) return;
-          await removeNow(digest);
+          removeNow(digest);
           gone.push(digest);
         });
       }

@@ -675,6 +675,22 @@ describe("uploads", () => {
     expect(requests.filter((line) => line.startsWith("POST"))).toHaveLength(2);
   });
 
+  test("a registry that is still busy with the lost request is waited for", async () => {
+    let n = 0;
+    const { handler, done } = keeping((request, response, kept) => {
+      if (request.method !== "PATCH" || ++n > 3) return false;
+      const { pathname } = new URL(request.url!, "http://x");
+      kept.set(pathname, blob.subarray(0, n * 1000));
+      if (n === 1) request.socket.destroy();
+      else response.writeHead(n === 2 ? 409 : 416, { connection: "close" }).end();
+      return true;
+    });
+    const remote = await repository(handler);
+    await remote.upload(source);
+    expect(done).toEqual([blob]);
+    expect(requests.filter((line) => line.startsWith("POST"))).toHaveLength(1);
+  });
+
   test("where only the last answer was lost, nothing is sent again", async () => {
     let stored = false;
     const { handler } = keeping((request, response) => {

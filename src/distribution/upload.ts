@@ -1,4 +1,4 @@
-import { kindOf } from "../lib/errors.ts";
+import { kindOf, messageOf } from "../lib/errors.ts";
 import type { Endpoint } from "./endpoints.ts";
 import { isTemporary, misbehaviour, RegistryError } from "./errors.ts";
 import type { Caller } from "./repository.ts";
@@ -98,6 +98,7 @@ export function createUpload(call: Caller, endpoint: Endpoint, broken: BrokenUpl
     if (location === undefined) {
       using started = await call(endpoint, { method: "POST", path: "blobs/uploads/", accept: [202], ...common });
       location = locationOf(started, endpoint);
+      offset = 0;
     }
     if (offset > 0) onProgress?.(offset);
     while (offset < source.size) {
@@ -119,18 +120,21 @@ export function createUpload(call: Caller, endpoint: Endpoint, broken: BrokenUpl
   return {
     attempt: async (progressed) => {
       const resumed = location !== undefined;
+      broken.delete(key);
       try {
         await transfer(progressed);
       } catch (error) {
-        const again = kindOf(error) === "cancelled" || isTemporary(error);
+        const status = error instanceof RegistryError ? (error.status ?? 0) : 0;
+        // The request that was lost is still being served: the upload grows, or is locked, for a moment.
+        const moment = resumed && (status === 409 || status === 416);
+        const again = moment || kindOf(error) === "cancelled" || isTemporary(error);
         if (again && location !== undefined) remember(broken, key, location);
         // Parts that don't fit together, or an upload that went away meanwhile: once more from the start.
-        if (!resumed || again || !(error instanceof RegistryError) || ![400, 404, 416].includes(error.status ?? 0)) throw error;
-        location = undefined;
-        offset = 0;
-        throw new RegistryError(error.kind, error.message, { status: error.status!, temporary: true, cause: error });
+        const anew = resumed && (status === 400 || status === 404);
+        if (anew) location = undefined;
+        if (moment || anew) throw new RegistryError("unavailable", messageOf(error), { status, temporary: true, cause: error });
+        throw error;
       }
-      broken.delete(key);
     },
   };
 }

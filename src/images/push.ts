@@ -113,7 +113,9 @@ export function createPush(context: ImageContext): Images["push"] {
     const { sent: descriptor } = work;
     if (descriptor === undefined || content.info(descriptor.digest) === undefined) return undefined;
     const manifest = await content.json<Manifest>(descriptor.digest);
-    const missing = manifest.layers.filter(({ digest }) => content.info(digest) === undefined && remadeLayer(context, work.image, digest) === undefined);
+    const missing = manifest.layers.filter(
+      ({ digest, mediaType }) => !isForeign(mediaType) && content.info(digest) === undefined && remadeLayer(context, work.image, digest) === undefined,
+    );
     for (const { digest } of missing) {
       if ((await offered(work, digest)) === undefined) return undefined;
     }
@@ -185,7 +187,8 @@ export function createPush(context: ImageContext): Images["push"] {
     return undefined;
   };
 
-  const pushBlob = async (work: Push, { digest, size }: Descriptor, progress: LayerProgress): Promise<void> => {
+  const pushBlob = async (work: Push, { digest, size, mediaType }: Descriptor, progress: LayerProgress): Promise<void> => {
+    if (isForeign(mediaType)) return progress.status("Skipped foreign layer");
     const { remote, reference, image, signal } = work;
     let status = await offered(work, digest);
     if (status === undefined) {
@@ -255,6 +258,11 @@ async function* hashed(tar: ReadableStream<Uint8Array>, diffId: Digest): AsyncGe
   }
   const actual = `sha256:${hasher.digest("hex")}`;
   if (actual !== diffId) throw internal(`layer ${diffId} can't be pushed: its blob is damaged, and has digest ${actual}`);
+}
+
+/** May not be given on: whoever pulls it has it from the addresses in its descriptor (image-spec, "Non-Distributable Layers"). */
+function isForeign(mediaType: string): boolean {
+  return mediaType.includes(".foreign.") || mediaType.includes(".nondistributable.");
 }
 
 function retryStatus(seconds: number): string {
