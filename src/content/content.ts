@@ -148,7 +148,10 @@ export function createContentStore(deps: { root: string; store: Store; log: Logg
         const path = join(ingests, name);
         const note = await stat(noteOf(path)).catch(() => undefined);
         if (note !== undefined && Date.now() - note.mtimeMs < age) return;
-        freed += (await stat(path)).blocks * 512;
+        // Somebody else may have finished it, or collected it, since the folder was read.
+        const file = await stat(path).catch(() => undefined);
+        if (file === undefined) return;
+        freed += file.blocks * 512;
         for (const each of [noteOf(path), path]) await rm(each, { force: true });
       });
     }

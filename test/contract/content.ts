@@ -174,7 +174,9 @@ export function contentContract(name: string, open: () => Promise<{ content: Con
       abandoned.keep();
       await abandoned[Symbol.asyncDispose]();
       expect(await env.content.collectDownloads(60_000)).toBe(0);
-      expect(await env.content.collectDownloads(0)).toBeGreaterThan(0);
+      const both = await Promise.all([env.content.collectDownloads(0), env.content.collectDownloads(0)]);
+      expect(Math.max(...both)).toBeGreaterThan(0);
+      expect(Math.min(...both)).toBe(0);
       await using again = await env.content.download(blob);
       expect([again.received, running.received]).toEqual([0, 3]);
     });
