@@ -51,11 +51,8 @@ function summaryOf(ctx: ImageContext, descriptor: Descriptor, manifest: Manifest
   const subject = descriptor.annotations?.[attestationSubject];
   const children = manifest === undefined ? [] : [manifest.config.digest, ...manifest.layers.map((layer) => layer.digest)];
   const sizes = [descriptor.digest, ...new Set(children)].map((digest) => ctx.content.info(digest)?.size);
-  const summary = {
-    descriptor,
-    contentSize: sizes.reduce<number>((sum, size) => sum + (size ?? 0), 0),
-    available: manifest !== undefined && !sizes.includes(undefined),
-  };
+  const whole = manifest !== undefined && !sizes.includes(undefined);
+  const summary = { descriptor, contentSize: sizes.reduce<number>((sum, size) => sum + (size ?? 0), 0), whole, available: whole };
   if (isAttestation(descriptor)) return { ...summary, kind: "attestation", ...(subject !== undefined && isDigest(subject) ? { subject } : {}) };
   const id = members.get(descriptor.digest);
   const image = id === undefined ? undefined : ctx.byId(id);

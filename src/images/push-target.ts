@@ -45,7 +45,7 @@ export async function pushTarget(ctx: ImageContext, reference: Reference, image:
     if (suiting.length > 1) throw conflict(`multiple manifests found for platform ${formatPlatform(platform)}`);
     return one(suiting[0]);
   }
-  if (members.every(({ available }) => available)) return { image, indexes, members };
+  if (members.every(({ whole }) => whole)) return { image, indexes, members };
   const best = here.length === 1 ? here[0] : selectPlatform(here, (each) => each.platform, hostPlatform());
   if (best === undefined) throw conflict(`${name} stands for several platforms, not all of which are here: say which one to push with --platform`);
   return { ...one(best), insteadOf: descriptor };

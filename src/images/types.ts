@@ -143,8 +143,10 @@ export interface Images {
 export interface ManifestSummary {
   descriptor: Descriptor;
   kind: "image" | "attestation" | "unknown";
-  /** All that it names is here. */
+  /** It can be used: of an image, its layers are here. */
   available: boolean;
+  /** All blobs that it names are here as they came. */
+  whole: boolean;
   /** Blobs that are here, of those that it names and itself. */
   contentSize: number;
   platform?: Platform;

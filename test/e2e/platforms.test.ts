@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { ImageRecord, ProgressMessage } from "../../src/images/types.ts";
 import { TarParser } from "../../src/lib/tar-reader.ts";
 import { kindOf, messageOf } from "../../src/lib/errors.ts";
-import { mediaTypes, type Index } from "../../src/oci/image.ts";
+import { mediaTypes, type Index, type Manifest } from "../../src/oci/image.ts";
 import { skipped } from "../skips.ts";
 import { Engine } from "./harness.ts";
 import { createLab, startBerthRegistry, type Lab } from "./images-lab.ts";
@@ -141,6 +141,16 @@ describe.skipIf(skipped("root", "overlay"))("an index of platforms", () => {
     await lab.images.remove("multi:1");
     await lab.images.remove(name);
     expect(lab.rest()).toEqual({ blobs: 0, snapshots: 0, ingests: 0 });
+
+    // A layer of another platform that isn't here as it came any more.
+    await load(index.archive);
+    lab.images.tag("multi:1", name);
+    const { layers } = await lab.content.json<Manifest>(index.manifests[foreign]!.digest);
+    await lab.content.remove(layers[1]!.digest);
+    await lab.push(name);
+    expect(lab.messages.at(-1)!.aux).toMatchObject({ manifestPushedInsteadOfIndex: true, selectedManifest: { digest: index.manifests[own]!.digest } });
+    await lab.images.remove("multi:1");
+    await lab.images.remove(name);
 
     await load(index.archive);
     lab.images.tag("multi:1", name);
