@@ -2,8 +2,8 @@ import { readFileSync } from "node:fs";
 import { tarOf } from "../src/lib/tar-writer.ts";
 import { hostPlatform } from "../src/oci/platform.ts";
 
-/** What `docker save` would write of an image that holds a static busybox and its applets, and nothing else. */
-export function busyboxArchive(name: string): Uint8Array {
+/** What `docker save` would write of an image that holds a static busybox and its applets, and nothing else. Other `labels` make another image. */
+export function busyboxArchive(name: string, labels: Record<string, string> = {}): Uint8Array {
   const body = new Uint8Array(readFileSync("/bin/busybox"));
   const applets = Bun.spawnSync(["/bin/busybox", "--list"])
     .stdout.toString()
@@ -18,7 +18,7 @@ export function busyboxArchive(name: string): Uint8Array {
   const diffId = `sha256:${new Bun.CryptoHasher("sha256").update(layer).digest("hex")}`;
   const config = {
     ...hostPlatform(),
-    config: { Env: ["PATH=/bin"], Cmd: ["sh"] },
+    config: { Env: ["PATH=/bin"], Cmd: ["sh"], Labels: labels },
     rootfs: { type: "layers", diff_ids: [diffId] },
   };
   return tarOf([

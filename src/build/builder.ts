@@ -7,12 +7,14 @@ import { familiarReference, parseReference, withDefaultTag } from "../oci/refere
 import type { SnapshotId } from "../snapshots/types.ts";
 import { get } from "./download.ts";
 import { createBuildFiles, type BuildFiles } from "./files.ts";
+import { cachedSteps } from "./cache-records.ts";
 import { createOutput, type Output } from "./output.ts";
 import { parseDockerfile } from "./parse.ts";
 import { planBuild, type Plan } from "./plan.ts";
+import { pruneSteps } from "./prune.ts";
 import { dropSnapshot, keepSnapshot, shortId, type BuildServices, type BuildSession } from "./session.ts";
 import { solve } from "./solve.ts";
-import { createStepCache, pruneSteps } from "./step-cache.ts";
+import { createStepCache } from "./step-cache.ts";
 import type { Builder, BuildOptions } from "./types.ts";
 
 const prefix = "build-";
@@ -31,8 +33,19 @@ export function createBuilder(services: BuildServices): Builder {
         throw error;
       }
     },
-    pruneCache: async () => {
-      const pruned = await pruneSteps(services);
+    cache: () => cachedSteps(services).map(({ record }) => record),
+    collectCache: async (rules) => {
+      const all: { deleted: string[]; spaceReclaimed: number } = { deleted: [], spaceReclaimed: 0 };
+      for (const { unusedFor, ...rule } of rules) {
+        const { deleted, spaceReclaimed } = await pruneSteps(services, { ...rule, usedBefore: Date.now() - unusedFor });
+        all.deleted.push(...deleted);
+        all.spaceReclaimed += spaceReclaimed;
+      }
+      if (all.deleted.length > 0) services.events.emit("builder", "prune", "", { reclaimed: String(all.spaceReclaimed) });
+      return all;
+    },
+    pruneCache: async (options) => {
+      const pruned = await pruneSteps(services, options);
       services.events.emit("builder", "prune", "", { reclaimed: String(pruned.spaceReclaimed) });
       return pruned;
     },

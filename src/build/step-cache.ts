@@ -6,7 +6,7 @@ import type { HistoryEntry } from "../oci/image.ts";
 import type { SnapshotId } from "../snapshots/types.ts";
 import type { Store } from "../store/store.ts";
 
-/** Which images a step gave: cache keys to images, in table build_cache. The one used last is taken; one that is gone is no hit. */
+/** Which images a step gave: cache keys to images, in table build_cache. The one used last is taken; one that is gone is no hit. `record` tells each use. */
 export interface StepCache {
   find(key: string): ImageRecord | undefined;
   /** A step that --cache-from's images took, known by their history: they were pulled, so that the images of their steps aren't here. */
@@ -17,7 +17,7 @@ export interface StepCache {
 }
 
 /** Stands in the key's place for images that are results; keys of steps are digests. */
-const resultKey = "result";
+export const resultKey = "result";
 
 export interface PastStep {
   entry: HistoryEntry;
@@ -38,7 +38,9 @@ export function createStepCache({ store, images }: { store: Store; images: Image
   const allowed = options.cacheFrom.length === 0 ? undefined : ancestors(images, sources);
   const record = (key: string, image: ImageRecord): void => {
     store.db
-      .query("INSERT INTO build_cache (key, image, used_at) VALUES (?, ?, ?) ON CONFLICT (key, image) DO UPDATE SET used_at = excluded.used_at")
+      .query(
+        "INSERT INTO build_cache (key, image, used_at) VALUES (?, ?, ?) ON CONFLICT (key, image) DO UPDATE SET used_at = excluded.used_at, uses = uses + 1",
+      )
       .run(key, image.id, Date.now());
   };
   return {
@@ -52,7 +54,6 @@ export function createStepCache({ store, images }: { store: Store; images: Image
           store.db.query("DELETE FROM build_cache WHERE key = ? AND image = ?").run(key, id);
           continue;
         }
-        record(key, image);
         return image;
       }
       return undefined;
@@ -103,37 +104,4 @@ function ancestors(images: Images, sources: readonly ImageRecord[]): Set<Digest>
     }
   }
   return found;
-}
-
-/** Forgets all steps and removes the images only the cache kept. A build's result is its user's, for `image prune` to remove, as in Docker. */
-export async function pruneSteps({ store, images }: { store: Store; images: Images }): Promise<{ deleted: string[]; spaceReclaimed: number }> {
-  const rows = store.db.query<{ key: string; image: Digest }, []>("SELECT key, image FROM build_cache ORDER BY used_at DESC").all();
-  const before = images.layersSize();
-  const steps = rows.filter(({ key }) => key !== resultKey);
-  const results = new Set(rows.filter(({ key }) => key === resultKey).map(({ image }) => image));
-  let left = [...new Set(steps.map((row) => row.image))].filter((image) => !results.has(image));
-  // Children first: an image that others stand on is refused, and tried again when they are gone.
-  for (let progress = true; progress;) {
-    const kept: Digest[] = [];
-    for (const id of left) if (!(await removeUnused(images, id))) kept.push(id);
-    progress = kept.length < left.length;
-    left = kept;
-  }
-  store.db.query("DELETE FROM build_cache WHERE key <> ?").run(resultKey);
-  for (const image of results) if (resolveHere(images, image) === undefined) store.db.query("DELETE FROM build_cache WHERE image = ?").run(image);
-  return { deleted: [...new Set(steps.map((row) => row.key))], spaceReclaimed: Math.max(0, before - images.layersSize()) };
-}
-
-/** True where it is gone. A tagged image, or one that containers or others use, stays. */
-async function removeUnused(images: Images, id: Digest): Promise<boolean> {
-  const image = resolveHere(images, id);
-  if (image === undefined) return true;
-  if (image.repoTags.length > 0 || image.repoDigests.length > 0) return false;
-  try {
-    await images.remove(id, { noPrune: true });
-    return true;
-  } catch (error) {
-    if (error instanceof EngineError && (error.kind === "conflict" || error.kind === "notFound")) return error.kind === "notFound";
-    throw error;
-  }
 }

@@ -33,12 +33,59 @@ export interface BuildOptions {
   onProgress: ProgressSink;
 }
 
+/** Under Docker's names (BuildCache of `/system/df`); times are unix milliseconds, sizes bytes. */
+export interface CacheRecord {
+  /** 64 hex digits. */
+  id: string;
+  parents: string[];
+  type: "regular";
+  description: string;
+  /** A container, or a build under way, stands on it. */
+  inUse: boolean;
+  /** Its bytes are an image's too. */
+  shared: boolean;
+  size: number;
+  createdAt: number;
+  lastUsedAt: number;
+  usageCount: number;
+}
+
+/** Bytes; 0: no such bound. Without any, everything goes. */
+export interface CacheBounds {
+  /** Never less than this is kept. */
+  reservedSpace: number;
+  maxUsedSpace: number;
+  /** Of the data root's file system. */
+  minFreeSpace: number;
+}
+
+export interface CachePruneOptions extends CacheBounds {
+  /** Shared ones too. */
+  all: boolean;
+  /** Unix milliseconds: only what wasn't used since. */
+  usedBefore?: number | undefined;
+  /** id, parent, type, description, inuse, shared, private, label, label!. */
+  filters: Readonly<Record<string, readonly string[]>>;
+}
+
+/** One rule of automatic collection. */
+export interface CacheRule extends CacheBounds {
+  all: boolean;
+  /** Milliseconds without use before it applies. */
+  unusedFor: number;
+  filters: Readonly<Record<string, readonly string[]>>;
+}
+
 export interface Builder {
   /** Builds since the engine's start. */
   readonly counts: { readonly triggered: number; readonly failed: number };
   /** Classic builder. Resolves with the image's id. Texts of its progress are matched by clients. @throws EngineError; `exitCode` of a failed RUN in errorDetail.code */
   build(options: BuildOptions): Promise<string>;
-  pruneCache(): Promise<{ deleted: string[]; spaceReclaimed: number }>;
+  /** The steps that later builds may take over. */
+  cache(): CacheRecord[];
+  pruneCache(options: CachePruneOptions): Promise<{ deleted: string[]; spaceReclaimed: number }>;
+  /** Prunes by each of the rules, in order, without an event where nothing goes. */
+  collectCache(rules: readonly CacheRule[]): Promise<{ deleted: string[]; spaceReclaimed: number }>;
   /** At start: mounts and files of builds that the engine's death interrupted. */
   restore(): Promise<void>;
 }

@@ -72,9 +72,19 @@ export function imageCalls(transport: Transport) {
         headers: { "Content-Type": "application/x-tar", "X-Registry-Config": headerJson(options.auths ?? {}), ...options.headers },
         signal: options.signal,
       }),
-    pruneBuildCache: (options: { all?: boolean; filters?: Filters; keepStorage?: number } = {}): Promise<PruneResponse> =>
+    /** Bounds in bytes; `reservedSpace` is what older engines call keep-storage. */
+    pruneBuildCache: (
+      options: { all?: boolean; filters?: Filters; reservedSpace?: number; maxUsedSpace?: number; minFreeSpace?: number } = {},
+    ): Promise<PruneResponse> =>
       transport.json("POST", "/build/prune", {
-        query: { all: options.all, filters: filtersParam(options.filters), "keep-storage": options.keepStorage || undefined },
+        query: {
+          all: options.all,
+          filters: filtersParam(options.filters),
+          "reserved-space": options.reservedSpace || undefined,
+          "keep-storage": options.reservedSpace || undefined,
+          "max-used-space": options.maxUsedSpace || undefined,
+          "min-free-space": options.minFreeSpace || undefined,
+        },
       }),
   };
 }

@@ -156,6 +156,8 @@ export interface DiskUsagePart<T> {
   TotalCount?: number;
   Reclaimable?: number;
   TotalSize?: number;
+  /** Of images, Berth's own: blobs that are kept beside the unpacked layers. */
+  BlobsSize?: number;
   Items?: T[] | null;
 }
 

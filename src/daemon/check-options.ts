@@ -4,6 +4,7 @@ import { invalidArgument, messageOf, notImplemented } from "../lib/errors.ts";
 import { silent } from "../lib/log.ts";
 import { checkLogOptions } from "../logs/options.ts";
 import { meansDefault } from "../runtime/runtime.ts";
+import { lowWatermark } from "./gc-options.ts";
 import type { DaemonOptions } from "./options.ts";
 import { parseRegistryAddress } from "./registry-address.ts";
 
@@ -23,6 +24,7 @@ export function checkOptions(options: DaemonOptions): void {
   for (const option of options.execOpts) checkExecOption(option);
   for (const { base, size } of options.defaultAddressPools) checkPool(base, size);
   checkCounts(options);
+  options.imageGcLow = lowWatermark(options.imageGcHigh, options.imageGcLow);
   checkBridge(options);
   const { defaultRuntime, runtimes } = options;
   if (!meansDefault(defaultRuntime, runtimes) && defaultRuntime !== "crun" && runtimes[defaultRuntime] === undefined) {

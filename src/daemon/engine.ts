@@ -28,6 +28,7 @@ import type { LayerLimits } from "../snapshots/types.ts";
 import { startCheckpoints } from "../store/checkpoint.ts";
 import { migrations } from "../store/schema.ts";
 import { openStore } from "../store/store.ts";
+import { startCollector } from "../system/collector.ts";
 import { createSystem } from "../system/system.ts";
 import type { Proxies } from "../system/types.ts";
 import { createVolumes } from "../volumes/volumes.ts";
@@ -163,6 +164,7 @@ export async function startEngine(options: DaemonOptions, proxies: Proxies, log:
   await containers.resume();
   log.info("ready", { version, hosts: options.hosts.join(" "), running: running.size });
 
+  stack.use(startCollector({ images, builder, containers, snapshots, dataRoot: paths.dataRoot, settings: options, log }));
   stack.use(trimWhenIdle(log));
   const resources = stack.move();
   return {

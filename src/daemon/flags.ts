@@ -1,5 +1,6 @@
 import { invalidArgument, notImplemented } from "../lib/errors.ts";
 import { parseLogFormat, parseLogLevel } from "../lib/log.ts";
+import { builderGc, parseAge, parseAmount } from "./gc-options.ts";
 import type { DaemonOptions } from "./options.ts";
 
 export type Kind = "bool" | "string" | "int" | "size" | "list" | "map";
@@ -220,6 +221,35 @@ export const daemonFlags: readonly Flag[] = [
     key: "seccomp-profile",
     summary: "Profile of containers that name none: a file, builtin or unconfined",
     set: (o, v: string) => (o.seccompProfile = v === "builtin" ? "" : v),
+  },
+  {
+    name: "image-gc-high-watermark",
+    kind: "string",
+    key: "image-gc-high-watermark",
+    summary: "Remove images that nobody uses above this: 85% of the disk, or bytes of images (default: never)",
+    set: (o, v: string) => (o.imageGcHigh = parseAmount("image-gc-high-watermark", v)),
+  },
+  {
+    name: "image-gc-low-watermark",
+    kind: "string",
+    key: "image-gc-low-watermark",
+    summary: "… down to this (default 95% of the high one)",
+    set: (o, v: string) => (o.imageGcLow = parseAmount("image-gc-low-watermark", v)),
+  },
+  {
+    name: "image-gc-min-age",
+    kind: "string",
+    key: "image-gc-min-age",
+    summary: "… but none that was used within this time (default 1h)",
+    set: (o, v: string) => (o.imageGcMinAge = parseAge("image-gc-min-age", v)),
+  },
+  { name: "image-gc-keep", kind: "list", key: "image-gc-keep", summary: "… and none with a name like this: PATTERN", set: set("imageGcKeep") },
+  {
+    name: "builder",
+    kind: "map",
+    key: "builder",
+    summary: "gc=JSON: collection of the build cache, as in daemon.json",
+    set: (o, v: Record<string, unknown>) => (o.buildCacheRules = builderGc(v)),
   },
   { name: "storage-opt", kind: "list", key: "storage-opts", summary: "Not supported yet", later: "" },
   { name: "host-gateway-ip", kind: "list", key: "host-gateway-ips", summary: "Not supported yet", later: "" },

@@ -1,10 +1,12 @@
 import { invalidArgument, messageOf, notImplemented } from "../lib/errors.ts";
 import type { LogFormat, LogLevel } from "../lib/log.ts";
 import { maskCredentials } from "../system/mask.ts";
+import type { Amount, CacheRuleSetting } from "../system/collector.ts";
 import { checkOptions } from "./check-options.ts";
 import { readConfigFile } from "./config-file.ts";
 import { flagsGiven, fromJson } from "./flag-values.ts";
 import { daemonFlags, type Flag } from "./flags.ts";
+import { defaultCacheRules } from "./gc-options.ts";
 import { socketsHandedOver } from "./handed-over.ts";
 
 /** The engine's settings: flags over daemon.json over defaults. Names are dockerd's, in camel case. */
@@ -47,6 +49,13 @@ export interface DaemonOptions {
   /** Of one layer: bytes of its tar and of the files in it, and entries. 0: as many as the disk holds. */
   maxLayerSize: number;
   maxLayerEntries: number;
+  /** When images that nobody uses go; undefined: never. */
+  imageGcHigh: Amount | undefined;
+  imageGcLow: Amount | undefined;
+  /** Milliseconds. */
+  imageGcMinAge: number;
+  imageGcKeep: string[];
+  buildCacheRules: CacheRuleSetting[];
   httpProxy: string;
   httpsProxy: string;
   noProxy: string;
@@ -117,6 +126,11 @@ export function defaultOptions(): DaemonOptions {
     maxDownloadAttempts: 5,
     maxLayerSize: 0,
     maxLayerEntries: 0,
+    imageGcHigh: undefined,
+    imageGcLow: undefined,
+    imageGcMinAge: 60 * 60 * 1000,
+    imageGcKeep: [],
+    buildCacheRules: defaultCacheRules(),
     httpProxy: "",
     httpsProxy: "",
     noProxy: "",
@@ -146,8 +160,8 @@ export function defaultOptions(): DaemonOptions {
   };
 }
 
-/** Keys of daemon.json that have no flag: for the builder that Berth doesn't have, and what dockerd has given up. */
-const ignoredKeys = ["builder", "deprecated-key-path", "allow-nondistributable-artifacts"];
+/** Keys of daemon.json that have no flag: what dockerd has given up. */
+const ignoredKeys = ["deprecated-key-path", "allow-nondistributable-artifacts"];
 
 /**
  * Settings from the command line and daemon.json, checked. As with dockerd, a key that stands in both is an error (runtimes are merged), and so is an

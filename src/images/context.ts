@@ -12,6 +12,7 @@ import type { SnapshotId, Snapshots } from "../snapshots/types.ts";
 import { parseRecord } from "../store/damage.ts";
 import type { Store } from "../store/store.ts";
 import { checkedConfig } from "./shapes.ts";
+import { createLastUses } from "./last-use.ts";
 import { checkMountable } from "./layers.ts";
 import type { ImageContext, ImageRecord, Lease, TransferLimits } from "./types.ts";
 
@@ -58,6 +59,7 @@ export function createImageContext(deps: {
   /** Of manifests and indexes, which never change. */
   const descriptors = new Map<Digest, Descriptor>();
   const leases = new Map<string, number>();
+  const lastUses = createLastUses(store);
 
   const selectImage = db.query<ImageRow, [string]>("SELECT id, config, manifest, layers, parent, last_tagged FROM images WHERE id = ?");
   const selectRefs = db.query<RefRow, [string]>(
@@ -148,6 +150,7 @@ export function createImageContext(deps: {
       if (index !== undefined) settle(index, id);
     });
     cache.delete(id);
+    lastUses.note(id);
     return byId(id)!;
   };
 
@@ -263,6 +266,8 @@ export function createImageContext(deps: {
     },
     lease: () => createLease(leases),
     blobsOf,
+    isLeased: (resource) => leases.has(resource),
+    lastUses,
     layerBlobs: (diffId) =>
       db
         .query<{ digest: Digest; mediaType: string }, [string]>("SELECT digest, media_type AS mediaType FROM layer_blobs WHERE diff_id = ?")
@@ -293,7 +298,7 @@ export function createImageContext(deps: {
       store.tx(() => {
         const indexes = db.query<{ idx: Digest }, [string]>("DELETE FROM index_members WHERE image = ? RETURNING idx").all(id);
         for (const { idx } of indexes) settle(idx);
-        for (const table of ["image_refs", "image_blobs", "build_cache"]) db.query(`DELETE FROM ${table} WHERE image = ?`).run(id);
+        for (const table of ["image_refs", "image_blobs", "build_cache", "image_uses"]) db.query(`DELETE FROM ${table} WHERE image = ?`).run(id);
         db.query("UPDATE images SET parent = NULL WHERE parent = ?").run(id);
         db.query("DELETE FROM images WHERE id = ?").run(id);
         events.emit("image", "delete", id, attributesOf(image, id));

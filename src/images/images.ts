@@ -6,6 +6,7 @@ import type { Snapshots } from "../snapshots/types.ts";
 import type { Store } from "../store/store.ts";
 import { imageAttestations } from "./attestations.ts";
 import { createCheck } from "./check/check.ts";
+import { collectImages } from "./collect.ts";
 import { createImageContext } from "./context.ts";
 import { createImage } from "./create.ts";
 import { imageHistory } from "./history.ts";
@@ -22,7 +23,7 @@ import { restoreImages } from "./restore.ts";
 import { saveImages } from "./save.ts";
 import { tagImage } from "./tag.ts";
 import type { Images, ImageUsers, TransferLimits } from "./types.ts";
-import { layersSize, sharedSizes } from "./usage.ts";
+import { diskUsage, layersSize, sharedSizes, storedBytes } from "./usage.ts";
 
 /** One file a verb; context.ts holds the records they share. */
 export function createImages(deps: {
@@ -62,8 +63,15 @@ export function createImages(deps: {
     lease: (image) => {
       const lease = ctx.lease();
       for (const resource of [image.id, ...image.layers]) lease.add(resource);
+      ctx.lastUses.note(image.id);
       return lease;
     },
+    isInUse: (image) => ctx.isLeased(image) || users.containersOf(image).length > 0,
+    collect: (options) => collectImages(ctx, users, options),
+    noteUse: (image) => ctx.lastUses.note(image),
+    writeUses: () => ctx.lastUses.write(),
+    storedBytes: () => storedBytes(ctx),
+    diskUsage: (listed) => diskUsage(ctx, users, listed),
     layersSize: () => layersSize(ctx),
     sharedSizes: () => sharedSizes(ctx, listImages(ctx, { all: true })),
     restore: () => restoreImages(ctx),

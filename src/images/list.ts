@@ -83,13 +83,16 @@ export function otherPlatforms(ctx: ImageContext, image: ImageRecord): ImageReco
   return [...ids].flatMap((id) => ctx.byId(id) ?? []).filter((other) => other.id !== image.id && isVariant(ctx, other));
 }
 
+/** Whether a name fits one of the patterns, as the `reference` filter has them. */
+export function matchesReference(text: string, patterns: readonly string[]): boolean {
+  const reference = parseReference(text);
+  const forms = [familiarReference(reference), familiarName(reference), formatReference(reference), repositoryOf(reference)];
+  return patterns.some((pattern) => forms.some((form) => matchPath(pattern, form)));
+}
+
 function withReferences(image: ImageRecord, patterns: readonly string[]): ImageRecord | undefined {
   if (patterns.length === 0) return image;
-  const fits = (text: string): boolean => {
-    const reference = parseReference(text);
-    const forms = [familiarReference(reference), familiarName(reference), formatReference(reference), repositoryOf(reference)];
-    return patterns.some((pattern) => forms.some((form) => matchPath(pattern, form)));
-  };
+  const fits = (text: string): boolean => matchesReference(text, patterns);
   const repoTags = image.repoTags.filter(fits);
   const repoDigests = image.repoDigests.filter(fits);
   return repoTags.length + repoDigests.length === 0 ? undefined : { ...image, repoTags, repoDigests };

@@ -8,6 +8,7 @@ import type { Reference } from "../oci/reference.ts";
 import type { SnapshotId, Snapshots } from "../snapshots/types.ts";
 import type { Store } from "../store/store.ts";
 import type { CheckOptions, CheckReport } from "./check/types.ts";
+import type { LastUses } from "./last-use.ts";
 
 export interface ImageRecord {
   /** Digest of the config blob. */
@@ -129,10 +130,24 @@ export interface Images {
   create(options: { parent?: ImageRecord; snapshot?: SnapshotId; config: Omit<ImageConfig, "rootfs">; reference?: string }): Promise<ImageRecord>;
   /** Looks at everything that is stored, and mends it where asked. @throws EngineError conflict where a check is under way, cancelled */
   check(options: CheckOptions): Promise<CheckReport>;
-  /** Keeps an image's content until disposed. */
+  /** Keeps an image's content until disposed; counts as a use of it. */
   lease(image: ImageRecord): Disposable;
+  /** A container stands on it, or somebody holds a lease. */
+  isInUse(image: Digest): boolean;
   /** Bytes of all unpacked layers, each once. */
   layersSize(): number;
+  /**
+   * Bytes on the disk: of all unpacked layers, each once; of the blobs that images have, which come besides; of the layers that would go with all listed
+   * images on which no container stands; and of each listed image's layers those that other listed ones have too.
+   */
+  diskUsage(listed: readonly ListedImage[]): { layers: number; blobs: number; reclaimable: number; shared: ReadonlyMap<Digest, number> };
+  /** Bytes of all layers and blobs, those of a registry that shares the store among them. */
+  storedBytes(): number;
+  /** Removes images, names and all, that no container uses and nobody used for `unusedFor` milliseconds, but for names that match `keep`, until `bytes` are freed. */
+  collect(options: { bytes: number; unusedFor: number; keep: readonly string[] }): Promise<{ removed: string[]; freed: number }>;
+  /** An image is in use just now: notes are kept in memory until `writeUses`. */
+  noteUse(image: Digest): void;
+  writeUses(): void;
   /** Of each image as it is listed: bytes of the unpacked layers that others have too. */
   sharedSizes(): ReadonlyMap<Digest, number>;
   /** At start, after snapshots and content: collects what unfinished pulls, loads and builds left. */
@@ -224,6 +239,8 @@ export interface ImageContext {
   lease(): Lease;
   /** All blobs that belong to an image. */
   blobsOf(id: Digest): Digest[];
+  isLeased(resource: Digest | SnapshotId): boolean;
+  readonly lastUses: LastUses;
   /** Blobs in the content store that hold the layer. */
   layerBlobs(diffId: Digest): { digest: Digest; mediaType: string }[];
   /** Children of an image that was built step by step. */

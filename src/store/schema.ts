@@ -69,4 +69,12 @@ ALTER TABLE images DROP COLUMN size;
 `,
   },
   { id: 3, sql: registryTables },
+  {
+    id: 4,
+    sql: `
+ALTER TABLE build_cache ADD COLUMN uses INTEGER NOT NULL DEFAULT 1;
+-- unix milliseconds of the last use of an image (a container or build made from it, a pull, load or tag of it), to the minute; no row: its creation here counts
+CREATE TABLE image_uses (image TEXT PRIMARY KEY, used_at INTEGER NOT NULL) WITHOUT ROWID;
+`,
+  },
 ];

@@ -1,19 +1,22 @@
+import type { Builder } from "../build/types.ts";
 import type { ContainerRecord, Containers } from "../containers/types.ts";
 import { kindOf } from "../lib/errors.ts";
 import type { Images } from "../images/types.ts";
+import { hexOf } from "../oci/digest.ts";
 import type { Volumes } from "../volumes/types.ts";
 import type { DiskUsage, DiskUsageKind } from "./types.ts";
 
 export interface DiskUsageDeps {
+  builder: Pick<Builder, "cache">;
   images: Images;
   containers: Containers;
   volumes: Volumes;
 }
 
 /** Sizes are taken one after another: each walks a tree, and the disk is shared with containers. */
-export async function diskUsage({ images, containers, volumes }: DiskUsageDeps, kinds: ReadonlySet<DiskUsageKind>): Promise<DiskUsage> {
+export async function diskUsage({ builder, images, containers, volumes }: DiskUsageDeps, kinds: ReadonlySet<DiskUsageKind>): Promise<DiskUsage> {
   const usage: DiskUsage = {};
-  if (kinds.has("image")) usage.images = imageUsage(images, containers);
+  if (kinds.has("image")) usage.images = imageUsage(images, containers, builder);
   if (kinds.has("container")) {
     usage.containers = [];
     for (const record of containers.list({ all: true })) usage.containers.push({ record, ...(await containerSizes(containers, record)) });
@@ -22,18 +25,22 @@ export async function diskUsage({ images, containers, volumes }: DiskUsageDeps, 
     usage.volumes = [];
     for (const record of volumes.list()) usage.volumes.push({ record, size: await volumes.usage(record.name), users: volumes.usersOf(record.name).length });
   }
+  if (kinds.has("build-cache")) usage.buildCache = builder.cache();
   return usage;
 }
 
-function imageUsage(images: Images, containers: Containers): NonNullable<DiskUsage["images"]> {
-  const listed = images.list();
-  const shared = images.sharedSizes();
+/** Steps that only the build cache keeps are counted there. */
+function imageUsage(images: Images, containers: Containers, builder: DiskUsageDeps["builder"]): NonNullable<DiskUsage["images"]> {
+  const cached = builder.cache().filter(({ shared }) => !shared);
+  const ids = new Set(cached.map(({ id }) => id));
+  const listed = images.list().filter(({ id }) => !ids.has(hexOf(id)));
+  const usage = images.diskUsage(listed);
   const items = listed.map((record) => ({
     record,
     containers: [record, ...record.variants].reduce((sum, { id }) => sum + containers.usingImage(id).length, 0),
-    sharedSize: shared.get(record.id) ?? 0,
+    sharedSize: usage.shared.get(record.id)!,
   }));
-  return { items, layersSize: images.layersSize() };
+  return { items, reclaimable: usage.reclaimable, blobsSize: usage.blobs, layersSize: usage.layers - cached.reduce((sum, { size }) => sum + size, 0) };
 }
 
 /** A container that goes away meanwhile takes no space. */

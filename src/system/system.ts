@@ -30,7 +30,7 @@ export interface SystemDeps {
   volumes: Volumes;
   snapshots: Pick<Snapshots, "inventory">;
   runtime: Runtimes;
-  builder: Pick<Builder, "counts">;
+  builder: Pick<Builder, "counts" | "cache">;
   events: Events;
   proxies: Proxies;
   paths: Paths;

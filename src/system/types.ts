@@ -1,3 +1,4 @@
+import type { CacheRecord } from "../build/types.ts";
 import type { ContainerRecord } from "../containers/types.ts";
 import type { CheckOptions, CheckReport } from "../images/check/types.ts";
 import type { Exposition } from "../lib/metrics.ts";
@@ -50,7 +51,8 @@ export type DiskUsageKind = "container" | "image" | "volume" | "build-cache";
 
 /** Bytes. Kinds that weren't asked for are missing. */
 export interface DiskUsage {
-  images?: { items: { record: ImageRecord; containers: number; sharedSize: number }[]; layersSize: number };
+  images?: { items: { record: ImageRecord; containers: number; sharedSize: number }[]; layersSize: number; reclaimable: number; blobsSize: number };
   containers?: { record: ContainerRecord; rw: number; rootFs: number; active: boolean }[];
+  buildCache?: CacheRecord[];
   volumes?: { record: VolumeRecord; size: number; users: number }[];
 }

@@ -381,13 +381,61 @@ describe.skipIf(skipped("root", "overlay"))("builder", () => {
     expect(failing).rejects.toThrow("returned a non-zero code");
     await failing.catch(() => {});
     const before = engine.images.list({ all: true }).length;
-    const { deleted } = await builder.pruneCache();
+    const { deleted } = await builder.pruneCache({ all: true, filters: {}, reservedSpace: 0, maxUsedSpace: 0, minFreeSpace: 0 });
     expect(deleted.length).toBeGreaterThan(1);
     expect(engine.images.resolve("kept").repoTags).toEqual(["kept:latest"]);
     // a result is its user's, with or without a name; what a failed build left is the cache's
     expect(engine.images.resolve(nameless.id).id).toBe(nameless.id);
     expect(engine.images.list({ all: true }).length).toBeLessThan(before);
     expect((await built("FROM base\nRUN echo pruned > /p\n")).text).not.toContain("Using cache");
+  });
+
+  describe("the cache", () => {
+    const everything = { all: true, filters: {}, reservedSpace: 0, maxUsedSpace: 0, minFreeSpace: 0 };
+    const step = (name: string): string => `RUN dd if=/dev/zero of=/${name} bs=1024 count=100\n`;
+    const bytes = 102_400;
+
+    test("its steps: which are an image's too, which only it keeps, how often they were used", async () => {
+      await builder.pruneCache(everything);
+      await built(`FROM base\n${step("named")}ENV a=b\n`, [], { tags: ["cached:1"] });
+      await built(`FROM base\n${step("named")}${step("lost")}RUN false\n`).catch(() => {});
+      const steps = builder
+        .cache()
+        .map(({ description, shared, size, usageCount, type }) => [description.replace(/^.*of=\/(\w+).*$/, "$1"), shared, size, usageCount, type]);
+      expect(steps.sort()).toEqual(
+        [
+          ["/bin/sh -c #(nop)  ENV a=b", true, 0, 1, "regular"],
+          ["lost", false, bytes, 1, "regular"],
+          ["named", true, bytes, 2, "regular"],
+        ].sort(),
+      );
+    });
+
+    test("pruned: what only it keeps; within bounds the steps not used for longest; shared ones where all is asked for", async () => {
+      await builder.pruneCache(everything);
+      for (const name of ["old", "young"]) {
+        await built(`FROM base\n${step(name)}${step(`${name}2`)}RUN false\n`).catch(() => {});
+        await Bun.sleep(5);
+      }
+      await built(`FROM base\n${step("kept")}`, [], { tags: ["cached:2"] });
+      const held = (): string[] => builder.cache().map(({ description }) => /of=\/(\w+)/.exec(description)![1]!);
+      expect(held()).toEqual(["old", "old2", "young", "young2", "kept"]);
+      const options = { ...everything, all: false };
+      expect((await builder.pruneCache({ ...options, reservedSpace: 10 * bytes })).deleted).toEqual([]);
+      expect((await builder.pruneCache({ ...options, minFreeSpace: 1 })).deleted).toEqual([]);
+      expect((await builder.pruneCache({ ...options, usedBefore: 1 })).deleted).toEqual([]);
+      expect((await builder.pruneCache({ ...options, filters: { description: ["none"] } })).deleted).toEqual([]);
+      expect((await builder.pruneCache({ ...options, maxUsedSpace: 3 * bytes })).spaceReclaimed).toBe(bytes);
+      expect(held()).toEqual(["old", "young", "young2", "kept"]);
+      expect((await builder.pruneCache({ ...options, maxUsedSpace: 1, reservedSpace: 2 * bytes })).deleted.length).toBe(1);
+      expect(held()).toEqual(["young", "young2", "kept"]);
+      expect((await builder.pruneCache(options)).spaceReclaimed).toBe(2 * bytes);
+      expect(held()).toEqual(["kept"]);
+      expect((await built(`FROM base\n${step("kept")}`)).text).toContain("Using cache");
+      await builder.pruneCache(everything);
+      expect(held()).toEqual([]);
+      expect(engine.images.resolve("cached:2").repoTags).toEqual(["cached:2"]);
+    });
   });
 });
 

@@ -3,6 +3,7 @@ import { invalidArgument } from "../../lib/errors.ts";
 import type { BuildOptions } from "../../build/types.ts";
 import { registryConfig } from "../auth.ts";
 import { endpoint, json, type Call } from "../endpoint.ts";
+import { untilFilter } from "../prune.ts";
 import { check, int, object, text, textMap, texts } from "../schema.ts";
 import { ProgressStream } from "../streams/progress.ts";
 
@@ -74,12 +75,31 @@ function parameter<Schema extends z.ZodType>(value: unknown, schema: Schema, nam
   }
 }
 
+const pruneFilters = ["until", "unused-for", "id", "parent", "type", "description", "inuse", "shared", "private", "label", "label!"];
+
 export const pruneBuild = endpoint({
   method: "POST",
   path: "/build/prune",
   since: 31,
-  handler: async ({ services }) => {
-    const { deleted, spaceReclaimed } = await services.builder.pruneCache();
+  handler: async ({ services, query, api }) => {
+    const { until, "unused-for": unusedFor, ...filters } = query.filters(pruneFilters);
+    if (until !== undefined && unusedFor !== undefined) throw invalidArgument("conflicting filters: until and unused-for mean the same");
+    const many = Object.entries(filters).find(([name, values]) => values.length > 1 && !name.startsWith("label"));
+    if (many !== undefined) throw invalidArgument(`more than one ${many[0]} filter specified`);
+    const usedBefore = untilFilter({ ...((until ?? unusedFor) !== undefined && { until: (until ?? unusedFor)! }) });
+    const bytes = (name: string): number => {
+      const value = query.int(name) ?? 0;
+      if (value < 0) throw invalidArgument(`${name} is in bytes and can't be negative: ${value}`);
+      return value;
+    };
+    const { deleted, spaceReclaimed } = await services.builder.pruneCache({
+      all: query.bool("all"),
+      usedBefore,
+      filters,
+      reservedSpace: (api >= 48 ? bytes("reserved-space") : 0) || bytes("keep-storage"),
+      maxUsedSpace: api >= 48 ? bytes("max-used-space") : 0,
+      minFreeSpace: api >= 48 ? bytes("min-free-space") : 0,
+    });
     return json({ CachesDeleted: deleted.length === 0 ? null : deleted, SpaceReclaimed: spaceReclaimed });
   },
 });

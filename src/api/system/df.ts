@@ -20,7 +20,7 @@ export const diskUsage = endpoint({
     const verbose = api >= 52 && query.bool("verbose");
     // also told to clients since 1.52 that don't know `verbose`: some speak the newest version without knowing it
     const legacy = !verbose;
-    const parts = [imagePart(call, usage), containerPart(call, usage), volumePart(usage), wanted.has("build-cache") ? buildCachePart() : undefined];
+    const parts = [imagePart(call, usage), containerPart(call, usage), volumePart(usage), buildCachePart(usage)];
     const answer: Record<string, unknown> = {};
     for (const part of parts) {
       if (part === undefined) continue;
@@ -34,7 +34,7 @@ export const diskUsage = endpoint({
 interface Part {
   name: string;
   legacyName: string;
-  sums: { ActiveCount: number; TotalCount: number; Reclaimable: number; TotalSize: number };
+  sums: { ActiveCount: number; TotalCount: number; Reclaimable: number; TotalSize: number; BlobsSize?: number };
   items: unknown[];
 }
 
@@ -43,12 +43,17 @@ const sum = (numbers: readonly number[]): number => numbers.reduce((total, numbe
 function imagePart({ api, services }: Call, { images }: DiskUsage): Part | undefined {
   if (images === undefined) return undefined;
   const active = images.items.filter(({ containers }) => containers > 0);
-  // as dockerd: what would go with the last name of each that no container stands on
-  const reclaimable = sum(images.items.map(({ record, containers, sharedSize }) => (containers > 0 ? 0 : record.size - sharedSize)));
+  // as dockerd on overlay2, unpacked layers; what they came as is kept besides, and BlobsSize is Berth's own word for that
   return {
     name: "ImageUsage",
     legacyName: "Images",
-    sums: { ActiveCount: active.length, TotalCount: images.items.length, Reclaimable: reclaimable, TotalSize: images.layersSize },
+    sums: {
+      ActiveCount: active.length,
+      TotalCount: images.items.length,
+      Reclaimable: images.reclaimable,
+      TotalSize: images.layersSize,
+      BlobsSize: images.blobsSize,
+    },
     // the one place where clients of every version are told how many containers stand on an image
     items: images.items.map(({ record, containers, sharedSize }) => ({
       ...toImageSummary(record, { api, containers, sharedSize, descriptor: services.images.descriptor(record) }),
@@ -83,7 +88,30 @@ function volumePart({ volumes }: DiskUsage): Part | undefined {
   };
 }
 
-/** The builder's cache is its images: they are counted there. */
-function buildCachePart(): Part {
-  return { name: "BuildCacheUsage", legacyName: "BuildCache", sums: { ActiveCount: 0, TotalCount: 0, Reclaimable: 0, TotalSize: 0 }, items: [] };
+/** What is shared with images is counted there: so does docker's command, up to 28, where dockerd itself counts it twice. */
+function buildCachePart({ buildCache }: DiskUsage): Part | undefined {
+  if (buildCache === undefined) return undefined;
+  const own = buildCache.filter(({ shared }) => !shared);
+  return {
+    name: "BuildCacheUsage",
+    legacyName: "BuildCache",
+    sums: {
+      ActiveCount: buildCache.filter(({ inUse }) => inUse).length,
+      TotalCount: buildCache.length,
+      Reclaimable: sum(own.filter(({ inUse }) => !inUse).map(({ size }) => size)),
+      TotalSize: sum(own.map(({ size }) => size)),
+    },
+    items: buildCache.map(({ id, parents, type, description, inUse, shared, size, createdAt, lastUsedAt, usageCount }) => ({
+      ID: id,
+      ...(parents.length > 0 && { Parents: parents }),
+      Type: type,
+      Description: description,
+      InUse: inUse,
+      Shared: shared,
+      Size: size,
+      CreatedAt: new Date(createdAt).toISOString(),
+      LastUsedAt: new Date(lastUsedAt).toISOString(),
+      UsageCount: usageCount,
+    })),
+  };
 }

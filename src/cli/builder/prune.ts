@@ -11,7 +11,10 @@ export const prune = defineCommand({
   flags: {
     ...pruneFlags,
     all: { type: "bool", short: "a", help: "Remove all unused build cache, not just dangling ones" },
-    "keep-storage": { type: "bytes", help: "Amount of disk space to keep for cache" },
+    "keep-storage": { type: "bytes", help: "Amount of disk space to keep for cache (the older name of --reserved-space)" },
+    "reserved-space": { type: "bytes", help: "Amount of disk space to keep for cache in any case" },
+    "max-used-space": { type: "bytes", help: "Maximum amount of disk space that cache may take" },
+    "min-free-space": { type: "bytes", help: "Amount of disk space that shall be free afterwards" },
   },
   args: { min: 0, max: 0 },
   async run({ flags, client, io }) {
@@ -21,7 +24,9 @@ export const prune = defineCommand({
     const { CachesDeleted: deleted, SpaceReclaimed: bytes = 0 } = await engine.images.pruneBuildCache({
       all: flags.all,
       filters: parseFilters(flags.filter),
-      keepStorage: flags["keep-storage"],
+      reservedSpace: flags["reserved-space"] || flags["keep-storage"],
+      maxUsedSpace: flags["max-used-space"],
+      minFreeSpace: flags["min-free-space"],
     });
     await reportDeleted(io, "Deleted build cache objects:", deleted);
     await io.out.write(`Total:\t${humanSize(bytes)}\n`);

@@ -28,6 +28,9 @@ export const df = defineCommand({
 
 interface Usage {
   layersSize: number;
+  /** Of images; engines before API 1.52 don't say. */
+  reclaimable: number | undefined;
+  blobs: number | undefined;
   images: ImageSummary[];
   containers: ContainerSummary[];
   volumes: VolumeResource[];
@@ -38,6 +41,8 @@ interface Usage {
 function normalize(usage: DiskUsage): Usage {
   return {
     layersSize: usage.ImageUsage?.TotalSize ?? usage.LayersSize ?? 0,
+    reclaimable: usage.ImageUsage?.Reclaimable,
+    blobs: usage.ImageUsage?.BlobsSize,
     images: usage.ImageUsage?.Items ?? usage.Images ?? [],
     containers: usage.ContainerUsage?.Items ?? usage.Containers ?? [],
     volumes: usage.VolumeUsage?.Items ?? usage.Volumes ?? [],
@@ -48,7 +53,7 @@ function normalize(usage: DiskUsage): Usage {
 const sum = (values: readonly number[]): number => values.reduce((total, value) => total + Math.max(0, value), 0);
 const isActive = ({ State: state }: ContainerSummary): boolean => ["running", "paused", "restarting"].includes(state);
 
-function summaryRows({ layersSize, images, containers, volumes, cache }: Usage): Row[] {
+function summaryRows({ layersSize, reclaimable, images, containers, volumes, cache }: Usage): Row[] {
   const row = (Type: string, total: number, active: number, size: number, reclaimable: number, percent = true): Row => ({
     Type,
     TotalCount: String(total),
@@ -62,7 +67,7 @@ function summaryRows({ layersSize, images, containers, volumes, cache }: Usage):
   const volumeSize = sum(volumes.map(({ UsageData: data }) => data?.Size ?? 0));
   const stopped = containers.filter((container) => !isActive(container));
   return [
-    row("Images", images.length, usedImages.length, layersSize, Math.max(0, layersSize - used)),
+    row("Images", images.length, usedImages.length, layersSize, reclaimable ?? Math.max(0, layersSize - used)),
     row(
       "Containers",
       containers.length,
@@ -75,14 +80,14 @@ function summaryRows({ layersSize, images, containers, volumes, cache }: Usage):
       "Build Cache",
       cache.length,
       cache.filter(({ InUse }) => InUse).length,
-      sum(cache.map(({ Size }) => Size)),
+      sum(cache.filter(({ Shared }) => !Shared).map(({ Size }) => Size)),
       sum(cache.filter(({ InUse, Shared }) => !InUse && !Shared).map(({ Size }) => Size)),
       false,
     ),
   ];
 }
 
-function verboseText({ images, containers, volumes, cache }: Usage): string {
+function verboseText({ images, blobs, containers, volumes, cache }: Usage): string {
   const imageRows = images.map((image) => {
     const name = image.RepoTags?.[0] ?? "<none>:<none>";
     const colon = name.lastIndexOf(":");
@@ -110,18 +115,18 @@ function verboseText({ images, containers, volumes, cache }: Usage): string {
   ]);
   const volumeRows = volumes.map(({ Name, UsageData: data }) => [Name, String(data?.RefCount ?? 0), humanSize(data?.Size ?? 0)]);
   const cacheRows = cache.map((item) => [
-    item.ID.slice(0, 12),
+    `${item.ID.slice(0, 12)}${item.InUse ? "*" : ""}`,
     item.Type,
     humanSize(item.Size, 3),
-    item.CreatedAt,
-    item.LastUsedAt ?? "",
+    ago(Date.parse(item.CreatedAt) / 1000),
+    item.LastUsedAt ? ago(Date.parse(item.LastUsedAt) / 1000) : "",
     String(item.UsageCount),
     String(item.Shared),
   ]);
   return [
-    `Images space usage:\n\n${formatTable([["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE", "SHARED SIZE", "UNIQUE SIZE", "CONTAINERS"], ...imageRows])}`,
+    `Images space usage:\n\n${formatTable([["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE", "SHARED SIZE", "UNIQUE SIZE", "CONTAINERS"], ...imageRows])}${blobs === undefined ? "" : `\nBlobs that they came as, kept for push and save: ${humanSize(blobs)}\n`}`,
     `Containers space usage:\n\n${formatTable([["CONTAINER ID", "IMAGE", "COMMAND", "LOCAL VOLUMES", "SIZE", "CREATED", "STATUS", "NAMES"], ...containerRows])}`,
     `Local Volumes space usage:\n\n${formatTable([["VOLUME NAME", "LINKS", "SIZE"], ...volumeRows])}`,
-    `Build cache usage: ${humanSize(sum(cache.map(({ Size }) => Size)))}\n\n${formatTable([["CACHE ID", "CACHE TYPE", "SIZE", "CREATED", "LAST USED", "USAGE", "SHARED"], ...cacheRows])}`,
+    `Build cache usage: ${humanSize(sum(cache.filter(({ Shared }) => !Shared).map(({ Size }) => Size)))}\n\n${formatTable([["CACHE ID", "CACHE TYPE", "SIZE", "CREATED", "LAST USED", "USAGE", "SHARED"], ...cacheRows])}`,
   ].join("\n");
 }
