@@ -3,7 +3,7 @@ import { EngineError } from "../lib/errors.ts";
 import { parseTimestamp } from "../lib/time.ts";
 import { booleanFilter, createdAt, isDangling, isVariant, matchesLabels } from "./list.ts";
 import { removeImage } from "./remove.ts";
-import { storedBytes } from "./usage.ts";
+import { layersSize } from "./usage.ts";
 import type { ImageContext, ImageUsers, RemovedImage } from "./types.ts";
 
 const known = new Set(["dangling", "label", "label!", "until"]);
@@ -18,7 +18,7 @@ export async function pruneImages(
   const danglingOnly = booleanFilter("dangling", filters["dangling"], true);
   const now = BigInt(Date.now()) * 1_000_000n;
   const until = (filters["until"] ?? []).map((value) => parseTimestamp(value, now));
-  const before = storedBytes(ctx);
+  const before = layersSize(ctx);
   const deleted: RemovedImage[] = [];
   for (const image of ctx.all()) {
     if (isVariant(ctx, image)) continue;
@@ -40,7 +40,7 @@ export async function pruneImages(
   }
   // Nobody can tell what labels they would have had.
   const partial = filters["label"] === undefined && filters["label!"] === undefined && until.length === 0 ? await ctx.content.collectDownloads(0) : 0;
-  const spaceReclaimed = before - storedBytes(ctx) + partial;
+  const spaceReclaimed = before - layersSize(ctx) + partial;
   ctx.events.emit("image", "prune", "", { reclaimed: String(spaceReclaimed) });
   return { deleted, spaceReclaimed };
 }
