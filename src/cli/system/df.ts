@@ -124,7 +124,7 @@ function verboseText({ images, blobs, containers, volumes, cache }: Usage): stri
     String(item.Shared),
   ]);
   return [
-    `Images space usage:\n\n${formatTable([["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE", "SHARED SIZE", "UNIQUE SIZE", "CONTAINERS"], ...imageRows])}${blobs === undefined ? "" : `\nBlobs that they came as, kept for push and save: ${humanSize(blobs)}\n`}`,
+    `Images space usage:\n\n${formatTable([["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE", "SHARED SIZE", "UNIQUE SIZE", "CONTAINERS"], ...imageRows])}${blobs === undefined ? "" : `\nBlobs kept beside them, for push and save: ${humanSize(blobs)}\n`}`,
     `Containers space usage:\n\n${formatTable([["CONTAINER ID", "IMAGE", "COMMAND", "LOCAL VOLUMES", "SIZE", "CREATED", "STATUS", "NAMES"], ...containerRows])}`,
     `Local Volumes space usage:\n\n${formatTable([["VOLUME NAME", "LINKS", "SIZE"], ...volumeRows])}`,
     `Build cache usage: ${humanSize(sum(cache.filter(({ Shared }) => !Shared).map(({ Size }) => Size)))}\n\n${formatTable([["CACHE ID", "CACHE TYPE", "SIZE", "CREATED", "LAST USED", "USAGE", "SHARED"], ...cacheRows])}`,
