@@ -473,6 +473,13 @@ describe("mirrors", () => {
     expect((await failure(client.repository(parseReference(`${host}/x:1`)).manifest("1"))).text).not.toContain("mirror");
   });
 
+  test("serve a registry that can't be reached", async () => {
+    const mirror = await serve((_request, response) => response.writeHead(200, manifestType).end(manifest));
+    const remote = mirrored("127.0.0.1:1", mirror);
+    expect((await remote.manifest("1")).descriptor.digest).toBe(digestOf(manifest));
+    expect((await failure(mirrored("127.0.0.1:1", "127.0.0.1:2").manifest("1"))).text).toMatch(/127.0.0.1:1: connect.*\(mirror http:\/\/127.0.0.1:2: /);
+  });
+
   test("of all registries are told which one is meant", async () => {
     const mirror = await serve((_request, response) => response.writeHead(200, manifestType).end(manifest));
     const mirrorsOf = { "*": [`http://${mirror}`] };

@@ -51,18 +51,18 @@ export function createRegistryClient(options: RegistryClientOptions): RegistryCl
       };
     },
     repository: (reference, { credentials = {}, push = false } = {}) => {
-      let found: Promise<Endpoint[]> | undefined;
-      const lookUp = (signal?: AbortSignal): Promise<Endpoint[]> => {
-        found ??= endpoints.of(reference.domain, push ? "push" : "pull", signal).catch((error: unknown) => {
-          found = undefined;
-          throw error;
-        });
-        return found;
-      };
+      const { domain } = reference;
+      let own: Promise<Endpoint> | undefined;
+      let mirrors: Promise<Endpoint[]> | undefined;
       return createRepository({
         reference,
         push,
-        endpoints: lookUp,
+        mirrors: () => (mirrors ??= push ? Promise.resolve([]) : endpoints.mirrors(domain)),
+        own: (signal) =>
+          (own ??= endpoints.own(domain, signal).catch((error: unknown) => {
+            own = undefined;
+            throw error;
+          })),
         authorizer: authorizers(credentials),
         forget: (endpoint) => endpoints.forget(endpoint),
         stallTimeout,
@@ -72,7 +72,7 @@ export function createRegistryClient(options: RegistryClientOptions): RegistryCl
       });
     },
     login: async (server, credentials, { signal } = {}) => {
-      const endpoint = (await endpoints.of(loginHost(server), "push", signal)).at(-1)!;
+      const endpoint = await endpoints.own(loginHost(server), signal);
       const authorizer = authorizers(credentials, true)(endpoint);
       const url = `${endpoint.base}/v2/`;
       for (let tries = 0; ; tries++) {
@@ -91,7 +91,7 @@ export function createRegistryClient(options: RegistryClientOptions): RegistryCl
       }
     },
     search: async (term, limit, { credentials = {}, signal } = {}) => {
-      const endpointOf = async (host: string, stop?: AbortSignal): Promise<Endpoint> => (await endpoints.of(host, "push", stop)).at(-1)!;
+      const endpointOf = async (host: string, stop?: AbortSignal): Promise<Endpoint> => await endpoints.own(host, stop);
       return await searchRegistry({ endpointOf, authorizer: authorizers(credentials), stallTimeout }, term, limit, signal);
     },
     isInsecure: (host) => endpoints.isInsecure(host),

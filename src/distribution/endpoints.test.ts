@@ -31,33 +31,26 @@ describe("insecure registries", () => {
 
 test("mirrors serve reads of docker.io only", async () => {
   const endpoints = make([], ["https://mirror.example/prefix/"]);
-  expect((await endpoints.of("docker.io", "pull")).map(({ base, mirror }) => [base, mirror])).toEqual([
-    ["https://mirror.example/prefix", true],
-    ["https://registry-1.docker.io", false],
-  ]);
-  expect((await endpoints.of("docker.io", "push")).map(({ base }) => base)).toEqual(["https://registry-1.docker.io"]);
-  expect((await endpoints.of("ghcr.io", "pull")).map(({ base }) => base)).toEqual(["https://ghcr.io"]);
+  expect((await endpoints.mirrors("docker.io")).map(({ base, mirror }) => [base, mirror])).toEqual([["https://mirror.example/prefix", true]]);
+  expect(await endpoints.own("docker.io")).toMatchObject({ base: "https://registry-1.docker.io", mirror: false });
+  expect(await endpoints.mirrors("ghcr.io")).toEqual([]);
+  expect(await endpoints.own("ghcr.io")).toMatchObject({ base: "https://ghcr.io", mirror: false });
   for (const bad of ["mirror.example", "ftp://x", "https://u@x", "https://x?q"]) expect(() => make([], [bad])).toThrow("invalid mirror");
 });
 
 test("mirrors of any registry", async () => {
   const mirrorsOf = { "quay.io": ["https://a.example/quay", "https://b.example"], "docker.io": ["https://hub.example"], "*": ["https://all.example"] };
   const endpoints = createEndpoints({ insecure: [], mirrors: ["https://first.example"], mirrorsOf, certificates: [], stallTimeout: 1000, log: silent });
-  const of = async (domain: string): Promise<(string | undefined)[][]> => (await endpoints.of(domain, "pull")).map(({ base, namespace }) => [base, namespace]);
+  const of = async (domain: string): Promise<(string | undefined)[][]> => (await endpoints.mirrors(domain)).map(({ base, namespace }) => [base, namespace]);
   expect(await of("quay.io")).toEqual([
     ["https://a.example/quay", undefined],
     ["https://b.example", undefined],
-    ["https://quay.io", undefined],
   ]);
-  expect((await of("docker.io")).map(([base]) => base)).toEqual(["https://first.example", "https://hub.example", "https://registry-1.docker.io"]);
-  expect(await of("ghcr.io:443")).toEqual([
-    ["https://all.example", "ghcr.io:443"],
-    ["https://ghcr.io:443", undefined],
-  ]);
-  expect((await endpoints.of("ghcr.io", "push")).map(({ base }) => base)).toEqual(["https://ghcr.io"]);
+  expect((await of("docker.io")).map(([base]) => base)).toEqual(["https://first.example", "https://hub.example"]);
+  expect(await of("ghcr.io:443")).toEqual([["https://all.example", "ghcr.io:443"]]);
   // one that couldn't be reached
-  endpoints.forget((await endpoints.of("quay.io", "pull"))[0]!);
-  expect((await of("quay.io")).map(([base]) => base)).toEqual(["https://b.example", "https://quay.io"]);
+  endpoints.forget((await endpoints.mirrors("quay.io"))[0]!);
+  expect((await of("quay.io")).map(([base]) => base)).toEqual(["https://b.example"]);
   const bad = (registry: string): unknown =>
     createEndpoints({ insecure: [], mirrors: [], mirrorsOf: { [registry]: [] }, certificates: [], stallTimeout: 1, log: silent });
   for (const registry of ["", "https://quay.io", "quay.io/x"]) expect(() => bad(registry)).toThrow("is no registry");

@@ -17,8 +17,10 @@ export interface Endpoint {
 }
 
 export interface Endpoints {
-  /** Where to look for a repository of `domain`, in order: mirrors first (when reading), then the registry itself. */
-  of(domain: string, purpose: "pull" | "push", signal?: AbortSignal): Promise<Endpoint[]>;
+  /** Where to look first for a repository of `domain` when reading. */
+  mirrors(domain: string): Promise<Endpoint[]>;
+  /** The registry itself. An insecure one is asked which scheme it speaks. @throws RegistryError where it can't be reached for that */
+  own(domain: string, signal?: AbortSignal): Promise<Endpoint>;
   /** Called after a failed connection: the next look-up asks again which scheme the host speaks, and leaves a mirror out for a while. */
   forget(endpoint: Endpoint): void;
   isInsecure(host: string): Promise<boolean>;
@@ -62,7 +64,7 @@ export function createEndpoints(options: EndpointOptions): Endpoints {
     return addresses.some(({ address }) => insecure.contains(address));
   };
 
-  const endpointOf = async (domain: string, signal?: AbortSignal): Promise<Endpoint> => {
+  const own: Endpoints["own"] = async (domain, signal) => {
     const host = domain === hubDomain ? hubHost : domain;
     const loose = await isInsecure(host);
     const tls = await certificates.of(host, loose);
@@ -73,16 +75,16 @@ export function createEndpoints(options: EndpointOptions): Endpoints {
   };
 
   return {
-    of: async (domain, purpose, signal) => {
-      const found: Endpoint[] = [];
-      for (const { base, namespace } of purpose === "pull" ? mirrorsFor(mirrors, domain) : []) {
-        if ((leftOut.get(base) ?? 0) > Date.now()) continue;
-        const { host } = new URL(base);
-        const tls = await certificates.of(host, await isInsecure(host));
-        found.push({ base, mirror: true, tls, ...(namespace !== undefined && { namespace }) });
-      }
-      found.push(await endpointOf(domain, signal));
-      return found;
+    own,
+    mirrors: async (domain) => {
+      const reachable = mirrorsFor(mirrors, domain).filter(({ base }) => (leftOut.get(base) ?? 0) <= Date.now());
+      return await Promise.all(
+        reachable.map(async ({ base, namespace }) => {
+          const { host } = new URL(base);
+          const tls = await certificates.of(host, await isInsecure(host));
+          return { base, mirror: true, tls, ...(namespace !== undefined && { namespace }) };
+        }),
+      );
     },
     forget: ({ base, mirror }) => {
       bases.delete(new URL(base).host);

@@ -15,8 +15,9 @@ import { createUpload, locationOf, type BrokenUploads } from "./upload.ts";
 export interface RepositoryDeps {
   reference: Reference;
   push: boolean;
-  /** Found at the first request. */
-  endpoints(signal?: AbortSignal): Promise<Endpoint[]>;
+  /** Asked before the registry itself. */
+  mirrors(): Promise<Endpoint[]>;
+  own(signal?: AbortSignal): Promise<Endpoint>;
   authorizer(endpoint: Endpoint): Authorizer;
   forget(endpoint: Endpoint): void;
   stallTimeout: number;
@@ -93,18 +94,21 @@ export function createRepository(deps: RepositoryDeps): RemoteRepository {
 
   /** Tries the mirrors and then the registry. The registry's own error is the one told. */
   const anywhere = async <T>(signal: AbortSignal | undefined, work: (endpoint: Endpoint) => Promise<T>): Promise<T> => {
-    const all = await deps.endpoints(signal);
-    const order = preferred === undefined ? all : [preferred, ...all.filter(({ base }) => base !== preferred?.base)];
+    const mirrors = await deps.mirrors();
+    const first = preferred === undefined ? mirrors : [preferred, ...mirrors.filter(({ base }) => base !== preferred?.base)];
+    const places = [...first.map((endpoint) => async () => endpoint), ...(preferred?.mirror === false ? [] : [() => deps.own(signal)])];
     const ofMirrors: string[] = [];
     let own: RegistryError | undefined;
-    for (const endpoint of order) {
+    for (const place of places) {
+      let endpoint: Endpoint | undefined;
       try {
+        endpoint = await place();
         const result = await work(endpoint);
         preferred ??= endpoint;
         return result;
       } catch (error) {
         if (kindOf(error) === "cancelled" || !(error instanceof RegistryError)) throw error;
-        if (endpoint.mirror) ofMirrors.push(`mirror ${endpoint.base}: ${error.message}`);
+        if (endpoint?.mirror === true) ofMirrors.push(`mirror ${endpoint.base}: ${error.message}`);
         else own = error;
       }
     }
@@ -170,7 +174,7 @@ export function createRepository(deps: RepositoryDeps): RemoteRepository {
   };
 
   /** Pushes go to the registry itself, never to a mirror. */
-  const own = async (signal?: AbortSignal): Promise<Endpoint> => (await deps.endpoints(signal)).at(-1)!;
+  const { own } = deps;
 
   const hasBlob: RemoteRepository["hasBlob"] = async (digest, { signal } = {}) => {
     const endpoint = await own(signal);
