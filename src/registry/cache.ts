@@ -44,7 +44,9 @@ export interface Cache {
   figures(): { hits: number; misses: number; received: number; evicted: number };
 }
 
-const evictPage = 100;
+const evictPage = 500;
+/** Copies may be over their size by one in so many. */
+const tolerance = 100;
 
 export function createCache(deps: {
   content: ContentStore;
@@ -60,6 +62,9 @@ export function createCache(deps: {
   let upstreams = createUpstreams(config.upstreams, client);
   const asking = new Map<string, Promise<boolean>>();
   const fetching = new Map<Digest, Promise<Fetching>>();
+  /** Bytes that came since their sum was taken, which looks at all of them. */
+  let sinceLook = 0;
+  const isWorthALook = (): boolean => config.maxSize !== undefined && sinceLook > config.maxSize / tolerance;
   const figures = { hits: 0, misses: 0, received: 0, evicted: 0 };
 
   const remoteOf = (repository: string): RemoteRepository => upstreams.of(repository)!;
@@ -152,10 +157,11 @@ export function createCache(deps: {
         records.addBlob(repository, digest, bytes, Date.now());
       });
       figures.received += bytes;
+      sinceLook += bytes;
     };
     const done = work().finally(() => fetching.delete(digest));
     done.then(
-      () => void evict().catch((error: unknown) => log.error("copies couldn't be evicted", { error })),
+      () => void (isWorthALook() ? evict() : Promise.resolve()).catch((error: unknown) => log.error("copies couldn't be evicted", { error })),
       (error: unknown) => log.warn("a blob couldn't be fetched", { repository, digest, error }),
     );
     return { file, done };
@@ -177,6 +183,7 @@ export function createCache(deps: {
   };
 
   const evict: Cache["evict"] = async () => {
+    sinceLook = 0;
     let evicted = 0;
     const { maxSize } = config;
     if (maxSize === undefined) return 0;

@@ -240,9 +240,15 @@ export function createRecords({ db, tx }: Store, content: Pick<ContentStore, "ad
         .map(({ tag }) => tag),
     repositories: (last, limit) =>
       db
-        .query<{ repository: string }, [string, number]>("SELECT DISTINCT repository FROM registry_manifests WHERE repository > ? ORDER BY repository LIMIT ?")
+        // From one name to the next by the index: a DISTINCT would read all manifests of each.
+        .query<{ name: string }, [string, number]>(
+          `WITH RECURSIVE r(name) AS (
+             SELECT min(repository) FROM registry_manifests WHERE repository > ?
+             UNION ALL SELECT (SELECT min(repository) FROM registry_manifests WHERE repository > r.name) FROM r WHERE r.name IS NOT NULL
+           ) SELECT name FROM r WHERE name IS NOT NULL LIMIT ?`,
+        )
         .all(last, limit)
-        .map(({ repository }) => repository),
+        .map(({ name }) => name),
     referrers: (repository, subject) =>
       db
         .query<Row, [string, string]>(`SELECT ${columns} FROM registry_manifests WHERE repository = ? AND subject = ? ORDER BY digest`)

@@ -81,7 +81,7 @@ export function createRegistryServer(deps: {
   const quota = createQuota(records, settings.quota);
   const uploads = createUploads({ content, records, digests, quota });
   const cache = createCache({ content, records, digests, release, client: deps.client, config: settings.cache, log });
-  const collector = createCollector({ records, release, tidy: [uploads.dropIdle, cache.evict], config: settings.gc, log });
+  const collector = createCollector({ records, release, tidy: [uploads.dropIdle, cache.evict, () => content.collectDownloads()], config: settings.gc, log });
   const metrics = createRegistryMetrics({
     uploads: uploads.figures,
     cache: cache.figures,
@@ -208,6 +208,10 @@ export function createRegistryServer(deps: {
       }
       const bound = { host: server.hostname ?? host, port: server.port ?? port };
       log.info("registry listens", bound);
+      const isLocal = bound.host === "localhost" || bound.host === "::1" || bound.host.startsWith("127.");
+      if (settings.auth.kind === "none" && settings.access === undefined && !settings.readOnly && !isLocal) {
+        log.warn("the registry has no users: whoever can reach it may push and delete", bound);
+      }
       return bound;
     },
     close: async () => {
