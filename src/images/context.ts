@@ -69,6 +69,16 @@ export function createImageContext(deps: {
   const selectIndexes = db.query<{ idx: Digest }, [string]>("SELECT DISTINCT idx FROM index_members WHERE image = ?");
   const selectMembers = db.query<{ manifest: Digest; image: Digest }, [string]>("SELECT manifest, image FROM index_members WHERE idx = ?");
 
+  /** undefined, and told in the log, for a name that is no name any more. */
+  const familiarName = (name: string): string | undefined => {
+    try {
+      return familiarReference(parseReference(name));
+    } catch (error) {
+      log.error(`the record of the image name ${JSON.stringify(name)} can't be read; the engine goes on without it`, { error: messageOf(error) });
+      return undefined;
+    }
+  };
+
   const byId = (id: Digest): ImageRecord | undefined => {
     const known = cache.get(id);
     if (known !== undefined) return known;
@@ -80,11 +90,14 @@ export function createImageContext(deps: {
       damaged.add(id);
       return undefined;
     }
-    const refs = selectRefs.all(id);
+    const refs = selectRefs.all(id).flatMap((ref) => {
+      const shown = familiarName(ref.name);
+      return shown === undefined ? [] : [{ ...ref, shown }];
+    });
     const indexes = new Set(selectIndexes.all(id).map(({ idx }) => idx));
     const targets = new Set(refs.flatMap((ref) => (ref.image === id && ref.target !== null ? [ref.target] : [])));
     const familiar = (kind: RefRow["kind"], own: boolean): string[] =>
-      refs.filter((ref) => ref.kind === kind && (ref.image === id) === own).map((ref) => familiarReference(parseReference(ref.name)));
+      refs.filter((ref) => ref.kind === kind && (ref.image === id) === own).map((ref) => ref.shown);
     const record: ImageRecord = {
       id,
       layers,

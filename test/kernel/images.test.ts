@@ -421,6 +421,9 @@ describe.skipIf(skipped("root", "overlay"))("names", () => {
       await load(again, oldArchive(["foo:1"]));
       expect(again.images.resolve("foo:1").layers).toEqual(other.layers.slice(0, 2));
     }
+    storage.store.db.run("UPDATE image_refs SET name = 'No Name' WHERE image = ?", [other.id]);
+    await using again = openStorage(temporary.path);
+    expect(again.images.list().map(({ repoTags }) => repoTags)).toEqual(expect.arrayContaining([["foo:1"], []]));
   });
 
   test("a name made of hex digits is a name first", async () => {
