@@ -6,7 +6,7 @@ import { tarOf } from "../../src/lib/tar-writer.ts";
 import { digestOf, type Digest } from "../../src/oci/digest.ts";
 import { mediaTypes } from "../../src/oci/image.ts";
 import { skipped } from "../skips.ts";
-import { until } from "./harness.ts";
+import { Engine, until } from "./harness.ts";
 import { createLab, type Lab } from "./images-lab.ts";
 
 const random = (size: number): Uint8Array => {
@@ -215,4 +215,61 @@ describe.skipIf(skipped("root"))("a pull that was interrupted", () => {
     registry.go();
     await pulling;
   });
+});
+
+/** In front of the registry on port 5000: sends blobs slowly, and tells of each the first byte that was asked for. */
+const slowly = `
+Bun.serve({
+  hostname: "127.0.0.1",
+  port: 5005,
+  idleTimeout: 0,
+  fetch: async ({ url, method, headers }) => {
+    const { pathname, search } = new URL(url);
+    const range = headers.get("range");
+    const sent = new Headers(range === null ? {} : { range });
+    if (headers.has("accept")) sent.set("accept", headers.get("accept"));
+    const answer = await fetch("http://127.0.0.1:5000" + pathname + search, { method, headers: sent, decompress: false });
+    const { body, status } = answer;
+    if (method !== "GET" || Number(answer.headers.get("content-length")) < 1e6) return new Response(method === "HEAD" ? null : body, { status, headers: answer.headers });
+    console.log(/\\d+/.exec(range ?? "0")[0]);
+    const slow = async function* () {
+      for await (const chunk of body) {
+        for (let at = 0; at < chunk.length; at += 65536) {
+          yield chunk.subarray(at, at + 65536);
+          await Bun.sleep(20);
+        }
+      }
+    };
+    return new Response(slow(), { status, headers: answer.headers });
+  },
+});`;
+
+describe.skipIf(skipped("root"))("a pull during which the engine is killed", () => {
+  test("goes on with the next engine", async () => {
+    await using engine = await Engine.start();
+    await using _registry = await engine.registry();
+    const front = Bun.spawn([...engine.onHost, process.execPath, "-e", slowly], { stdio: ["ignore", "pipe", "inherit"] });
+    try {
+      const tar = join(engine.root, "noise.tar");
+      writeFileSync(tar, tarOf([{ name: "noise", type: "file", body: random(8 << 20) }]));
+      const id = await engine.ok("import", tar, "127.0.0.1:5000/noise");
+      await engine.ok("push", "127.0.0.1:5000/noise");
+      await engine.ok("rmi", "127.0.0.1:5000/noise");
+      const ingest = join(engine.data, "content", "ingest");
+      const first = engine.docker(["pull", "127.0.0.1:5005/noise"]);
+      await until("a note of what has come", () => readdirSync(ingest).some((name) => name.endsWith(".json")));
+      await engine.kill9();
+      expect((await first).code).not.toBe(0);
+      await engine.start();
+      expect(await engine.ok("pull", "-q", "127.0.0.1:5005/noise")).toBe("127.0.0.1:5005/noise:latest");
+      expect(await engine.ok("inspect", "-f", "{{.Id}}", "127.0.0.1:5005/noise")).toBe(id);
+      expect(readdirSync(ingest)).toEqual([]);
+    } finally {
+      front.kill();
+      await front.exited;
+    }
+    const begun = (await new Response(front.stdout).text()).trim().split("\n").map(Number);
+    expect(begun).toHaveLength(2);
+    expect(begun[1]).toBeGreaterThan(0);
+  }, 60_000);
 });
