@@ -66,6 +66,7 @@ access:
     expect(await engine.ok("inspect", "-f", "{{.Id}}", image)).toBe(id);
     expect(await engine.ok("run", "--rm", image, "echo", "it runs")).toBe("it runs");
     expect(blobs()).toEqual(before);
+    expect(await (await engine.api("GET", "/metrics")).text()).toMatch(/^berth_registry_stored_bytes [1-9]/m);
   });
 
   test("what the registry deletes stays while an image needs it, and goes after", async () => {
