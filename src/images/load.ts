@@ -280,17 +280,17 @@ async function loadOne(
   const diffIds = config.rootfs.diff_ids;
   checkLayerCount(diffIds, found.layers.length);
   checkMountable(`image ${shortId(found.config)}`, diffIds.length);
+  const types = await Promise.all(found.layers.map((blob) => layerTypeOf(fileOf(ctx, archive, blob))));
   const sources = found.layers.map((blob, i): LayerSource => {
     const diffId = diffIds[i]!;
     const { size } = archive.staged.get(blob)!;
     const progress = layerProgress(onProgress, diffId);
     return {
       diffId,
-      unpack: async (rest) => (await ctx.snapshots.unpack({ ...rest, source: fileOf(ctx, archive, blob), recipe: true })).snapshot,
+      unpack: async (rest) => (await ctx.snapshots.unpack({ ...rest, source: fileOf(ctx, archive, blob), recipe: types[i] === mediaTypes.ociLayer })).snapshot,
       ...(quiet ? {} : { onProgress: (current: number) => progress.bytes("Loading layer", current, size) }),
     };
   });
-  const types = await Promise.all(found.layers.map((blob) => layerTypeOf(fileOf(ctx, archive, blob))));
   const unpacked = await unpackLayers(ctx, lease, sources, signal);
   // An uncompressed layer needs no blob where its tar can be made from what it was unpacked to; without its file there is less to sync.
   const isSpare = (blob: Digest, i: number): boolean => blob === diffIds[i] && ctx.snapshots.recipe(unpacked[i]!) !== undefined;
