@@ -45,7 +45,7 @@ export function createContentStore(deps: { root: string; store: Store; log: Logg
   const insert = store.db.query("INSERT INTO blobs (digest, size, used_at) VALUES (?, ?, ?) ON CONFLICT (digest) DO UPDATE SET used_at = excluded.used_at");
   /** A blob that is removed and stored again at once must not lose its new file to the old removal. */
   const changing = new KeyedMutex();
-  const owners: BlobOwner[] = [];
+  const owners: { holds: BlobOwner; lose: (digest: Digest) => string | undefined }[] = [];
   /** By the name of their file. */
   const downloads = new Map<string, SharedDownload>();
   const opening = new KeyedMutex();
@@ -212,13 +212,21 @@ export function createContentStore(deps: { root: string; store: Store; log: Logg
       await writing.write(typeof content === "string" ? new TextEncoder().encode(content) : content);
       return await writing.commit(expected === undefined ? {} : { digest: expected });
     },
-    remove: (digest) => changing.run(digest, async () => removeNow(digest)),
-    addOwner: (owner) => void owners.push(owner),
+    remove: (digest) =>
+      changing.run(digest, async () => {
+        const said = store.tx(() => {
+          store.db.query("DELETE FROM blobs WHERE digest = ?").run(digest);
+          return owners.flatMap(({ lose }) => lose(digest) ?? []);
+        });
+        removeNow(digest);
+        return said;
+      }),
+    addOwner: (holds, lose) => void owners.push({ holds, lose }),
     collect: async (digests) => {
       const gone: Digest[] = [];
       for (const digest of digests) {
         await changing.run(digest, async () => {
-          if (info(digest) === undefined || owners.some((holds) => holds(digest))) return;
+          if (info(digest) === undefined || owners.some(({ holds }) => holds(digest))) return;
           removeNow(digest);
           gone.push(digest);
         });

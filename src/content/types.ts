@@ -83,10 +83,16 @@ export interface ContentStore {
   publish(blobs: readonly Staged[], alongside?: () => Promise<void>): Promise<void>;
   /** Deletes what is kept of downloads that nobody goes on with, if it is older than so many milliseconds (a day unless told). Returns the bytes that this freed. */
   collectDownloads(age?: number): Promise<number>;
-  /** Whoever still needs it; where nobody may, use `collect`. */
-  remove(digest: Digest): Promise<void>;
-  /** From now on `collect` asks it, too. There may be several: an engine's images, and a registry that shares its store. */
-  addOwner(owner: BlobOwner): void;
+  /**
+   * Takes a blob away from whoever needs it, because its bytes are no good; where nobody needs it, use `collect`. Returns what its owners say that somebody
+   * should do now.
+   */
+  remove(digest: Digest): Promise<string[]>;
+  /**
+   * From now on `collect` asks it, too. There may be several: an engine's images, and a registry that shares its store. `lose`: a blob is taken away from it; it
+   * forgets that it had it, within a transaction, and may say in a sentence what somebody should do now.
+   */
+  addOwner(owner: BlobOwner, lose: (digest: Digest) => string | undefined): void;
   /** Removes those of the blobs that no owner holds. Returns them. */
   collect(digests: Iterable<Digest>): Promise<Digest[]>;
   list(): BlobInfo[];

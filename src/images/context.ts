@@ -208,7 +208,14 @@ export function createImageContext(deps: {
   };
 
   const namedByImage = db.query<{ image: Digest }, [string]>("SELECT image FROM image_blobs WHERE digest = ? LIMIT 1");
-  content.addOwner((digest) => leases.has(digest) || namedByImage.get(digest) !== null);
+  /** Containers do without: the image's record has its config, and its layers are unpacked. */
+  const loseBlob = (digest: Digest): undefined => {
+    for (const table of ["image_blobs", "layer_blobs"]) db.query(`DELETE FROM ${table} WHERE digest = ?`).run(digest);
+    db.query("UPDATE images SET manifest = NULL WHERE manifest ->> 'digest' = ?").run(digest);
+    descriptors.delete(digest);
+    cache.clear();
+  };
+  content.addOwner((digest) => leases.has(digest) || namedByImage.get(digest) !== null, loseBlob);
   const blobsOf = (id: Digest): Digest[] =>
     db
       .query<{ digest: Digest }, [string]>("SELECT digest FROM image_blobs WHERE image = ?")
@@ -291,14 +298,6 @@ export function createImageContext(deps: {
         .query<{ id: Digest }, [string]>("SELECT id FROM images WHERE parent = ?")
         .all(id)
         .map((row) => row.id),
-    forgetBlob: (digest) => {
-      store.tx(() => {
-        for (const table of ["image_blobs", "layer_blobs"]) db.query(`DELETE FROM ${table} WHERE digest = ?`).run(digest);
-        db.query("UPDATE images SET manifest = NULL WHERE manifest ->> 'digest' = ?").run(digest);
-      });
-      descriptors.delete(digest);
-      cache.clear();
-    },
     dropReference: (reference) => {
       const { name } = nameOf(reference);
       forget(name);

@@ -254,8 +254,6 @@ export interface ImageContext {
   deleteImage(id: Digest): Promise<SnapshotId[]>;
   /** Removes those of the blobs that no image, no lease and no other owner keeps. Returns them. */
   collectBlobs(digests: Iterable<Digest>): Promise<Digest[]>;
-  /** No image counts on a blob any more; its file and record are the caller's to remove. */
-  forgetBlob(digest: Digest): void;
   /** Removes those of the layers that no image, no container and no lease keeps. Returns them. */
   collectLayers(ids: Iterable<SnapshotId>): Promise<SnapshotId[]>;
   /** All images. */

@@ -107,7 +107,19 @@ export function createRecords({ db, tx }: Store, content: Pick<ContentStore, "ad
   const columns = "digest, size, media_type, subject, artifact_type, annotations";
   const held = new Map<Digest, number>();
   const isUsed = (digest: Digest): boolean => held.has(digest) || hasRow(digest);
-  content.addOwner(isUsed);
+  content.addOwner(isUsed, (digest) => {
+    const repositories = db
+      .query<{ name: string }, [string, string]>(
+        "SELECT repository AS name FROM registry_blobs WHERE digest = ? UNION SELECT repository FROM registry_manifests WHERE digest = ?",
+      )
+      .all(digest, digest)
+      .map(({ name }) => name);
+    for (const repository of repositories) {
+      removeBlob(repository, digest);
+      removeManifest(repository, digest);
+    }
+    return repositories.length === 0 ? undefined : `push to this engine's registry again what has it: ${repositories.join(", ")}`;
+  });
 
   const hasRow = (digest: Digest): boolean =>
     exists("SELECT 1 FROM registry_blobs WHERE digest = ? LIMIT 1", digest) || exists("SELECT 1 FROM registry_manifests WHERE digest = ? LIMIT 1", digest);

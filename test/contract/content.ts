@@ -195,10 +195,17 @@ export function contentContract(name: string, open: () => Promise<{ content: Con
       const { digest: free } = await env.content.put("free");
       const { digest: first } = await env.content.put("first owner's");
       const { digest: second } = await env.content.put("second owner's");
-      env.content.addOwner((digest) => digest === first);
-      env.content.addOwner((digest) => digest === second);
+      const lost: Digest[] = [];
+      const lose = (digest: Digest): string => `${lost.push(digest)}`;
+      env.content.addOwner((digest) => digest === first, lose);
+      env.content.addOwner(
+        (digest) => digest === second,
+        () => undefined,
+      );
       expect(await env.content.collect([digestOf("unknown"), first, free, second])).toEqual([free]);
       expect(env.content.list().length).toBe(2);
+      expect(await env.content.remove(first)).toEqual(["1"]);
+      expect([lost, env.content.info(first)]).toEqual([[first], undefined]);
     });
 
     test("put and remove at once end in one of the two states, never a record without its bytes", async () => {

@@ -33,6 +33,12 @@ export async function inconsistencies(engine: Engine, unmonitored: ReadonlySet<s
     data("snapshots/.work"),
     records.snapshots.filter(({ kind }) => kind === "active").map(({ id }) => id),
   );
+  const ids = new Set(records.snapshots.map(({ id }) => id));
+  same(
+    "recipe of a layer that is gone",
+    readdirSync(join(engine.data, "snapshots/.tars")).filter((id) => !ids.has(id)),
+    [],
+  );
   same("removed snapshot", data("snapshots/.trash"), []);
   same("volume directory", data("volumes"), records.volumes);
   same(

@@ -90,9 +90,10 @@ async function repair(ctx: ImageContext, blob: { digest: Digest; size: number },
   const source = await fetchAgain(ctx, blob, signal);
   if (source !== undefined) return { repaired: `fetched again from ${source}` };
   const images = imagesWith(ctx, digest);
-  ctx.forgetBlob(digest);
-  await ctx.content.remove(digest);
-  if (images.length === 0) return { repaired: "removed" };
-  const names = namesOf(ctx, images).join(", ");
-  return { repaired: "removed", next: `containers of ${names} run as before; before it is pushed or saved, remove the image and pull, load or build it again` };
+  const next = await ctx.content.remove(digest);
+  if (images.length > 0) {
+    const names = namesOf(ctx, images).join(", ");
+    next.unshift(`containers of ${names} run as before; before it is pushed or saved, remove the image and pull, load or build it again`);
+  }
+  return { repaired: "removed", ...(next.length > 0 && { next: next.join("; ") }) };
 }

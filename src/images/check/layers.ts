@@ -27,7 +27,9 @@ export async function checkLayers(check: LayersCheck): Promise<void> {
     const outcome = options.repair ? { repaired: "made again" } : { next: "berth system check --repair makes it again" };
     options.onProblem({ kind: "layer", id, images: [], problem: `the layer ${id} of containers' mount points has lost its files`, ...outcome });
   }
-  const layers = all.filter(({ kind }) => kind === "layer");
+  const depths = depthsOf(ctx);
+  // What lies below is mended first: a layer may lean on it.
+  const layers = all.filter(({ kind }) => kind === "layer").sort((a, b) => (depths.get(a.id) ?? 0) - (depths.get(b.id) ?? 0));
   for (const { id, present, listsRoot } of layers) {
     using lease = ctx.lease();
     lease.add(id);
@@ -53,7 +55,22 @@ export async function checkLayers(check: LayersCheck): Promise<void> {
   }
 }
 
-export function imagesOn(ctx: ImageContext, layer: SnapshotId): ImageRecord[] {
+/** How many layers lie below each, at the most. Two images may have the same two layers the other way round: nothing is said about those. */
+function depthsOf(ctx: ImageContext): Map<SnapshotId, number> {
+  const depths = new Map<SnapshotId, number>();
+  const images = ctx.all();
+  // twice, since what one image says of a layer may move those that another has above it
+  for (const { layers } of [...images, ...images]) {
+    let depth = 0;
+    for (const layer of layers) {
+      depth = Math.max(depth, depths.get(layer) ?? 0);
+      depths.set(layer, depth++);
+    }
+  }
+  return depths;
+}
+
+function imagesOn(ctx: ImageContext, layer: SnapshotId): ImageRecord[] {
   return ctx.all().filter(({ layers }) => layers.includes(layer));
 }
 
