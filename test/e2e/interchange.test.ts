@@ -44,6 +44,9 @@ const entries: Entry[] = [
   { ...text("bin", "#!"), mode: 0o4755 },
   { ...text("capable", "x"), xattrs: new Map([["security.capability", Buffer.from("0100000200040000000000000000000000000000", "hex")]]) },
   text(Buffer.from("sp ace-ü\\x").toString("latin1"), "named"),
+  // Listed, since the time of one that isn't is that of its unpacking.
+  { name: "deep", type: "directory" },
+  { name: `deep/${"d".repeat(90)}`, type: "directory" },
   text(long, "long"),
   { name: "big", type: "file", body: Buffer.alloc(300_000, "some text that packs well ") },
   { name: "empty", type: "file" },
