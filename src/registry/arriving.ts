@@ -1,4 +1,4 @@
-import { open } from "node:fs/promises";
+import { open, type FileHandle } from "node:fs/promises";
 import type { ArrivingFile } from "../content/types.ts";
 import { type Digest, algorithmOf } from "../oci/digest.ts";
 
@@ -6,8 +6,7 @@ import { type Digest, algorithmOf } from "../oci/digest.ts";
 const slice = 512 << 10;
 
 /** The bytes of [start, end) of a file, from where they are there on. @throws what `more` rejects with */
-async function* bytesOf(file: ArrivingFile, range: { start: number; end: number }): AsyncGenerator<Uint8Array> {
-  await using handle = await open(file.path, "r");
+async function* bytesOf(handle: FileHandle, file: ArrivingFile, range: { start: number; end: number }): AsyncGenerator<Uint8Array> {
   for (let at = range.start; at < range.end;) {
     const there = Math.min(await file.more(at), range.end);
     while (at < there) {
@@ -23,18 +22,19 @@ async function* bytesOf(file: ArrivingFile, range: { start: number; end: number 
 export async function isDigestOf(file: ArrivingFile, digest: Digest): Promise<boolean> {
   const algorithm = algorithmOf(digest);
   const hasher = new Bun.CryptoHasher(algorithm);
-  for await (const bytes of bytesOf(file, { start: 0, end: file.size })) hasher.update(bytes);
+  await using handle = await open(file.path, "r");
+  for await (const bytes of bytesOf(handle, file, { start: 0, end: file.size })) hasher.update(bytes);
   return `${algorithm}:${hasher.digest("hex")}` === digest;
 }
 
 /**
- * The bytes of [start, end) for a client, while they arrive. The last one is held back until `checked` says that the whole is right: who is sent
+ * The bytes of [start, end) for a client, while they arrive; the stream closes the file's `handle`. The last one is held back until `checked` says that the whole is right: who is sent
  * something else sees a connection that broke.
  */
-export function streamOf(file: ArrivingFile, range: { start: number; end: number }, checked: Promise<unknown>): ReadableStream<Uint8Array> {
+export function streamOf(handle: FileHandle, file: ArrivingFile, range: { start: number; end: number }, checked: Promise<unknown>): ReadableStream<Uint8Array> {
   const source = (async function* (): AsyncGenerator<Uint8Array> {
     let held: Uint8Array | undefined;
-    for await (const bytes of bytesOf(file, range)) {
+    for await (const bytes of bytesOf(handle, file, range)) {
       if (held !== undefined) yield held;
       held = bytes;
     }
@@ -44,11 +44,21 @@ export function streamOf(file: ArrivingFile, range: { start: number; end: number
   return new ReadableStream<Uint8Array>(
     {
       pull: async (controller) => {
-        const { done, value } = await source.next();
-        if (done) controller.close();
-        else controller.enqueue(value);
+        try {
+          const { done, value } = await source.next();
+          if (!done) return controller.enqueue(value);
+        } catch (error) {
+          await handle.close();
+          throw error;
+        }
+        await handle.close();
+        controller.close();
       },
-      cancel: async () => void (await source.return(undefined)),
+      // A generator that never began would not close it.
+      cancel: async () => {
+        await source.return(undefined);
+        await handle.close();
+      },
     },
     { highWaterMark: 0 },
   );

@@ -1,3 +1,4 @@
+import { open, type FileHandle } from "node:fs/promises";
 import type { ContentStore } from "../content/types.ts";
 import type { Digest } from "../oci/digest.ts";
 import { streamOf } from "./arriving.ts";
@@ -34,7 +35,12 @@ export async function getBlob({ content, records, cache }: Deps, name: string, d
   const range = condition === null || condition === etag ? parseRange(call.headers.get("range") ?? undefined, size) : undefined;
   if (range === "unsatisfiable") throw new Fault("RANGE_INVALID", "invalid content range", { headers: { "content-range": `bytes */${size}` } });
   const arriving = isCopy && call.method === "GET" && size > 0 ? await cache.blob(name, digest) : undefined;
-  if (arriving !== undefined) return answerArriving(arriving, size, range, headers);
+  if (arriving !== undefined) {
+    const handle = await open(arriving.file.path, "r").catch(() => undefined);
+    if (handle !== undefined) return answerArriving(arriving, handle, { size, range, headers });
+    // It has come meanwhile, and its file has another name.
+    await arriving.done;
+  }
   if (content.info(digest) === undefined) return { status: 200, headers: { ...headers, "content-length": String(size) } };
   const file = Bun.file(content.path(digest));
   // A slice, even of the whole: for a bare file, Bun would look at the Range header by itself.
@@ -47,14 +53,18 @@ export async function getBlob({ content, records, cache }: Deps, name: string, d
 }
 
 /** A client gets the bytes while they are stored. */
-function answerArriving({ file, done }: Fetching, size: number, range: ByteRange | undefined, headers: Record<string, string>): Answer {
+function answerArriving(
+  { file, done }: Fetching,
+  handle: FileHandle,
+  { size, range, headers }: { size: number; range: ByteRange | undefined; headers: Record<string, string> },
+): Answer {
   done.catch(() => undefined);
-  if (range === undefined) return { status: 200, headers, body: { stream: streamOf(file, { start: 0, end: size }, done), size } };
+  if (range === undefined) return { status: 200, headers, body: { stream: streamOf(handle, file, { start: 0, end: size }, done), size } };
   const { start, end } = range;
   return {
     status: 206,
     headers: { ...headers, "content-range": `bytes ${start}-${end - 1}/${size}` },
-    body: { stream: streamOf(file, range, done), size: end - start },
+    body: { stream: streamOf(handle, file, range, done), size: end - start },
   };
 }
 

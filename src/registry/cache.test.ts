@@ -126,6 +126,21 @@ test("the first asks the upstream, the next ones don't", async () => {
   expect((await (await get("_catalog")).json()) as object).toEqual({ repositories: ["up/team/app"] });
 });
 
+test("small blobs, asked for by many at once: however the fetch and the answers overlap", async () => {
+  for (let round = 0; round < 20; round++) {
+    const image = await push("app", `r${round}`, noise(1 + round * 700));
+    await get(`up/app/manifests/r${round}`);
+    const answers = await Promise.all(
+      Array.from({ length: 8 }, async (_, i) => {
+        await Bun.sleep(i % 4);
+        return digestOf(await (await get(`up/app/blobs/${image.layer}`)).bytes());
+      }),
+    );
+    expect(new Set(answers)).toEqual(new Set([image.layer]));
+    expect(gets(image.layer)).toBe(1);
+  }
+});
+
 test("many clients share one fetch, and get bytes before it has ended", async () => {
   const layer = noise(4 << 20);
   const image = await push("app", "1", layer);

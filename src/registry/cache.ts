@@ -178,6 +178,7 @@ export function createCache(deps: {
     if (running === undefined) figures.misses++;
     const found = running ?? fetchBlob(repository, digest, bytes);
     fetching.set(digest, found);
+    found.catch(() => fetching.delete(digest));
     const { file, done } = await found;
     return { file, done: done.then(() => void (records.blob(repository, digest) ?? records.addBlob(repository, digest, bytes, Date.now()))) };
   };
