@@ -224,18 +224,19 @@ export function createPush(context: ImageContext): Images["push"] {
         plain === undefined
           ? (snapshots.diffTar(snapshot, { expect: diffId, ...(signal && { signal }) }) as unknown as AsyncIterable<Uint8Array>)
           : hashed(content.open(plain.digest), diffId);
-      using _place = await packs.enter(signal === undefined ? {} : { signal });
-      const packed = await gzipLayer(tar(), progress, signal);
+      const packed = await gzipLayer(tar, progress, signal);
       const { id, config, layers } = image;
       context.register({ id, config, layers, layerBlobs: [{ diffId, digest: packed.digest, mediaType: packed.mediaType }] });
       return packed;
     });
 
-  const gzipLayer = async (tar: AsyncIterable<Uint8Array>, progress: LayerProgress, signal?: AbortSignal): Promise<Descriptor> => {
+  const gzipLayer = async (tar: () => AsyncIterable<Uint8Array>, progress: LayerProgress, signal?: AbortSignal): Promise<Descriptor> => {
+    const place = await packs.enter(signal === undefined ? {} : { signal });
+    using _place = place;
     await using ingest = await content.ingest();
     const told = async function* (): AsyncGenerator<Uint8Array> {
       let bytes = 0;
-      for await (const chunk of tar) {
+      for await (const chunk of tar()) {
         if (signal?.aborted === true) throw cancelled("the push was cancelled", signal.reason);
         bytes += chunk.length;
         yield chunk;
@@ -243,6 +244,8 @@ export function createPush(context: ImageContext): Images["push"] {
       }
     };
     for await (const piece of gzip.pack(told())) await ingest.write(piece);
+    // While the disk takes this one the processors have the next.
+    place[Symbol.dispose]();
     return { mediaType: mediaTypes.dockerLayerGzip, ...(await ingest.commit()) };
   };
 
