@@ -1,4 +1,5 @@
 import { EngineError } from "../lib/errors.ts";
+import { createTurns } from "../lib/turns.ts";
 import { listImages, matchesReference } from "./list.ts";
 import { removeImage } from "./remove.ts";
 import { storedBytes } from "./usage.ts";
@@ -17,15 +18,30 @@ export async function collectImages(ctx: ImageContext, users: ImageUsers, option
     .filter(({ image, at }) => at < Date.now() - unusedFor && !isKept(image, keep))
     .sort((a, b) => a.at - b.at);
   const removed: string[] = [];
-  for (const { image, at } of candidates) {
-    if (before - storedBytes(ctx) >= bytes) break;
-    if ([image, ...image.variants].some(({ id }) => ctx.isLeased(id) || users.containersOf(id).length > 0)) continue;
-    const name = image.repoTags[0] ?? image.repoDigests[0] ?? image.id;
-    if (!(await removeAll(ctx, users, image))) continue;
-    removed.push(name);
-    ctx.log.info("removed an image to stay within the budget", { image: name, lastUsed: new Date(at).toISOString() });
+  const turns = createTurns();
+  let freed = 0;
+  // Again, as long as some went: what others were built on can go after them.
+  for (let left = candidates, tried = -1; left.length > 0 && left.length !== tried && freed < bytes;) {
+    tried = left.length;
+    const stay: typeof left = [];
+    for (const candidate of left) {
+      const { image, at } = candidate;
+      if (freed >= bytes) break;
+      await turns();
+      const all = [image, ...image.variants];
+      if (all.some(({ id }) => ctx.isLeased(id) || users.containersOf(id).length > 0)) continue;
+      if (all.some(({ id }) => ctx.childrenOf(id).length > 0) || !(await removeAll(ctx, users, image))) {
+        stay.push(candidate);
+        continue;
+      }
+      const name = image.repoTags[0] ?? image.repoDigests[0] ?? image.id;
+      removed.push(name);
+      freed = before - storedBytes(ctx);
+      ctx.log.info("removed an image to stay within the budget", { image: name, lastUsed: new Date(at).toISOString() });
+    }
+    left = stay;
   }
-  return { removed, freed: before - storedBytes(ctx) };
+  return { removed, freed };
 }
 
 function isKept(image: ImageRecord, patterns: readonly string[]): boolean {

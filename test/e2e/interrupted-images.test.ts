@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { rmSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { skipped } from "../skips.ts";
 import { lastingInconsistencies } from "./consistency.ts";
@@ -22,6 +22,8 @@ interface Deed {
   run: () => Promise<boolean>;
   /** Of an image of this name: there if it was answered, not there, or either. */
   leaves?: { image: string; present: boolean };
+  /** Done again after the next start, before what is there is looked at. */
+  mended?: () => Promise<void>;
 }
 
 describe.skipIf(skipped("root", "overlay", "docker"))(`an engine killed in the middle of work on images (seed ${seed})`, () => {
@@ -54,6 +56,19 @@ describe.skipIf(skipped("root", "overlay", "docker"))(`an engine killed in the m
         { name: "save", prepare: withMany, run: () => done("save", "-o", join(engine.root, "saved.tar"), many), leaves: { image: many, present: true } },
         { name: "push", prepare: withMany, run: () => done("push", "-q", many), leaves: { image: many, present: true } },
         { name: "rmi", prepare: withMany, run: () => done("rmi", "-f", many), leaves: { image: many, present: false } },
+        {
+          name: "repair",
+          prepare: async () => {
+            await withoutMany();
+            await engine.ok("pull", "-q", many);
+            const folder = join(engine.data, "snapshots");
+            const [layer] = readdirSync(folder).filter((id) => existsSync(join(folder, id, "layer0")));
+            rmSync(join(folder, layer!), { recursive: true });
+          },
+          run: async () => (await engine.berth(["system", "check", "--repair"])).code === 0,
+          leaves: { image: many, present: true },
+          mended: async () => void (await engine.berth(["system", "check", "--repair"])),
+        },
         { name: "prune", prepare: withMany, run: () => done("system", "prune", "-af"), leaves: { image: many, present: false } },
       ];
       for (let round = 0; round < rounds; round++) {
@@ -64,6 +79,7 @@ describe.skipIf(skipped("root", "overlay", "docker"))(`an engine killed in the m
         await engine.kill9();
         const answered = await answer;
         await engine.start();
+        await deed.mended?.();
         const wrong = await lastingInconsistencies(engine);
         const { image, present } = deed.leaves ?? {};
         if (answered && image !== undefined) {

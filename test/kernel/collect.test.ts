@@ -1,4 +1,6 @@
 import { describe, expect, test } from "bun:test";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import type { ImageUsers } from "../../src/images/types.ts";
 import { silent } from "../../src/lib/log.ts";
 import { tarOf } from "../../src/lib/tar-writer.ts";
@@ -97,6 +99,25 @@ describe.skipIf(skipped("root", "overlay"))("what is stored", () => {
     inUse.clear();
     expect((await images.collect({ bytes: 100 * mebibyte, unusedFor: 0, keep: [] })).removed.slice(0, 2)).toEqual(["c:1", "d:1"]);
     expect(names(storage)).toEqual([]);
+  });
+
+  test("what an image was built on keeps its name for as long as that image is there", async () => {
+    using temporary = temporaryDirectory("collect");
+    await using storage = openStorage(temporary.path);
+    const { images, snapshots, store } = storage;
+    await load(storage, archive("base:1", [{ file: "a", bytes: mebibyte }]));
+    const parent = images.resolve("base:1");
+    const snapshot = store.tx(() => snapshots.createActive());
+    await snapshots.prepareActive(snapshot, parent.layers);
+    writeFileSync(join(snapshots.path(snapshot), "b"), new Uint8Array(mebibyte).fill(98));
+    await snapshots.commit(snapshot);
+    await images.create({ parent, snapshot, config: { architecture: "amd64", os: "linux", config: {} }, reference: "child:1" });
+    usedBefore(storage, { "base:1": 9000, "child:1": 10 });
+    expect((await images.collect({ bytes: 1, unusedFor: 5000, keep: [] })).removed).toEqual([]);
+    expect(names(storage)).toEqual(["base:1", "child:1"]);
+    expect((await images.collect({ bytes: 1, unusedFor: 0, keep: [] })).removed).toEqual(["child:1"]);
+    expect(names(storage)).toEqual(["base:1"]);
+    expect((await images.collect({ bytes: 1, unusedFor: 0, keep: [] })).removed).toEqual(["base:1"]);
   });
 
   test("uses are written together, and outlive the engine", async () => {
