@@ -1,22 +1,18 @@
-import type { Download, Staged } from "../content/types.ts";
 import { blobBytes } from "../distribution/blob-bytes.ts";
 import { isTemporary, misbehaviour, pullError } from "../distribution/errors.ts";
-import type { RemoteManifest, RemoteRepository } from "../distribution/types.ts";
+import type { RemoteManifest } from "../distribution/types.ts";
 import { type EngineError, invalidArgument, kindOf, notFound } from "../lib/errors.ts";
-import { createLimiter } from "../lib/limiter.ts";
-import { algorithmOf, isDigest, type Digest } from "../oci/digest.ts";
+import { isDigest, type Digest } from "../oci/digest.ts";
 import { mediaTypes, type Descriptor, type ImageConfig, type Manifest, type Platform } from "../oci/image.ts";
 import { formatPlatform, hostPlatform, parsePlatform, platformRank, selectPlatform } from "../oci/platform.ts";
-import { familiarName, familiarReference, parseReference, repositoryOf, withDefaultTag, type Reference } from "../oci/reference.ts";
-import { BadLayer } from "../snapshots/bad-layer.ts";
+import { familiarName, familiarReference, parseReference, withDefaultTag, type Reference } from "../oci/reference.ts";
 import type { SnapshotId } from "../snapshots/types.ts";
 import { fetchAttestations } from "./attestations.ts";
-import { recordBlobSource } from "./blob-sources.ts";
-import { checkMountable, unpackLayers, type LayerSource, type UnpackOptions } from "./layers.ts";
-import { layerProgress, type LayerProgress } from "./progress.ts";
+import { createFetchLayer, type LayerWork } from "./fetch-layer.ts";
+import { checkMountable, unpackLayers, type LayerSource } from "./layers.ts";
+import { layerProgress } from "./progress.ts";
 import { imageFor } from "./resolve.ts";
 import { leased } from "./touched.ts";
-import { createTransfers, type TransferWatcher } from "./transfers.ts";
 import type { ImageContext, ImageRecord, Images, Lease, NewImage, ProgressSink } from "./types.ts";
 
 const maxConfigSize = 4 * 1024 * 1024;
@@ -39,27 +35,17 @@ const layerTypes: readonly string[] = [
 type PullOptions = Parameters<Images["pull"]>[1];
 
 /** What the parts of one pull share. */
-interface Pull {
-  reference: Reference;
-  remote: RemoteRepository;
-  lease: Lease;
+interface Pull extends LayerWork {
   sink: ProgressSink;
-  signal?: AbortSignal;
-  /** Blobs whose bytes are here and checked: they become visible with the image. */
-  blobs: Staged[];
   /** Blobs that are to belong to the image besides its manifest, config and layers. */
   attached: Digest[];
-  /** All that were begun. */
-  downloads: Download[];
-  /** Disposed at the end, with whatever isn't visible by then. */
-  stack: AsyncDisposableStack;
+  signal?: AbortSignal;
 }
 
 /** `docker pull`: one for the engine, since pulls that want the same layer share its download. */
 export function createPull(context: ImageContext): Images["pull"] {
   const { content, snapshots, registry, store, events } = context;
-  const transfers = createTransfers();
-  const downloads = createLimiter(() => context.limits.maxConcurrentDownloads);
+  const fetchLayer = createFetchLayer(context);
 
   const pull: Images["pull"] = async (text, options) => {
     const reference = parseReference(text);
@@ -248,82 +234,6 @@ export function createPull(context: ImageContext): Images["pull"] {
       };
     });
     return await unpackLayers(context, work.lease, sources, work.signal);
-  };
-
-  /** Downloads and unpacks one layer, both at the same time. */
-  const fetchLayer = async (work: Pull, descriptor: Descriptor, progress: LayerProgress, layer: Omit<UnpackOptions, "source">): Promise<SnapshotId> => {
-    const { digest } = descriptor;
-    work.lease.add(digest);
-    if (content.info(digest) !== undefined) {
-      progress.status("Download complete");
-      const { snapshot } = await snapshots.unpack({ ...layer, source: content.path(digest) });
-      return snapshot;
-    }
-    const blob = work.stack.use(await content.download(descriptor));
-    work.downloads.push(blob);
-    for (let tries = 1; ; tries++) {
-      const { resumed } = blob;
-      try {
-        return await fetchOnce(work, descriptor, blob, progress, layer);
-      } catch (error) {
-        if (!(error instanceof BadLayer) || error.blob === digest) throw error;
-        await blob.clear();
-        // A power loss may have taken bytes that an earlier engine had noted as there.
-        if (!resumed || tries > 2) throw misbehaviour(`filesystem layer verification failed for digest ${digest}`, error);
-        progress.status("Verification of resumed download failed: starting again");
-      }
-    }
-  };
-
-  /** @throws BadLayer with another digest where what came is not the blob */
-  const fetchOnce = async (
-    work: Pull,
-    descriptor: Descriptor,
-    blob: Download,
-    progress: LayerProgress,
-    layer: Omit<UnpackOptions, "source">,
-  ): Promise<SnapshotId> => {
-    const { digest, size } = descriptor;
-    const stop = new AbortController();
-    const signal = layer.signal === undefined ? stop.signal : AbortSignal.any([stop.signal, layer.signal]);
-    let arrived = false;
-    const fetching = transfers.join(`${digest} ${size}`, progress, signal, async (all, shared) => {
-      using _place = await downloads.enter({ signal: shared, onWait: () => all.status("Waiting") });
-      await download(work.remote, descriptor, blob, all, shared);
-    });
-    const fetched = fetching.then(() => {
-      arrived = true;
-      progress.status("Download complete");
-    });
-    const onProgress = (bytes: number): void => {
-      if (arrived) layer.onProgress?.(bytes);
-    };
-    const unpacked = snapshots.unpack({ ...layer, source: blob.arriving(), hash: algorithmOf(digest), onProgress, signal });
-    // Where one fails, the other has nothing to go on for; neither has the download of a layer that is here after all.
-    fetched.catch(() => stop.abort());
-    void unpacked.then(({ blob: found }) => found ?? stop.abort()).catch(() => stop.abort());
-    const [came, layerHere] = await Promise.allSettled([fetched, unpacked]);
-    if (layerHere.status === "rejected") throw came.status === "rejected" && kindOf(layerHere.reason) === "cancelled" ? came.reason : layerHere.reason;
-    const { snapshot, blob: found } = layerHere.value;
-    if (found === undefined) return snapshot;
-    if (came.status === "rejected") throw came.reason;
-    if (found !== digest) throw new BadLayer("unavailable", `blob has digest ${found}, not ${digest}`, found);
-    recordBlobSource(store, digest, repositoryOf(work.reference));
-    work.blobs.push(blob);
-    return snapshot;
-  };
-
-  const download = async (remote: RemoteRepository, descriptor: Descriptor, blob: Download, watcher: TransferWatcher, signal: AbortSignal): Promise<void> => {
-    const { size } = descriptor;
-    const target = {
-      missing: blob.missing,
-      write: async (at: number, chunks: readonly Uint8Array[]) => {
-        await blob.write(at, chunks);
-        watcher.bytes("Downloading", blob.received, size);
-      },
-    };
-    await remote.download(descriptor, target, { signal, onRetry: (seconds) => watcher.status(`Retrying in ${seconds} second${seconds === 1 ? "" : "s"}`) });
-    watcher.status("Verifying Checksum");
   };
 
   return pull;
