@@ -119,6 +119,19 @@ test("headers too large, broken heads, smuggled bodies", async () => {
   expect((await fetch(`http://127.0.0.1:${port}/v2/`)).status).toBe(200);
 });
 
+test("a port that is taken is not shared", async () => {
+  const store = openStore(join(root, "second.db"), registryMigrations);
+  const content = createContentStore({ root: join(root, "second"), store, log: silent });
+  const client = createRegistryClient({ insecure: [], mirrors: [], log: silent });
+  const second = createRegistryServer({ client, content, records: createRecords(store, content), log: silent });
+  try {
+    await expect(second.listen({ port })).rejects.toThrow(/^can't listen on 127\.0\.0\.1:\d+: /);
+  } finally {
+    await second.close();
+    store[Symbol.dispose]();
+  }
+});
+
 test("a manifest that is deep, wide, huge or no UTF-8", async () => {
   const put = async (body: string | Uint8Array): Promise<number> =>
     (

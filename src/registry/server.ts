@@ -195,6 +195,8 @@ export function createRegistryServer(deps: {
           idleTimeout,
           maxRequestBodySize: Number.MAX_SAFE_INTEGER,
           development: false,
+          // Without `development` it would be true (measured, Bun 1.4.5): another registry could listen on the same port, and get half of the clients.
+          reusePort: false,
           ...(tls === undefined ? {} : { tls }),
           fetch: handle,
           // What was to be sent was deleted between the look and the sending.
