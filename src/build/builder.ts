@@ -11,7 +11,7 @@ import { cachedSteps } from "./cache-records.ts";
 import { createOutput, type Output } from "./output.ts";
 import { parseDockerfile } from "./parse.ts";
 import { planBuild, type Plan } from "./plan.ts";
-import { pruneSteps } from "./prune.ts";
+import { isWithinBounds, pruneSteps } from "./prune.ts";
 import { dropSnapshot, keepSnapshot, shortId, type BuildServices, type BuildSession } from "./session.ts";
 import { solve } from "./solve.ts";
 import { createStepCache } from "./step-cache.ts";
@@ -37,6 +37,7 @@ export function createBuilder(services: BuildServices): Builder {
     collectCache: async (rules) => {
       const all: { deleted: string[]; spaceReclaimed: number } = { deleted: [], spaceReclaimed: 0 };
       for (const { unusedFor, ...rule } of rules) {
+        if (await isWithinBounds(services, rule)) continue;
         const { deleted, spaceReclaimed } = await pruneSteps(services, { ...rule, usedBefore: Date.now() - unusedFor });
         all.deleted.push(...deleted);
         all.spaceReclaimed += spaceReclaimed;

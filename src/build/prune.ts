@@ -2,7 +2,7 @@ import { statfs } from "node:fs/promises";
 import { cachedSteps, matchesFilters, removeStep, type CachedStep } from "./cache-records.ts";
 import type { BuildServices } from "./session.ts";
 import { resultKey } from "./step-cache.ts";
-import type { CachePruneOptions } from "./types.ts";
+import type { CacheBounds, CachePruneOptions } from "./types.ts";
 
 type PruneServices = Pick<BuildServices, "store" | "images" | "snapshots" | "paths">;
 
@@ -42,14 +42,24 @@ function isCandidate(step: CachedStep, { all, usedBefore, filters }: CachePruneO
   return (usedBefore === undefined || record.lastUsedAt < usedBefore) && matchesFilters(step, filters);
 }
 
+/** Whether the bounds are met whatever the cache holds: told without looking at each of its steps. */
+export async function isWithinBounds(services: PruneServices, { reservedSpace, maxUsedSpace, minFreeSpace }: CacheBounds): Promise<boolean> {
+  const most = services.snapshots.layers().reduce((sum, { size }) => sum + size, 0);
+  if (most <= reservedSpace) return true;
+  if (maxUsedSpace === 0 && minFreeSpace === 0) return false;
+  return (maxUsedSpace === 0 || most <= maxUsedSpace) && (minFreeSpace === 0 || (await freeBytes(services)) >= minFreeSpace);
+}
+
+async function freeBytes({ paths }: PruneServices): Promise<number> {
+  const { bavail, bsize } = await statfs(paths.dataRoot);
+  return bavail * bsize;
+}
+
 /** -1: nothing is worth keeping, steps without bytes neither. */
-async function bytesToKeep({ paths }: PruneServices, { reservedSpace, maxUsedSpace, minFreeSpace }: CachePruneOptions, held: number): Promise<number> {
+async function bytesToKeep(services: PruneServices, { reservedSpace, maxUsedSpace, minFreeSpace }: CachePruneOptions, held: number): Promise<number> {
   if (reservedSpace === 0 && maxUsedSpace === 0 && minFreeSpace === 0) return -1;
   // reserved space alone is what is kept, as `--keep-storage` has it
   let keep = maxUsedSpace > 0 ? maxUsedSpace : minFreeSpace > 0 ? held : 0;
-  if (minFreeSpace > 0) {
-    const { bavail, bsize } = await statfs(paths.dataRoot);
-    keep = Math.min(keep, held - (minFreeSpace - bavail * bsize));
-  }
+  if (minFreeSpace > 0) keep = Math.min(keep, held - (minFreeSpace - (await freeBytes(services))));
   return Math.max(keep, reservedSpace);
 }

@@ -4,6 +4,7 @@ import type { Containers } from "../containers/types.ts";
 import type { Images } from "../images/types.ts";
 import { messageOf } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
+import type { Digest } from "../oci/digest.ts";
 import type { Snapshots } from "../snapshots/types.ts";
 
 /** Of the data root's file system, or in bytes. */
@@ -76,10 +77,13 @@ export function startCollector(deps: CollectorDeps): Disposable {
 export function createCollection(deps: CollectorDeps): () => Promise<void> {
   const { images, builder, containers, snapshots, dataRoot, settings, log } = deps;
   let isShort = false;
+  let inUse: ReadonlySet<Digest> = new Set();
 
   return async () => {
-    // an image is used for as long as a container stands on it
-    for (const { imageId } of containers.list({ all: true })) images.noteUse(imageId);
+    // An image is used for as long as a container stands on it; nothing is written while that goes on.
+    const standing = new Set(containers.list({ all: true }).map(({ imageId }) => imageId));
+    for (const image of inUse.difference(standing)) images.noteUse(image);
+    inUse = standing;
     images.writeUses();
     const { blocks, bavail, bsize } = await statfs(dataRoot);
     const size = blocks * bsize;

@@ -424,6 +424,10 @@ describe.skipIf(skipped("root", "overlay"))("builder", () => {
       expect((await builder.pruneCache({ ...options, reservedSpace: 10 * bytes })).deleted).toEqual([]);
       expect((await builder.pruneCache({ ...options, minFreeSpace: 1 })).deleted).toEqual([]);
       expect((await builder.pruneCache({ ...options, usedBefore: 1 })).deleted).toEqual([]);
+      const rule = { all: false, unusedFor: 0, filters: {}, reservedSpace: 0, maxUsedSpace: 2 ** 50, minFreeSpace: 1 };
+      expect(
+        (await builder.collectCache([rule, { ...rule, maxUsedSpace: 1, reservedSpace: 2 ** 50 }, { ...rule, maxUsedSpace: 1, unusedFor: 60_000 }])).deleted,
+      ).toEqual([]);
       expect((await builder.pruneCache({ ...options, filters: { description: ["none"] } })).deleted).toEqual([]);
       expect((await builder.pruneCache({ ...options, maxUsedSpace: 3 * bytes })).spaceReclaimed).toBe(bytes);
       expect(held()).toEqual(["old", "young", "young2", "kept"]);

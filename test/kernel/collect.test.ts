@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { ImageUsers } from "../../src/images/types.ts";
 import { silent } from "../../src/lib/log.ts";
 import { tarOf } from "../../src/lib/tar-writer.ts";
-import { digestOf } from "../../src/oci/digest.ts";
+import { digestOf, type Digest } from "../../src/oci/digest.ts";
 import { createCollection, type Amount, type CollectorSettings } from "../../src/system/collector.ts";
 import { skipped } from "../skips.ts";
 import { openStorage, streamOf, temporaryDirectory, type Storage } from "./storage-fixture.ts";
@@ -152,16 +152,29 @@ describe.skipIf(skipped("root", "overlay"))("what is stored", () => {
       buildCacheRules: [],
     };
     const builder = { cache: () => [], collectCache: async () => ({ deleted: [], spaceReclaimed: 0 }) };
-    const collect = createCollection({ images, builder, containers: { list: () => [] }, snapshots, dataRoot: temporary.path, settings, log: silent });
+    let standing: { imageId: Digest }[] = [];
+    const collect = createCollection({
+      images,
+      builder,
+      containers: { list: () => standing as never },
+      snapshots,
+      dataRoot: temporary.path,
+      settings,
+      log: silent,
+    });
     const after = async (high: Amount | undefined, low: Amount | undefined = high): Promise<string[]> => {
       Object.assign(settings, { imageGcHigh: high, imageGcLow: low });
       await collect();
       return names(storage);
     };
     expect(await after(undefined)).toEqual(["a:1", "b:1", "c:1"]);
+    // the last container that stood on it goes
+    standing = [{ imageId: images.resolve("a:1").id }];
+    await collect();
+    standing = [];
     expect(await after({ bytes: 10 * mebibyte })).toEqual(["a:1", "b:1", "c:1"]);
-    expect(await after({ bytes: 2.5 * mebibyte }, { bytes: 2.2 * mebibyte })).toEqual(["b:1", "c:1"]);
-    expect(await after({ percent: 100 })).toEqual(["b:1", "c:1"]);
+    expect(await after({ bytes: 2.5 * mebibyte }, { bytes: 2.2 * mebibyte })).toEqual(["a:1", "c:1"]);
+    expect(await after({ percent: 100 })).toEqual(["a:1", "c:1"]);
     expect(await after({ percent: 1e-9 })).toEqual([]);
     expect(await snapshots.strays()).toEqual([]);
   });
