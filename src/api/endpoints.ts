@@ -27,6 +27,7 @@ import { resizeExec, startExec } from "./exec/start.ts";
 import { deleteImage, pruneImages, tagImage } from "./images/change.ts";
 import { imageAttestations, imageHistory, inspectImage, listImages } from "./images/look.ts";
 import { searchImages } from "./images/search.ts";
+import { copyImage, missingLayers, offeredLayer, offerImage, receiveLayer } from "./images/copy.ts";
 import { createImage, loadImages, pushImage, saveImage, saveImages } from "./images/transfer.ts";
 import {
   connectNetwork,
@@ -62,6 +63,11 @@ export const endpoints: readonly Endpoint[] = [
   auth,
   stopAllContainers,
   checkStorage,
+  offerImage,
+  offeredLayer,
+  missingLayers,
+  receiveLayer,
+  copyImage,
   metrics,
   debugVars,
   inspectDistribution,

@@ -106,6 +106,11 @@ export const commands: readonly CommandEntry[] = [
     load: async () => (await import("./container/diff.ts")).diff,
   },
   {
+    name: "system dial-stdio",
+    summary: "Proxy the stdio stream to the engine's connection (run by ssh:// clients)",
+    load: async () => (await import("./system/dial-stdio.ts")).dialStdio,
+  },
+  {
     name: "system events",
     aliases: ["events"],
     summary: "Get real time events from the engine",
@@ -178,6 +183,11 @@ export const commands: readonly CommandEntry[] = [
     load: async () => (await import("./container/stats.ts")).stats,
   },
   { name: "container stop", aliases: ["stop"], summary: "Stop one or more running containers", load: async () => (await import("./container/stop.ts")).stop },
+  {
+    name: "image copy",
+    summary: "Copy an image to or from another engine, without a registry",
+    load: async () => (await import("./image/copy.ts")).copy,
+  },
   {
     name: "image tag",
     aliases: ["tag"],

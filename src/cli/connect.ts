@@ -32,7 +32,11 @@ export async function resolveEndpoint(flags: FlagValues<typeof globalFlags>, env
 }
 
 export async function connect(flags: FlagValues<typeof globalFlags>, env: Env, config: CliConfig): Promise<Client> {
-  const endpoint = await resolveEndpoint(flags, env, config);
+  return await clientOf(await resolveEndpoint(flags, env, config), env, config);
+}
+
+/** A client of any engine, with what the environment and config.json say for all of them. */
+export async function clientOf(endpoint: Pick<Endpoint, "host" | "tls">, env: Env, config: CliConfig): Promise<Client> {
   const version = env.DOCKER_API_VERSION || undefined;
   // config.json is read only for its headers here; most have none, and one read costs less than 0.2 ms.
   const { HttpHeaders: headers } = await config.file();

@@ -67,7 +67,23 @@ describe("hosts", () => {
     expect(parseHost("tcp://h", true)).toMatchObject({ port: 2376, tls: true });
     expect(parseHost("tcp://:99")).toMatchObject({ hostname: "127.0.0.1", port: 99 });
     expect(parseHost("https://[::1]:1/")).toMatchObject({ hostname: "[::1]", port: 1, tls: true });
-    for (const bad of ["", "x", "tcp://h:0", "tcp://h:99999", "tcp://a:b:c", "ssh://h", "fd://"]) expect(() => parseHost(bad)).toThrow("docker host");
+    for (const bad of [
+      "",
+      "x",
+      "tcp://h:0",
+      "tcp://h:99999",
+      "tcp://a:b:c",
+      "ssh://",
+      "ssh://-oProxyCommand=x",
+      "ssh://u:p@h",
+      "ssh://-l@h",
+      "ssh://h:0",
+      "ssh://h/a b",
+      "ssh://h/$(x)",
+      "ssh://h;x",
+      "fd://",
+    ])
+      expect(() => parseHost(bad)).toThrow("docker host");
   });
   test("that don't answer are named, with the system's code", async () => {
     const missing = createClient({ host: "unix:///nowhere/x.sock" });

@@ -14,7 +14,7 @@ export interface HijackedConnection extends Disposable {
 }
 
 export interface HijackOptions {
-  host: Host;
+  host: SocketHost;
   tls?: { ca?: string; cert?: string; key?: string; rejectUnauthorized: boolean };
   /** Path and query. */
   target: string;
@@ -82,12 +82,14 @@ class Inbox {
   }
 }
 
-/**
- * POSTs with `Upgrade: tcp` over a socket of its own (fetch can't give its connection away) and hands the connection over on 101, or on 200 as
- * old engines answer. @throws ApiError for any other answer
- */
-export async function connectHijack(options: HijackOptions): Promise<HijackedConnection> {
-  const { host, signal } = options;
+/** A bare connection to an engine: bytes both ways, each way closed on its own. */
+export interface RawConnection extends Pick<HijackedConnection, "write" | "closeWrite">, Disposable {
+  readonly inbox: Inbox;
+}
+
+export type SocketHost = Exclude<Host, { kind: "ssh" }>;
+
+export async function connectRaw({ host, tls, signal }: { host: SocketHost; tls?: HijackOptions["tls"]; signal?: AbortSignal }): Promise<RawConnection> {
   let drained: () => void = () => {};
   let closed = false;
   let failure: unknown;
@@ -122,7 +124,7 @@ export async function connectHijack(options: HijackOptions): Promise<HijackedCon
           port: host.port,
           allowHalfOpen: true,
           socket: handler,
-          ...(options.tls === undefined ? {} : { tls: options.tls }),
+          ...(tls === undefined ? {} : { tls }),
         });
   const abort = (): void => {
     socket.terminate();
@@ -139,6 +141,26 @@ export async function connectHijack(options: HijackOptions): Promise<HijackedCon
     }
   };
 
+  return {
+    inbox,
+    write,
+    closeWrite: () => {
+      if (!closed) socket.shutdown();
+    },
+    [Symbol.dispose]: () => {
+      signal?.removeEventListener("abort", abort);
+      socket.end();
+    },
+  };
+}
+
+/**
+ * POSTs with `Upgrade: tcp` over a socket of its own (fetch can't give its connection away) and hands the connection over on 101, or on 200 as
+ * old engines answer. @throws ApiError for any other answer
+ */
+export async function connectHijack(options: HijackOptions): Promise<HijackedConnection> {
+  const connection = await connectRaw(options);
+  const { inbox, write, closeWrite } = connection;
   try {
     await write(requestHead(options));
     const { status, statusText, headers } = await readHead(inbox);
@@ -149,17 +171,11 @@ export async function connectHijack(options: HijackOptions): Promise<HijackedCon
       contentType: headers.get("content-type") ?? "",
       output: inbox,
       write,
-      closeWrite: () => {
-        if (!closed) socket.shutdown();
-      },
-      [Symbol.dispose]: () => {
-        signal?.removeEventListener("abort", abort);
-        socket.end();
-      },
+      closeWrite,
+      [Symbol.dispose]: () => connection[Symbol.dispose](),
     };
   } catch (error) {
-    signal?.removeEventListener("abort", abort);
-    socket.end();
+    connection[Symbol.dispose]();
     throw error;
   }
 }

@@ -1,7 +1,19 @@
 import { parsePlatform } from "../oci/platform.ts";
 import { filtersParam, headerJson, registryAuth } from "./query.ts";
 import type { Query, Transport } from "./transport.ts";
-import type { AuthConfig, Filters, HistoryItem, ImageDeleteItem, ImageInspect, ImageSummary, ProgressLine, PruneResponse, SearchResult } from "./types.ts";
+import type {
+  AuthConfig,
+  Filters,
+  HistoryItem,
+  ImageDeleteItem,
+  ImageInspect,
+  ImageOffer,
+  ImageSummary,
+  MissingLayer,
+  ProgressLine,
+  PruneResponse,
+  SearchResult,
+} from "./types.ts";
 
 type Tar = ReadableStream<Uint8Array> | Blob;
 
@@ -58,6 +70,22 @@ export function imageCalls(transport: Transport) {
         body: tar,
         headers: { "Content-Type": "application/x-tar" },
       }),
+    /** Berth's own: what another engine needs to have the image too. */
+    offer: (name: string, platform?: string): Promise<ImageOffer> =>
+      transport.json("GET", `/berth${at(name, "/offer")}`, { query: { platform: platformParam(platform) } }),
+    offeredLayer: async (image: string, digest: string, start: number, signal?: AbortSignal): Promise<ReadableStream<Uint8Array>> => {
+      const answer = await transport.request("GET", `/berth${at(image, `/layers/${digest}`)}`, { query: { start }, signal });
+      return answer.body as ReadableStream<Uint8Array>;
+    },
+    /** Which layers of another engine's offer this one lacks. */
+    missing: async ({ diffIds, layers }: ImageOffer): Promise<MissingLayer[]> =>
+      (await transport.json<{ missing: MissingLayer[] }>("POST", "/berth/images/missing", { json: { diffIds, layers } })).missing,
+    receiveLayer: async (layer: { digest: string; size: number }, start: number, body: ReadableStream<Uint8Array>, signal?: AbortSignal): Promise<void> => {
+      await transport.request("PUT", `/berth/images/layers/${layer.digest}`, { query: { size: layer.size, start }, body, signal });
+    },
+    /** Makes an image of an offer whose layers were received. */
+    copy: ({ reference, platform, root, digested, documents }: ImageOffer, signal?: AbortSignal): Promise<AsyncIterable<ProgressLine>> =>
+      transport.lines("POST", "/berth/images/copy", { json: { reference, platform, root, digested, documents }, signal }),
     search: (term: string, options: { limit?: number; filters?: Filters } = {}): Promise<SearchResult[]> =>
       transport.json("GET", "/images/search", { query: { term, limit: options.limit || undefined, filters: filtersParam(options.filters) } }),
     /** The classic builder. `auths` are the credentials for base images by registry. */

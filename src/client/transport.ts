@@ -1,6 +1,7 @@
 import { ApiError, ConnectionError, errorMessage } from "./errors.ts";
-import { connectHijack, type HijackedConnection } from "./hijack.ts";
+import { connectHijack, connectRaw, type HijackedConnection, type RawConnection, type SocketHost } from "./hijack.ts";
 import type { ClientTls, Host } from "./host.ts";
+import type { Tunnel } from "./ssh.ts";
 
 /** Newest API version this client knows. An older engine says its own, which is used from then on. */
 export const newestVersion = "1.55";
@@ -28,6 +29,8 @@ export interface Transport {
   lines<T>(method: string, path: string, options?: RequestOptions): Promise<AsyncIterable<T>>;
   /** Takes the connection over (attach, exec start). */
   hijack(path: string, options?: { query?: Query; json?: unknown; signal?: AbortSignal }): Promise<HijackedConnection>;
+  /** A connection that nothing has been said on yet. */
+  connect(): Promise<RawConnection>;
   /** The API version in use; asks the engine where none was given. */
   version(): Promise<string>;
 }
@@ -57,7 +60,8 @@ export function createTransport(options: { host: Host; tls?: ClientTls; version?
   let version = fixed ? (options.version as string) : newestVersion;
   let negotiated = fixed;
   let socketPath: string | undefined;
-  const origin = host.kind === "unix" ? "http://berth" : `${host.tls ? "https" : "http"}://${host.hostname}:${host.port}`;
+  let tunnel: Tunnel | undefined;
+  const origin = host.kind !== "tcp" ? "http://berth" : `${host.tls ? "https" : "http"}://${host.hostname}:${host.port}`;
   const common: Record<string, string> = { "User-Agent": options.userAgent ?? "Berth-Client", ...options.headers };
   const tlsOptions = host.kind === "tcp" && host.tls ? tlsInit(tls) : undefined;
 
@@ -70,13 +74,29 @@ export function createTransport(options: { host: Host; tls?: ClientTls; version?
     } else if (request.body !== undefined) init.body = request.body as NonNullable<BunFetchRequestInit["body"]>;
     if (request.signal !== undefined) init.signal = request.signal;
     if (tlsOptions !== undefined) init.tls = tlsOptions;
-    if (host.kind === "unix") init.unix = socketPath ??= await reachable(host.path);
+    const place = await placeOf();
+    if (place.kind === "unix") init.unix = place.path;
     try {
       return await fetch(origin + path, init);
     } catch (error) {
       if (request.signal?.aborted) throw error;
-      throw connectionError(host, error);
+      throw broken(error);
     }
+  }
+
+  /** A socket to connect to. */
+  async function placeOf(): Promise<SocketHost> {
+    if (host.kind === "tcp") return host;
+    if (host.kind === "ssh" && tunnel === undefined) {
+      const { openTunnel } = await import("./ssh.ts");
+      tunnel ??= openTunnel(host);
+    }
+    return { kind: "unix", path: (socketPath ??= await reachable(host.kind === "ssh" ? tunnel!.path : host.path)), text: host.text };
+  }
+
+  function broken(error: unknown): ConnectionError {
+    const said = tunnel?.failure();
+    return said === undefined ? connectionError(host, error) : new ConnectionError(host.text, "", `error during connect to ${host.text}: ${said}`, error);
   }
 
   async function negotiate(): Promise<string> {
@@ -103,7 +123,8 @@ export function createTransport(options: { host: Host; tls?: ClientTls; version?
       await negotiate();
       answer = await send(method, `/v${version}${path}${query}`, init);
     }
-    negotiated = true;
+    // dockerd looks for the path before the version: what it doesn't have proves nothing
+    if (answer.status !== 404) negotiated = true;
     if (answer.status >= 400) throw await errorOf(answer);
     return answer;
   }
@@ -118,7 +139,7 @@ export function createTransport(options: { host: Host; tls?: ClientTls; version?
       return jsonLines<T>(answer.body ?? new ReadableStream());
     },
     hijack: async (path, init = {}) => {
-      const target = host.kind === "unix" ? { ...host, path: (socketPath ??= await reachable(host.path)) } : host;
+      const target = await placeOf();
       try {
         return await connectHijack({
           host: target,
@@ -130,7 +151,15 @@ export function createTransport(options: { host: Host; tls?: ClientTls; version?
         });
       } catch (error) {
         if (error instanceof ApiError || init.signal?.aborted) throw error;
-        throw connectionError(host, error);
+        throw broken(error);
+      }
+    },
+    connect: async () => {
+      const target = await placeOf();
+      try {
+        return await connectRaw({ host: target, ...(tlsOptions && { tls: tlsOptions }) });
+      } catch (error) {
+        throw broken(error);
       }
     },
     version: negotiate,

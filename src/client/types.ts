@@ -80,6 +80,29 @@ export interface ProgressLine {
   errorDetail?: { code?: number; message?: string };
 }
 
+/** One platform of an image, as one engine offers it to another. */
+export interface ImageOffer {
+  reference: string;
+  platform: string;
+  /** Id. */
+  image: string;
+  /** Digest of the index or manifest that the name stands for. */
+  root: string;
+  /** A registry has it under that digest. */
+  digested: boolean;
+  /** In base64: all of it that is no layer. */
+  documents: string[];
+  diffIds: string[];
+  layers: { digest: string; size: number }[];
+}
+
+/** A layer that an engine lacks, with the ranges of bytes that haven't come yet. */
+export interface MissingLayer {
+  digest: string;
+  size: number;
+  ranges: { start: number; end: number }[];
+}
+
 /** What `POST /berth/system/check` found. */
 export interface CheckProblem {
   kind: string;

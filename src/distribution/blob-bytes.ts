@@ -4,7 +4,7 @@ import { digestLike } from "./manifest.ts";
 import type { RemoteRepository } from "./types.ts";
 
 /** A small blob, in memory and checked; the caller bounds its size. @throws RegistryError */
-export async function blobBytes(remote: RemoteRepository, descriptor: Descriptor, options: { signal?: AbortSignal } = {}): Promise<Uint8Array> {
+export async function blobBytes(remote: Pick<RemoteRepository, "blob">, descriptor: Descriptor, options: { signal?: AbortSignal } = {}): Promise<Uint8Array> {
   const bytes = Buffer.alloc(descriptor.size);
   let written = 0;
   const write = (chunk: Uint8Array): Promise<void> => {

@@ -1,12 +1,12 @@
 import { blobBytes } from "../distribution/blob-bytes.ts";
-import type { RemoteManifest, RemoteRepository } from "../distribution/types.ts";
+import type { RemoteManifest } from "../distribution/types.ts";
 import { invalidArgument, kindOf, messageOf, notFound } from "../lib/errors.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Descriptor, Manifest, Platform } from "../oci/image.ts";
 import { formatPlatform, hostPlatform, normalizePlatform, platformRank, selectPlatform } from "../oci/platform.ts";
 import { attestationSubject, documentAt, isAttestation, summarize } from "./manifests.ts";
 import { isSamePlatform, resolveTarget } from "./resolve.ts";
-import type { Attestation, ImageContext, Images, Lease } from "./types.ts";
+import type { Attestation, ImageContext, Images, Lease, PullSource } from "./types.ts";
 
 /** Bytes that all attestations of one image may have to be fetched with it, and those of one statement to be read. */
 const MOST_FETCHED = 64 << 20;
@@ -61,7 +61,7 @@ async function statementOf(ctx: ImageContext, { digest }: Descriptor): Promise<u
 
 /** The part of a pull that attestations take part in. */
 export interface AttestedPull {
-  remote: RemoteRepository;
+  remote: PullSource;
   lease: Lease;
   signal?: AbortSignal;
   /** Blobs that are to belong to the image. */

@@ -1,6 +1,5 @@
 import type { Download, Staged } from "../content/types.ts";
 import { misbehaviour } from "../distribution/errors.ts";
-import type { RemoteRepository } from "../distribution/types.ts";
 import { kindOf } from "../lib/errors.ts";
 import { createLimiter } from "../lib/limiter.ts";
 import { algorithmOf } from "../oci/digest.ts";
@@ -12,12 +11,13 @@ import { recordBlobSource } from "./blob-sources.ts";
 import type { UnpackOptions } from "./layers.ts";
 import type { LayerProgress } from "./progress.ts";
 import { createTransfers, type TransferWatcher } from "./transfers.ts";
-import type { ImageContext, Lease } from "./types.ts";
+import type { ImageContext, Lease, PullSource } from "./types.ts";
 
 /** Of the pull that a layer is fetched for. */
 export interface LayerWork {
   reference: Reference;
-  remote: RemoteRepository;
+  remote: PullSource;
+  fromRegistry: boolean;
   lease: Lease;
   /** Blobs whose bytes are here and checked: they become visible with the image. */
   blobs: Staged[];
@@ -92,12 +92,12 @@ export function createFetchLayer({ content, snapshots, store, limits }: ImageCon
     if (found === undefined) return snapshot;
     if (came.status === "rejected") throw came.reason;
     if (found !== digest) throw new BadLayer("unavailable", `blob has digest ${found}, not ${digest}`, found);
-    recordBlobSource(store, digest, repositoryOf(work.reference));
+    if (work.fromRegistry) recordBlobSource(store, digest, repositoryOf(work.reference));
     work.blobs.push(blob);
     return snapshot;
   };
 
-  const download = async (remote: RemoteRepository, descriptor: Descriptor, blob: Download, watcher: TransferWatcher, signal: AbortSignal): Promise<void> => {
+  const download = async (remote: PullSource, descriptor: Descriptor, blob: Download, watcher: TransferWatcher, signal: AbortSignal): Promise<void> => {
     const { size } = descriptor;
     const target = {
       missing: blob.missing,

@@ -15,6 +15,7 @@ import { listImages } from "./list.ts";
 import { loadImages } from "./load.ts";
 import { manifestSummaries, targetDescriptor } from "./manifests.ts";
 import { pruneImages } from "./prune.ts";
+import { missingLayers, offeredLayer, offeredSource, offerImage, receiveLayer } from "./copy.ts";
 import { createPull } from "./pull.ts";
 import { createPush } from "./push.ts";
 import { removeImage } from "./remove.ts";
@@ -39,6 +40,7 @@ export function createImages(deps: {
 }): Images {
   const { users, limits = { maxConcurrentDownloads: 3, maxConcurrentUploads: 5 }, ...rest } = deps;
   const ctx = createImageContext({ ...rest, limits });
+  const pull = createPull(ctx);
   return {
     resolve: (reference, options) => resolveImage(ctx, reference, options),
     named: (reference) => {
@@ -46,7 +48,13 @@ export function createImages(deps: {
       return [image, ...variantsOf(ctx, image, target).filter(({ id }) => id !== image.id)];
     },
     list: (options) => listImages(ctx, options),
-    pull: createPull(ctx),
+    pull,
+    offer: (reference, options) => offerImage(ctx, reference, options),
+    offeredLayer: (image, layer, start) => offeredLayer(ctx, image, layer, start),
+    missingLayers: (offer) => missingLayers(ctx, offer),
+    receiveLayer: (layer, start, source) => receiveLayer(ctx, layer, start, source),
+    copy: ({ reference, platform, root, digested, documents }, options) =>
+      pull(reference, { ...options, platform, undigested: !digested, source: offeredSource(reference, root, documents) }),
     push: createPush(ctx),
     tag: (source, target) => tagImage(ctx, source, target),
     remove: (reference, options) => removeImage(ctx, users, reference, options),

@@ -13,7 +13,7 @@ import { checkMountable, unpackLayers, type LayerSource } from "./layers.ts";
 import { layerProgress } from "./progress.ts";
 import { imageFor } from "./resolve.ts";
 import { leased } from "./touched.ts";
-import type { ImageContext, ImageRecord, Images, Lease, NewImage, ProgressSink } from "./types.ts";
+import type { ImageContext, ImageRecord, Images, Lease, NewImage, ProgressSink, PullSource } from "./types.ts";
 
 const maxConfigSize = 4 * 1024 * 1024;
 /** An index may name an index, but not for ever. */
@@ -32,7 +32,8 @@ const layerTypes: readonly string[] = [
   "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
 ];
 
-type PullOptions = Parameters<Images["pull"]>[1];
+/** `source`: where it comes from, if from no registry. With `undigested` the image isn't known by its digest in the repository: it may never have been there. */
+type PullOptions = Parameters<Images["pull"]>[1] & { source?: PullSource; undigested?: boolean };
 
 /** What the parts of one pull share. */
 interface Pull extends LayerWork {
@@ -43,11 +44,11 @@ interface Pull extends LayerWork {
 }
 
 /** `docker pull`: one for the engine, since pulls that want the same layer share its download. */
-export function createPull(context: ImageContext): Images["pull"] {
+export function createPull(context: ImageContext): (reference: string, options: PullOptions) => Promise<ImageRecord> {
   const { content, snapshots, registry, store, events } = context;
   const fetchLayer = createFetchLayer(context);
 
-  const pull: Images["pull"] = async (text, options) => {
+  const pull = async (text: string, options: PullOptions): Promise<ImageRecord> => {
     const reference = parseReference(text);
     if (!options.allTags || reference.tag !== undefined || reference.digest !== undefined) {
       const { image, changed } = await pullOne(withDefaultTag(reference), options);
@@ -84,9 +85,21 @@ export function createPull(context: ImageContext): Images["pull"] {
 
   const pullLeased = async (reference: Reference, options: PullOptions, lease: Lease): Promise<{ image: ImageRecord; changed: boolean }> => {
     const wanted = options.platform ? parsePlatform(options.platform) : hostPlatform();
-    const remote = registry.repository(reference, options.auth === undefined ? {} : { credentials: options.auth });
+    const fromRegistry = options.source === undefined;
+    const remote = options.source ?? registry.repository(reference, options.auth === undefined ? {} : { credentials: options.auth });
     await using stack = new AsyncDisposableStack();
-    const work: Pull = { reference, remote, lease, sink: options.onProgress, blobs: [], attached: [], downloads: [], stack, ...signalOf(options) };
+    const work: Pull = {
+      reference,
+      remote,
+      fromRegistry,
+      lease,
+      sink: options.onProgress,
+      blobs: [],
+      attached: [],
+      downloads: [],
+      stack,
+      ...signalOf(options),
+    };
     const version = reference.digest ?? reference.tag!;
     const current = await upToDate(work, version, wanted);
     if (current !== undefined) return { image: current, changed: false };
@@ -113,7 +126,7 @@ export function createPull(context: ImageContext): Images["pull"] {
     work.sink({ status: `Digest: ${top.descriptor.digest}` });
     if (options.platform && platformRank(wanted, platform) === undefined) work.sink({ status: `WARNING: ${mismatch(reference, platform, wanted)}` });
     const digested: Reference = { domain: reference.domain, path: reference.path, digest: top.descriptor.digest };
-    const names = reference.digest === undefined ? [reference, digested] : [digested];
+    const names = [...(reference.digest === undefined ? [reference] : []), ...(options.undigested === true ? [] : [digested])];
     return store.tx(() => {
       const changed = names.some((name) => imageFor(context, name, wanted)?.id !== image.id);
       const record = context.register(image, names);

@@ -13,7 +13,7 @@ import { hold } from "./touched.ts";
 import type { ImageContext, ImageRecord } from "./types.ts";
 
 /** One blob of the archive: from the content store, from memory, or made again from a snapshot. */
-interface Member {
+export interface Member {
   digest: Digest;
   size: number;
   open(): AsyncIterable<Uint8Array>;
@@ -202,7 +202,7 @@ function stored(ctx: ImageContext, digest: Digest): Member {
 }
 
 /** `came`: the manifest that is to be kept, if it can be. */
-async function membersOf(
+export async function membersOf(
   ctx: ImageContext,
   image: ImageRecord,
   came: Descriptor | undefined,

@@ -1,5 +1,5 @@
 import type { ContentStore } from "../content/types.ts";
-import type { RegistryClient } from "../distribution/types.ts";
+import type { RegistryClient, RemoteRepository } from "../distribution/types.ts";
 import type { Events } from "../events/types.ts";
 import type { Logger } from "../lib/log.ts";
 import type { Digest } from "../oci/digest.ts";
@@ -98,6 +98,19 @@ export interface Images {
     reference: string,
     options: { auth?: RegistryAuth; platform?: string; allTags?: boolean; onProgress: ProgressSink; signal?: AbortSignal },
   ): Promise<ImageRecord>;
+  /** What another engine needs to have the image too; its own platform's, or `platform`'s. @throws EngineError notFound, invalidArgument */
+  offer(reference: string, options?: { platform?: Platform }): Promise<ImageOffer>;
+  /** One layer of an offer, from byte `start` on. @throws EngineError notFound */
+  offeredLayer(image: Digest, layer: Digest, start: number): Promise<{ size: number; stream: ReadableStream<Uint8Array> }>;
+  /** The layers of another engine's offer that aren't here, with the ranges of bytes that haven't come yet. */
+  missingLayers(offer: Pick<ImageOffer, "diffIds" | "layers">): Promise<(OfferedLayer & { ranges: { start: number; end: number }[] })[]>;
+  /** Takes bytes of such a layer, and keeps them for `copy`. @throws EngineError invalidArgument */
+  receiveLayer(layer: OfferedLayer, start: number, source: AsyncIterable<Uint8Array>): Promise<void>;
+  /** Takes an offered image whose layers came. Digests are checked. @throws EngineError invalidArgument */
+  copy(
+    offer: Pick<ImageOffer, "reference" | "platform" | "root" | "digested"> & { documents: readonly Uint8Array[] },
+    options: { onProgress: ProgressSink; signal?: AbortSignal },
+  ): Promise<ImageRecord>;
   /** A reference without tag means every tag of the repository that is here. Of an index: the `platform`, or all of it, or what push-target.ts chooses. */
   push(reference: string, options: { auth?: RegistryAuth; platform?: Platform; onProgress: ProgressSink; signal?: AbortSignal }): Promise<void>;
   /** @throws EngineError invalidArgument for a bad target, notFound for the source */
@@ -152,6 +165,33 @@ export interface Images {
   sharedSizes(): ReadonlyMap<Digest, number>;
   /** At start, after snapshots and content: collects what unfinished pulls, loads and builds left. */
   restore(): Promise<void>;
+}
+
+/** What a pull asks of a registry. */
+export type PullSource = Pick<RemoteRepository, "manifest" | "head" | "blob" | "download">;
+
+export interface OfferedLayer {
+  digest: Digest;
+  /** Bytes. */
+  size: number;
+}
+
+/** One platform of an image, as one engine offers it to another. */
+export interface ImageOffer {
+  /** In full, with tag. */
+  reference: string;
+  /** `linux/arm64` */
+  platform: string;
+  image: Digest;
+  /** The index or manifest that the name stands for. */
+  root: Digest;
+  /** A registry has it under that digest. */
+  digested: boolean;
+  /** In base64: that, all below it that isn't a layer, the config, and what is attested of the image. */
+  documents: string[];
+  diffIds: readonly Digest[];
+  /** As the manifest names them, lowest first. */
+  layers: OfferedLayer[];
 }
 
 /** One manifest of what a name stands for. Sizes are bytes. */

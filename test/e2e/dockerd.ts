@@ -16,6 +16,8 @@ export function dockerdPath(): string | undefined {
 /** A Docker daemon with roots of its own, in namespaces of its own, without a bridge or rules: for images, not for containers. */
 export interface Dockerd extends AsyncDisposable {
   version: string;
+  /** Where it listens. */
+  socket: string;
   request(method: string, path: string, body?: Blob): Promise<Response>;
 }
 
@@ -43,7 +45,7 @@ export async function startDockerd(path: string): Promise<Dockerd> {
     const answer = await request("GET", "/version").catch(() => undefined);
     if (answer?.ok === true) {
       const { Version: version } = (await answer.json()) as { Version: string };
-      return { version, request, [Symbol.asyncDispose]: stop };
+      return { version, socket: join(root, "s"), request, [Symbol.asyncDispose]: stop };
     }
     await Bun.sleep(20);
   }

@@ -39,6 +39,11 @@ export async function checkNewName(config: CliConfig, name: string): Promise<voi
   if (await Bun.file(`${folderOf(config, name, "meta")}/meta.json`).exists()) throw new CliError(`context ${JSON.stringify(name)} already exists`);
 }
 
+/** Whether there is a context of this name; `default` is none of those. */
+export async function hasContext(config: CliConfig, name: string): Promise<boolean> {
+  return namePattern.test(name) && (await Bun.file(`${folderOf(config, name, "meta")}/meta.json`).exists());
+}
+
 /** Makes or replaces a context. `pems` are the certificates for its engine, which only their owner may read. */
 export async function writeContext(config: CliConfig, meta: ContextMeta, pems: { ca?: string; cert?: string; key?: string }): Promise<void> {
   const folder = folderOf(config, meta.Name, "meta");
