@@ -152,6 +152,7 @@ export function createPull(context: ImageContext): (reference: string, options: 
   };
 
   const tellPulled = (reference: Reference, image: ImageRecord): void => {
+    context.lastUses.note(image.id);
     events.emit("image", "pull", familiarReference(reference), { ...image.config.config?.Labels, name: familiarName(reference) });
   };
 

@@ -15,9 +15,12 @@ export async function leased<T>(ctx: ImageContext, work: (lease: Lease) => Promi
   }
 }
 
-/** Keeps all that images consist of. */
+/** Keeps all that images consist of, and counts as a use of them. */
 export function hold(ctx: ImageContext, lease: Lease, images: Iterable<ImageRecord>): void {
-  for (const { id, layers } of images) for (const resource of [...ctx.blobsOf(id), ...layers]) lease.add(resource);
+  for (const { id, layers } of images) {
+    for (const resource of [...ctx.blobsOf(id), ...layers]) lease.add(resource);
+    ctx.lastUses.note(id);
+  }
 }
 
 /** What one piece of work laid its hands on, for the tidying-up after it. */
