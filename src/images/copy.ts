@@ -5,6 +5,7 @@ import { digestOf, isDigest, type Digest } from "../oci/digest.ts";
 import { formatPlatform, platformOf } from "../oci/platform.ts";
 import { formatReference, parseReference, withDefaultTag, type Reference } from "../oci/reference.ts";
 import type { Descriptor, Platform } from "../oci/image.ts";
+import { checkLayerCount, checkMountable } from "./layers.ts";
 import { summarize } from "./manifests.ts";
 import { resolveImage, resolveTarget } from "./resolve.ts";
 import { cut } from "./remade.ts";
@@ -135,6 +136,8 @@ export async function missingLayers(
   ctx: ImageContext,
   { diffIds, layers }: Pick<ImageOffer, "diffIds" | "layers">,
 ): Promise<(OfferedLayer & { ranges: { start: number; end: number }[] })[]> {
+  checkMountable("the image", layers.length);
+  checkLayerCount(diffIds, layers.length);
   const present = ctx.snapshots.findAll(diffIds);
   const missing = new Map<Digest, OfferedLayer & { ranges: { start: number; end: number }[] }>();
   for (const [i, layer] of layers.entries()) {

@@ -1,4 +1,4 @@
-import { cancelled, notFound } from "../lib/errors.ts";
+import { cancelled, invalidArgument, notFound } from "../lib/errors.ts";
 import { endOfArchive, encodeHeader, padding } from "../lib/tar-writer.ts";
 import { textOf, type TarEntryType } from "../lib/tar.ts";
 import { SysError } from "../kernel/ffi.ts";
@@ -120,7 +120,11 @@ export async function packTree(options: PackOptions): Promise<number> {
   };
   const visit = async (dir: number, base: string, path: string, stat: Stat): Promise<void> => {
     // Docker's copies end there too (it walks by whole paths); a container may make them deeper without end.
-    if (from !== undefined && path.length > LONGEST_PATH) return;
+    if (path.length > LONGEST_PATH) {
+      if (from !== undefined) return;
+      // A layer without it would be another tree; with it no kernel could unpack it by its name, and each level repeats the whole path.
+      throw invalidArgument(`${JSON.stringify(textOf(path).slice(0, 100))}… is a path of more than ${LONGEST_PATH} bytes, which no archive can have`);
+    }
     if ((stat.mode & S.IFMT) === S.IFREG) return await held(dir, base, (found, now) => entry(dir, base, path, now, found));
     await entry(dir, base, path, stat);
     if (!isDirectory(stat)) return;

@@ -5,8 +5,9 @@ import { join } from "node:path";
 import { EngineError } from "../../src/lib/errors.ts";
 import { textOf } from "../../src/lib/tar.ts";
 import { TarParser } from "../../src/lib/tar-reader.ts";
-import { AT_FDCWD, closeFd, O, openAt } from "../../src/kernel/fs.ts";
+import { AT_FDCWD, closeFd, mkdirAt, O, openAt } from "../../src/kernel/fs.ts";
 import { MergedView } from "../../src/snapshots/merged.ts";
+import { packTree } from "../../src/snapshots/packer.ts";
 import { Unpacker } from "../../src/snapshots/unpacker.ts";
 import { skipped } from "../skips.ts";
 import { encodeHeader, tarOf } from "../../src/lib/tar-writer.ts";
@@ -136,6 +137,45 @@ describe.skipIf(skipped("root"))("bounds", () => {
   });
 });
 
+describe.skipIf(skipped("root"))("packing", () => {
+  const packed = async (root: string): Promise<Buffer> => {
+    const parts: Uint8Array[] = [];
+    const fd = openAt(AT_FDCWD, root, O.RDONLY | O.DIRECTORY);
+    try {
+      await packTree({ root: fd, listRoot: false, cancelled: () => false, emit: (chunk) => void parts.push(Buffer.from(chunk)) });
+    } finally {
+      closeFd(fd);
+    }
+    return Buffer.concat(parts);
+  };
+
+  test("what was unpacked is packed, and unpacks to the same", async () => {
+    for (const { tar, lower, want } of Object.values(oddArchives)) {
+      if (typeof want === "string" || lower !== undefined) continue;
+      const root = unpack(tar);
+      const again = unpack(await packed(root));
+      expect(whatIs(again)).toEqual(whatIs(root));
+    }
+  });
+
+  test("a tree deeper than any path is refused", async () => {
+    const root = join(base, `${count++}`);
+    mkdirSync(root);
+    // no single call can name the deepest ones
+    let fd = openAt(AT_FDCWD, root, O.RDONLY | O.DIRECTORY);
+    for (let i = 0; i < 50; i++) {
+      mkdirAt(fd, "d".repeat(100), 0o755);
+      const below = openAt(fd, "d".repeat(100), O.RDONLY | O.DIRECTORY);
+      closeFd(fd);
+      fd = below;
+    }
+    closeFd(fd);
+    const error: unknown = await packed(root).catch((e: unknown) => e);
+    expect((error as EngineError).kind).toBe("invalidArgument");
+    expect((error as EngineError).message).toContain("more than 4096 bytes");
+  });
+});
+
 describe.skipIf(skipped("root", "overlay"))("through the Worker", () => {
   const refusalOf = async (storage: Storage, bytes: Uint8Array): Promise<EngineError | undefined> => {
     const error: unknown = await storage.snapshots.unpack({ source: streamOf(bytes), parentIds: [], parents: [] }).then(
@@ -217,6 +257,27 @@ describe.skipIf(skipped("root", "overlay"))("through the Worker", () => {
       expect(error?.kind).toBe(works ? undefined : "invalidArgument");
     });
   }
+
+  test("archives that are copied into containers: the same sparse files, and nothing outside", async () => {
+    using temporary = temporaryDirectory("hostile");
+    await using storage = openStorage(temporary.path);
+    const before = join(temporary.path, "sentinel");
+    writeFileSync(before, "untouched");
+    for (const [i, { tar, want }] of Object.values(oddArchives).entries()) {
+      const root = join(temporary.path, `root-${i}`);
+      mkdirSync(root);
+      const error: unknown = await storage.snapshots.extractInto(root, "/", streamOf(tar), { keepKinds: false }).catch((e: unknown) => e);
+      if (error !== undefined) expect((error as EngineError).kind).toBe("invalidArgument");
+      else if (typeof want !== "string" && want["f"]?.includes("aaaa") === true) expect(readFileSync(join(root, "f"), "latin1")).toBe(sparseBody);
+    }
+    for (const tar of Object.values(sparseArchives)) {
+      const root = mkdtempSync(join(temporary.path, "sparse-"));
+      await storage.snapshots.extractInto(root, "/", streamOf(tar), { keepKinds: false });
+      expect(readFileSync(join(root, "f"), "latin1")).toBe(sparseBody);
+      expect(statSync(join(root, "f")).blocks * 512).toBeLessThanOrEqual(8192);
+    }
+    expect(readFileSync(before, "utf8")).toBe("untouched");
+  });
 
   test("what is taken can be given back, bit by bit, where nothing took the place of another", async () => {
     using temporary = temporaryDirectory("hostile");
