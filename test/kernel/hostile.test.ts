@@ -245,6 +245,7 @@ describe.skipIf(skipped("root", "overlay"))("through the Worker", () => {
       true,
     ],
     ["a zstd window of 2 GiB", Buffer.concat([Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0x00, 0xa8]), Bun.zstdCompressSync(good as never).subarray(6)]), false],
+    // dockerd 26.1 passes over what follows; the decompressor here fails without saying where the good data ended
     ["gzip with garbage after it", Buffer.concat([Bun.gzipSync(good as never), Buffer.from("garbage")]), false],
     ["zstd with garbage after it", Buffer.concat([Bun.zstdCompressSync(good as never), Buffer.from("garbage")]), false],
     ["gzip with a wrong checksum", wrongSum, false],
