@@ -7,9 +7,9 @@ import { driverOf, emitNetworkEvent, isPredefined, type NetworkContext } from ".
 import { type EndpointOptions, parseEndpointOptions } from "./endpoint-options.ts";
 import { newId } from "./network-config.ts";
 import { parseBindings, type PortTarget } from "./ports.ts";
-import type { StoredEndpoint, StoredNetwork } from "./records.ts";
+import type { StoredEndpoint } from "./records.ts";
 import { releaseEndpoint } from "./release.ts";
-import type { ConnectOptions, PublishedPort } from "./types.ts";
+import type { ConnectOptions, NetworkRecord, PublishedPort } from "./types.ts";
 
 /** Records an endpoint: addresses, MAC, names, host ports. Nothing of the kernel is touched but the ports' sockets. */
 export function allocate(ctx: NetworkContext, options: ConnectOptions): StoredEndpoint {
@@ -50,7 +50,7 @@ export function allocate(ctx: NetworkContext, options: ConnectOptions): StoredEn
 }
 
 /** Docker's rules for what may be asked on which network (moby daemon/container_operations.go). */
-function checkSettings(network: StoredNetwork, { settings }: ConnectOptions): void {
+function checkSettings(network: NetworkRecord, { settings }: ConnectOptions): void {
   if (!isPredefined(network.name)) return;
   if (hasStaticAddress(settings.IPAMConfig))
     throw invalidArgument("invalid endpoint settings:\nuser-specified IP address is supported on user-defined networks only");
@@ -67,7 +67,7 @@ function wantedMac({ settings }: ConnectOptions): Uint8Array | undefined {
 }
 
 /** @throws EngineError in Docker's words, naming the endpoint */
-function publish(ctx: NetworkContext, network: StoredNetwork, endpointId: string, options: ConnectOptions, target: PortTarget): PublishedPort[] {
+function publish(ctx: NetworkContext, network: NetworkRecord, endpointId: string, options: ConnectOptions, target: PortTarget): PublishedPort[] {
   if (Object.keys(options.portBindings).length === 0 || network.driver !== "bridge") return [];
   const fallback = parseBridgeOptions(network).hostBinding ?? parseAddress(ctx.options.ip) ?? ({ family: 4, value: 0n } satisfies Address);
   const requests = parseBindings(options.portBindings, fallback, ctx.ports.ipv6);
@@ -97,7 +97,7 @@ function takeDefaultRoute(ctx: NetworkContext, endpoint: StoredEndpoint): void {
   }
 }
 
-function build(ctx: NetworkContext, network: StoredNetwork, id: string, options: ConnectOptions, { ipv4, ipv6, mac, ports, wanted }: Given): StoredEndpoint {
+function build(ctx: NetworkContext, network: NetworkRecord, id: string, options: ConnectOptions, { ipv4, ipv6, mac, ports, wanted }: Given): StoredEndpoint {
   const { interfaceName, ...kept } = wanted;
   const others = ctx.records.endpointsOfContainer(options.containerId);
   const rival = others.find((other) => other.defaultRoute);
@@ -130,7 +130,7 @@ function build(ctx: NetworkContext, network: StoredNetwork, id: string, options:
   return endpoint;
 }
 
-function freeInterface(network: StoredNetwork, others: readonly StoredEndpoint[]): string {
+function freeInterface(network: NetworkRecord, others: readonly StoredEndpoint[]): string {
   const prefix = parseBridgeOptions(network).interfacePrefix;
   const used = new Set(others.map((other) => other.containerInterface));
   let number = 0;

@@ -32,8 +32,6 @@ export interface BridgeDriverOptions {
   door: NamespaceDoor;
   firewall: Firewall;
   chores: Chores;
-  /** Bridges that an administrator made: never removed, and only ports of ours are touched. */
-  isForeign(network: NetworkRecord): boolean;
   log: Logger;
 }
 
@@ -71,7 +69,7 @@ function staleAddresses(host: NetlinkSocket, index: number, gateways: ReturnType
 
 /** Linux bridges with a veth pair for each endpoint. */
 export function createBridgeDriver(options: BridgeDriverOptions): NetworkDriver {
-  const { host, door, firewall, chores, isForeign, log } = options;
+  const { host, door, firewall, chores, log } = options;
 
   const setUp = (network: NetworkRecord): number => {
     const bridge = parseBridgeOptions(network);
@@ -86,7 +84,7 @@ export function createBridgeDriver(options: BridgeDriverOptions): NetworkDriver 
     if (link.kind !== "bridge") throw invalidArgument(`network ${network.name}: interface ${bridge.name} exists and is no bridge`);
     const { index } = link;
     configureBridge(bridge.name, network.enableIPv6, firewall.active);
-    const stale = isForeign(network) ? [] : staleAddresses(host, index, gateways);
+    const stale = network.foreign === true ? [] : staleAddresses(host, index, gateways);
     host.request(...stale, setLinkUp({ index }), ...gateways.map((g) => addAddress(index, bytesOf(g.address), g.prefixLength)));
     firewall.addNetwork(network.id, {
       bridge: bridge.name,
@@ -127,7 +125,7 @@ export function createBridgeDriver(options: BridgeDriverOptions): NetworkDriver 
 
     async tearDown(network) {
       firewall.removeNetwork(network.id);
-      if (!isForeign(network)) await chores.deleteLink(parseBridgeOptions(network).name);
+      if (network.foreign !== true) await chores.deleteLink(parseBridgeOptions(network).name);
     },
 
     attach(network, endpoint, namespace, { defaultRoute }) {
@@ -165,7 +163,7 @@ export function createBridgeDriver(options: BridgeDriverOptions): NetworkDriver 
       const wanted = new Set(endpoints.map((endpoint) => endpoint.hostInterface));
       for (const link of listLinks(host)) {
         if (wanted.has(link.name) && link.master !== index) host.request(joinBridge(link.name, index));
-        const ours = !isForeign(network) || /^veth[0-9a-f]{8}$/.test(link.name);
+        const ours = network.foreign !== true || /^veth[0-9a-f]{8}$/.test(link.name);
         if (link.master === index && ours && !wanted.has(link.name)) discard(link.name, link.index);
       }
     },

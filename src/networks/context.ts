@@ -11,7 +11,8 @@ import type { NetworkDriver } from "./driver.ts";
 import type { Firewall } from "./firewall.ts";
 import type { Chores } from "./chores.ts";
 import type { HostPorts } from "./ports.ts";
-import type { NetworkRecords, StoredNetwork } from "./records.ts";
+import type { NetworkRecords } from "./records.ts";
+import type { NetworkRecord } from "./types.ts";
 
 /** The engine's settings that networks use, under the names of its options. */
 export interface NetworkOptions {
@@ -64,7 +65,7 @@ export function driverOf(ctx: NetworkContext, name: string): NetworkDriver {
 export function emitNetworkEvent(
   ctx: NetworkContext,
   action: "create" | "connect" | "disconnect" | "destroy",
-  network: StoredNetwork,
+  network: NetworkRecord,
   containerId?: string,
 ): void {
   const attributes: Record<string, string> = { name: network.name, type: network.driver };

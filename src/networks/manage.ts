@@ -5,7 +5,6 @@ import { bridgeOption, parseBridgeOptions } from "./bridge-options.ts";
 import { driverOf, emitNetworkEvent, isPredefined, type NetworkContext } from "./context.ts";
 import { defaultPools } from "./ipam.ts";
 import { checkName, newId, parseBip, planSubnets } from "./network-config.ts";
-import type { StoredNetwork } from "./records.ts";
 import type { NetworkRecord } from "./types.ts";
 
 const MAIN_TABLE = 254;
@@ -27,7 +26,7 @@ const pools = (ctx: NetworkContext): readonly { base: string; size: number }[] =
   ctx.options.defaultAddressPools.length > 0 ? ctx.options.defaultAddressPools : defaultPools;
 
 /** Validates, chooses subnets, makes the network in the kernel, then records it. @throws EngineError */
-export function createNetwork(ctx: NetworkContext, options: Partial<NetworkRecord> & { name: string }): StoredNetwork {
+export async function createNetwork(ctx: NetworkContext, options: Partial<NetworkRecord> & { name: string }): Promise<NetworkRecord> {
   checkName(options.name);
   if (isPredefined(options.name)) throw permissionDenied(`operation is not permitted on predefined ${options.name} network`);
   if (ctx.records.byName(options.name) !== undefined) throw conflict(`network with name ${options.name} already exists`);
@@ -49,15 +48,21 @@ export function createNetwork(ctx: NetworkContext, options: Partial<NetworkRecor
   driver.validate(network);
   claimBridge(ctx, network);
   driver.setUp(network);
-  ctx.store.tx(() => {
-    ctx.records.saveNetwork(network);
-    emitNetworkEvent(ctx, "create", network);
-  });
+  try {
+    ctx.store.tx(() => {
+      ctx.records.saveNetwork(network);
+      emitNetworkEvent(ctx, "create", network);
+    });
+  } catch (error) {
+    // the disk is full
+    await driver.tearDown(network);
+    throw error;
+  }
   ctx.addresses.open(network, []);
   return network;
 }
 
-function draft(options: Partial<NetworkRecord> & { name: string }): StoredNetwork {
+function draft(options: Partial<NetworkRecord> & { name: string }): NetworkRecord {
   return {
     id: newId(),
     name: options.name,
@@ -79,7 +84,7 @@ function draft(options: Partial<NetworkRecord> & { name: string }): StoredNetwor
 }
 
 /** One network a bridge; notes whether somebody else made it. */
-function claimBridge(ctx: NetworkContext, network: StoredNetwork): void {
+function claimBridge(ctx: NetworkContext, network: NetworkRecord): void {
   const { name } = parseBridgeOptions(network);
   const other = ctx.records
     .list()
@@ -125,12 +130,12 @@ export function ensurePredefined(ctx: NetworkContext): void {
 }
 
 /** The default network as today's settings want it; running containers keep the subnet they are on. */
-function defaultBridge(ctx: NetworkContext, present: StoredNetwork | undefined): StoredNetwork {
+function defaultBridge(ctx: NetworkContext, present: NetworkRecord | undefined): NetworkRecord {
   const { options } = ctx;
   const name = options.bridge === "" ? ctx.defaultBridge : options.bridge;
   const link = findLink(ctx.host, name);
   const base = present ?? draft({ name: "bridge" });
-  const network: StoredNetwork = {
+  const network: NetworkRecord = {
     ...base,
     options: {
       [bridgeOption.defaultBridge]: "true",
@@ -147,7 +152,7 @@ function defaultBridge(ctx: NetworkContext, present: StoredNetwork | undefined):
   return { ...network, ipam: { driver: "default", options: {}, config: [defaultSubnet(ctx, network, link?.index)] } };
 }
 
-function defaultSubnet(ctx: NetworkContext, network: StoredNetwork, link: number | undefined): NetworkRecord["ipam"]["config"][number] {
+function defaultSubnet(ctx: NetworkContext, network: NetworkRecord, link: number | undefined): NetworkRecord["ipam"]["config"][number] {
   const asConfig = (address: Address, subnet: Subnet): { subnet: string; gateway: string } => ({
     subnet: formatSubnet(subnet),
     gateway: formatAddress(address),

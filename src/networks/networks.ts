@@ -49,7 +49,7 @@ export function createNetworks({ store, events, log, paths, options }: NetworksD
     list: () => records.list(),
     resolve: (reference) => records.resolve(reference),
     async create(wanted) {
-      const network = createNetwork(ctx, wanted);
+      const network = await createNetwork(ctx, wanted);
       if (network.enableIPv6) enableForwarding(ctx);
       return network;
     },
@@ -110,8 +110,7 @@ function assemble({ store, events, log, paths, options }: NetworksDeps, closed: 
   const host = openRouteSocket();
   const chores = createChores();
   const firewall = createFirewall({ enabled: options.iptables, engineKey: options.engineKey, chores, log });
-  const isForeign = (network: { id: string }): boolean => records.byId(network.id)?.foreign === true;
-  const drivers = [createBridgeDriver({ host, door, firewall, chores, isForeign, log }), createHostDriver(), createNullDriver()];
+  const drivers = [createBridgeDriver({ host, door, firewall, chores, log }), createHostDriver(), createNullDriver()];
   const namespaces = new ContainerNamespaces(door, paths.namespaces, (error) =>
     log.warn("no network namespace could be made ahead", { error: messageOf(error) }),
   );

@@ -4,12 +4,6 @@ import type { Store } from "../store/store.ts";
 import { invalidArgument, notFound } from "../lib/errors.ts";
 import type { Endpoint, NetworkRecord } from "./types.ts";
 
-/** A network's row. */
-export interface StoredNetwork extends NetworkRecord {
-  /** The bridge was there before us (an administrator's): it is never removed. */
-  foreign?: boolean;
-}
-
 /** An endpoint's row: what inspect shows and what a restart of the engine needs. */
 export interface StoredEndpoint extends Endpoint {
   containerName: string;
@@ -25,7 +19,7 @@ export interface StoredEndpoint extends Endpoint {
 /** Networks and endpoints, in memory as in the database: reads never touch the disk, writes are rows first. */
 export class NetworkRecords {
   readonly #store: Store;
-  readonly #networks = new Map<string, StoredNetwork>();
+  readonly #networks = new Map<string, NetworkRecord>();
   readonly #endpoints = new Map<string, StoredEndpoint>();
   readonly #byContainer = new Map<string, StoredEndpoint[]>();
   readonly #byNetwork = new Map<string, StoredEndpoint[]>();
@@ -34,7 +28,7 @@ export class NetworkRecords {
   constructor(store: Store, log: Logger) {
     this.#store = store;
     for (const row of store.db.query<{ id: string; name: string; record: string }, []>("SELECT id, name, record FROM networks").all()) {
-      const network = parseRecord<StoredNetwork>(row.record, `network ${row.name}`, log);
+      const network = parseRecord<NetworkRecord>(row.record, `network ${row.name}`, log);
       if (network !== undefined) this.#networks.set(network.id, network);
       // its name is free for another
       else store.db.query("UPDATE networks SET name = 'unreadable ' || id WHERE id = ?").run(row.id);
@@ -57,20 +51,20 @@ export class NetworkRecords {
     return this.#revision;
   }
 
-  list(): StoredNetwork[] {
+  list(): NetworkRecord[] {
     return [...this.#networks.values()];
   }
 
-  byName(name: string): StoredNetwork | undefined {
+  byName(name: string): NetworkRecord | undefined {
     return this.list().find((network) => network.name === name);
   }
 
-  byId(id: string): StoredNetwork | undefined {
+  byId(id: string): NetworkRecord | undefined {
     return this.#networks.get(id);
   }
 
   /** Full id, then name, then unique prefix of an id. @throws EngineError notFound, invalidArgument in Docker's words */
-  resolve(reference: string): StoredNetwork {
+  resolve(reference: string): NetworkRecord {
     const exact = this.#networks.get(reference) ?? this.byName(reference);
     if (exact !== undefined) return exact;
     const matches = reference === "" ? [] : this.list().filter((network) => network.id.startsWith(reference));
@@ -79,7 +73,7 @@ export class NetworkRecords {
     return matches[0];
   }
 
-  saveNetwork(network: StoredNetwork): void {
+  saveNetwork(network: NetworkRecord): void {
     this.#store.db
       .query(
         "INSERT INTO networks (id, name, driver, record) VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET name = excluded.name, driver = excluded.driver, record = excluded.record",

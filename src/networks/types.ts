@@ -19,6 +19,8 @@ export interface NetworkRecord {
   };
   options: Record<string, string>;
   labels: Record<string, string>;
+  /** The bridge was there before us (an administrator's): it is never removed, nor anything that is on it. */
+  foreign?: boolean;
 }
 
 /** A published port, as it was really bound. */

@@ -105,7 +105,7 @@ async function open(make: (parts: Parts) => NetworkDriver): Promise<DriverLab> {
 
 if (!skips.root.missing()) {
   inOwnNamespace(import.meta.path, "network drivers", () => {
-    networkDriverContract("bridge", () => open((parts) => createBridgeDriver({ ...parts, isForeign: () => false, log: silent })));
+    networkDriverContract("bridge", () => open((parts) => createBridgeDriver({ ...parts, log: silent })));
     networkDriverContract("host", () => open(createHostDriver));
     networkDriverContract("null", () => open(createNullDriver));
   });

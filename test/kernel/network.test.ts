@@ -67,6 +67,18 @@ if (!skips.root.missing()) {
       expect(await ask(lab.outside, "tcp", "192.0.2.1", 8080)).toBe("error ECONNREFUSED");
     });
 
+    test("an administrator's bridge keeps its addresses, and outlives the network that used it", async () => {
+      await run("sh", "-c", "ip link add theirs type bridge; ip addr add 198.51.100.1/24 dev theirs; ip link set theirs up");
+      try {
+        const { id } = await lab.networks.create({ name: "on-theirs", options: { "com.docker.network.bridge.name": "theirs" } });
+        expect(await run("ip", "-br", "-4", "addr", "show", "theirs")).toContain("198.51.100.1/24");
+        await lab.networks.remove(id);
+        expect(await links()).toContain("theirs");
+      } finally {
+        await run("ip", "link", "del", "theirs");
+      }
+    });
+
     test("a port for one host address answers on that alone", async () => {
       const a = await lab.container({ portBindings: { "80/tcp": [{ HostIp: "127.0.0.1", HostPort: "8080" }] } });
       using _server = await serve(a.path, "a", 80, 80);
