@@ -19,6 +19,8 @@ export const TRASH = ".trash";
 export const EMPTY = ".empty";
 /** Of layers whose tars can be made again from them: what the trees don't hold (recipe.ts), by id. */
 export const TARS = ".tars";
+/** Where the directories of layers are made, far from each other on the disk, before they take their place. */
+export const APART = ".apart";
 /** Where the whole folder is mounted, with other owners, for the moment of an overlay mount. */
 export const MAPPED = ".mapped";
 
@@ -70,10 +72,9 @@ export function createSnapshotContext(deps: SnapshotsDeps): SnapshotContext {
   const { db } = store;
   // left where an engine died within that moment
   unmount(join(root, MAPPED), { lazy: true });
-  for (const name of [root, join(root, WORK), join(root, TARS), join(root, TRASH), join(root, EMPTY), join(root, MAPPED)])
-    mkdirSync(name, { recursive: true, mode: 0o700 });
+  for (const name of ["", WORK, TARS, TRASH, EMPTY, APART, MAPPED]) mkdirSync(join(root, name), { recursive: true, mode: 0o700 });
   applyAttributes(join(root, EMPTY), plainDirectory);
-  spreadSubdirectories(root);
+  spreadSubdirectories(join(root, APART));
   const workers = createSnapshotWorkers();
   const removals = new Set<Promise<void>>();
   const nextNumber = createCounter(store);

@@ -5,7 +5,7 @@ import { KeyedMutex } from "../lib/mutex.ts";
 import { createTurns } from "../lib/turns.ts";
 import { chainId, chainIds } from "../oci/chain.ts";
 import type { Digest } from "../oci/digest.ts";
-import { diskError, TARS, type SnapshotContext } from "./context.ts";
+import { APART, diskError, TARS, type SnapshotContext } from "./context.ts";
 import { BadLayer } from "./bad-layer.ts";
 import { LeansOnParents } from "./leans.ts";
 import type { Job, Results } from "./protocol.ts";
@@ -105,6 +105,7 @@ export function createLayers(ctx: SnapshotContext): Layers {
     const job = {
       op: "unpack" as const,
       target: path(id),
+      apart: join(root, APART, id),
       parents: parents?.map(path),
       ...(limits !== undefined && { limits }),
       ...(hash !== undefined && { hash }),

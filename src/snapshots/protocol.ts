@@ -10,6 +10,8 @@ export type Job =
       op: "unpack";
       /** A directory that isn't there yet. */
       target: string;
+      /** Where that directory is made first: a name in a folder whose directories lie far from each other (kernel/spread.ts). */
+      apart: string;
       /** A file, or undefined where the bytes come as `chunk` messages. */
       source?: string;
       /** Bytes that the file will have, where it still grows: asked for by `more`, told by `grown`. */

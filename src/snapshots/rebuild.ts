@@ -1,8 +1,9 @@
 import { mkdirSync, renameSync, rmSync } from "node:fs";
+import { join } from "node:path";
 import { conflict, invalidArgument, notFound } from "../lib/errors.ts";
 import { chainId } from "../oci/chain.ts";
 import type { Digest } from "../oci/digest.ts";
-import { diskError, TARS, type SnapshotContext } from "./context.ts";
+import { APART, diskError, TARS, type SnapshotContext } from "./context.ts";
 import { makeInitLayer, type InitLayerShape } from "./init-layer.ts";
 import type { SnapshotId, Snapshots } from "./types.ts";
 
@@ -18,7 +19,7 @@ export function createRebuild(ctx: SnapshotContext): Snapshots["rebuild"] {
     if (known === undefined) throw conflict(`layer ${id} has no digest that an archive could be told by`);
     const fresh = store.tx(() => ctx.allocate("layer"));
     try {
-      const found = await workers.run({ op: "unpack", target: path(fresh), source, parents: parents.map(path) }, { signal });
+      const found = await workers.run({ op: "unpack", target: path(fresh), apart: join(root, APART, fresh), source, parents: parents.map(path) }, { signal });
       const key = found.leans ? `chain:${chainId([...parentIds, found.diffId as Digest])}` : found.diffId;
       if (key !== known.key) throw invalidArgument(`the archive's tar has digest ${found.diffId}, not ${known.diff_id} as layer ${id} says`);
       await disk.sync(root);

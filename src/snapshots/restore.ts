@@ -1,6 +1,6 @@
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
-import { forgetKeys, TARS, TRASH, WORK, type SnapshotContext, type SnapshotRow } from "./context.ts";
+import { APART, forgetKeys, TARS, TRASH, WORK, type SnapshotContext, type SnapshotRow } from "./context.ts";
 
 /** Moves everything out of the way that no ready row names, at once; files and rows go in the background. */
 export async function restoreSnapshots(ctx: SnapshotContext): Promise<void> {
@@ -10,6 +10,7 @@ export async function restoreSnapshots(ctx: SnapshotContext): Promise<void> {
   const stray = readdirSync(root).filter((name) => !name.startsWith(".") && !keep.has(name));
   const works = readdirSync(join(root, WORK)).filter((name) => keep.get(name) !== "active");
   const tars = readdirSync(join(root, TARS)).filter((name) => keep.get(name) !== "layer");
+  const apart = readdirSync(join(root, APART));
   const trash = readdirSync(join(root, TRASH));
   const forgetRows = (): void =>
     store.tx(() => {
@@ -20,13 +21,13 @@ export async function restoreSnapshots(ctx: SnapshotContext): Promise<void> {
       }
     });
   const removal = Promise.all([
-    ctx.discard([...stray, ...works.map((name) => `${WORK}/${name}`), ...tars.map((name) => `${TARS}/${name}`)]),
+    ctx.discard([...stray, ...works.map((name) => `${WORK}/${name}`), ...tars.map((name) => `${TARS}/${name}`), ...apart.map((name) => `${APART}/${name}`)]),
     ...trash.map((name) => workers.run({ op: "remove", directory: join(root, TRASH), name })),
   ])
     .then(forgetRows)
     .catch((error: unknown) => log.error("removing leftovers of snapshots failed; the next start tries again", { error }))
     .finally(() => removals.delete(removal));
   removals.add(removal);
-  const count = stray.length + works.length + tars.length + trash.length;
+  const count = stray.length + works.length + tars.length + apart.length + trash.length;
   if (count > 0) log.info("removing leftovers of snapshots", { count });
 }

@@ -1,4 +1,4 @@
-import { mkdirSync } from "node:fs";
+import { mkdirSync, renameSync } from "node:fs";
 import { isDiskFull } from "../lib/disk-full.ts";
 import { cancelled, EngineError, internal, invalidArgument, kindOf, messageOf, permissionDenied, unavailable } from "../lib/errors.ts";
 import { decompressed, decompressionError } from "../lib/compression.ts";
@@ -172,7 +172,10 @@ async function unpack(id: number, job: Job & { op: "unpack" }, state: Running): 
   const file = path === undefined ? undefined : new SourceFile(id, path, job.size, state, count);
   const source = file === undefined ? fromMessages(id, state, count) : fromFile(file, breather(state));
   try {
-    mkdirSync(job.target);
+    // Only layers are made so: to place a directory ext4 may have to read a block group's bitmaps from the disk (up to 140 ms on a busy one), which the
+    // start of a container must not wait for.
+    mkdirSync(job.apart);
+    renameSync(job.apart, job.target);
     applyAttributes(job.target, plainDirectory);
     const result = await withDirectory(job.target, (root) => unpackInto(root, source, job, breather(state)));
     if (told !== read) self.postMessage({ id, type: "progress", bytes: read });
