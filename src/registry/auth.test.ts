@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { mkdtemp, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { removeRoot } from "../../test/remove-root.ts";
 import { createContentStore } from "../content/content.ts";
 import { createRegistryClient } from "../distribution/client.ts";
 import { silent } from "../lib/log.ts";
@@ -69,7 +70,7 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await stop();
-  await rm(root, { recursive: true, force: true });
+  removeRoot(root);
 });
 
 describe("passwords", () => {

@@ -1,8 +1,9 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { readdirSync } from "node:fs";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { removeRoot } from "../../test/remove-root.ts";
 import { createContentStore } from "../content/content.ts";
 import { createRegistryClient } from "../distribution/client.ts";
 import { silent } from "../lib/log.ts";
@@ -70,7 +71,7 @@ afterEach(async () => {
   await cache[Symbol.asyncDispose]();
   await front.stop();
   await upstream[Symbol.asyncDispose]();
-  await rm(folder, { recursive: true, force: true });
+  removeRoot(folder);
 });
 
 const get = (path: string, init: RequestInit = {}): Promise<Response> => fetch(`http://${cache.host}/v2/${path}`, init);

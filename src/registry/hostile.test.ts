@@ -1,9 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, readdirSync } from "node:fs";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp } from "node:fs/promises";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { removeRoot } from "../../test/remove-root.ts";
 import { createContentStore } from "../content/content.ts";
 import { createRegistryClient } from "../distribution/client.ts";
 import { silent } from "../lib/log.ts";
@@ -35,7 +36,7 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await stop();
-  await rm(root, { recursive: true, force: true });
+  removeRoot(root);
 });
 
 /** Sends bytes as they are; what comes back until the server has answered and closed, or fallen silent. */

@@ -1,8 +1,9 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { readdirSync } from "node:fs";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { removeRoot } from "../../test/remove-root.ts";
 import { createContentStore } from "../content/content.ts";
 import type { ContentStore } from "../content/types.ts";
 import { createRegistryClient } from "../distribution/client.ts";
@@ -34,7 +35,7 @@ beforeEach(async () => {
 afterEach(async () => {
   await server.close();
   store[Symbol.dispose]();
-  await rm(root, { recursive: true, force: true });
+  removeRoot(root);
 });
 
 const configure = (settings: Partial<RegistrySettings>): void => server.configure({ ...openToAll, ...settings });

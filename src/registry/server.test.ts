@@ -1,9 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
-import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { mkdtemp, readdir } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { connect } from "node:net";
 import { join } from "node:path";
+import { removeRoot } from "../../test/remove-root.ts";
 import { createContentStore } from "../content/content.ts";
 import { createRegistryClient } from "../distribution/client.ts";
 import { silent } from "../lib/log.ts";
@@ -44,7 +45,7 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await stop();
-  await rm(root, { recursive: true, force: true });
+  removeRoot(root);
 });
 
 const at = (location: string | null): string => new URL(location ?? "missing", base).href;
@@ -330,6 +331,6 @@ test("over TLS", async () => {
   } finally {
     await secure.close();
     own[Symbol.dispose]();
-    await rm(folder, { recursive: true, force: true });
+    removeRoot(folder);
   }
 });

@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createContentStore } from "../../src/content/content.ts";
@@ -18,6 +18,7 @@ import { createSnapshots } from "../../src/snapshots/snapshots.ts";
 import type { Snapshots } from "../../src/snapshots/types.ts";
 import { migrations } from "../../src/store/schema.ts";
 import { openStore, type Store } from "../../src/store/store.ts";
+import { removeRoot } from "../remove-root.ts";
 
 export type Entry = TarHeaderInit & { body?: Uint8Array | string };
 
@@ -92,7 +93,7 @@ export function createLab(options: { stallTimeout?: number } = {}): Lab {
     }),
     [Symbol.dispose]: () => {
       store[Symbol.dispose]();
-      rmSync(root, { recursive: true, force: true });
+      removeRoot(root);
     },
   };
   return lab;
@@ -115,7 +116,7 @@ export async function startBerthRegistry(): Promise<{ host: string } & AsyncDisp
     [Symbol.asyncDispose]: async () => {
       await server.close();
       store[Symbol.dispose]();
-      rmSync(root, { recursive: true, force: true });
+      removeRoot(root);
     },
   };
 }

@@ -1,5 +1,5 @@
 import type { BuildOptions } from "../../src/build/types.ts";
-import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { createContainers } from "../../src/containers/containers.ts";
 import type { Containers, CreateOptions } from "../../src/containers/types.ts";
@@ -24,6 +24,7 @@ import { migrations } from "../../src/store/schema.ts";
 import { openStore, type Store } from "../../src/store/store.ts";
 import type { Volumes } from "../../src/volumes/types.ts";
 import { createVolumes } from "../../src/volumes/volumes.ts";
+import { removeRoot } from "../remove-root.ts";
 
 const applets = "sh true false echo cat sleep ls stty id env pwd ps kill dd head mount touch mkdir hostname test wc grep seq printf chown trap".split(" ");
 
@@ -145,7 +146,7 @@ export async function createEngine(options: { at?: string } = {}): Promise<TestE
       for (const each of runtime.cgroups.roots) if (existsSync(each + runtime.cgroupParent)) Bun.spawnSync(["rmdir", each + runtime.cgroupParent]);
       snapshots[Symbol.dispose]();
       store[Symbol.dispose]();
-      rmSync(root, { recursive: true, force: true });
+      removeRoot(root);
     },
   };
 }

@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createUserNamespaces } from "../../src/kernel/user-namespace.ts";
@@ -15,6 +15,7 @@ import { createSnapshots } from "../../src/snapshots/snapshots.ts";
 import type { LayerLimits } from "../../src/snapshots/types.ts";
 import { migrations } from "../../src/store/schema.ts";
 import { openStore } from "../../src/store/store.ts";
+import { removeRoot } from "../remove-root.ts";
 
 /** A directory of its own, removed with whatever is mounted in it. */
 export function temporaryDirectory(name: string): { path: string } & Disposable {
@@ -28,7 +29,7 @@ export function temporaryDirectory(name: string): { path: string } & Disposable 
         const target = line.split(" ")[1];
         if (target?.startsWith(`${path}/`) === true) unmount(target, { lazy: true });
       }
-      rmSync(path, { recursive: true, force: true });
+      removeRoot(path);
     },
   };
 }
