@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { open, readdir, rename, rm, stat, writeFile, type FileHandle } from "node:fs/promises";
 import { join } from "node:path";
-import { algorithmOf, hexOf, type Digest } from "../oci/digest.ts";
+import { algorithmOf, digestLike, hexOf, type Digest } from "../oci/digest.ts";
 import { EngineError, internal, invalidArgument, notFound } from "../lib/errors.ts";
 import { createDiskSync, type DiskSync } from "../kernel/disk-sync.ts";
 import type { Logger } from "../lib/log.ts";
@@ -92,8 +92,7 @@ export function createContentStore(deps: { root: string; store: Store; log: Logg
   };
 
   const stage: ContentStore["stage"] = async (bytes, digest) => {
-    const algorithm = algorithmOf(digest);
-    const found = `${algorithm}:${new Bun.CryptoHasher(algorithm).update(bytes).digest("hex")}`;
+    const found = digestLike(bytes, digest);
     if (found !== digest) throw invalidArgument(`blob has digest ${found}, not ${digest} as announced`);
     const path = join(ingests, String(++counter));
     await writeFile(path, bytes, { flag: "wx", mode: 0o600 }).catch(async (error: unknown) => {

@@ -1,6 +1,6 @@
 import type { Descriptor } from "../oci/image.ts";
 import { misbehaviour } from "./errors.ts";
-import { digestLike } from "./manifest.ts";
+import { digestLike } from "../oci/digest.ts";
 import type { RemoteRepository } from "./types.ts";
 
 /** A small blob, in memory and checked; the caller bounds its size. @throws RegistryError */

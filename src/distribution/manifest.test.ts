@@ -1,8 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import { kindOf } from "../lib/errors.ts";
-import { digestOf } from "../oci/digest.ts";
+import { digestLike, digestOf } from "../oci/digest.ts";
 import { mediaTypes } from "../oci/image.ts";
-import { digestLike, parseManifest } from "./manifest.ts";
+import { parseManifest } from "./manifest.ts";
 
 const config = { mediaType: mediaTypes.ociConfig, digest: digestOf("config"), size: 6 };
 const layer = { mediaType: mediaTypes.ociLayerGzip, digest: digestOf("layer"), size: 5 };

@@ -1,4 +1,4 @@
-import { algorithmOf, isDigest, type Digest } from "../oci/digest.ts";
+import { isDigest } from "../oci/digest.ts";
 import { mediaTypes, type Descriptor, type Index, type Manifest } from "../oci/image.ts";
 import { invalidArgument } from "../lib/errors.ts";
 import { misbehaviour } from "./errors.ts";
@@ -11,12 +11,6 @@ export const manifestTypes: readonly string[] = [mediaTypes.ociManifest, mediaTy
 export const indexTypes: readonly string[] = [mediaTypes.ociIndex, mediaTypes.dockerIndex];
 /** Of one image; more is an attack: overlay takes 500. */
 const maxEntries = 10_000;
-
-/** The digest of bytes in memory, by the algorithm of `like`. */
-export function digestLike(bytes: Uint8Array, like: Digest): Digest {
-  const algorithm = algorithmOf(like);
-  return `${algorithm}:${new Bun.CryptoHasher(algorithm).update(bytes).digest("hex")}` as Digest;
-}
 
 /**
  * Reads a manifest or index. The body says what it is; a Content-Type that says otherwise is refused, as is a body that could be read

@@ -1,4 +1,4 @@
-import { digestOf, isDigest } from "../oci/digest.ts";
+import { digestLike, digestOf, isDigest } from "../oci/digest.ts";
 import { formatReference, repositoryOf, isTag, type Reference } from "../oci/reference.ts";
 import { kindOf } from "../lib/errors.ts";
 import type { Descriptor } from "../oci/image.ts";
@@ -6,7 +6,7 @@ import type { Authorizer } from "./auth.ts";
 import { downloadBlob } from "./download.ts";
 import type { Endpoint } from "./endpoints.ts";
 import { answerError, misbehaviour, RegistryError } from "./errors.ts";
-import { digestLike, indexTypes, manifestTypes, maxManifestSize, parseManifest } from "./manifest.ts";
+import { indexTypes, manifestTypes, maxManifestSize, parseManifest } from "./manifest.ts";
 import { withRetries } from "./retry.ts";
 import { send, type Exchange, type HttpRequest } from "./transport.ts";
 import type { BlobTarget, RemoteManifest, RemoteRepository, TransferOptions } from "./types.ts";

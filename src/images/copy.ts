@@ -5,6 +5,7 @@ import { digestOf, isDigest, type Digest } from "../oci/digest.ts";
 import { formatPlatform, platformOf } from "../oci/platform.ts";
 import { formatReference, parseReference, withDefaultTag, type Reference } from "../oci/reference.ts";
 import type { Descriptor, Platform } from "../oci/image.ts";
+import { heldStream } from "./held.ts";
 import { checkLayerCount, checkMountable } from "./layers.ts";
 import { summarize } from "./manifests.ts";
 import { resolveImage, resolveTarget } from "./resolve.ts";
@@ -96,7 +97,7 @@ export async function offeredLayer(
   if (layer === undefined) throw notFound(`image ${id} has no layer ${digest}`);
   const lease = ctx.lease();
   for (const resource of [image.id, digest, ...image.layers]) lease.add(resource);
-  const stream = heldBy(lease, layer.open());
+  const stream = heldStream(lease, layer.open());
   return { size: layer.size, stream: start === 0 ? stream : cut(stream, { start, end: layer.size }) };
 }
 
@@ -105,30 +106,6 @@ function storedLayer(ctx: ImageContext, diffIds: readonly Digest[], digest: Dige
   const blob = diffIds.flatMap((diffId) => ctx.layerBlobs(diffId)).find((each) => each.digest === digest);
   const info = blob && ctx.content.info(blob.digest);
   return info && { ...info, open: () => ctx.content.open(digest) as unknown as AsyncIterable<Uint8Array> };
-}
-
-function heldBy(lease: Disposable, source: AsyncIterable<Uint8Array>): ReadableStream<Uint8Array> {
-  const chunks = source[Symbol.asyncIterator]();
-  return new ReadableStream<Uint8Array>(
-    {
-      pull: async (controller) => {
-        try {
-          const step = await chunks.next();
-          if (step.done !== true) return controller.enqueue(step.value);
-          lease[Symbol.dispose]();
-          controller.close();
-        } catch (error) {
-          lease[Symbol.dispose]();
-          controller.error(error);
-        }
-      },
-      cancel: async () => {
-        lease[Symbol.dispose]();
-        await chunks.return?.();
-      },
-    },
-    { highWaterMark: 0 },
-  );
 }
 
 /** The layers of an offer that aren't here, with the bytes of each that haven't come yet. */

@@ -9,7 +9,7 @@ import type { ImageContext, ImageRecord, ManifestSummary } from "./types.ts";
 /** An index may name an index, but not for ever. */
 const MOST_NESTED = 3;
 /** How BuildKit marks, in an index, a manifest that is about another one (moby: attestation-storage.md). */
-export const attestationType = "vnd.docker.reference.type";
+const attestationType = "vnd.docker.reference.type";
 export const attestationSubject = "vnd.docker.reference.digest";
 
 /** What an image's name stands for, or where it has none its id: see Images.descriptor. */

@@ -5,6 +5,7 @@ import { digestOf, hexOf, isDigest, type Digest } from "../oci/digest.ts";
 import { mediaTypes, type Descriptor, type Manifest, type Platform } from "../oci/image.ts";
 import { platformOf } from "../oci/platform.ts";
 import { familiarName, familiarReference, formatReference, parseReference, withDefaultTag, type Reference } from "../oci/reference.ts";
+import { heldStream } from "./held.ts";
 import { blobPath, nameAnnotation, refNameAnnotation, type ArchiveImage, type ArchiveIndex } from "./archive.ts";
 import { summarize } from "./manifests.ts";
 import { remadeLayer } from "./remade.ts";
@@ -49,28 +50,9 @@ export function saveImages(ctx: ImageContext, texts: readonly string[], options:
       for (const diffId of image.config.rootfs.diff_ids) for (const { digest } of ctx.layerBlobs(diffId)) lease.add(digest);
     }
   }
-  const parts = write(ctx, images, options.signal);
-  return new ReadableStream<Uint8Array>(
-    {
-      pull: async (controller) => {
-        try {
-          const step = await parts.next();
-          if (step.done !== true) return controller.enqueue(step.value);
-          for (const { variants } of images) for (const { image } of variants) ctx.emit("save", image, image.id);
-          lease[Symbol.dispose]();
-          controller.close();
-        } catch (error) {
-          lease[Symbol.dispose]();
-          controller.error(error);
-        }
-      },
-      cancel: async () => {
-        lease[Symbol.dispose]();
-        await parts.return();
-      },
-    },
-    { highWaterMark: 0 },
-  );
+  return heldStream(lease, write(ctx, images, options.signal), () => {
+    for (const { variants } of images) for (const { image } of variants) ctx.emit("save", image, image.id);
+  });
 }
 
 /** A name without a tag means all its tags, as Docker's save has it; what is named twice is saved once, with both names. */

@@ -15,7 +15,6 @@ const c = libc({
   mknodat: { args: [FFIType.i32, FFIType.ptr, FFIType.u32, FFIType.u64_fast], returns: FFIType.i32 },
   symlinkat: { args: [FFIType.ptr, FFIType.i32, FFIType.ptr], returns: FFIType.i32 },
   linkat: { args: [FFIType.i32, FFIType.ptr, FFIType.i32, FFIType.ptr, FFIType.i32], returns: FFIType.i32 },
-  renameat: { args: [FFIType.i32, FFIType.ptr, FFIType.i32, FFIType.ptr], returns: FFIType.i32 },
   unlinkat: { args: [FFIType.i32, FFIType.ptr, FFIType.i32], returns: FFIType.i32 },
   fchown: { args: [FFIType.i32, FFIType.u32, FFIType.u32], returns: FFIType.i32 },
   fchmod: { args: [FFIType.i32, FFIType.u32], returns: FFIType.i32 },
@@ -191,10 +190,6 @@ export function symlinkAt(target: string, dir: number, name: string): void {
 /** Hard link; a symlink as source is linked itself. */
 export function linkAt(fromDir: number, from: string, dir: number, name: string): void {
   check(c.linkat(int(fromDir), nameBytes(from), int(dir), nameBytes(name), 0), "linkat", shown(name));
-}
-
-export function renameAt(fromDir: number, from: string, dir: number, name: string): void {
-  check(c.renameat(int(fromDir), nameBytes(from), int(dir), nameBytes(name)), "renameat", shown(from));
 }
 
 export function unlinkAt(dir: number, name: string, options: { directory?: boolean } = {}): void {

@@ -52,7 +52,7 @@ export async function getManifest({ content, records, cache }: Deps, { name, tag
 export async function putManifest({ content, records, digests, quota }: Deps, { name, tag, digest: wanted }: Target, call: Call): Promise<Answer> {
   const tags = tag === undefined ? tagsOf(call) : [tag];
   const bytes = await readAll(call, maxManifestSize);
-  const digest = await digestLike(bytes, wanted === undefined ? "sha256" : algorithmOf(wanted));
+  const digest = await digestInSlices(bytes, wanted === undefined ? "sha256" : algorithmOf(wanted));
   if (wanted !== undefined && wanted !== digest) throw new Fault("DIGEST_INVALID", "provided digest did not match uploaded content", { detail: digest });
   const contentType = call.headers.get("content-type")?.split(";", 1)[0]!.trim();
   const { row, blobs, manifests } = readManifest(bytes, digest, contentType);
@@ -130,7 +130,7 @@ function unknownManifest(name: string, version: string): Fault {
 }
 
 /** A large manifest is hashed with pauses, in which others get their turn. */
-async function digestLike(bytes: Uint8Array, algorithm: "sha256" | "sha512"): Promise<Digest> {
+async function digestInSlices(bytes: Uint8Array, algorithm: "sha256" | "sha512"): Promise<Digest> {
   const hasher = new Bun.CryptoHasher(algorithm);
   for (let at = 0; at < bytes.length; at += hashSlice) {
     if (at > 0) await setImmediate();

@@ -2,9 +2,9 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { ImageRecord, ProgressMessage } from "../../src/images/types.ts";
-import { TarParser } from "../../src/lib/tar-reader.ts";
 import { kindOf, messageOf } from "../../src/lib/errors.ts";
 import { mediaTypes, type Index, type Manifest } from "../../src/oci/image.ts";
+import { members } from "../members.ts";
 import { skipped } from "../skips.ts";
 import { Engine } from "./harness.ts";
 import { createLab, startBerthRegistry, type Lab } from "./images-lab.ts";
@@ -20,20 +20,6 @@ const failure = async (work: () => unknown): Promise<{ kind: string; text: strin
     return { kind: kindOf(error), text: messageOf(error) };
   }
 };
-
-function members(archive: Uint8Array): Map<string, Buffer> {
-  const found = new Map<string, Buffer>();
-  let name = "";
-  const parser = new TarParser({
-    entry: (header) => void found.set((name = header.name), Buffer.alloc(0)),
-    data: (chunk) => void found.set(name, Buffer.concat([found.get(name)!, chunk])),
-    hole: () => {},
-    end: () => {},
-  });
-  parser.push(archive);
-  parser.finish();
-  return found;
-}
 
 describe.skipIf(skipped("root", "overlay"))("an index of platforms", () => {
   const index = multiPlatform("docker.io/library/multi:1", all);

@@ -27,6 +27,11 @@ export function header(init: TarHeaderInit & { flag?: string }, ...fields: [at: 
   const block = encodeHeader(init);
   if (init.flag !== undefined) block.write(init.flag, 156, "latin1");
   for (const [at, bytes] of fields) block.set(typeof bytes === "string" ? Buffer.from(bytes, "latin1") : bytes, at);
+  return withChecksum(block);
+}
+
+/** The same header, with the checksum that its bytes have now. */
+export function withChecksum(block: Buffer): Buffer {
   block.fill(0x20, 148, 156);
   block.write(
     `${block

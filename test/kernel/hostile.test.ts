@@ -12,7 +12,7 @@ import { Unpacker } from "../../src/snapshots/unpacker.ts";
 import { skipped } from "../skips.ts";
 import { encodeHeader, tarOf } from "../../src/lib/tar-writer.ts";
 import { mount } from "../../src/kernel/mount.ts";
-import { header, oddArchives, raw, sparseArchives, sparseBody, sparseOf } from "./hostile-archives.ts";
+import { header, oddArchives, raw, sparseArchives, sparseBody, sparseOf, withChecksum } from "./hostile-archives.ts";
 import { listTree, openStorage, streamOf, temporaryDirectory, whatIs, type Storage } from "./storage-fixture.ts";
 
 const base = mkdtempSync(join(tmpdir(), "berth-hostile-"));
@@ -364,15 +364,7 @@ function mutated(random: (most: number) => number, seeds: readonly Buffer[], evi
         "latin1",
       );
     if (random(8) === 0 || block.length < 512) continue;
-    block.fill(0x20, 148, 156);
-    block.write(
-      `${block
-        .reduce((a, b) => a + b)
-        .toString(8)
-        .padStart(6, "0")}\0 `,
-      148,
-      "latin1",
-    );
+    withChecksum(block);
   }
   return random(6) === 0 ? tar.subarray(0, random(tar.length + 1)) : tar;
 }

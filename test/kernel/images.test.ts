@@ -3,12 +3,12 @@ import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Ingest } from "../../src/content/types.ts";
 import { EngineError } from "../../src/lib/errors.ts";
-import { TarParser } from "../../src/lib/tar-reader.ts";
 import { tarOf, type TarHeaderInit } from "../../src/lib/tar-writer.ts";
 import { chainId } from "../../src/oci/chain.ts";
 import { digestOf, hexOf, type Digest } from "../../src/oci/digest.ts";
 import { mediaTypes, type ImageConfig } from "../../src/oci/image.ts";
 import type { ImageUsers, ProgressMessage } from "../../src/images/types.ts";
+import { members } from "../members.ts";
 import { skipped } from "../skips.ts";
 import { openStorage, streamOf, temporaryDirectory, whatIs, type Storage } from "./storage-fixture.ts";
 
@@ -97,20 +97,6 @@ const streams = (messages: readonly ProgressMessage[]): string[] => messages.fla
 
 async function save({ images }: Storage, ...names: string[]): Promise<Buffer> {
   return Buffer.from(await new Response(images.save(names) as never).bytes());
-}
-
-function members(archive: Uint8Array): Map<string, Buffer> {
-  const found = new Map<string, Buffer>();
-  let name = "";
-  const parser = new TarParser({
-    entry: (header) => void found.set((name = header.name), Buffer.alloc(0)),
-    data: (chunk) => void found.set(name, Buffer.concat([found.get(name)!, chunk])),
-    hole: () => {},
-    end: () => {},
-  });
-  parser.push(archive);
-  parser.finish();
-  return found;
 }
 
 async function failure(work: () => unknown): Promise<{ kind: string; message: string }> {

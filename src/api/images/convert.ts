@@ -86,7 +86,7 @@ function withoutNulls<T extends object>(value: T): Partial<T> {
 }
 
 /** Digests come with a pull or a push only: their repositories are where the image was seen by the engine itself. */
-export function toIdentity({ repoDigests, variantOf }: ImageRecord): ImageIdentity | undefined {
+function toIdentity({ repoDigests, variantOf }: ImageRecord): ImageIdentity | undefined {
   const repositories = new Set([...repoDigests, ...variantOf.digests].map((name) => repositoryOf(parseReference(name))));
   return repositories.size === 0 ? undefined : { Pull: [...repositories].map((Repository) => ({ Repository })) };
 }

@@ -1,5 +1,5 @@
 import { defineCommand } from "../command.ts";
-import { parseEndpoint } from "./endpoint.ts";
+import { contextFlags, parseEndpoint } from "./endpoint.ts";
 import { checkNewName, readContext, writeContext } from "./store.ts";
 
 export const create = defineCommand({
@@ -7,8 +7,7 @@ export const create = defineCommand({
   summary: "Create a context",
   usage: "CONTEXT",
   flags: {
-    description: { type: "string", help: "Description of the context" },
-    docker: { type: "string", help: "Set the engine's endpoint: host=…,ca=…,cert=…,key=…,skip-tls-verify=…", value: "stringToString" },
+    ...contextFlags,
     from: { type: "string", help: "Create context from a named context" },
   },
   args: { min: 1, max: 1 },

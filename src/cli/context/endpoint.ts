@@ -5,6 +5,12 @@ import type { StoredContext } from "./store.ts";
 
 const keys = ["host", "ca", "cert", "key", "skip-tls-verify", "from"];
 
+/** What both `context create` and `context update` take. */
+export const contextFlags = {
+  description: { type: "string", help: "Description of the context" },
+  docker: { type: "string", help: "Set the engine's endpoint: host=…,ca=…,cert=…,key=…,skip-tls-verify=…", value: "stringToString" },
+} as const;
+
 /** The engine that a context leads to. Certificates as PEM. */
 export interface Endpoint {
   host: string;
