@@ -146,7 +146,8 @@ for (const [name, start] of kinds) {
         const upstream = connect(Number(port), host);
         const at = counts.push(0) - 1;
         for (const socket of [client, upstream]) socket.on("error", () => {});
-        client.on("close", () => upstream.destroy());
+        // not destroyed: that would drop what is still on its way to the registry, which the last line counts on
+        client.on("close", () => upstream.end());
         upstream.on("data", (chunk) => void client.write(chunk));
         upstream.on("close", () => client.destroy());
         client.on("data", (chunk) => {
