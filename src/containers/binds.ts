@@ -1,6 +1,7 @@
 import { isAbsolute, normalize, posix } from "node:path";
-import { invalidArgument } from "../lib/errors.ts";
+import { invalidArgument, messageOf } from "../lib/errors.ts";
 import type { HostConfig, MountConfig } from "../oci/container.ts";
+import { checkIdMapping, parseIdMapping, type IDMapping } from "../oci/id-mapping.ts";
 
 /** One mount as asked for, whichever way it was written: Binds, Mounts, Config.Volumes, Tmpfs. */
 export interface MountRequest {
@@ -25,6 +26,8 @@ export interface MountRequest {
   subpath?: string;
   /** What is mounted below a read-only bind: writable as it was, or read-only too or refused. Undefined: read-only where the host can. */
   readOnlyBelow?: "never" | "always";
+  /** How the owners of its files are shown. */
+  owners?: IDMapping;
   /** mount(8) options of a tmpfs. */
   tmpfsOptions: string[];
 }
@@ -38,12 +41,15 @@ const modeGroups: readonly ReadonlySet<string>[] = [
   new Set(["nocopy"]),
   new Set(["consistent", "cached", "delegated", "default"]),
 ];
+/** `idmap`, `idmap=USER` and so on: ours, passed on by Docker's command line as it stands. */
+const isIdMapWord = (word: string): boolean => word === "idmap" || word.startsWith("idmap=");
 
 function parseMode(mode: string): Set<string> | undefined {
   if (mode === "") return new Set();
   const words = mode.split(",");
-  for (const word of words) if (!modeGroups.some((group) => group.has(word))) return undefined;
+  for (const word of words) if (!isIdMapWord(word) && !modeGroups.some((group) => group.has(word))) return undefined;
   for (const group of modeGroups) if (words.filter((word) => group.has(word)).length > 1) return undefined;
+  if (words.filter(isIdMapWord).length > 1) return undefined;
   return new Set(words);
 }
 
@@ -90,7 +96,18 @@ export function parseBind(text: string, volumeDriver = ""): MountRequest {
     createSource: true,
     copy: !words.has("nocopy"),
     driver: type === "volume" && volumeDriver !== "" ? volumeDriver : undefined,
+    ...ownersIn(words, invalid),
   };
+}
+
+function ownersIn(words: ReadonlySet<string>, invalid: (why: string) => Error): { owners?: IDMapping } {
+  const word = [...words].find(isIdMapWord);
+  if (word === undefined) return {};
+  try {
+    return { owners: parseIdMapping(word.slice("idmap=".length)) };
+  } catch (error) {
+    throw invalid(messageOf(error));
+  }
 }
 
 const volumeName = /^[a-zA-Z0-9][a-zA-Z0-9_.-]+$/;
@@ -150,6 +167,13 @@ function isLocal(path: string): boolean {
 /** One entry of HostConfig.Mounts. Whether a bind's source exists is asked later. @throws EngineError invalidArgument */
 export function parseMount(mount: MountConfig): MountRequest {
   const invalid = (why: string): Error => invalidArgument(`invalid mount config for type "${mount.Type}": ${why}`);
+  const ownersOf = (owners: IDMapping | undefined): { owners?: IDMapping } => {
+    try {
+      return owners === undefined ? {} : { owners: checkIdMapping(owners) };
+    } catch (error) {
+      throw invalid(messageOf(error));
+    }
+  };
   const extra = (field: string): Error => invalid(`field ${field} must not be specified`);
   if (!mount.Target) throw invalid("field Target must not be empty");
   let destination: string;
@@ -179,6 +203,7 @@ export function parseMount(mount: MountConfig): MountRequest {
         ...(mount.BindOptions?.Propagation ? {} : { isDefaultPropagation: true }),
         recursive: mount.BindOptions?.NonRecursive !== true,
         createSource: mount.BindOptions?.CreateMountpoint === true,
+        ...ownersOf(mount.BindOptions?.IDMapping),
         ...(never === true ? { readOnlyBelow: "never" as const } : always === true ? { readOnlyBelow: "always" as const } : {}),
       };
     }
@@ -198,6 +223,7 @@ export function parseMount(mount: MountConfig): MountRequest {
         driverOptions: options.DriverConfig?.Options ?? {},
         labels: options.Labels ?? {},
         subpath: options.Subpath || undefined,
+        ...ownersOf(options.IDMapping),
       };
     }
     case "tmpfs":
@@ -247,7 +273,8 @@ export function parseVolumesFrom(text: string): { container: string; readOnly: b
   const mode = at < 0 ? "" : text.slice(at + 1);
   if (container === "") throw invalidArgument("volumes-from specification cannot be an empty string");
   const words = parseMode(mode);
-  if (words === undefined || words.has("nocopy") || [...words].some((word) => propagations.has(word))) throw invalidArgument(`invalid mode: ${mode}`);
+  if (words === undefined || words.has("nocopy") || [...words].some((word) => propagations.has(word) || isIdMapWord(word)))
+    throw invalidArgument(`invalid mode: ${mode}`);
   return { container, readOnly: words.has("ro"), mode };
 }
 

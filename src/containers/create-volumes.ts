@@ -5,6 +5,7 @@ import { SysError } from "../kernel/ffi.ts";
 import type { ImageRecord } from "../images/types.ts";
 import { invalidArgument, messageOf } from "../lib/errors.ts";
 import type { ContainerConfig, HostConfig } from "../oci/container.ts";
+import { parseIdMapping, type IDMapping } from "../oci/id-mapping.ts";
 import { mountRequests, parseMount, parseVolumesFrom, type MountRequest } from "./binds.ts";
 import { lookupPartner, type Context } from "./context.ts";
 import { newId } from "./names.ts";
@@ -23,10 +24,10 @@ export interface VolumePlan {
 
 /**
  * Mounts of other containers (VolumesFrom), overridden by Binds, Mounts and Tmpfs; then an anonymous volume for each path of
- * Config.Volumes that nothing is mounted on. @throws EngineError invalidArgument, notFound
+ * Config.Volumes that nothing is mounted on. `asked`: the settings without the image's, whose labels have no say. @throws EngineError invalidArgument, notFound
  */
-export function planVolumes(ctx: Context, config: ContainerConfig, host: HostConfig): VolumePlan {
-  const requests = mountRequests(host).map((request) => besideOwnMounts(ctx, request));
+export function planVolumes(ctx: Context, config: ContainerConfig, host: HostConfig, asked: ContainerConfig = config): VolumePlan {
+  const requests = labelledOwners(mountRequests(host), asked).map((request) => checkOwners(besideOwnMounts(ctx, request)));
   for (const { type, source, createSource } of requests) {
     if (type === "image") imageOf(ctx, source);
     if (type === "bind" && !createSource && !existsSync(source)) {
@@ -54,6 +55,35 @@ export function planVolumes(ctx: Context, config: ContainerConfig, host: HostCon
   }
   checkDrivers(requests);
   return { inherited: [...inherited.values()], requests };
+}
+
+/** For clients that pass on no mount option they don't know, as Compose: mounts by their destination, `/src` or `/src=USER`, with commas between them. */
+const IDMAP_LABEL = "berth.idmap";
+
+function labelledOwners(requests: MountRequest[], { Labels: labels }: ContainerConfig): MountRequest[] {
+  const entries = (labels?.[IDMAP_LABEL] ?? "").split(",").filter((entry) => entry !== "");
+  const invalid = (entry: string, why: string): Error => invalidArgument(`invalid label ${IDMAP_LABEL}: ${entry}: ${why}`);
+  const result = [...requests];
+  for (const entry of entries) {
+    const [, destination = "", text = ""] = /^([^=]*)=?(.*)$/s.exec(entry)!;
+    const at = result.findIndex((request) => request.destination === destination.replace(/(.)\/+$/, "$1"));
+    const request = result[at];
+    if (request === undefined || (request.type !== "bind" && request.type !== "volume")) throw invalid(entry, "no bind or volume is mounted there");
+    if (request.owners !== undefined) throw invalid(entry, "that mount has an idmap of its own");
+    try {
+      result[at] = { ...request, owners: parseIdMapping(text) };
+    } catch (error) {
+      throw invalid(entry, messageOf(error));
+    }
+  }
+  return result;
+}
+
+/** The mount that shows other owners is a copy: what is mounted on the source later doesn't get there. @throws EngineError invalidArgument */
+function checkOwners(request: MountRequest): MountRequest {
+  const { owners, type, source, propagation } = request;
+  if (owners === undefined || type !== "bind" || /^r?private$/.test(propagation)) return request;
+  throw invalidArgument(`invalid mount config for type "bind": idmap of ${source} doesn't go with propagation ${propagation}`);
 }
 
 /**
@@ -113,6 +143,7 @@ export async function prepareVolumes(ctx: Context, record: ContainerRecord, plan
         Mode: request.mode !== "" ? request.mode : anonymous ? "" : "z",
         RW: !request.readOnly,
         Propagation: "",
+        ...withOwners(request),
       },
       source: {
         type: "volume",
@@ -121,6 +152,7 @@ export async function prepareVolumes(ctx: Context, record: ContainerRecord, plan
         readOnly: request.readOnly,
         options: ["rbind", "rprivate"],
         subpath: request.subpath,
+        ...(request.owners === undefined ? {} : { owners: request.owners }),
       },
     });
     if (request.copy && request.subpath === undefined) filled.push({ name, destination: request.destination });
@@ -156,7 +188,15 @@ function imageOf(ctx: Context, reference: string): ImageRecord {
 function hostMount(request: MountRequest & { type: "bind" | "tmpfs" }): Inherited {
   const { type, source, destination, readOnly, readOnlyBelow } = request;
   return {
-    point: { Type: request.type, Source: source, Destination: destination, Mode: request.mode, RW: !readOnly, Propagation: request.propagation },
+    point: {
+      Type: request.type,
+      Source: source,
+      Destination: destination,
+      Mode: request.mode,
+      RW: !readOnly,
+      Propagation: request.propagation,
+      ...withOwners(request),
+    },
     source: {
       type,
       source,
@@ -166,8 +206,14 @@ function hostMount(request: MountRequest & { type: "bind" | "tmpfs" }): Inherite
       ...(request.createSource ? { createSource: true } : {}),
       ...(readOnlyBelow === undefined ? {} : { readOnlyBelow }),
       ...(request.isDefaultPropagation === true && request.propagation === "rslave" ? { slaveIfShared: true } : {}),
+      ...(request.owners === undefined ? {} : { owners: request.owners }),
     },
   };
+}
+
+/** What inspect shows. */
+function withOwners({ owners }: MountRequest): { IDMapping?: IDMapping } {
+  return owners === undefined ? {} : { IDMapping: owners };
 }
 
 /** Copies what the image has at the volumes' paths into those that are empty. */

@@ -59,7 +59,7 @@ export async function create(ctx: Context, options: CreateOptions): Promise<{ id
   });
   const linked = linkedIds(ctx, host);
   const endpoints = endpointsOf(ctx, host, config, options.networking);
-  const plan = planVolumes(ctx, config, host);
+  const plan = planVolumes(ctx, config, host, asked);
   if (options.readOnlyNonRecursive === true) for (const request of plan.requests) if (request.type === "bind") request.readOnlyBelow = "never";
   const idMap = chooseIdMap(ctx, asked, host);
   // most are started at once

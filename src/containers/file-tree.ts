@@ -95,7 +95,8 @@ async function mountFiles(ctx: Context, entry: Entry, rootfs: string, path: stri
   // What is put on a shared mount becomes shared, whatever it was: private again before anything is mounted below.
   mount("none", path, "none", MS.PRIVATE);
   using root = new Root(path);
-  for (const { source, destination, readOnly, options } of mounts) {
+  for (const { source: found, destination, readOnly, options } of mounts) {
+    const source = typeof found === "string" ? found : await found(rootfs);
     const isDirectory = (await stat(source)).isDirectory();
     try {
       attach(

@@ -1,6 +1,7 @@
 import { mkdirSync, rmdirSync, statSync, unlinkSync, writeFileSync } from "node:fs";
 import { stat } from "node:fs/promises";
 import { attachTree, cloneTree } from "../kernel/bind.ts";
+import { SysError } from "../kernel/ffi.ts";
 import { AT_FDCWD, closeFd, O, openAt } from "../kernel/fs.ts";
 import { holdInRoot } from "../kernel/inroot.ts";
 import { MS, mount as bindMount, unmount } from "../kernel/mount.ts";
@@ -9,10 +10,11 @@ import { bytesOf } from "../lib/tar.ts";
 import { rootOnHost, translation, type IdMap } from "../oci/id-map.ts";
 import { parseLocalOptions } from "../volumes/options.ts";
 import type { VolumeRecord } from "../volumes/types.ts";
-import { isShared } from "../runtime/mounts.ts";
+import { fileSystemAt, isShared } from "../runtime/mounts.ts";
 import type { SandboxMount } from "../sandbox/types.ts";
 import { makeBindSource } from "./bind-source.ts";
 import type { Context, Entry } from "./context.ts";
+import { mountIds } from "./mount-owners.ts";
 import type { ContainerMount, ContainerRecord } from "./types.ts";
 
 /** The mounts of one run, parents before what is mounted inside them. `held` keeps directories in place until the container has them. */
@@ -29,7 +31,8 @@ async function sandboxMount(ctx: Context, record: ContainerRecord, mount: Contai
   if (type === "tmpfs") return { type, source: "", destination, readOnly, options: mount.options };
   if (type === "bind") {
     await checkSource(mount, rootOnHost(record.idMap));
-    return { type, source: mount.source, destination, readOnly, options: await optionsOf(ctx, record, mount, mount.source) };
+    const options = await optionsOf(ctx, record, mount, mount.source);
+    return { type, source: withOwners(ctx, record, mount, mount.source, undefined, held), destination, readOnly, options };
   }
   let source = type === "image" ? await mountImage(ctx, record, mount, held) : await ctx.volumes.mount(mount.source, record.id, { destination, readOnly });
   if (mount.subpath !== undefined) {
@@ -40,8 +43,27 @@ async function sandboxMount(ctx: Context, record: ContainerRecord, mount: Contai
     }
   }
   const ids = type === "image" ? undefined : idsOf(ctx.volumes.get(mount.source), record);
+  const options = await optionsOf(ctx, record, mount, source);
+  if (mount.owners !== undefined) return { type: "bind", source: withOwners(ctx, record, mount, source, ids, held), destination, readOnly, options };
   if (ids !== undefined) source = await holdMapped(ctx, record, source, ids, held);
-  return { type: "bind", source, destination, readOnly, options: await optionsOf(ctx, record, mount, source) };
+  return { type: "bind", source, destination, readOnly, options };
+}
+
+/** The source itself, or what shows it with the owners that were asked for. `base`: the map that it has in any case. */
+function withOwners(
+  ctx: Context,
+  record: ContainerRecord,
+  mount: ContainerMount,
+  source: string,
+  base: IdMap | undefined,
+  held: DisposableStack,
+): SandboxMount["source"] {
+  const { owners } = mount;
+  if (owners === undefined) return source;
+  return async (rootfs) => {
+    const ids = mountIds(record, owners, source, base, rootfs);
+    return ids === undefined ? source : await holdMapped(ctx, record, source, ids, held, { recursive: mount.options.includes("rbind") });
+  };
 }
 
 async function optionsOf(ctx: Context, record: ContainerRecord, mount: ContainerMount, source: string): Promise<string[]> {
@@ -105,19 +127,44 @@ function holdSubpath(ctx: Context, record: ContainerRecord, volume: string, subp
   return target;
 }
 
-/** The same files with the owners that the container's user namespace has for theirs, as an idmapped mount. */
-async function holdMapped(ctx: Context, record: ContainerRecord, source: string, ids: IdMap, held: DisposableStack): Promise<string> {
+/** The same files with other owners, as an idmapped mount. */
+async function holdMapped(
+  ctx: Context,
+  record: ContainerRecord,
+  source: string,
+  ids: IdMap,
+  held: DisposableStack,
+  { recursive = true }: { recursive?: boolean } = {},
+): Promise<string> {
   using namespace = await ctx.userNamespaces.open(ids);
   const target = mountPlace(ctx, record, statSync(source).isDirectory(), held);
   using open = new DisposableStack();
   try {
-    const tree = open.adopt(cloneTree(source, { recursive: true, userNamespace: namespace.fd }), closeFd);
+    const tree = open.adopt(cloneTree(source, { recursive, userNamespace: namespace.fd }), closeFd);
     attachTree(tree, open.adopt(openAt(AT_FDCWD, bytesOf(target), O.PATH), closeFd));
   } catch (error) {
-    throw invalidArgument(`cannot translate the owners in ${source} for the user namespace of container ${record.id}: ${messageOf(error)}`, error);
+    throw invalidArgument(`cannot map the owners in ${source} for container ${record.id}: ${whyNotMapped(source, recursive, namespace.fd, error)}`, error);
   }
   held.defer(() => void unmount(target, { lazy: true }));
   return target;
+}
+
+/** The kernel says EINVAL for a file system that can't (mount_setattr(2)), EPERM for a mount that has other owners already. */
+function whyNotMapped(source: string, recursive: boolean, userNamespace: number, error: unknown): string {
+  if (!(error instanceof SysError) || error.syscall !== "mount_setattr") return messageOf(error);
+  if (error.code === "ENOSYS") return "idmapped mounts need Linux 5.12";
+  if (error.code === "EPERM") return "it is an idmapped mount already, or has one below it";
+  if (error.code !== "EINVAL") return messageOf(error);
+  const can = "ext4, xfs, btrfs, and tmpfs from Linux 6.3 on do";
+  if (recursive) {
+    try {
+      closeFd(cloneTree(source, { userNamespace }));
+      return `something mounted below it is of a file system without idmapped mounts (${can}); bind-nonrecursive leaves it out`;
+    } catch {
+      // it is the source's own
+    }
+  }
+  return `its file system, ${fileSystemAt(source)}, has no idmapped mounts on this kernel (${can})`;
 }
 
 async function checkSource({ source, createSource }: ContainerMount, owner: { uid: number; gid: number }): Promise<void> {

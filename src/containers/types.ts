@@ -1,6 +1,7 @@
 import type { ContainerConfig, EndpointSettings, HostConfig, NetworkingConfig } from "../oci/container.ts";
 import type { ImageRecord } from "../images/types.ts";
 import type { IdMap } from "../oci/id-map.ts";
+import type { IDMapping } from "../oci/id-mapping.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Descriptor } from "../oci/image.ts";
 import type { LogBatch, ReadLogsOptions } from "../logs/types.ts";
@@ -19,6 +20,7 @@ export interface MountPoint {
   Mode: string;
   RW: boolean;
   Propagation: string;
+  IDMapping?: IDMapping;
 }
 
 /** How one mount is made at each start. `source`: host path, volume name, image id, or empty for tmpfs. */
@@ -38,6 +40,8 @@ export interface ContainerMount {
   slaveIfShared?: boolean;
   /** Make the missing source of a bind, as Binds do. */
   createSource?: boolean;
+  /** How the owners of its files are shown. */
+  owners?: IDMapping;
 }
 
 export interface HealthResult {

@@ -1,4 +1,5 @@
 import type { ImageRunConfig } from "./image.ts";
+import type { IDMapping } from "./id-mapping.ts";
 
 /**
  * Docker's vocabulary for a container, under Docker's own JSON names, since clients expect them echoed as given
@@ -63,12 +64,14 @@ export interface MountConfig {
     CreateMountpoint?: boolean;
     ReadOnlyNonRecursive?: boolean;
     ReadOnlyForceRecursive?: boolean;
+    IDMapping?: IDMapping;
   };
   VolumeOptions?: {
     NoCopy?: boolean;
     Labels?: Record<string, string>;
     DriverConfig?: { Name?: string; Options?: Record<string, string> };
     Subpath?: string;
+    IDMapping?: IDMapping;
   };
   TmpfsOptions?: { SizeBytes?: number; Mode?: number; Options?: string[][] };
   ImageOptions?: { Subpath?: string };

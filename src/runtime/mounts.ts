@@ -141,14 +141,20 @@ export function isShared(source: string): boolean {
   return /shared:|master:/.test(sourceMount(source).optional);
 }
 
-function sourceMount(source: string): { target: string; optional: string } {
+/** The name of the file system that `path` lies on. */
+export function fileSystemAt(path: string): string {
+  return sourceMount(path).type;
+}
+
+function sourceMount(source: string): { target: string; optional: string; type: string } {
   const path = `${realpathSync(source)}/`;
-  let best = { target: "/", optional: "" };
+  let best = { target: "/", optional: "", type: "" };
   for (const line of readFileSync("/proc/self/mountinfo", "utf8").split("\n")) {
-    const fields = line.split(" - ")[0]?.split(" ") ?? [];
+    const [mount = "", superblock = ""] = line.split(" - ");
+    const fields = mount.split(" ");
     const target = fields[4]?.replaceAll(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
     if (target === undefined || target.length < best.target.length) continue;
-    if (target === "/" || path.startsWith(`${target}/`)) best = { target, optional: fields.slice(6).join(" ") };
+    if (target === "/" || path.startsWith(`${target}/`)) best = { target, optional: fields.slice(6).join(" "), type: superblock.split(" ")[0] ?? "" };
   }
   return best;
 }

@@ -81,7 +81,7 @@ export async function createSandbox(ctx: SandboxContext, spec: SandboxSpec, opti
     ...(spec.joined !== undefined && { joined: spec.joined }),
     ...(idMap !== undefined && { idMap }),
     own: writeFiles(spec, network.endpoints, networks),
-    user: userMounts(spec),
+    user: await userMounts(spec, `${bundle}/rootfs`),
     ...(deviceEdits !== undefined && { deviceEdits }),
   });
   runtime.prepare(built);
@@ -231,10 +231,12 @@ function allocateNetwork(ctx: SandboxContext, spec: SandboxSpec): SandboxNetwork
 }
 
 /** Binds and tmpfs of the spec, then those of `--tmpfs` that aren't among them. */
-function userMounts(spec: SandboxSpec): MountSpec[] {
-  const mounts = spec.mounts.map(({ type, source, destination, readOnly, options }) =>
-    type === "bind" ? bindMount(source, destination, options, readOnly) : tmpfsMount(destination, options, readOnly),
-  );
+async function userMounts(spec: SandboxSpec, rootfs: string): Promise<MountSpec[]> {
+  const mounts: MountSpec[] = [];
+  for (const { type, source, destination, readOnly, options } of spec.mounts) {
+    if (type === "tmpfs") mounts.push(tmpfsMount(destination, options, readOnly));
+    else mounts.push(bindMount(typeof source === "string" ? source : await source(rootfs), destination, options, readOnly));
+  }
   const taken = new Set(mounts.map((each) => each.destination));
   for (const [destination, options] of Object.entries(spec.host.Tmpfs ?? {})) {
     if (!taken.has(destination)) mounts.push(tmpfsMount(destination, options.split(",")));

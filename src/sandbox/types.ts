@@ -11,8 +11,8 @@ export type { AttachHub, ExitStatus, OutputListener } from "../runtime/types.ts"
 /** One thing to be mounted into a sandbox besides what every container has. */
 export interface SandboxMount {
   type: "bind" | "tmpfs";
-  /** Host path for bind; unused for tmpfs. */
-  source: string;
+  /** Host path for bind, or what gives it once the container's root is mounted; unused for tmpfs. */
+  source: string | ((rootfs: string) => Promise<string>);
   destination: string;
   readOnly: boolean;
   /** Further mount options, e.g. `rprivate`, `size=64m`, `nosuid`. */

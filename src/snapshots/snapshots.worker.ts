@@ -403,6 +403,7 @@ const mistakes = new Set([
   "EBUSY",
   "EPERM",
   "EACCES",
+  "EOVERFLOW",
 ]);
 
 function copyError(error: unknown): unknown {

@@ -176,8 +176,18 @@ function healthText({ health }: ContainerRecord): string {
 }
 
 function toMount(mount: MountPoint): MountSummary {
-  const { Type, Name, Source, Destination, Driver, Mode, RW, Propagation } = mount;
-  return { Type, ...(Name === undefined ? {} : { Name }), Source, Destination, ...(Driver === undefined ? {} : { Driver }), Mode, RW, Propagation };
+  const { Type, Name, Source, Destination, Driver, Mode, RW, Propagation, IDMapping } = mount;
+  return {
+    Type,
+    ...(Name === undefined ? {} : { Name }),
+    Source,
+    Destination,
+    ...(Driver === undefined ? {} : { Driver }),
+    Mode,
+    RW,
+    Propagation,
+    ...(IDMapping === undefined ? {} : { IDMapping }),
+  };
 }
 
 const endpointDefaults: EndpointSettings = {

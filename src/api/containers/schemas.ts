@@ -88,6 +88,10 @@ export const resourcesShape = {
   RestartPolicy: restartPolicy.optional(),
 };
 
+const idRanges = list(object({ HostID: int, ContainerID: int, Size: int.default(1) })).optional();
+/** As moby#53368 has it; `ranges` is our own. */
+const idMapping = object({ Source: text.default(""), User: text.optional(), UIDMappings: idRanges, GIDMappings: idRanges }).optional();
+
 const mount = object({
   Type: word<MountConfig["Type"]>(),
   Source: text.optional(),
@@ -100,12 +104,14 @@ const mount = object({
     CreateMountpoint: bool.optional(),
     ReadOnlyNonRecursive: bool.optional(),
     ReadOnlyForceRecursive: bool.optional(),
+    IDMapping: idMapping,
   }).optional(),
   VolumeOptions: object({
     NoCopy: bool.optional(),
     Labels: textMap.optional(),
     DriverConfig: object({ Name: text.optional(), Options: textMap.optional() }).optional(),
     Subpath: text.optional(),
+    IDMapping: idMapping,
   }).optional(),
   TmpfsOptions: object({ SizeBytes: int.optional(), Mode: int.optional(), Options: z.array(texts).optional() }).optional(),
   ImageOptions: object({ Subpath: text.optional() }).optional(),

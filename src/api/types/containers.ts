@@ -1,4 +1,5 @@
 import type { ContainerConfig, EndpointSettings, HostConfig } from "../../oci/container.ts";
+import type { IDMapping } from "../../oci/id-mapping.ts";
 import type { Descriptor } from "../../oci/image.ts";
 
 /** Wire shapes of containers, under Docker's names. */
@@ -19,6 +20,7 @@ export interface MountSummary {
   Mode: string;
   RW: boolean;
   Propagation: string;
+  IDMapping?: IDMapping;
 }
 
 /** `GET /containers/json` */

@@ -1,5 +1,6 @@
 import { resolve } from "node:path";
 import type { MountConfig } from "../../oci/container.ts";
+import { parseIdMapping, type IDMapping } from "../../oci/id-mapping.ts";
 import { CliError } from "../errors.ts";
 import { parseBytes } from "../../lib/bytes.ts";
 
@@ -43,11 +44,13 @@ export function parseMount(spec: string): MountConfig {
   const bind = (): NonNullable<MountConfig["BindOptions"]> => (mount.BindOptions ??= {});
   const tmpfs = (): NonNullable<MountConfig["TmpfsOptions"]> => (mount.TmpfsOptions ??= {});
 
+  let owners: IDMapping | undefined;
+
   for (const field of csvFields(spec)) {
     const equals = field.indexOf("=");
     const key = (equals < 0 ? field : field.slice(0, equals)).toLowerCase().trim();
     const value = equals < 0 ? undefined : field.slice(equals + 1);
-    if (value === undefined && !["readonly", "ro", "volume-nocopy", "bind-nonrecursive", "bind-create-src"].includes(key)) {
+    if (value === undefined && !["readonly", "ro", "volume-nocopy", "bind-nonrecursive", "bind-create-src", "idmap", "bind-idmap"].includes(key)) {
       throw new CliError(`invalid field '${field}' must be a key=value pair`);
     }
     const text = value ?? "";
@@ -84,6 +87,14 @@ export function parseMount(spec: string): MountConfig {
       case "bind-recursive":
         bindRecursive(bind(), mount, text);
         break;
+      case "idmap":
+      case "bind-idmap":
+        try {
+          owners = parseIdMapping(text);
+        } catch (error) {
+          throw new CliError((error as Error).message);
+        }
+        break;
       case "volume-subpath":
         volume().Subpath = text;
         break;
@@ -116,6 +127,7 @@ export function parseMount(spec: string): MountConfig {
         throw new CliError(`unexpected key '${key}' in '${field}'`);
     }
   }
+  if (owners !== undefined) (mount.Type === "volume" ? volume() : bind()).IDMapping = owners;
   return checked(mount, spec);
 }
 
