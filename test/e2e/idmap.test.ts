@@ -137,7 +137,7 @@ describe.skipIf(skipped("root", "overlay", "docker", "userns"))("idmap", () => {
 
   test("what the documentation shows", async () => {
     const text = readFileSync(join(import.meta.dir, "../../docs/idmap.md"), "utf8");
-    const [, script = ""] = /^```sh\n([^]*?)^```/m.exec(text)!;
+    const [, script = ""] = /^```sh\n(.*?)^```/ms.exec(text)!;
     renameSync(folder(1234), join(engine.root, "src"));
     for (const line of script.trim().split("\n")) {
       const [command = "", expected = ""] = line.split("#").map((part) => part.trim());
