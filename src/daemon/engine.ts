@@ -15,6 +15,7 @@ import { createUserNamespaces } from "../kernel/user-namespace.ts";
 import { tryLock } from "../kernel/lock.ts";
 import { conflict } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
+import { createSpawner } from "../lib/spawner.ts";
 import { version } from "../lib/version.ts";
 import { createLogs } from "../logs/logs.ts";
 import { createNetworks } from "../networks/networks.ts";
@@ -100,7 +101,8 @@ export async function startEngine(options: DaemonOptions, proxies: Proxies, log:
   const networks = createNetworks({ store, events, log, paths, options: { ...options, engineKey: key } });
   const runtime = await createRuntime({ paths, log, options: { ...options, engineKey: key } });
   stack.defer(() => runtime.close());
-  const sandboxes = createSandboxes({ paths, snapshots, networks, runtime, log });
+  const spawner = stack.use(createSpawner());
+  const sandboxes = createSandboxes({ paths, snapshots, networks, runtime, spawner, log });
   containers = createContainers({
     store,
     events,

@@ -35,6 +35,8 @@ const IFLA_PROTINFO = 12;
 const IFLA_LINKINFO = 18;
 const IFLA_AF_SPEC = 26;
 const IFLA_NET_NS_FD = 28;
+const IFLA_NUM_TX_QUEUES = 31;
+const IFLA_NUM_RX_QUEUES = 32;
 const IFLA_INFO_KIND = 1;
 const IFLA_INFO_DATA = 2;
 const IFLA_INFO_SLAVE_KIND = 4;
@@ -93,17 +95,21 @@ export interface VethOptions {
   mtu?: number;
 }
 
-/** A veth pair, both ends down; the container's end is born inside its namespace under its final name. */
+/**
+ * A veth pair, both ends down; the container's end is born inside its namespace under its final name. One queue each way is what it would use anyway, but
+ * unless it is asked for the kernel makes one for each processor and puts all but one away, each time after a grace period of RCU
+ * (drivers/net/veth.c, veth_init_queues: up to 10 ms under load, measured on Linux 6.18).
+ */
 export function addVeth(o: VethOptions): NetlinkMessage {
-  const mtu = o.mtu === undefined ? [] : [u32(IFLA_MTU, o.mtu)];
-  const peer = [linkHeader(), text(IFLA_IFNAME, o.peer), u32(IFLA_NET_NS_FD, o.namespace), attribute(IFLA_ADDRESS, o.mac), ...mtu];
+  const both = [u32(IFLA_NUM_TX_QUEUES, 1), u32(IFLA_NUM_RX_QUEUES, 1), ...(o.mtu === undefined ? [] : [u32(IFLA_MTU, o.mtu)])];
+  const peer = [linkHeader(), text(IFLA_IFNAME, o.peer), u32(IFLA_NET_NS_FD, o.namespace), attribute(IFLA_ADDRESS, o.mac), ...both];
   return message(
     `add veth ${o.host}`,
     RTM_NEWLINK,
     NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL,
     linkHeader(),
     text(IFLA_IFNAME, o.host),
-    ...mtu,
+    ...both,
     nested(IFLA_LINKINFO, text(IFLA_INFO_KIND, "veth"), nested(IFLA_INFO_DATA, nested(VETH_INFO_PEER, ...peer))),
   );
 }

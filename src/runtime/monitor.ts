@@ -1,11 +1,13 @@
 import { existsSync } from "node:fs";
 import { closeFd } from "../kernel/fs.ts";
 import { makePipe, makeSocketPair, writeFd } from "../kernel/pipe.ts";
-import { internal } from "../lib/errors.ts";
+import { internal, messageOf } from "../lib/errors.ts";
+import type { Spawner } from "../lib/spawner.ts";
 import { startError } from "./oci-errors.ts";
 import type { Runtime } from "./types.ts";
 
 export interface MonitorOptions {
+  spawner: Spawner;
   /** conmon's program. */
   program: string;
   id: string;
@@ -25,12 +27,12 @@ export interface MonitorOptions {
 }
 
 export interface Monitor {
-  /** conmon's own pid. */
-  readonly pid: number;
+  /** conmon's own pid. @throws EngineError as `created` does */
+  readonly pid: Promise<number>;
   /** Lets it start the runtime: the bundle is ready. */
   proceed(): void;
-  /** Ends it before `proceed`; nothing has been made yet. */
-  abandon(): void;
+  /** Ends it before `proceed`; nothing has been made yet. Never rejects. */
+  abandon(): Promise<void>;
   /** SIGKILL, also to one that hangs. The runtime and init live on. */
   kill(): void;
   /** Init's pid, once the runtime has created the container. @throws EngineError; exitCode 126 or 127 where the program can't run */
@@ -66,24 +68,35 @@ export function spawnMonitor(options: MonitorOptions): Monitor {
   if (options.tty) command.push("-t");
   if (options.openStdin) command.push("-i");
   if (options.openStdin && !options.stdinOnce) command.push("--leave-stdin-open");
-  let child: Bun.Subprocess<"ignore", "ignore", "ignore">;
-  try {
-    child = Bun.spawn(command, {
-      cwd: bundle,
-      // log lines carry the local zone otherwise
-      env: { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", TZ: "UTC", _OCI_SYNCPIPE: "3", _OCI_STARTPIPE: "4", ...runtime.environment },
-      stdio: ["ignore", "ignore", "ignore", syncWrite, startPipe.read],
+  const child = options.spawner.spawn(command, {
+    cwd: bundle,
+    // log lines carry the local zone otherwise
+    env: { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", TZ: "UTC", _OCI_SYNCPIPE: "3", _OCI_STARTPIPE: "4", ...runtime.environment },
+    stdio: ["ignore", "ignore", "ignore", syncWrite, startPipe.read],
+  });
+  const pid = child.pid
+    .catch((error: unknown) => {
+      throw internal(`cannot start the container monitor ${options.program}: ${messageOf(error)}`, error);
+    })
+    .finally(() => {
+      closeFd(syncWrite);
+      closeFd(startPipe.read);
     });
-  } catch (error) {
-    closeFd(syncRead);
-    closeFd(startPipe.write);
-    throw internal(`cannot start the container monitor ${options.program}: ${(error as Error).message}`, error);
-  } finally {
-    closeFd(syncWrite);
-    closeFd(startPipe.read);
-  }
+  const created = pid.then(
+    () => readCreated(syncRead, options),
+    (error: unknown) => {
+      closeFd(syncRead);
+      throw error;
+    },
+  );
+  // who asks does so later
+  for (const promise of [pid, created]) promise.catch(() => {});
+  const exited = pid.then(
+    async () => (await child.exited).exitCode ?? undefined,
+    () => undefined,
+  );
   return {
-    pid: child.pid,
+    pid,
     proceed: () => {
       try {
         writeFd(startPipe.write, Buffer.of(0));
@@ -94,14 +107,15 @@ export function spawnMonitor(options: MonitorOptions): Monitor {
         closeFd(startPipe.write);
       }
     },
-    abandon: () => {
-      // killed before its pipe is closed: an end of file lets it go on as well
+    abandon: async () => {
       child.kill("SIGKILL");
+      // killed before its pipe is closed: an end of file lets it go on as well
+      await exited;
       closeFd(startPipe.write);
     },
     kill: () => child.kill("SIGKILL"),
-    created: readCreated(syncRead, options),
-    exited: child.exited.then(() => child.exitCode ?? undefined),
+    created,
+    exited,
   };
 }
 

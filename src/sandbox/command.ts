@@ -41,7 +41,7 @@ export async function runCommand(
     let child: ExecChild;
     try {
       if (owner !== undefined) fchownSync(pipe.write, owner.uid, owner.gid);
-      child = spawnExec(ctx, parts, files, ["ignore", pipe.write, pipe.write], undefined);
+      child = await spawnExec(ctx, parts, files, ["ignore", pipe.write, pipe.write], undefined);
     } finally {
       closeFd(pipe.write);
     }

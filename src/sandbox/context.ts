@@ -2,6 +2,7 @@ import type { Paths } from "../daemon/paths.ts";
 import type { Readiness } from "../kernel/epoll.ts";
 import type { NamespaceDoor } from "../kernel/namespace.ts";
 import type { Logger } from "../lib/log.ts";
+import type { Spawner } from "../lib/spawner.ts";
 import type { Turns } from "../lib/turns.ts";
 import type { Networks } from "../networks/types.ts";
 import type { Runtimes } from "../runtime/types.ts";
@@ -14,6 +15,7 @@ export interface SandboxesDeps {
   snapshots: Pick<Snapshots, "mount" | "unmount" | "initLayer">;
   networks: Pick<Networks, "createNamespace" | "nameNamespace" | "removeNamespace" | "allocate" | "attach" | "release" | "resolvConf" | "endpointsOfContainer">;
   runtime: Runtimes;
+  spawner: Spawner;
   log: Logger;
 }
 

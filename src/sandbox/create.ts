@@ -52,9 +52,7 @@ export async function createSandbox(ctx: SandboxContext, spec: SandboxSpec, opti
   const monitor = startMonitor(ctx, spec, runtime, bundle);
   let hasProceeded = false;
   undo.defer(async () => {
-    if (hasProceeded) return;
-    monitor.abandon();
-    await Promise.allSettled([monitor.created, monitor.exited]);
+    if (!hasProceeded) await monitor.abandon();
   });
 
   await mountRoot(ctx, spec, bundle);
@@ -105,7 +103,7 @@ export async function createSandbox(ctx: SandboxContext, spec: SandboxSpec, opti
   const pidfd = openPidfd(pid);
   if (pidfd === undefined) throw internal(`the init process of container ${spec.name} died before its start`);
   undo.defer(() => closeFd(pidfd));
-  writeState(bundle, pid, monitor.pid);
+  writeState(bundle, pid, await monitor.pid);
   checkAborted();
 
   const stack = undo.move();
@@ -245,7 +243,8 @@ async function userMounts(spec: SandboxSpec, rootfs: string): Promise<MountSpec[
 }
 
 function startMonitor(ctx: SandboxContext, spec: SandboxSpec, runtime: Runtime, bundle: string): Monitor {
-  const monitor = spawnMonitor({
+  return spawnMonitor({
+    spawner: ctx.spawner,
     program: ctx.monitorProgram,
     id: spec.id,
     name: spec.name || spec.id,
@@ -259,7 +258,6 @@ function startMonitor(ctx: SandboxContext, spec: SandboxSpec, runtime: Runtime, 
     openStdin: spec.config.OpenStdin === true,
     stdinOnce: spec.config.StdinOnce === true,
   });
-  return monitor;
 }
 
 /** Init's pid. A runtime that hangs must not keep anyone from removing the container: then the monitor is killed, and what it began ended. */
@@ -280,7 +278,8 @@ async function endMonitor(ctx: SandboxContext, runtime: Runtime, cgroupPath: str
   if (!(await within(monitor.exited, MONITOR_PATIENCE_MS))) monitor.kill();
   const exitCode = await monitor.exited;
   // killed itself, it has left the runtime's processes behind: they would go on making what is removed here
-  if (exitCode === undefined) await endCreate(ctx, monitor.pid, cgroupPath);
+  const monitorPid = await monitor.pid.catch(() => undefined);
+  if (exitCode === undefined && monitorPid !== undefined) await endCreate(ctx, monitorPid, cgroupPath);
   await runtime.delete(id, cgroupPath);
 }
 

@@ -2,7 +2,8 @@ import { existsSync, fchownSync, readFileSync, rmSync, writeFileSync } from "nod
 import { closeFd, O } from "../kernel/fs.ts";
 import { acceptSocket, listenStream, makePipe, readFd, receiveFd, setNonBlocking } from "../kernel/pipe.ts";
 import { openTerminal, setWindowSize } from "../kernel/pty.ts";
-import { internal } from "../lib/errors.ts";
+import { internal, messageOf } from "../lib/errors.ts";
+import type { ChildStdio } from "../lib/spawner.ts";
 import { idOnHost, type IdMap } from "../oci/id-map.ts";
 import type { ProcessSpec, UserSpec } from "../oci/runtime-spec.ts";
 import { execError } from "../runtime/oci-errors.ts";
@@ -108,7 +109,7 @@ async function execPipes(
   });
   let child: ExecChild;
   try {
-    child = spawnExec(ctx, parts, files, [stdin?.read ?? "ignore", stdout?.write ?? "ignore", stderr?.write ?? "ignore"], undefined);
+    child = await spawnExec(ctx, parts, files, [stdin?.read ?? "ignore", stdout?.write ?? "ignore", stderr?.write ?? "ignore"], undefined);
   } catch (error) {
     await hub.finish(0);
     throw error;
@@ -119,7 +120,7 @@ async function execPipes(
 }
 
 async function execTerminal(ctx: SandboxContext, parts: RunningParts, exec: ExecSpec, files: ExecFiles): Promise<RunningExec> {
-  const { child, terminal } = parts.runtime.sendsTerminal ? await execWithSocket(ctx, parts, files) : execOnTerminal(ctx, parts, files);
+  const { child, terminal } = parts.runtime.sendsTerminal ? await execWithSocket(ctx, parts, files) : await execOnTerminal(ctx, parts, files);
   if (terminal === undefined) throw await failure(child, exec, files);
   const resize = (rows: number, cols: number): void => {
     setWindowSize(terminal, rows, cols);
@@ -143,7 +144,7 @@ async function execWithSocket(ctx: SandboxContext, parts: RunningParts, files: E
   const socket = `${files.name}.tty`;
   const listener = listenStream(files.bundle, socket);
   try {
-    const child = spawnExec(ctx, parts, files, ["ignore", "ignore", "ignore"], { consoleSocket: `${files.bundle}/${socket}` });
+    const child = await spawnExec(ctx, parts, files, ["ignore", "ignore", "ignore"], { consoleSocket: `${files.bundle}/${socket}` });
     return { child, terminal: await receiveTerminal(ctx, listener, child.exited) };
   } finally {
     closeFd(listener);
@@ -152,10 +153,10 @@ async function execWithSocket(ctx: SandboxContext, parts: RunningParts, files: E
 }
 
 /** The runtime runs on a terminal of ours and copies. */
-function execOnTerminal(ctx: SandboxContext, parts: RunningParts, files: ExecFiles): { child: ExecChild; terminal: number } {
+async function execOnTerminal(ctx: SandboxContext, parts: RunningParts, files: ExecFiles): Promise<{ child: ExecChild; terminal: number }> {
   const { master, peer } = openTerminal();
   try {
-    return { child: spawnExec(ctx, parts, files, [peer, peer, peer], {}), terminal: master };
+    return { child: await spawnExec(ctx, parts, files, [peer, peer, peer], {}), terminal: master };
   } catch (error) {
     closeFd(master);
     throw error;
@@ -182,16 +183,14 @@ async function receiveTerminal(ctx: SandboxContext, listener: number, exited: Pr
   }
 }
 
-type Stdio = number | "ignore";
-
-/** `terminal`: the exec has one; with a socket where the runtime sends it. */
-export function spawnExec(
+/** `stdio` may be closed afterwards. `terminal`: the exec has one; with a socket where the runtime sends it. @throws EngineError where the runtime can't be started */
+export async function spawnExec(
   ctx: SandboxContext,
   parts: RunningParts,
   files: ExecFiles,
-  stdio: [Stdio, Stdio, Stdio],
+  stdio: [ChildStdio, ChildStdio, ChildStdio],
   terminal: { consoleSocket?: string } | undefined,
-): ExecChild {
+): Promise<ExecChild> {
   const { runtime, spec } = parts;
   // crun writes the pid in place, so a pipe tells it at once; others rename a file over the given name
   const pidPipe = runtime.writesPidInPlace ? makePipe() : undefined;
@@ -204,17 +203,17 @@ export function spawnExec(
       ...terminal,
     });
     const env = { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", ...runtime.environment };
-    const child = Bun.spawn(command, { cwd: files.bundle, env, stdio: [...stdio, ...(pidPipe === undefined ? [] : [pidPipe.write])] as never });
-    const exited = child.exited;
+    const child = ctx.spawner.spawn(command, { cwd: files.bundle, env, stdio: [...stdio, ...(pidPipe === undefined ? [] : [pidPipe.write])] });
+    const exited = child.exited.then(({ status }) => status);
     return {
-      runtimePid: child.pid,
+      runtimePid: await child.pid,
       exited,
       signal: (name) => child.kill(name),
       pid: pidPipe === undefined ? pollPid(files.pid, exited) : readPid(ctx, pidPipe.read),
     };
   } catch (error) {
     if (pidPipe !== undefined) closeFd(pidPipe.read);
-    throw internal(`cannot start ${runtime.program}: ${(error as Error).message}`, error);
+    throw internal(`cannot start ${runtime.program}: ${messageOf(error)}`, error);
   } finally {
     if (pidPipe !== undefined) closeFd(pidPipe.write);
   }

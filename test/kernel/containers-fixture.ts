@@ -14,6 +14,7 @@ import { createUserNamespaces } from "../../src/kernel/user-namespace.ts";
 import { createLogger, silent } from "../../src/lib/log.ts";
 import { createLogs } from "../../src/logs/logs.ts";
 import { createNetworks } from "../../src/networks/networks.ts";
+import { createSpawner } from "../../src/lib/spawner.ts";
 import { createRuntime } from "../../src/runtime/runtime.ts";
 import type { Runtimes } from "../../src/runtime/types.ts";
 import { createSandboxes } from "../../src/sandbox/sandboxes.ts";
@@ -83,7 +84,8 @@ export async function createEngine(options: { at?: string } = {}): Promise<TestE
     log,
     options: { defaultRuntime: "", runtimes: {}, cgroupParent: "", cgroupMounts: true, cdiSpecDirs: [`${root}/cdi`], engineKey },
   });
-  const sandboxes = createSandboxes({ paths, snapshots, networks, runtime, log });
+  const spawner = createSpawner();
+  const sandboxes = createSandboxes({ paths, snapshots, networks, runtime, spawner, log });
   const containers = createContainers({
     store,
     events,
@@ -110,6 +112,7 @@ export async function createEngine(options: { at?: string } = {}): Promise<TestE
   const detach = async (): Promise<void> => {
     await containers.close({ stopAll: false, timeoutSeconds: 0 });
     await networks.close({ containersLive: true });
+    spawner[Symbol.dispose]();
   };
   return {
     root,

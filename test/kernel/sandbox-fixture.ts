@@ -4,6 +4,7 @@ import { enginePaths, type Paths } from "../../src/daemon/paths.ts";
 import { mount, unmount } from "../../src/kernel/mount.ts";
 import { silent } from "../../src/lib/log.ts";
 import type { ContainerConfig, HostConfig } from "../../src/oci/container.ts";
+import { createSpawner } from "../../src/lib/spawner.ts";
 import { createRuntime } from "../../src/runtime/runtime.ts";
 import type { Runtimes } from "../../src/runtime/types.ts";
 import { createSandboxes } from "../../src/sandbox/sandboxes.ts";
@@ -68,7 +69,8 @@ export async function createFixture(options: { at?: string; runtime?: string } =
       engineKey: `t${key}`,
     },
   });
-  const sandboxes = createSandboxes({ paths, snapshots, networks, runtime, log: silent });
+  const spawner = createSpawner();
+  const sandboxes = createSandboxes({ paths, snapshots, networks, runtime, spawner, log: silent });
 
   return {
     root,
@@ -101,6 +103,7 @@ export async function createFixture(options: { at?: string; runtime?: string } =
     },
     close: async () => {
       await sandboxes.sweep(new Set());
+      spawner[Symbol.dispose]();
       await runtime.close();
       for (const each of runtime.cgroups.roots) if (existsSync(each + runtime.cgroupParent)) rmdir(each + runtime.cgroupParent);
       rmSync(root, { recursive: true, force: true });

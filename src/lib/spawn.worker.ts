@@ -1,0 +1,32 @@
+import { messageOf } from "./errors.ts";
+import type { SpawnOptions } from "./spawner.ts";
+
+export type SpawnOrder = { id: number } & (({ kind: "spawn"; command: readonly string[] } & SpawnOptions) | { kind: "kill"; signal: NodeJS.Signals });
+
+export type SpawnAnswer = { id: number } & (
+  { kind: "started"; pid: number } | { kind: "failed"; message: string } | { kind: "exited"; exitCode: number | null; status: number }
+);
+
+declare const self: { addEventListener(type: "message", listener: (event: { data: SpawnOrder }) => void): void; postMessage(message: SpawnAnswer): void };
+
+const children = new Map<number, Bun.Subprocess>();
+
+function start({ id, command, cwd, env, stdio }: Extract<SpawnOrder, { kind: "spawn" }>): void {
+  let child: Bun.Subprocess;
+  try {
+    child = Bun.spawn([...command], { cwd, env, stdio: [...stdio] as never });
+  } catch (error) {
+    return self.postMessage({ id, kind: "failed", message: messageOf(error) });
+  }
+  children.set(id, child);
+  self.postMessage({ id, kind: "started", pid: child.pid });
+  void child.exited.then((status) => {
+    children.delete(id);
+    self.postMessage({ id, kind: "exited", exitCode: child.exitCode, status });
+  });
+}
+
+self.addEventListener("message", ({ data: order }) => {
+  if (order.kind === "spawn") start(order);
+  else children.get(order.id)?.kill(order.signal);
+});
