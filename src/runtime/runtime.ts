@@ -102,7 +102,7 @@ export async function createRuntime({ paths, log, options }: { paths: Paths; log
     rmSync(paths.runtimeBinary, { force: true });
     unmountRunDirectories(paths);
     // only our own parent, and only where no container lives in it
-    if (options.cgroupParent === "") removeCgroup(cgroups, cgroupParent);
+    if (options.cgroupParent === "") await removeCgroup(cgroups, cgroupParent);
   };
   let chosen: Choice;
   try {

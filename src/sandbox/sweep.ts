@@ -122,7 +122,7 @@ async function endAll(find: () => number[]): Promise<void> {
 async function endCgroup({ runtime }: SandboxContext, cgroup: string): Promise<void> {
   for (let round = 0; round < 200; round++) {
     killCgroup(runtime.cgroups, cgroup);
-    if (removeCgroup(runtime.cgroups, cgroup)) return;
+    if (await removeCgroup(runtime.cgroups, cgroup)) return;
     await Bun.sleep(5);
   }
   throw new Error("processes are left in it");
