@@ -23,6 +23,7 @@ const engine: Record<string, number> = {
   networks: 6,
   volumes: 6,
   logs: 6,
+  plugins: 5,
   events: 5,
   store: 4,
   oci: 3,

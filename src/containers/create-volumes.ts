@@ -3,7 +3,7 @@ import { mkdir, rmdir } from "node:fs/promises";
 import { holdDirectoryInRoot, type HeldPath } from "../kernel/inroot.ts";
 import { SysError } from "../kernel/ffi.ts";
 import type { ImageRecord } from "../images/types.ts";
-import { invalidArgument, messageOf } from "../lib/errors.ts";
+import { invalidArgument, kindOf, messageOf } from "../lib/errors.ts";
 import type { ContainerConfig, HostConfig } from "../oci/container.ts";
 import { parseIdMapping, type IDMapping } from "../oci/id-mapping.ts";
 import { mountRequests, parseMount, parseVolumesFrom, type MountRequest } from "./binds.ts";
@@ -53,7 +53,6 @@ export function planVolumes(ctx: Context, config: ContainerConfig, host: HostCon
     taken.add(request.destination);
     requests.push({ ...request, driver: host.VolumeDriver || undefined });
   }
-  checkDrivers(requests);
   return { inherited: [...inherited.values()], requests };
 }
 
@@ -105,10 +104,15 @@ function besideOwnMounts(ctx: Context, request: MountRequest): MountRequest {
   );
 }
 
-/** A 404 would make the docker command pull the image and try again. @throws EngineError invalidArgument */
-function checkDrivers(requests: readonly MountRequest[]): void {
+/** A 404 would make the docker command pull the image and try again. @throws EngineError invalidArgument, unavailable */
+export async function checkDrivers(ctx: Context, { requests }: VolumePlan): Promise<void> {
   for (const { driver } of requests) {
-    if (driver !== undefined && driver !== "local") throw invalidArgument(`error looking up volume plugin ${driver}: plugin "${driver}" not found`);
+    if (driver === undefined || driver === "local") continue;
+    try {
+      await ctx.volumes.checkDriver(driver);
+    } catch (error) {
+      throw kindOf(error) === "notFound" ? invalidArgument(messageOf(error), error) : error;
+    }
   }
 }
 

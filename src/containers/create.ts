@@ -17,7 +17,7 @@ import type { ContainerRecord, CreateOptions } from "./types.ts";
 import { anyIdMap, chooseIdMap, usernsModeOf } from "./user-namespace.ts";
 import { checkConfig, checkHostConfig, nameConflict, pinNamespaces, storageLimit } from "./validate.ts";
 import { platformWarnings } from "./platform-warning.ts";
-import { planVolumes, prepareVolumes, type VolumePlan } from "./create-volumes.ts";
+import { checkDrivers, planVolumes, prepareVolumes, type VolumePlan } from "./create-volumes.ts";
 
 export function newEntry(record: ContainerRecord): Entry {
   return {
@@ -60,6 +60,7 @@ export async function create(ctx: Context, options: CreateOptions): Promise<{ id
   const linked = linkedIds(ctx, host);
   const endpoints = endpointsOf(ctx, host, config, options.networking);
   const plan = planVolumes(ctx, config, host, asked);
+  await checkDrivers(ctx, plan);
   if (options.readOnlyNonRecursive === true) for (const request of plan.requests) if (request.type === "bind") request.readOnlyBelow = "never";
   const idMap = chooseIdMap(ctx, asked, host);
   // most are started at once

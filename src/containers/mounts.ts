@@ -74,8 +74,9 @@ async function optionsOf(ctx: Context, record: ContainerRecord, mount: Container
   return (await stat(source)).isDirectory() ? [...options, "rro"] : options;
 }
 
-/** What a volume's options mount has owners of its own, as what `-v /path` mounts has: a container that can't have them doesn't get them either. */
-function idsOf({ name, options, idMap }: VolumeRecord, record: ContainerRecord): IdMap | undefined {
+/** What a volume's options or a plugin mount has owners of its own, as what `-v /path` mounts has: a container that can't have them doesn't get them either. */
+function idsOf({ name, driver, options, idMap }: VolumeRecord, record: ContainerRecord): IdMap | undefined {
+  if (driver !== "local") return undefined;
   return parseLocalOptions(name, options) === undefined ? translation(idMap, record.idMap) : undefined;
 }
 

@@ -19,6 +19,7 @@ import { createSpawner } from "../lib/spawner.ts";
 import { version } from "../lib/version.ts";
 import { createLogs } from "../logs/logs.ts";
 import { createNetworks } from "../networks/networks.ts";
+import { createPlugins } from "../plugins/plugins.ts";
 import { createRecords } from "../registry/records.ts";
 import { restoreRecords } from "../registry/restore.ts";
 import { createRuntime } from "../runtime/runtime.ts";
@@ -96,7 +97,8 @@ export async function startEngine(options: DaemonOptions, proxies: Proxies, log:
   // What an engine's registry holds stays, also while it isn't served.
   const held = createRecords(store, content);
   const images = createImages({ store, content, snapshots, registry, events, users, limits: options, log });
-  const volumes = createVolumes({ root: paths.volumes, store, events, log, ...withIds });
+  const plugins = createPlugins({ folders: { sockets: options.pluginSocketDir, specs: options.pluginSpecDirs }, log });
+  const volumes = createVolumes({ root: paths.volumes, store, events, log, plugins, ...withIds });
   const logs = createLogs({ log });
   const networks = createNetworks({ store, events, log, paths, options: { ...options, engineKey: key } });
   const runtime = await createRuntime({ paths, log, options: { ...options, engineKey: key } });

@@ -181,6 +181,20 @@ export const daemonFlags: readonly Flag[] = [
     set: (o, v: string[]) => (o.cdiSpecDirs = v.filter((directory) => directory !== "")),
   },
   {
+    name: "plugin-socket-dir",
+    kind: "string",
+    key: "plugin-socket-dir",
+    summary: "Where plugins listen: NAME.sock (default /run/docker/plugins)",
+    set: set("pluginSocketDir"),
+  },
+  {
+    name: "plugin-spec-dir",
+    kind: "list",
+    key: "plugin-spec-dirs",
+    summary: "Where plugins' addresses are: NAME.spec, NAME.json (default /etc/docker/plugins and /usr/lib/docker/plugins)",
+    set: set("pluginSpecDirs"),
+  },
+  {
     name: "default-cgroupns-mode",
     kind: "string",
     key: "default-cgroupns-mode",

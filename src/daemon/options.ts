@@ -74,6 +74,9 @@ export interface DaemonOptions {
   cgroupParent: string;
   cgroupMounts: boolean;
   cdiSpecDirs: string[];
+  /** Folder of legacy plugins' sockets, and folders of their specs. */
+  pluginSocketDir: string;
+  pluginSpecDirs: string[];
   /** Undefined: `private` on cgroup v2, `host` on v1. */
   cgroupnsMode?: "private" | "host";
   /** Of containers that say nothing: bytes of /dev/shm, IPC mode, seconds from the stop signal to SIGKILL. */
@@ -152,6 +155,8 @@ export function defaultOptions(): DaemonOptions {
     cgroupParent: "",
     cgroupMounts: true,
     cdiSpecDirs: ["/etc/cdi", "/var/run/cdi"],
+    pluginSocketDir: "/run/docker/plugins",
+    pluginSpecDirs: ["/etc/docker/plugins", "/usr/lib/docker/plugins"],
     init: false,
     usernsRemap: "",
     validate: false,

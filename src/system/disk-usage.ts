@@ -23,7 +23,9 @@ export async function diskUsage({ builder, images, containers, volumes }: DiskUs
   }
   if (kinds.has("volume")) {
     usage.volumes = [];
-    for (const record of volumes.list()) usage.volumes.push({ record, size: await volumes.usage(record.name), users: volumes.usersOf(record.name).length });
+    // what plugins keep isn't on this disk
+    for (const record of volumes.list().filter(({ driver }) => driver === "local"))
+      usage.volumes.push({ record, size: await volumes.usage(record.name), users: volumes.usersOf(record.name).length });
   }
   if (kinds.has("build-cache")) usage.buildCache = builder.cache();
   return usage;

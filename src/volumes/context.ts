@@ -4,7 +4,9 @@ import { notFound } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
 import type { IdMap } from "../oci/id-map.ts";
 import type { KeyedMutex } from "../lib/mutex.ts";
+import type { Plugins } from "../plugins/types.ts";
 import type { Store } from "../store/store.ts";
+import type { VolumeDrivers } from "./driver.ts";
 import type { VolumeRecord } from "./types.ts";
 
 export interface VolumesDeps {
@@ -15,27 +17,27 @@ export interface VolumesDeps {
   log: Logger;
   /** Whose ids the files of new volumes have; undefined: the host's. */
   idMap?: IdMap;
+  /** Where drivers other than `local` come from. */
+  plugins?: Plugins;
 }
 
 export interface Entry {
   record: VolumeRecord;
   /** Containers that run with it. */
   active: Set<string>;
-  /** What its options say is mounted now. */
-  mounted: boolean;
 }
 
 /** What the verbs share. Each holds the volume's lock, except for what is done in one step within a transaction. */
 export interface Context extends VolumesDeps {
   /** Ready volumes by name. */
   entries: Map<string, Entry>;
+  drivers: VolumeDrivers;
   mutex: KeyedMutex;
 }
 
 /** A row's life on disk. */
 export type Phase = "intent" | "ready" | "copying" | "deleting";
 
-export const directoryOf = (ctx: Context, name: string): string => join(ctx.root, name);
 export const dataOf = (ctx: Context, name: string): string => join(ctx.root, name, "_data");
 /** Where copyUp copies to before it moves things in. */
 export const stagingOf = (ctx: Context, name: string): string => join(ctx.root, name, "_copy");
@@ -45,6 +47,11 @@ export function find(ctx: Context, name: string): Entry {
   const entry = ctx.entries.get(name);
   if (entry === undefined) throw notFound(`get ${name}: no such volume`);
   return entry;
+}
+
+/** After a change of what isn't looked up by. */
+export function saveRecord(ctx: Context, record: VolumeRecord): void {
+  ctx.store.db.query("UPDATE volumes SET record = ? WHERE name = ?").run(JSON.stringify(record), record.name);
 }
 
 export function setPhase(ctx: Context, name: string, phase: Phase): void {

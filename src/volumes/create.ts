@@ -1,68 +1,71 @@
-import { chown, mkdir } from "node:fs/promises";
 import { realtimeNano } from "../kernel/clock.ts";
-import { conflict, invalidArgument, notFound } from "../lib/errors.ts";
+import { conflict, prefixed } from "../lib/errors.ts";
 import { formatNano } from "../lib/time.ts";
-import { rootOnHost } from "../oci/id-map.ts";
-import { dataOf, setPhase, type Context } from "./context.ts";
-import { parseLocalOptions } from "./options.ts";
+import { dataOf, saveRecord, setPhase, type Context } from "./context.ts";
+import type { VolumeDriver } from "./driver.ts";
 import type { VolumeRecord, Volumes } from "./types.ts";
-
-const namePattern = /^[a-zA-Z0-9][a-zA-Z0-9_.-]+$/;
 
 /** See Volumes.create. */
 export async function create(ctx: Context, asked: Parameters<Volumes["create"]>[0]): Promise<VolumeRecord> {
-  const driver = asked.driver || "local";
-  if (driver !== "local") throw notFound(`${asked.name ? `create ${asked.name}: ` : ""}error looking up volume plugin ${driver}: plugin "${driver}" not found`);
   const name = asked.name || Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString("hex");
-  checkName(name);
   const options = asked.options ?? {};
-  parseLocalOptions(name, options);
   using _lock = await ctx.mutex.lock(name);
   const existing = ctx.entries.get(name)?.record;
   if (existing !== undefined) {
-    const differs = Object.keys(options).length > 0 && !sameOptions(options, existing.options);
-    if (differs) throw conflict(`create ${name}: a volume named ${name} already exists with other options`);
+    checkSame(existing, asked.driver, options);
     return existing;
   }
+  const driver = await driverFor(ctx, asked.name, asked.driver);
+  driver.validate(name, options);
+  const isLocal = driver === ctx.drivers.local;
   const record: VolumeRecord = {
     name,
-    driver,
-    mountpoint: dataOf(ctx, name),
+    driver: driver.name,
+    scope: driver.scope,
+    mountpoint: isLocal ? dataOf(ctx, name) : "",
     // Docker shows whole seconds.
     created: formatNano(realtimeNano()).replace(/\.\d+Z$/, "Z"),
     labels: asked.labels ?? {},
     options,
     anonymous: asked.anonymous ?? !asked.name,
-    ...(ctx.idMap !== undefined && { idMap: ctx.idMap }),
+    ...(isLocal && ctx.idMap !== undefined && { idMap: ctx.idMap }),
   };
-  await make(ctx, record);
+  await make(ctx, driver, record);
   return record;
 }
 
-function checkName(name: string): void {
-  if (name.length <= 255 && namePattern.test(name)) return;
-  throw invalidArgument(
-    `create ${name}: ${JSON.stringify(name)} includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. ` +
-      "If you intended to pass a host directory, use absolute path",
-  );
+/** @throws EngineError conflict */
+function checkSame({ name, driver, options: present }: VolumeRecord, wanted: string | undefined, options: Record<string, string>): void {
+  if (wanted && wanted !== driver) throw conflict(`create ${name}: driver '${driver}' already has volume '${name}': volume name must be unique`);
+  const differs = Object.keys(options).length > 0 && !sameOptions(options, present);
+  if (differs) throw conflict(`create ${name}: a volume named ${name} already exists with other options`);
 }
 
-/** Intent row, directory, ready row. */
-async function make(ctx: Context, record: VolumeRecord): Promise<void> {
-  const { name, driver } = record;
-  ctx.store.db.query("INSERT INTO volumes (name, driver, record, phase) VALUES (?, ?, ?, 'intent')").run(name, driver, JSON.stringify(record));
+/** `local` unless another is named. */
+async function driverFor(ctx: Context, name: string | undefined, driver: string | undefined): Promise<VolumeDriver> {
+  if (!driver || driver === "local") return ctx.drivers.local;
   try {
-    await mkdir(record.mountpoint, { recursive: true, mode: 0o755 });
-    const { uid, gid } = rootOnHost(record.idMap);
-    if (record.idMap !== undefined) await chown(record.mountpoint, uid, gid);
+    return await ctx.drivers.get(driver);
+  } catch (error) {
+    throw prefixed(name ? `create ${name}: ` : "", error);
+  }
+}
+
+/** Intent row, files, ready row. */
+async function make(ctx: Context, driver: VolumeDriver, record: VolumeRecord): Promise<void> {
+  const { name } = record;
+  ctx.store.db.query("INSERT INTO volumes (name, driver, record, phase) VALUES (?, ?, ?, 'intent')").run(name, driver.name, JSON.stringify(record));
+  try {
+    record.mountpoint = await driver.create(record);
   } catch (error) {
     ctx.store.db.query("DELETE FROM volumes WHERE name = ?").run(name);
-    throw error;
+    throw driver === ctx.drivers.local ? error : prefixed(`create ${name}: `, error);
   }
   ctx.store.tx(() => {
+    if (driver !== ctx.drivers.local) saveRecord(ctx, record);
     setPhase(ctx, name, "ready");
-    ctx.store.afterCommit(() => void ctx.entries.set(name, { record, active: new Set(), mounted: false }));
-    ctx.events.emit("volume", "create", name, { driver });
+    ctx.store.afterCommit(() => void ctx.entries.set(name, { record, active: new Set() }));
+    ctx.events.emit("volume", "create", name, { driver: driver.name });
   });
 }
 

@@ -1,14 +1,11 @@
-import { mount as mountFilesystem, MS, unmount as unmountFilesystem } from "../kernel/mount.ts";
-import { invalidArgument, messageOf } from "../lib/errors.ts";
-import { find, type Context, type Entry } from "./context.ts";
-import { parseLocalOptions } from "./options.ts";
+import { prefixed } from "../lib/errors.ts";
+import { find, saveRecord, type Context, type Entry } from "./context.ts";
 
 /** See Volumes.mount. @throws EngineError notFound, invalidArgument where its options can't be mounted */
 export async function mount(ctx: Context, name: string, container: string, how?: { destination: string; readOnly: boolean }): Promise<string> {
   using _lock = await ctx.mutex.lock(name);
   const entry = find(ctx, name);
-  ensureMounted(entry);
-  entry.active.add(container);
+  if (!entry.active.has(container)) await mountFor(ctx, entry, container);
   const place: Record<string, string> = how === undefined ? {} : { destination: how.destination, "read/write": String(!how.readOnly), propagation: "" };
   ctx.events.emit("volume", "mount", name, { driver: entry.record.driver, container, ...place });
   return entry.record.mountpoint;
@@ -18,11 +15,7 @@ export async function mount(ctx: Context, name: string, container: string, how?:
 export async function unmount(ctx: Context, name: string, container: string): Promise<void> {
   using _lock = await ctx.mutex.lock(name);
   const entry = ctx.entries.get(name);
-  if (entry === undefined || !entry.active.delete(container)) return;
-  if (entry.mounted && entry.active.size === 0) {
-    unmountFilesystem(entry.record.mountpoint, { lazy: true });
-    entry.mounted = false;
-  }
+  if (entry === undefined || !(await unmountFor(ctx, entry, container))) return;
   ctx.events.emit("volume", "unmount", name, { driver: entry.record.driver, container });
 }
 
@@ -31,26 +24,56 @@ export function adopt(ctx: Context, name: string, container: string): void {
   const entry = ctx.entries.get(name);
   if (entry === undefined) return;
   entry.active.add(container);
-  entry.mounted = parseLocalOptions(name, entry.record.options) !== undefined;
+  if (entry.record.driver === "local") ctx.drivers.local.adopt(entry.record, container);
 }
 
-/** Mounts what the options say, unless it is mounted. */
-function ensureMounted(entry: Entry): void {
-  const { name, mountpoint, options } = entry.record;
-  const local = parseLocalOptions(name, options);
-  if (local === undefined || entry.mounted) return;
-  const { device, type, flags, data } = local;
-  // One that an engine left behind when it died would be hidden below ours.
-  unmountFilesystem(mountpoint, { lazy: true });
+/** Mounted for a moment, to look into it or to fill it. */
+export async function whileMounted<T>(ctx: Context, entry: Entry, work: (path: string) => Promise<T>): Promise<T> {
+  const user = `moment ${crypto.randomUUID()}`;
+  await mountFor(ctx, entry, user);
   try {
-    mountFilesystem(device, mountpoint, type, flags, data);
-    // A bind takes its other flags only in a second step (mount(2), "Creating a bind mount").
-    const more = flags & ~(MS.BIND | MS.REC);
-    if ((flags & MS.BIND) !== 0 && more !== 0) mountFilesystem("none", mountpoint, "none", flags | MS.REMOUNT);
-  } catch (error) {
-    unmountFilesystem(mountpoint, { lazy: true });
-    const what = `failed to mount local volume: mount ${device}:${mountpoint}`;
-    throw invalidArgument(`error while mounting volume '${mountpoint}': ${what}: ${messageOf(error)}`, error);
+    return await work(entry.record.mountpoint);
+  } finally {
+    await unmountFor(ctx, entry, user);
   }
-  entry.mounted = true;
+}
+
+async function mountFor(ctx: Context, entry: Entry, user: string): Promise<void> {
+  const { record } = entry;
+  if (record.driver === "local") await ctx.drivers.local.mount(record, user);
+  else await mountRemote(ctx, entry, user);
+  entry.active.add(user);
+}
+
+/** A plugin counts its users: each is written down before it is told of, so that whatever happens to this engine someone takes it back. */
+async function mountRemote(ctx: Context, { record }: Entry, user: string): Promise<void> {
+  const driver = await ctx.drivers.get(record.driver);
+  record.mountedFor = [...(record.mountedFor ?? []).filter((each) => each !== user), user];
+  saveRecord(ctx, record);
+  try {
+    record.mountpoint = await driver.mount(record, user);
+  } catch (error) {
+    await unmountRemote(ctx, record, user).catch(() => {}); // it may have mounted it all the same
+    throw prefixed(`error while mounting volume '${record.name}': `, error);
+  }
+  saveRecord(ctx, record);
+}
+
+/** False where it wasn't mounted. */
+async function unmountFor(ctx: Context, { record, active }: Entry, user: string): Promise<boolean> {
+  if (record.driver === "local") {
+    if (!active.delete(user)) return false;
+    await ctx.drivers.local.unmount(record, user);
+    return true;
+  }
+  active.delete(user);
+  if (!(record.mountedFor ?? []).includes(user)) return false;
+  await unmountRemote(ctx, record, user);
+  return true;
+}
+
+async function unmountRemote(ctx: Context, record: Entry["record"], user: string): Promise<void> {
+  await (await ctx.drivers.get(record.driver)).unmount(record, user);
+  record.mountedFor = (record.mountedFor ?? []).filter((each) => each !== user);
+  saveRecord(ctx, record);
 }

@@ -40,8 +40,9 @@ function pruneTest(filters: Record<string, string[]>, all: boolean): (record: Vo
   const before = until === undefined ? undefined : parseTimestamp(until, realtimeNano());
   const wanted = filters["label"] ?? [];
   const unwanted = filters["label!"] ?? [];
-  // what was made with options may stand for data elsewhere (NFS, a device): only its owner removes it, as Docker does
-  return ({ anonymous, labels, created, options }) =>
+  // what was made with options, or by a plugin, may stand for data elsewhere (NFS, a device): only its owner removes it, as Docker does
+  return ({ driver, anonymous, labels, created, options }) =>
+    driver === "local" &&
     (everything || anonymous) &&
     Object.keys(options).length === 0 &&
     (before === undefined || (parseRfc3339(created) ?? 0n) < before) &&

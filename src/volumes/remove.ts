@@ -1,7 +1,6 @@
-import { rm } from "node:fs/promises";
-import { unmount } from "../kernel/mount.ts";
-import { conflict, notFound } from "../lib/errors.ts";
-import { dataOf, directoryOf, setPhase, usersOf, type Context } from "./context.ts";
+import { conflict, messageOf, notFound, prefixed } from "../lib/errors.ts";
+import { setPhase, usersOf, type Context } from "./context.ts";
+import type { VolumeRecord } from "./types.ts";
 
 /** Deleting row, files, no row. @throws EngineError notFound (unless forced), conflict while a container refers to it */
 export async function remove(ctx: Context, name: string, options: { force?: boolean } = {}): Promise<void> {
@@ -13,10 +12,27 @@ export async function remove(ctx: Context, name: string, options: { force?: bool
   }
   const users = usersOf(ctx, name);
   if (users.length > 0) throw conflict(`remove ${name}: volume is in use - [${users.join(", ")}]`);
-  setPhase(ctx, name, "deleting");
-  ctx.entries.delete(name);
-  await removeFiles(ctx, name);
-  forget(ctx, name, entry.record.driver);
+  const { record } = entry;
+  if (record.driver === "local") {
+    setPhase(ctx, name, "deleting");
+    ctx.entries.delete(name);
+    await ctx.drivers.local.remove(record);
+  } else {
+    // whatever a plugin can't remove is still there, and stays known
+    await removeRemote(ctx, record, options.force === true);
+    ctx.entries.delete(name);
+  }
+  forget(ctx, name, record.driver);
+}
+
+/** By force the record goes whatever the plugin says, as in Docker. */
+async function removeRemote(ctx: Context, record: VolumeRecord, force: boolean): Promise<void> {
+  try {
+    await (await ctx.drivers.get(record.driver)).remove(record);
+  } catch (error) {
+    if (!force) throw prefixed(`remove ${record.name}: `, error);
+    ctx.log.warn("a volume's record went by force, its plugin didn't remove it", { volume: record.name, plugin: record.driver, error: messageOf(error) });
+  }
 }
 
 /** See Volumes.discard. */
@@ -30,17 +46,12 @@ export function discard(ctx: Context, names: readonly string[]): () => Promise<v
     ctx.store.afterCommit(() => void ctx.entries.delete(name));
   }
   return async () => {
-    for (const { name, driver } of gone) {
-      await removeFiles(ctx, name);
-      forget(ctx, name, driver);
+    for (const record of gone) {
+      if (record.driver === "local") await ctx.drivers.local.remove(record);
+      else await removeRemote(ctx, record, true);
+      forget(ctx, record.name, record.driver);
     }
   };
-}
-
-export async function removeFiles(ctx: Context, name: string): Promise<void> {
-  // Whatever an option mounted must not be deleted with the directory.
-  unmount(dataOf(ctx, name), { lazy: true });
-  await rm(directoryOf(ctx, name), { recursive: true, force: true });
 }
 
 function forget(ctx: Context, name: string, driver: string): void {

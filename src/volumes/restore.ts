@@ -1,15 +1,15 @@
 import { rm } from "node:fs/promises";
 import { parseRecord } from "../store/damage.ts";
 import { dataOf, setPhase, stagingOf, type Context, type Phase } from "./context.ts";
-import { removeFiles } from "./remove.ts";
 import type { VolumeRecord } from "./types.ts";
 
 /** Loads the rows; what a crash left half-made or half-removed goes. */
 export async function restore(ctx: Context): Promise<void> {
-  const rows = ctx.store.db.query<{ name: string; record: string; phase: Phase }, []>("SELECT name, record, phase FROM volumes").all();
-  for (const { name, record, phase } of rows) {
+  const rows = ctx.store.db.query<{ name: string; driver: string; record: string; phase: Phase }, []>("SELECT name, driver, record, phase FROM volumes").all();
+  for (const { name, driver, record, phase } of rows) {
     if (phase === "intent" || phase === "deleting") {
-      await removeFiles(ctx, name);
+      // what a plugin has made of it by then is still in its list
+      if (driver === "local") await ctx.drivers.local.remove(plainRecord(ctx, name));
       ctx.store.db.query("DELETE FROM volumes WHERE name = ?").run(name);
       continue;
     }
@@ -18,14 +18,26 @@ export async function restore(ctx: Context): Promise<void> {
       setPhase(ctx, name, "ready");
     }
     ctx.entries.set(name, {
-      record: parseRecord<VolumeRecord>(record, `volume ${name}`, ctx.log) ?? plainRecord(ctx, name),
+      record: parseRecord<VolumeRecord>(record, `volume ${name}`, ctx.log) ?? {
+        ...plainRecord(ctx, name),
+        driver,
+        ...(driver !== "local" && { mountpoint: "" }),
+      },
       active: new Set(),
-      mounted: false,
     });
   }
 }
 
 /** What a volume's name alone tells: its data outlive a damaged record. */
 function plainRecord(ctx: Context, name: string): VolumeRecord {
-  return { name, driver: "local", mountpoint: dataOf(ctx, name), created: new Date(0).toISOString(), labels: {}, options: {}, anonymous: false };
+  return {
+    name,
+    driver: "local",
+    scope: "local",
+    mountpoint: dataOf(ctx, name),
+    created: new Date(0).toISOString(),
+    labels: {},
+    options: {},
+    anonymous: false,
+  };
 }

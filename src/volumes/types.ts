@@ -3,6 +3,9 @@ import type { IdMap } from "../oci/id-map.ts";
 export interface VolumeRecord {
   name: string;
   driver: string;
+  /** Absent in records that were written before there were others: `local`. */
+  scope?: "local" | "global";
+  /** Empty where a plugin tells it with the first mount. */
   mountpoint: string;
   /** RFC 3339. */
   created: string;
@@ -11,6 +14,8 @@ export interface VolumeRecord {
   anonymous: boolean;
   /** Whose ids its files have on disk; undefined: the host's. */
   idMap?: IdMap;
+  /** For whom a plugin has it mounted. */
+  mountedFor?: string[];
 }
 
 export interface Volumes {
@@ -23,8 +28,16 @@ export interface Volumes {
     options?: Record<string, string>;
   }): Promise<VolumeRecord>;
   list(): VolumeRecord[];
+  /** With those that plugins know and the engine doesn't. A plugin that doesn't answer is told in `warnings`. */
+  listAll(): Promise<{ volumes: VolumeRecord[]; warnings: string[] }>;
   /** @throws EngineError notFound `get x: no such volume` */
   get(name: string): VolumeRecord;
+  /** As its driver knows it now, known to the engine or not. @throws EngineError notFound, unavailable */
+  inspect(name: string): Promise<VolumeRecord & { status?: Record<string, unknown> }>;
+  /** Names of the drivers in use. */
+  drivers(): string[];
+  /** @throws EngineError as of a create with this driver */
+  checkDriver(name: string): Promise<void>;
   /** @throws EngineError conflict while a container uses it */
   remove(name: string, options?: { force?: boolean }): Promise<void>;
   /**

@@ -2,21 +2,29 @@ import { KeyedMutex } from "../lib/mutex.ts";
 import { find, usersOf, type Context, type VolumesDeps } from "./context.ts";
 import { copyUp, isEmpty } from "./copy-up.ts";
 import { create } from "./create.ts";
+import { createLocalDriver } from "./local-driver.ts";
+import { checkDriver, inspect, listAll } from "./look-up.ts";
 import { adopt, mount, unmount } from "./mount.ts";
 import { prune } from "./prune.ts";
 import { discard, remove } from "./remove.ts";
+import { createVolumeDrivers } from "./remote-driver.ts";
 import { restore } from "./restore.ts";
 import type { Volumes } from "./types.ts";
 import { treeSize } from "./usage.ts";
 
-/** The `local` driver: `<root>/<name>/_data`, with `type`, `device` and `o` mounted on it while a container runs with it. */
+/** Records, names and users of volumes; drivers keep their files. */
 export function createVolumes(deps: VolumesDeps): Volumes {
-  const ctx: Context = { ...deps, entries: new Map(), mutex: new KeyedMutex() };
+  const drivers = createVolumeDrivers({ local: createLocalDriver(), plugins: deps.plugins, log: deps.log });
+  const ctx: Context = { ...deps, drivers, entries: new Map(), mutex: new KeyedMutex() };
   const byName = (a: { name: string }, b: { name: string }): number => (a.name < b.name ? -1 : 1);
   return {
     create: (options) => create(ctx, options),
     list: () => [...ctx.entries.values()].map((entry) => entry.record).sort(byName),
+    listAll: () => listAll(ctx),
     get: (name) => find(ctx, name).record,
+    inspect: (name) => inspect(ctx, name),
+    drivers: () => drivers.names(),
+    checkDriver: (name) => checkDriver(ctx, name),
     remove: (name, options) => remove(ctx, name, options),
     discard: (names) => discard(ctx, names),
     prune: (options) => prune(ctx, options),

@@ -30,6 +30,8 @@ export interface Volume {
   Mountpoint: string;
   Name: string;
   Options: Record<string, string> | null;
-  Scope: "local";
+  Scope: "local" | "global";
+  /** What the driver tells of it. */
+  Status?: Record<string, unknown>;
   UsageData?: { Size: number; RefCount: number };
 }

@@ -6,7 +6,7 @@ import { object, text, textMap } from "../schema.ts";
 import type { Volume } from "../types/networks.ts";
 
 /** One shape for create, list and inspect: clients compare them. */
-export function toVolume(record: VolumeRecord): Volume {
+export function toVolume(record: VolumeRecord & { status?: Record<string, unknown> }): Volume {
   const labels = record.anonymous ? { "com.docker.volume.anonymous": "", ...record.labels } : record.labels;
   return {
     CreatedAt: record.created,
@@ -15,14 +15,15 @@ export function toVolume(record: VolumeRecord): Volume {
     Mountpoint: record.mountpoint,
     Name: record.name,
     Options: Object.keys(record.options).length === 0 ? null : record.options,
-    Scope: "local",
+    Scope: record.scope ?? "local",
+    ...(record.status !== undefined && { Status: record.status }),
   };
 }
 
 export const listVolumes = endpoint({
   method: "GET",
   path: "/volumes",
-  handler: ({ services, query }) => {
+  handler: async ({ services, query }) => {
     const filters = query.filters(["dangling", "driver", "label", "name"]);
     const any = (name: string, test: (value: string) => boolean): boolean => filters[name] === undefined || filters[name].some(test);
     const fits = (record: VolumeRecord): boolean =>
@@ -30,7 +31,8 @@ export const listVolumes = endpoint({
       any("name", (name) => matchesPattern(name, record.name)) &&
       any("dangling", (value) => (services.volumes.usersOf(record.name).length === 0) === isTrue(value)) &&
       matchesLabels(record.labels, filters.label);
-    return json({ Volumes: services.volumes.list().filter(fits).map(toVolume), Warnings: null });
+    const { volumes, warnings } = await services.volumes.listAll();
+    return json({ Volumes: volumes.filter(fits).map(toVolume), Warnings: warnings.length === 0 ? null : warnings });
   },
 });
 
@@ -42,7 +44,7 @@ function isTrue(value: string): boolean {
 export const inspectVolume = endpoint({
   method: "GET",
   path: "/volumes/{name}",
-  handler: ({ services, params }) => json(toVolume(services.volumes.get(params.name!))),
+  handler: async ({ services, params }) => json(toVolume(await services.volumes.inspect(params.name!))),
 });
 
 export const createVolume = endpoint({
