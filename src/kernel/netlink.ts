@@ -1,4 +1,4 @@
-import { AF_NETLINK, openSocket, receiveMessage, sendMessage, setOption, SOCK_RAW } from "./socket.ts";
+import { AF_NETLINK, openSocket, receiveMessage, sendMessage, setOption, setSendBuffer, SOCK_RAW } from "./socket.ts";
 import { closeFd } from "./fs.ts";
 import { SysError } from "./ffi.ts";
 
@@ -136,6 +136,8 @@ export class NetlinkSocket implements Disposable {
   readonly #fd: number;
   #sequence = 1;
   #closed = false;
+  /** Bytes that a packet may surely have: half of net.core.wmem_default, as it is everywhere. */
+  #sendRoom = 106_496;
 
   /** Takes over `fd`. */
   constructor(fd: number) {
@@ -171,7 +173,10 @@ export class NetlinkSocket implements Disposable {
   /** Sends one nfnetlink batch; its last message must ask for an ack. It is all or nothing. @throws SysError the first failure */
   batch(messages: NetlinkMessage[]): void {
     const first = this.#number(messages);
-    sendMessage(this.#fd, Buffer.concat(messages.map((m) => m.bytes)));
+    const bytes = Buffer.concat(messages.map((m) => m.bytes));
+    // a batch is one packet, whatever its size; the kernel counts its own overhead too
+    if (bytes.length * 2 > this.#sendRoom) setSendBuffer(this.#fd, (this.#sendRoom = bytes.length * 2));
+    sendMessage(this.#fd, bytes);
     const buffer = Buffer.allocUnsafe(4096);
     let answered = false;
     let failure: SysError | undefined;

@@ -47,24 +47,29 @@ export interface MapElement {
   value?: Uint8Array;
 }
 
-function elements(label: string, type: number, flags: number, table: string, map: string, list: readonly MapElement[]): NetlinkMessage {
-  const each = list.map((element) =>
-    nested(
-      NFTA_LIST_ELEM,
-      nested(1, attribute(NFTA_DATA_VALUE, element.key)), // NFTA_SET_ELEM_KEY
-      ...(element.value === undefined ? [] : [nested(2, attribute(NFTA_DATA_VALUE, element.value))]), // NFTA_SET_ELEM_DATA
-    ),
-  );
-  return message(`${label} ${map}`, subsystem(type), flags, header(NFPROTO_INET), text(1, table), text(2, map), nested(3, ...each));
+/** The length of an attribute has 16 bits: of our longest elements 700 fit. */
+const ELEMENTS_A_MESSAGE = 500;
+
+function elements(label: string, type: number, flags: number, table: string, map: string, list: readonly MapElement[]): NetlinkMessage[] {
+  return Array.from({ length: Math.ceil(list.length / ELEMENTS_A_MESSAGE) }, (_, i) => {
+    const part = list.slice(i * ELEMENTS_A_MESSAGE, (i + 1) * ELEMENTS_A_MESSAGE).map((element) =>
+      nested(
+        NFTA_LIST_ELEM,
+        nested(1, attribute(NFTA_DATA_VALUE, element.key)), // NFTA_SET_ELEM_KEY
+        ...(element.value === undefined ? [] : [nested(2, attribute(NFTA_DATA_VALUE, element.value))]), // NFTA_SET_ELEM_DATA
+      ),
+    );
+    return message(`${label} ${map}`, subsystem(type), flags, header(NFPROTO_INET), text(1, table), text(2, map), nested(3, ...part));
+  });
 }
 
 /** Elements for a map of an `inet` table. */
-export function addElements(table: string, map: string, list: readonly MapElement[]): NetlinkMessage {
+export function addElements(table: string, map: string, list: readonly MapElement[]): NetlinkMessage[] {
   return elements("add elements to", NFT_MSG_NEWSETELEM, NLM_F_CREATE, table, map, list);
 }
 
 /** ENOENT when one of them isn't there. */
-export function deleteElements(table: string, map: string, list: readonly MapElement[]): NetlinkMessage {
+export function deleteElements(table: string, map: string, list: readonly MapElement[]): NetlinkMessage[] {
   return elements(
     "delete elements of",
     NFT_MSG_DELSETELEM,

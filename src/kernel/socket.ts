@@ -1,5 +1,5 @@
 import { FFIType } from "bun:ffi";
-import { addressOf, check, cstr, errno, int, libc, stable, SysError } from "./ffi.ts";
+import { check, cstr, errno, int, libc, stable, SysError } from "./ffi.ts";
 import { closeFd } from "./fs.ts";
 
 const c = libc({
@@ -37,7 +37,6 @@ const SOL_SOCKET = 1;
 const SO_REUSEADDR = 2;
 const SO_ERROR = 4;
 const SO_SNDBUFFORCE = 32;
-const SO_ATTACH_FILTER = 26;
 const IPPROTO_IPV6 = 41;
 const IPV6_V6ONLY = 26;
 
@@ -80,13 +79,13 @@ export function setOption(fd: number, level: number, option: number, value: numb
 
 /**
  * A socket bound to `address`:`port` (0 = the kernel chooses), listening if it is a stream. An IPv6 socket takes IPv6 only, so that both
- * families can hold one port. @throws SysError, code EADDRINUSE or EADDRNOTAVAIL among others
+ * families can hold one port, unless it is to be for both. @throws SysError, code EADDRINUSE or EADDRNOTAVAIL among others
  */
-export function bindSocket(type: "tcp" | "udp", address: Uint8Array, port: number): number {
+export function bindSocket(type: "tcp" | "udp", address: Uint8Array, port: number, options: { bothFamilies?: boolean } = {}): number {
   const v6 = address.length === 16;
   const fd = openSocket(v6 ? AF_INET6 : AF_INET, type === "tcp" ? SOCK_STREAM : SOCK_DGRAM);
   try {
-    if (v6) setOption(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+    if (v6) setOption(fd, IPPROTO_IPV6, IPV6_V6ONLY, options.bothFamilies === true ? 0 : 1);
     // without it, connections in TIME_WAIT from an earlier publication would block the port for a minute
     if (type === "tcp") setOption(fd, SOL_SOCKET, SO_REUSEADDR, 1);
     const name = socketAddress(address, port);
@@ -129,15 +128,6 @@ export function boundPort(fd: number): number {
   length.writeUInt32LE(28);
   check(c.getsockname(int(fd), name, length), "getsockname");
   return name.readUInt16BE(2);
-}
-
-/** From now on the kernel drops whatever arrives for this socket: it only keeps its port taken. @throws SysError */
-export function dropAll(fd: number): void {
-  const program = stable(24);
-  program.writeUInt16LE(0x06, 0); // BPF_RET | BPF_K, k = 0: accept no byte
-  program.writeUInt16LE(1, 8); // struct sock_fprog { len; filter* } at 8
-  program.writeBigUInt64LE(BigInt(addressOf(program)), 16);
-  check(c.setsockopt(int(fd), SOL_SOCKET, SO_ATTACH_FILTER, program.subarray(8), 16), "setsockopt", "SO_ATTACH_FILTER");
 }
 
 /** send(2) of the whole buffer as one message. @throws SysError */

@@ -1,6 +1,6 @@
 import { NETLINK_NETFILTER, NetlinkSocket } from "../kernel/netlink.ts";
 import { deleteFlows, type FlowFilter } from "../kernel/netlink-conntrack.ts";
-import { deleteLink, openRouteSocket } from "../kernel/netlink-route.ts";
+import { deleteLink, listAddresses, openRouteSocket } from "../kernel/netlink-route.ts";
 import { messageOf } from "../lib/errors.ts";
 
 /** What would hold up the event loop. The answer has the same id. */
@@ -22,13 +22,18 @@ function removeLink(name: string): void {
   }
 }
 
+function forgetFlows(filters: FlowFilter[]): void {
+  using route = openRouteSocket();
+  using netfilter = NetlinkSocket.open(NETLINK_NETFILTER);
+  const own = new Set(listAddresses(route).map(({ address }) => Buffer.from(address).toString("hex")));
+  const LOOPBACK = 127;
+  deleteFlows(netfilter, filters, (address) => (address.length === 4 && address[0] === LOOPBACK) || own.has(Buffer.from(address).toString("hex")));
+}
+
 self.addEventListener("message", ({ data: chore }) => {
   try {
     if (chore.kind === "deleteLink") removeLink(chore.name);
-    else {
-      using socket = NetlinkSocket.open(NETLINK_NETFILTER);
-      deleteFlows(socket, chore.filters);
-    }
+    else forgetFlows(chore.filters);
     self.postMessage({ id: chore.id });
   } catch (error) {
     self.postMessage({ id: chore.id, error: messageOf(error) });

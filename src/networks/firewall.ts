@@ -80,10 +80,17 @@ function elementText(rule: PortRule): string {
 
 const FORGET_AFTER_MS = 100;
 
-const udpFlows = (rules: readonly PortRule[], filter: (rule: PortRule) => Partial<FlowFilter>): FlowFilter[] =>
+/** Flows to the host's UDP ports: those that are led to the container, or elsewhere. */
+const udpFlows = (rules: readonly PortRule[], led: "here" | "elsewhere"): FlowFilter[] =>
   rules
     .filter((rule) => rule.proto === "udp")
-    .map((rule) => ({ family: rule.hostIp.family === 4 ? AF_INET : AF_INET6, protocol: protocols.udp, ...filter(rule) }));
+    .map((rule) => ({
+      family: rule.hostIp.family === 4 ? AF_INET : AF_INET6,
+      protocol: protocols.udp,
+      port: rule.hostPort,
+      led,
+      container: bytesOf(rule.containerIp),
+    }));
 
 const ruleKey = (rule: PortRule): string => `${rule.proto} ${formatAddress(rule.hostIp)} ${rule.hostPort}`;
 const quoted = (name: string): string => `"${name}"`;
@@ -245,7 +252,7 @@ export function createFirewall(options: { enabled: boolean; engineKey: string; c
     const byMap = Map.groupBy(rules.map(mapElement), (entry) => entry.map);
     tools.socket.batch(
       batch(
-        [...byMap].map(([map, entries]) =>
+        [...byMap].flatMap(([map, entries]) =>
           verb(
             table,
             map,
@@ -296,12 +303,12 @@ export function createFirewall(options: { enabled: boolean; engineKey: string; c
     addPorts(rules) {
       for (const rule of rules) ports.set(ruleKey(rule), rule);
       orReload(() => change(addElements, rules));
-      void forgetFlows(udpFlows(rules, (rule) => ({ destinationPort: rule.hostPort })));
+      void forgetFlows(udpFlows(rules, "elsewhere"));
     },
     removePorts(rules) {
       const known = rules.filter((rule) => ports.delete(ruleKey(rule)));
       orReload(() => change(deleteElements, known));
-      forgetLater(udpFlows(known, (rule) => ({ replySource: bytesOf(rule.containerIp) })));
+      forgetLater(udpFlows(known, "here"));
     },
     load() {
       if (tools !== undefined && !loaded) {

@@ -1,7 +1,8 @@
 import { expect, test } from "bun:test";
 import { silent } from "../lib/log.ts";
 import { formatAddress, parseAddress } from "../lib/address.ts";
-import { HostPorts, parseBindings } from "./ports.ts";
+import { parseBindings } from "./port-requests.ts";
+import { HostPorts } from "./ports.ts";
 
 const anywhere = parseAddress("0.0.0.0")!;
 const shown = (bindings: Parameters<typeof parseBindings>[0], host = anywhere, ipv6 = true) =>

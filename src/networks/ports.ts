@@ -1,23 +1,16 @@
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { closeFd } from "../kernel/fs.ts";
 import { conflict, EngineError, invalidArgument, messageOf } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
 import { SysError } from "../kernel/ffi.ts";
-import { bindSocket, dropAll } from "../kernel/socket.ts";
-import type { PortBinding } from "../oci/container.ts";
+import { readLimit, rlimitNumbers } from "../kernel/process.ts";
+import { bindSocket } from "../kernel/socket.ts";
+import { createSocketFilters } from "../kernel/socket-filter.ts";
 import { type Address, bytesOf, formatAddress, parseAddress } from "../lib/address.ts";
 import type { PortRule } from "./firewall.ts";
+import { any6, ephemeralRange, type PortRequest, reservedPorts } from "./port-requests.ts";
 import { proxyTcp, proxyUdp } from "./proxy.ts";
 import type { PublishedPort } from "./types.ts";
-
-/** One thing to publish: the same host port on each of `hosts`. */
-export interface PortRequest {
-  proto: "tcp" | "udp" | "sctp";
-  containerPort: number;
-  hosts: Address[];
-  /** Inclusive; undefined: any free port. */
-  range?: { first: number; last: number };
-}
 
 /** Addresses of the container that publishes. */
 export interface PortTarget {
@@ -25,84 +18,47 @@ export interface PortTarget {
   ipv6?: Address;
 }
 
+/** One host port on one address, or on all of both families. */
 interface Held {
   containerId: string;
-  port: PublishedPort;
-  host: Address;
+  proto: PublishedPort["proto"];
+  containerPort: number;
+  hostPort: number;
+  hosts: readonly Address[];
   target: PortTarget;
   /** The socket that keeps the port; undefined for sctp, where only our records do. */
   fd: number | undefined;
   proxy: Disposable | undefined;
 }
 
-const any4: Address = { family: 4, value: 0n };
-const any6: Address = { family: 6, value: 0n };
+/** Proxies made at a time: half a millisecond. */
+const PROXIES_AT_ONCE = 32;
 
-/** `80/tcp` and its bindings as requests. Bindings without an address are for the default one, and for IPv6's any where that is 0.0.0.0. @throws EngineError invalidArgument */
-export function parseBindings(portBindings: Record<string, readonly PortBinding[] | null>, defaultHost: Address, ipv6: boolean): PortRequest[] {
-  const requests: PortRequest[] = [];
-  for (const [key, bindings] of Object.entries(portBindings)) {
-    const match = /^(\d{1,5})(?:\/(tcp|udp|sctp))?$/.exec(key);
-    const containerPort = Number(match?.[1]);
-    if (match === null || containerPort < 1 || containerPort > 65535) throw invalidArgument(`invalid port specification: ${JSON.stringify(key)}`);
-    for (const binding of bindings ?? []) {
-      const request: PortRequest = {
-        proto: (match[2] ?? "tcp") as PortRequest["proto"],
-        containerPort,
-        hosts: hostsOf(binding.HostIp ?? "", defaultHost, ipv6),
-      };
-      const range = parseHostPort(binding.HostPort ?? "");
-      requests.push(range === undefined ? request : { ...request, range });
-    }
-  }
-  // exact ports first, so that no free choice takes one of them
-  const freedom = (r: PortRequest): number => (r.range === undefined ? Number.MAX_SAFE_INTEGER : r.range.last - r.range.first);
-  return requests.sort((a, b) => freedom(a) - freedom(b) || a.containerPort - b.containerPort);
-}
-
-function hostsOf(text: string, defaultHost: Address, ipv6: boolean): Address[] {
-  if (text !== "") {
-    const host = parseAddress(text.startsWith("[") && text.endsWith("]") ? text.slice(1, -1) : text);
-    if (host === undefined) throw invalidArgument(`invalid IP address in port binding: ${JSON.stringify(text)}`);
-    return [host];
-  }
-  return defaultHost.family === 4 && defaultHost.value === 0n && ipv6 ? [any4, any6] : [defaultHost];
-}
-
-function parseHostPort(text: string): { first: number; last: number } | undefined {
-  if (text === "" || text === "0") return undefined;
-  const match = /^(\d{1,5})(?:-(\d{1,5}))?$/.exec(text);
-  const first = Number(match?.[1]);
-  const last = match?.[2] === undefined ? first : Number(match[2]);
-  if (match === null || first < 1 || last > 65535 || last < first) throw invalidArgument(`invalid host port in port binding: ${JSON.stringify(text)}`);
-  return { first, last };
-}
-
-/** The kernel's own range for outgoing ports, from which free ones are chosen as Docker does. */
-function ephemeralRange(): { first: number; last: number } {
-  try {
-    const [first, last] = readFileSync("/proc/sys/net/ipv4/ip_local_port_range", "utf8").trim().split(/\s+/).map(Number);
-    if (first !== undefined && last !== undefined && first > 0 && last >= first) return { first, last };
-  } catch {
-    // no /proc/sys in some sandboxes: the kernel's default
-  }
-  return { first: 32768, last: 60999 };
-}
+/** Of the files that the engine may have open, what published ports leave to everything else. */
+const FILES_LEFT = 0.25;
 
 const overlapping = (a: Address, b: Address): boolean => a.family === b.family && (a.value === b.value || a.value === 0n || b.value === 0n);
+const sameFamily = (host: Address, target: PortTarget): Address | undefined => (host.family === 4 ? target.ipv4 : target.ipv6);
+const publishedBy = (held: Held): PublishedPort[] =>
+  held.hosts.map((host) => ({ proto: held.proto, containerPort: held.containerPort, hostIp: formatAddress(host), hostPort: held.hostPort }));
 
 /**
  * The host's ports that containers publish. Each is held by a bound (and listening) socket, so that a clash with any process shows at once and later
- * processes find it taken. Where DNAT serves a port its socket drops all; else a proxy reads from it.
+ * processes find it taken; one socket serves both families. Where DNAT serves a port its socket is deaf; else a proxy reads from it.
  */
 export class HostPorts {
   readonly #log: Logger;
   /** Whether DNAT rules exist at all. */
   readonly #dnat: boolean;
   readonly #byPort = new Map<string, Held[]>();
-  readonly #byContainer = new Map<string, Held[]>();
+  readonly #byContainer = new Map<string, Set<Held>>();
+  readonly #filters = createSocketFilters();
+  /** Served by a proxy that has not been made yet: connections wait in the socket. */
+  readonly #unserved = new Set<Held>();
+  #serving: ReturnType<typeof setImmediate> | undefined;
   readonly #range = ephemeralRange();
   #next: number;
+  #sockets = 0;
   /** Whether the host has IPv6. */
   readonly ipv6 = existsSync("/proc/net/if_inet6");
 
@@ -114,66 +70,87 @@ export class HostPorts {
 
   /** Takes all ports or none. @throws EngineError conflict in Docker's words, invalidArgument for an address the host doesn't have */
   reserve(containerId: string, requests: readonly PortRequest[], target: PortTarget): PublishedPort[] {
+    this.#checkRoom(requests.filter(({ proto }) => proto !== "sctp").length);
     const taken: Held[] = [];
     try {
-      for (const request of requests) taken.push(...this.#reserveOne(containerId, request, target));
+      for (const request of requests) taken.push(this.#reserveOne(containerId, request, target));
     } catch (error) {
       for (const held of taken) this.#drop(held);
       throw error;
     }
-    return taken.map((held) => held.port);
+    return taken.flatMap(publishedBy);
   }
 
   /** Takes ports back after a restart of the engine. One that someone took meanwhile is logged; the rules still lead to the container. */
   restore(containerId: string, ports: readonly PublishedPort[], target: PortTarget): void {
-    for (const port of ports) {
-      const host = parseAddress(port.hostIp);
-      if (host === undefined) continue;
+    for (const { proto, containerPort, hostPort, hosts } of joined(ports)) {
       try {
-        this.#take(containerId, port.proto, [host], port.hostPort, port.containerPort, target);
+        this.#take(containerId, { proto, containerPort, hosts }, hostPort, target);
       } catch (error) {
         this.#log.warn("a published port could not be held again", {
           container: containerId,
-          port: `${port.hostIp}:${port.hostPort}`,
+          port: `${hosts.map(formatHost).join(", ")}:${hostPort}/${proto}`,
           error: messageOf(error),
         });
-        this.#keep({ containerId, port, host, target, fd: undefined, proxy: undefined });
+        this.#keep({ containerId, proto, containerPort, hostPort, hosts, target, fd: undefined, proxy: undefined });
       }
     }
   }
 
-  /** Starts serving: proxies where they are needed; returns the rules for the rest. */
+  /** Starts serving: proxies where they are needed, in a moment; returns the rules for the rest. */
   serve(containerId: string): PortRule[] {
-    const rules: PortRule[] = [];
-    for (const held of this.#byContainer.get(containerId) ?? []) {
-      const { port, host, target } = held;
-      const same = host.family === 4 ? target.ipv4 : target.ipv6;
-      if (this.#dnat && same !== undefined) {
-        rules.push({ proto: port.proto, hostIp: host, hostPort: port.hostPort, containerIp: same, containerPort: port.containerPort });
-      }
-      const to = same ?? target.ipv4 ?? target.ipv6;
-      if (held.fd === undefined || to === undefined || held.proxy !== undefined || !this.#needsProxy(host, target)) continue;
-      const proxy = port.proto === "tcp" ? proxyTcp : proxyUdp;
-      held.proxy = proxy(held.fd, { host: formatAddress(to), port: port.containerPort }, this.#log);
+    const all = [...(this.#byContainer.get(containerId) ?? [])];
+    for (const held of all) {
+      if (held.fd !== undefined && held.proxy === undefined && held.hosts.some((host) => this.#needsProxy(host, held.target))) this.#unserved.add(held);
     }
-    return rules;
+    this.#serveSome();
+    return all.flatMap((held) => this.#rules(held));
   }
 
-  /** The rules that `serve` gave, for taking them out. */
-  rulesOf(containerId: string): PortRule[] {
-    return (this.#byContainer.get(containerId) ?? []).flatMap(({ port, host, target }) => {
-      const same = host.family === 4 ? target.ipv4 : target.ipv6;
-      if (!this.#dnat || same === undefined) return [];
-      return { proto: port.proto, hostIp: host, hostPort: port.hostPort, containerIp: same, containerPort: port.containerPort };
-    });
+  /** The rules that `serve` gave, for taking them out; of `ports` alone where they are named. */
+  rulesOf(containerId: string, ports?: readonly PublishedPort[]): PortRule[] {
+    return this.#heldOf(containerId, ports).flatMap((held) => this.#rules(held));
   }
 
-  release(containerId: string): void {
-    for (const held of this.#byContainer.get(containerId) ?? []) this.#drop(held);
+  /** Gives back the container's ports, or those of `ports`. */
+  release(containerId: string, ports?: readonly PublishedPort[]): void {
+    for (const held of this.#heldOf(containerId, ports)) this.#drop(held);
   }
 
   close(): void {
+    clearImmediate(this.#serving);
     for (const id of this.#byContainer.keys()) this.release(id);
+    this.#filters[Symbol.dispose]();
+  }
+
+  #heldOf(containerId: string, ports: readonly PublishedPort[] | undefined): Held[] {
+    const all = [...(this.#byContainer.get(containerId) ?? [])];
+    if (ports === undefined) return all;
+    const wanted = new Set(ports.map(keyOf));
+    return all.filter((held) => publishedBy(held).some((port) => wanted.has(keyOf(port))));
+  }
+
+  #rules({ proto, hosts, hostPort, target, containerPort }: Held): PortRule[] {
+    if (!this.#dnat) return [];
+    return hosts.flatMap((hostIp) => {
+      const containerIp = sameFamily(hostIp, target);
+      return containerIp === undefined ? [] : [{ proto, hostIp, hostPort, containerIp, containerPort }];
+    });
+  }
+
+  #serveSome(): void {
+    this.#serving = undefined;
+    let left = PROXIES_AT_ONCE;
+    for (const held of this.#unserved) {
+      if (left-- === 0) break;
+      this.#unserved.delete(held);
+      const proxied = held.hosts.find((host) => this.#needsProxy(host, held.target));
+      const to = (proxied && sameFamily(proxied, held.target)) ?? held.target.ipv4 ?? held.target.ipv6;
+      if (held.fd === undefined || to === undefined) continue;
+      const proxy = held.proto === "tcp" ? proxyTcp : proxyUdp;
+      held.proxy = proxy(held.fd, { host: formatAddress(to), port: held.containerPort }, this.#log);
+    }
+    if (this.#unserved.size > 0) this.#serving = setImmediate(() => this.#serveSome());
   }
 
   /** DNAT serves same-family traffic except ::1, which the kernel won't route off the host. */
@@ -181,16 +158,27 @@ export class HostPorts {
     return !this.#dnat || host.family === 6 || target.ipv4 === undefined;
   }
 
-  #reserveOne(containerId: string, request: PortRequest, target: PortTarget): Held[] {
-    const { proto, containerPort, hosts, range } = request;
-    if (range !== undefined && range.first === range.last) return this.#take(containerId, proto, hosts, range.first, containerPort, target);
+  /** Every port is an open file. @throws EngineError conflict */
+  #checkRoom(wanted: number): void {
+    const { soft } = readLimit(rlimitNumbers["NOFILE"]!);
+    if (soft < 0 || this.#sockets + wanted <= soft * (1 - FILES_LEFT)) return;
+    throw conflict(
+      `publishing ${wanted} more ports failed: ${this.#sockets} are held already, each is an open file, and the engine may have ${soft} of them (raise LimitNOFILE of its service, or ulimit -n)`,
+    );
+  }
+
+  #reserveOne(containerId: string, request: PortRequest, target: PortTarget): Held {
+    const { hosts, range } = request;
+    if (range !== undefined && range.first === range.last) return this.#take(containerId, request, range.first, target);
     const { first, last } = range ?? this.#range;
+    const isReserved = range === undefined ? reservedPorts() : () => false;
     const size = last - first + 1;
     const start = range === undefined ? this.#next : first;
     for (let i = 0; i < size; i++) {
       const candidate = first + ((start - first + i) % size);
+      if (isReserved(candidate)) continue;
       try {
-        const held = this.#take(containerId, proto, hosts, candidate, containerPort, target);
+        const held = this.#take(containerId, request, candidate, target);
         if (range === undefined) this.#next = candidate === last ? first : candidate + 1;
         return held;
       } catch (error) {
@@ -202,58 +190,99 @@ export class HostPorts {
     );
   }
 
-  #take(containerId: string, proto: PortRequest["proto"], hosts: readonly Address[], hostPort: number, containerPort: number, target: PortTarget): Held[] {
+  #take(containerId: string, request: Omit<PortRequest, "range">, hostPort: number, target: PortTarget): Held {
+    const { proto, containerPort, hosts } = request;
     for (const host of hosts) {
-      const clash = this.#byPort.get(`${proto} ${hostPort}`)?.some((held) => overlapping(held.host, host));
+      const clash = this.#byPort.get(`${proto} ${hostPort}`)?.some((held) => held.hosts.some((other) => overlapping(other, host)));
       if (clash === true) throw conflict(`Bind for ${formatHost(host)}:${hostPort} failed: port is already allocated`);
     }
-    const result: Held[] = [];
-    try {
-      for (const host of hosts) {
-        const fd = proto === "sctp" ? undefined : this.#bind(proto, host, hostPort, target);
-        const port = { proto, containerPort, hostIp: formatAddress(host), hostPort };
-        result.push(this.#keep({ containerId, port, host, target, fd, proxy: undefined }));
-      }
-    } catch (error) {
-      for (const held of result) this.#drop(held);
-      throw error;
-    }
-    return result;
+    const fd = proto === "sctp" ? undefined : this.#bind(proto, hosts, hostPort, target);
+    return this.#keep({ containerId, proto, containerPort, hostPort, hosts, target, fd, proxy: undefined });
   }
 
-  #bind(proto: "tcp" | "udp", host: Address, hostPort: number, target: PortTarget): number {
-    let fd: number;
+  #bind(proto: "tcp" | "udp", hosts: readonly Address[], hostPort: number, target: PortTarget): number {
+    const fd = hosts.length === 1 ? bindOne(proto, hosts[0]!, hostPort) : bindBoth(proto, hosts, hostPort);
+    const proxied = hosts.filter((host) => this.#needsProxy(host, target));
     try {
-      fd = bindSocket(proto, bytesOf(host), hostPort);
+      if (proxied.length === 0) this.#filters.restrict(fd, "nothing");
+      else if (proxied.length < hosts.length) this.#filters.restrict(fd, "ipv6");
     } catch (error) {
-      if (!(error instanceof SysError)) throw error;
-      const where = `failed to bind host port ${formatHost(host)}:${hostPort}/${proto}`;
-      if (error.code === "EADDRINUSE") throw conflict(`${where}: address already in use`, error);
-      if (error.code === "EADDRNOTAVAIL") throw invalidArgument(`${where}: cannot assign requested address`, error);
+      closeFd(fd);
       throw error;
     }
-    if (!this.#needsProxy(host, target)) dropAll(fd);
     return fd;
   }
 
   #keep(held: Held): Held {
-    const key = `${held.port.proto} ${held.port.hostPort}`;
-    this.#byPort.set(key, [...(this.#byPort.get(key) ?? []), held]);
-    this.#byContainer.set(held.containerId, [...(this.#byContainer.get(held.containerId) ?? []), held]);
+    const key = `${held.proto} ${held.hostPort}`;
+    const onPort = this.#byPort.get(key);
+    if (onPort === undefined) this.#byPort.set(key, [held]);
+    else onPort.push(held);
+    const ofContainer = this.#byContainer.get(held.containerId);
+    if (ofContainer === undefined) this.#byContainer.set(held.containerId, new Set([held]));
+    else ofContainer.add(held);
+    if (held.fd !== undefined) this.#sockets++;
     return held;
   }
 
   #drop(held: Held): void {
-    const without = (map: Map<string, Held[]>, key: string): void => {
-      const rest = (map.get(key) ?? []).filter((other) => other !== held);
-      if (rest.length > 0) map.set(key, rest);
-      else map.delete(key);
-    };
-    without(this.#byPort, `${held.port.proto} ${held.port.hostPort}`);
-    without(this.#byContainer, held.containerId);
+    const key = `${held.proto} ${held.hostPort}`;
+    const rest = (this.#byPort.get(key) ?? []).filter((other) => other !== held);
+    if (rest.length > 0) this.#byPort.set(key, rest);
+    else this.#byPort.delete(key);
+    const ofContainer = this.#byContainer.get(held.containerId);
+    ofContainer?.delete(held);
+    if (ofContainer?.size === 0) this.#byContainer.delete(held.containerId);
+    this.#unserved.delete(held);
+    if (held.fd === undefined) return;
+    this.#sockets--;
     if (held.proxy !== undefined) held.proxy[Symbol.dispose]();
-    else if (held.fd !== undefined) closeFd(held.fd);
+    else closeFd(held.fd);
   }
 }
 
+const keyOf = ({ proto, hostIp, hostPort }: PublishedPort): string => `${proto} ${hostIp} ${hostPort}`;
+
 const formatHost = (host: Address): string => (host.family === 6 ? `[${formatAddress(host)}]` : formatAddress(host));
+
+/** Ports as they are recorded, one for each address, as they were reserved: the any-addresses of both families together. */
+function joined(ports: readonly PublishedPort[]): (Omit<PublishedPort, "hostIp"> & { hosts: Address[] })[] {
+  const result: (Omit<PublishedPort, "hostIp"> & { hosts: Address[] })[] = [];
+  for (const { proto, containerPort, hostPort, hostIp } of ports) {
+    const host = parseAddress(hostIp);
+    if (host === undefined) continue;
+    const last = result.at(-1);
+    const isPair = host.family === 6 && host.value === 0n && last?.hosts.length === 1 && last.hosts[0]!.family === 4 && last.hosts[0]!.value === 0n;
+    if (isPair && last.proto === proto && last.containerPort === containerPort && last.hostPort === hostPort) last.hosts.push(host);
+    else result.push({ proto, containerPort, hostPort, hosts: [host] });
+  }
+  return result;
+}
+
+/** @throws EngineError conflict, invalidArgument */
+function bindOne(proto: "tcp" | "udp", host: Address, hostPort: number): number {
+  try {
+    return bindSocket(proto, bytesOf(host), hostPort);
+  } catch (error) {
+    throw refusal(error, proto, host, hostPort);
+  }
+}
+
+/** All addresses of both families by one socket. */
+function bindBoth(proto: "tcp" | "udp", hosts: readonly Address[], hostPort: number): number {
+  try {
+    return bindSocket(proto, bytesOf(any6), hostPort, { bothFamilies: true });
+  } catch (error) {
+    // in which family it is taken only each of them can tell
+    for (const host of hosts) closeFd(bindOne(proto, host, hostPort));
+    throw refusal(error, proto, hosts[0]!, hostPort);
+  }
+}
+
+function refusal(error: unknown, proto: string, host: Address, hostPort: number): unknown {
+  if (!(error instanceof SysError)) return error;
+  const where = `failed to bind host port ${formatHost(host)}:${hostPort}/${proto}`;
+  if (error.code === "EADDRINUSE") return conflict(`${where}: address already in use`, error);
+  if (error.code === "EADDRNOTAVAIL") return invalidArgument(`${where}: cannot assign requested address`, error);
+  return error;
+}

@@ -115,15 +115,11 @@ export class NetworkRecords {
     return this.endpoints().reduce((most, endpoint) => Math.max(most, endpoint.order), 0) + 1;
   }
 
-  /** Writes the endpoint and its ports. Inside a transaction; memory follows the commit. */
+  /** Inside a transaction; memory follows the commit. */
   insertEndpoint(endpoint: StoredEndpoint): void {
     this.#store.db
       .query("INSERT INTO endpoints (id, network, container, ipv4, ipv6, record) VALUES (?, ?, ?, ?, ?, ?)")
       .run(endpoint.id, endpoint.networkId, endpoint.containerId, endpoint.ipv4 ?? null, endpoint.ipv6 ?? null, JSON.stringify(endpoint));
-    const port = this.#store.db.query(
-      "INSERT INTO published_ports (proto, host_ip, host_port, container, container_ip, container_port) VALUES (?, ?, ?, ?, ?, ?)",
-    );
-    for (const p of endpoint.ports) port.run(p.proto, p.hostIp, p.hostPort, endpoint.containerId, endpoint.ipv4 ?? endpoint.ipv6 ?? "", p.containerPort);
     this.#store.afterCommit(() => this.#index(endpoint));
   }
 
@@ -135,7 +131,6 @@ export class NetworkRecords {
 
   deleteEndpoint(endpoint: StoredEndpoint): void {
     this.#store.db.query("DELETE FROM endpoints WHERE id = ?").run(endpoint.id);
-    if (endpoint.ports.length > 0) this.#store.db.query("DELETE FROM published_ports WHERE container = ?").run(endpoint.containerId);
     this.#store.afterCommit(() => this.#forget(endpoint));
   }
 

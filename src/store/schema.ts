@@ -77,4 +77,6 @@ ALTER TABLE build_cache ADD COLUMN uses INTEGER NOT NULL DEFAULT 1;
 CREATE TABLE image_uses (image TEXT PRIMARY KEY, used_at INTEGER NOT NULL) WITHOUT ROWID;
 `,
   },
+  // an endpoint's record says which ports it has
+  { id: 5, sql: "DROP TABLE published_ports;" },
 ];
