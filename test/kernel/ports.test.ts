@@ -1,0 +1,173 @@
+import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
+import { closeFd } from "../../src/kernel/fs.ts";
+import { bindSocket } from "../../src/kernel/socket.ts";
+import { createSocketFilters } from "../../src/kernel/socket-filter.ts";
+import { skips } from "../skips.ts";
+import { ask, eventually, Lab, run, serve } from "./network-lab.ts";
+import { inOwnNamespace } from "./own-namespace.ts";
+
+if (!skips.root.missing()) {
+  inOwnNamespace(import.meta.path, "published ports in the kernel", () => {
+    let lab: Lab;
+
+    beforeAll(async () => {
+      lab = await Lab.open();
+    });
+    afterEach(() => lab.removeAll());
+    afterAll(() => lab[Symbol.asyncDispose]());
+
+    const elements = async (): Promise<number> => {
+      const listing = await Promise.all(["p4", "p4a", "p6", "p6a"].map((map) => run("nft", "list", "map", "inet", "berth_abc123", map)));
+      return listing.join("\n").match(/ : \d/g)?.length ?? 0;
+    };
+
+    test("a deaf socket hears nothing, one for IPv6 hears that alone", async () => {
+      const filters = createSocketFilters();
+      const any = new Uint8Array(16);
+      const sockets = [bindSocket("tcp", any, 7001, { bothFamilies: true }), bindSocket("tcp", any, 7002, { bothFamilies: true })];
+      filters.restrict(sockets[0]!, "nothing");
+      filters.restrict(sockets[1]!, "ipv6");
+      const connects = async (hostname: string, port: number): Promise<boolean> => {
+        const connecting = Bun.connect({ hostname, port, socket: { data() {} } });
+        const opened = connecting.then(
+          (socket) => {
+            socket.end();
+            return true;
+          },
+          () => false,
+        );
+        return Promise.race([opened, Bun.sleep(300).then(() => false)]);
+      };
+      try {
+        expect(await Promise.all([connects("127.0.0.1", 7001), connects("::1", 7001), connects("127.0.0.1", 7002), connects("::1", 7002)])).toEqual([
+          false,
+          false,
+          false,
+          true,
+        ]);
+      } finally {
+        for (const fd of sockets) closeFd(fd);
+        filters[Symbol.dispose]();
+      }
+    });
+
+    test("thousands of ports are published, held and given back", async () => {
+      const count = 3000;
+      const portBindings = Object.fromEntries(Array.from({ length: count }, (_, i) => [`${1000 + i}/tcp`, [{ HostPort: String(20000 + i) }]]));
+      portBindings["5300/sctp"] = [{ HostPort: "5300" }];
+      const a = await lab.container({ portBindings });
+      expect(a.endpoint.ports).toHaveLength(2 * count + 2);
+      expect(await elements()).toBe(count + 1); // the container has no IPv6
+      const b = await lab.container();
+      using _first = await serve(a.path, "first", 1000, 1);
+      using _last = await serve(a.path, "last", 1000 + count - 1, 2);
+      expect(await ask(lab.outside, "tcp", "192.0.2.1", 20000)).toBe("first 192.0.2.9");
+      expect(await ask(b.path, "tcp", "192.0.2.1", 20000 + count - 1)).toStartWith("last ");
+      expect(await ask(undefined, "tcp", "::1", 20000 + count - 1)).toStartWith("last ");
+      lab.remove(a.id, b.id);
+      expect(await elements()).toBe(0);
+    });
+
+    test("more ports than the engine may have files are refused, and nothing is taken", async () => {
+      const portBindings = Object.fromEntries(Array.from({ length: 60_000 }, (_, i) => [`${1000 + i}/tcp`, [{ HostPort: String(2000 + i) }]]));
+      const limit = Number((await run("sh", "-c", "ulimit -Hn")).replace("unlimited", "0"));
+      if (limit === 0 || limit > 70_000) return;
+      await expect(lab.container({ portBindings })).rejects.toThrow(/publishing 60000 more ports failed: 0 are held already.*LimitNOFILE/);
+      expect(lab.networks.endpointsOf(lab.networks.resolve("bridge").id)).toEqual([]);
+    });
+
+    test("a clash is told at once, whichever address and family it is in", async () => {
+      const a = await lab.container({
+        portBindings: { "80/tcp": [{ HostPort: "8080" }], "80/udp": [{ HostIp: "127.0.0.1", HostPort: "8080" }], "9/sctp": [{ HostPort: "9" }] },
+      });
+      const refusal = async (key: string, HostIp: string, HostPort = "8080"): Promise<string> => {
+        const id = lab.newId();
+        lab.networks.createNamespace(id);
+        try {
+          lab.networks.allocate({
+            containerId: id,
+            containerName: "b",
+            hostname: "b",
+            network: "bridge",
+            settings: {},
+            portBindings: { [key]: [{ HostIp, HostPort }] },
+          });
+          return "taken";
+        } catch (error) {
+          return (error as Error).message.replace(/^.*\): /, "");
+        } finally {
+          lab.remove(id);
+        }
+      };
+      const allocated = (where: string): string => `Bind for ${where} failed: port is already allocated`;
+      expect(await refusal("81/tcp", "")).toBe(allocated("0.0.0.0:8080"));
+      expect(await refusal("81/tcp", "192.0.2.1")).toBe(allocated("192.0.2.1:8080"));
+      expect(await refusal("81/tcp", "::")).toBe(allocated("[::]:8080"));
+      expect(await refusal("81/tcp", "::1")).toBe(allocated("[::1]:8080"));
+      expect(await refusal("81/udp", "")).toBe(allocated("0.0.0.0:8080"));
+      expect(await refusal("81/udp", "192.0.2.1")).toBe("taken");
+      expect(await refusal("81/udp", "::")).toBe("taken");
+      expect(await refusal("9/sctp", "127.0.0.1", "9")).toBe(allocated("127.0.0.1:9"));
+      expect(await refusal("81/sctp", "")).toBe("taken");
+      {
+        using _v4 = await serve(undefined, "host", 8090, 8091);
+        using _v6 = await serve(undefined, "host", 8092, 8093, "::1");
+        const inUse = (where: string): string => `failed to bind host port ${where}: address already in use`;
+        expect(await refusal("80/tcp", "", "8090")).toBe(inUse("0.0.0.0:8090/tcp"));
+        expect(await refusal("80/tcp", "127.0.0.1", "8090")).toBe(inUse("127.0.0.1:8090/tcp"));
+        expect(await refusal("80/tcp", "::", "8090")).toBe("taken");
+        expect(await refusal("80/udp", "", "8091")).toBe(inUse("0.0.0.0:8091/udp"));
+        expect(await refusal("80/tcp", "", "8092")).toBe(inUse("[::]:8092/tcp"));
+        expect(await refusal("80/tcp", "0.0.0.0", "8092")).toBe("taken");
+      }
+      // and host processes find it taken
+      expect(() => Bun.listen({ hostname: "192.0.2.1", port: 8080, socket: { data() {} } })).toThrow();
+      expect(() => Bun.listen({ hostname: "::1", port: 8080, socket: { data() {} } })).toThrow();
+      lab.remove(a.id);
+    });
+
+    test("a host process that took a stopped container's port is told of at its start", async () => {
+      const portBindings = { "80/tcp": [{ HostPort: "8080" }] };
+      const a = await lab.container({ portBindings });
+      lab.remove(a.id);
+      {
+        using _server = await serve(undefined, "host", 8080, 8080);
+        await expect(lab.container({ containerId: a.id, portBindings })).rejects.toThrow("failed to bind host port 0.0.0.0:8080/tcp: address already in use");
+      }
+      lab.remove(a.id);
+      await eventually(async () => (await ask(undefined, "tcp", "127.0.0.1", 8080)) === "error ECONNREFUSED", "the host's process is gone");
+      const again = await lab.container({ containerId: a.id, portBindings });
+      lab.remove(again.id);
+    });
+
+    test("free ports leave out what the administrator reserved", async () => {
+      await run("sh", "-c", "echo 40000 40003 >/proc/sys/net/ipv4/ip_local_port_range; echo 40001,40002-40002 >/proc/sys/net/ipv4/ip_local_reserved_ports");
+      await lab.networks.close({ containersLive: false });
+      lab.networks = lab.start();
+      await lab.networks.restore(new Set());
+      const a = await lab.container({ portBindings: { "80/tcp": [{}], "81/tcp": [{}] } });
+      expect(new Set(a.endpoint.ports.map((port) => port.hostPort))).toEqual(new Set([40000, 40003]));
+      await expect(lab.container({ portBindings: { "80/tcp": [{}] } })).rejects.toThrow("all ports are allocated");
+      const b = await lab.container({ portBindings: { "80/tcp": [{ HostPort: "40001" }] } });
+      lab.remove(a.id, b.id);
+      await run("sh", "-c", "echo >/proc/sys/net/ipv4/ip_local_reserved_ports; echo 32768 60999 >/proc/sys/net/ipv4/ip_local_port_range");
+      await lab.networks.close({ containersLive: false });
+      lab.networks = lab.start();
+      await lab.networks.restore(new Set());
+    });
+
+    test("publishing a UDP port forgets flows to that port of the host, and no others", async () => {
+      const client = await lab.container();
+      using _world = await serve(lab.outside, "world", 53, 53);
+      using _host = await serve(undefined, "host", 54, 54);
+      expect(await ask(client.path, "udp", "192.0.2.9", 53, 5001)).toBe("world 192.0.2.1");
+      expect(await ask(lab.outside, "udp", "192.0.2.1", 55, 5002)).toMatch(/^error/);
+      const flows = async (port: number): Promise<number> => Number(await run("sh", "-c", `grep -c 'udp .*dport=${port} ' /proc/net/nf_conntrack || true`));
+      expect(await flows(53)).toBe(1);
+      const a = await lab.container({ portBindings: { "53/udp": [{ HostPort: "53" }], "55/udp": [{ HostPort: "55" }] } });
+      await eventually(async () => (await flows(55)) === 0, "the flow to the host's port is forgotten");
+      expect(await flows(53)).toBe(1);
+      lab.remove(a.id, client.id);
+    });
+  });
+}
