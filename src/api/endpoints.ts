@@ -49,6 +49,7 @@ import { metrics } from "./system/metrics.ts";
 import { options, ping, pingHead } from "./system/ping.ts";
 import { stopAllContainers } from "./system/stop-all.ts";
 import { auth, inspectDistribution } from "./system/registries.ts";
+import { renameVolume } from "./volumes/own.ts";
 import { createVolume, deleteVolume, inspectVolume, listVolumes, pruneVolumes, updateVolume } from "./volumes/volumes.ts";
 
 /** Everything that is served. Of two patterns that fit a path the first one wins. */
@@ -137,6 +138,7 @@ export const endpoints: readonly Endpoint[] = [
   inspectVolume,
   deleteVolume,
   updateVolume,
+  renameVolume,
 
   ...absent,
 ];

@@ -269,6 +269,7 @@ export const commands: readonly CommandEntry[] = [
   { name: "volume inspect", summary: "Display detailed information on one or more volumes", load: async () => (await import("./volume/inspect.ts")).inspect },
   { name: "volume ls", aliases: ["volume list"], summary: "List volumes", load: async () => (await import("./volume/ls.ts")).ls },
   { name: "volume prune", summary: "Remove unused local volumes", load: async () => (await import("./volume/prune.ts")).prune },
+  { name: "volume rename", summary: "Rename a volume", load: async () => (await import("./volume/rename.ts")).rename },
   { name: "volume rm", aliases: ["volume remove"], summary: "Remove one or more volumes", load: async () => (await import("./volume/rm.ts")).rm },
 ];
 

@@ -14,6 +14,8 @@ export function volumeCalls(transport: Transport) {
     remove: async (name: string, options: { force?: boolean } = {}): Promise<void> => {
       await transport.request("DELETE", at(name), { query: { force: options.force } });
     },
+    /** Berth's own: another name, which its containers know it by from then on. */
+    rename: (name: string, to: string): Promise<VolumeResource> => transport.json("POST", `/berth${at(name)}/rename`, { query: { name: to } }),
     prune: (filters?: Filters): Promise<PruneResponse> => transport.json("POST", "/volumes/prune", { query: { filters: filtersParam(filters) } }),
   };
 }

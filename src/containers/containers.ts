@@ -18,6 +18,7 @@ import { pause, unpause } from "./pause.ts";
 import { prune } from "./prune.ts";
 import { autoRemove, remove } from "./remove.ts";
 import { rename } from "./rename.ts";
+import { renameVolume } from "./rename-volume.ts";
 import { adoptAll, resume, type Restored } from "./restore.ts";
 import { changes, sizes, withRootfs } from "./rootfs.ts";
 import { run, start } from "./start.ts";
@@ -81,6 +82,7 @@ export function createContainers(deps: ContainersDeps): Containers {
     execCheck: (id) => execCheck(ctx, id),
     execStart: (id, options, listener) => execStart(ctx, id, options, listener),
     execResize: (id, rows, cols) => execResize(ctx, id, rows, cols),
+    renameVolume: (name, to) => renameVolume(ctx, name, to),
     usingImage: (image) => usingImage(ctx, image),
     async adoptAll() {
       const result = await adoptAll(ctx);

@@ -8,6 +8,7 @@ import type { LogBatch, ReadLogsOptions } from "../logs/types.ts";
 import type { AttachHub, OutputListener } from "../sandbox/types.ts";
 import type { StatsSample } from "../runtime/stats.ts";
 import type { SnapshotId } from "../snapshots/types.ts";
+import type { VolumeRecord } from "../volumes/types.ts";
 import type { Change, PathStat } from "../snapshots/types.ts";
 
 /** What inspect shows under Mounts. */
@@ -290,6 +291,8 @@ export interface Containers {
   execResize(id: string, rows: number, cols: number): Promise<void>;
 
   /** Images in use, for images.remove. `mounted`: its files are among the container's mounts. */
+  /** A volume's new name, in the records of its containers too. @throws EngineError notFound, invalidArgument, conflict */
+  renameVolume(name: string, to: string): Promise<VolumeRecord>;
   usingImage(image: Digest): { id: string; name: string; running: boolean; mounted: boolean }[];
   /**
    * First half of start-up: finds out by the kernel which containers still run. Returns the ids of those that do, for networks.restore and

@@ -36,7 +36,7 @@ export interface Context extends VolumesDeps {
 }
 
 /** A row's life on disk. */
-export type Phase = "intent" | "ready" | "copying" | "deleting";
+export type Phase = "intent" | "ready" | "copying" | "renaming" | "deleting";
 
 export const dataOf = (ctx: Context, name: string): string => join(ctx.root, name, "_data");
 /** Where copyUp copies to before it moves things in. */

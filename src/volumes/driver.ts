@@ -24,6 +24,8 @@ export interface VolumeDriver {
   create(record: VolumeRecord): Promise<string>;
   /** With all its files; what isn't there counts as removed. */
   remove(record: VolumeRecord): Promise<void>;
+  /** Gives it another name and mountpoint, also while it is mounted. Absent where names are the driver's own. */
+  rename?(before: VolumeRecord, after: VolumeRecord): Promise<void>;
   /** Makes the files usable for `user` and gives their path on the host. */
   mount(record: VolumeRecord, user: string): Promise<string>;
   /** The opposite, also for a user that a former engine mounted it for. */

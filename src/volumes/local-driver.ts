@@ -1,4 +1,4 @@
-import { chown, mkdir, rm } from "node:fs/promises";
+import { chown, mkdir, rename, rm } from "node:fs/promises";
 import { mount as mountFilesystem, MS, unmount as unmountFilesystem } from "../kernel/mount.ts";
 import { invalidArgument, messageOf } from "../lib/errors.ts";
 import { rootOnHost } from "../oci/id-map.ts";
@@ -34,6 +34,14 @@ export function createLocalDriver(): VolumeDriver {
       unmountFilesystem(mountpoint, { lazy: true });
       users.delete(name);
       await rm(dirname(mountpoint), { recursive: true, force: true });
+    },
+
+    async rename(before, after) {
+      // mounts, those of running containers among them, hold the directory itself
+      await rename(dirname(before.mountpoint), dirname(after.mountpoint));
+      const present = users.get(before.name);
+      users.delete(before.name);
+      if (present !== undefined) users.set(after.name, present);
     },
 
     async mount(record, user) {

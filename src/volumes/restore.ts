@@ -1,6 +1,7 @@
 import { rm } from "node:fs/promises";
 import { parseRecord } from "../store/damage.ts";
 import { dataOf, setPhase, stagingOf, type Context, type Phase } from "./context.ts";
+import { finishRename } from "./rename.ts";
 import type { VolumeRecord } from "./types.ts";
 
 /** Loads the rows; what a crash left half-made or half-removed goes. */
@@ -17,12 +18,13 @@ export async function restore(ctx: Context): Promise<void> {
       await rm(stagingOf(ctx, name), { recursive: true, force: true });
       setPhase(ctx, name, "ready");
     }
+    const parsed = parseRecord<VolumeRecord>(record, `volume ${name}`, ctx.log) ?? {
+      ...plainRecord(ctx, name),
+      driver,
+      ...(driver !== "local" && { mountpoint: "" }),
+    };
     ctx.entries.set(name, {
-      record: parseRecord<VolumeRecord>(record, `volume ${name}`, ctx.log) ?? {
-        ...plainRecord(ctx, name),
-        driver,
-        ...(driver !== "local" && { mountpoint: "" }),
-      },
+      record: phase === "renaming" ? await finishRename(ctx, parsed) : parsed,
       active: new Set(),
     });
   }

@@ -46,6 +46,11 @@ export interface Volumes {
    */
   discard(names: readonly string[]): () => Promise<void>;
   prune(options: { all?: boolean; filters?: Record<string, string[]> }): Promise<{ deleted: string[]; spaceReclaimed: number }>;
+  /**
+   * Gives it another name, and makes an anonymous one a named one. Who runs with it goes on. `follow` is called within the transaction: whoever else keeps
+   * its name writes the new one. @throws EngineError notFound, conflict where the name is taken, invalidArgument
+   */
+  rename(name: string, to: string, follow: (before: VolumeRecord, after: VolumeRecord) => void): Promise<VolumeRecord>;
   /** Containers that refer to it (rows, never counters). */
   usersOf(name: string): string[];
   /** Nothing in it yet, so that copyUp would fill it. */

@@ -8,6 +8,7 @@ import { adopt, mount, unmount } from "./mount.ts";
 import { prune } from "./prune.ts";
 import { discard, remove } from "./remove.ts";
 import { createVolumeDrivers } from "./remote-driver.ts";
+import { rename } from "./rename.ts";
 import { restore } from "./restore.ts";
 import type { Volumes } from "./types.ts";
 import { treeSize } from "./usage.ts";
@@ -28,6 +29,7 @@ export function createVolumes(deps: VolumesDeps): Volumes {
     remove: (name, options) => remove(ctx, name, options),
     discard: (names) => discard(ctx, names),
     prune: (options) => prune(ctx, options),
+    rename: (name, to, follow) => rename(ctx, name, to, follow),
     usersOf: (name) => usersOf(ctx, name),
     isEmpty: (name) => isEmpty(ctx, name),
     copyUp: (name, sourceDirectory) => copyUp(ctx, name, sourceDirectory),
