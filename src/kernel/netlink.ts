@@ -1,4 +1,4 @@
-import { AF_NETLINK, openSocket, receiveMessage, sendMessage, setOption, setSendBuffer, SOCK_RAW } from "./socket.ts";
+import { AF_NETLINK, joinNetlinkGroups, netlinkPort, openSocket, receiveMessage, sendMessage, setOption, setSendBuffer, SOCK_RAW } from "./socket.ts";
 import { closeFd } from "./fs.ts";
 import { SysError } from "./ffi.ts";
 
@@ -99,10 +99,13 @@ interface Reply {
   type: number;
   sequence: number;
   flags: number;
+  /** The socket it answers, or whose change it tells of. */
+  port: number;
   payload: Buffer;
 }
 
-function* replies(data: Buffer): Generator<Reply> {
+/** The messages of one datagram. */
+export function* replies(data: Buffer): Generator<Reply> {
   for (let at = 0; at + headerSize <= data.length;) {
     const length = data.readUInt32LE(at);
     if (length < headerSize || at + length > data.length) return;
@@ -110,6 +113,7 @@ function* replies(data: Buffer): Generator<Reply> {
       type: data.readUInt16LE(at + 4),
       flags: data.readUInt16LE(at + 6),
       sequence: data.readUInt32LE(at + 8),
+      port: data.readUInt32LE(at + 12),
       payload: data.subarray(at + headerSize, at + length),
     };
     at += align(length);
@@ -148,6 +152,13 @@ export class NetlinkSocket implements Disposable {
 
   static open(protocol: number): NetlinkSocket {
     return new NetlinkSocket(openSocket(AF_NETLINK, SOCK_RAW, protocol));
+  }
+
+  /** The name under which the kernel tells others of this socket's changes. */
+  get port(): number {
+    // the first message would bind it, too
+    if (netlinkPort(this.#fd) === 0) joinNetlinkGroups(this.#fd, []);
+    return netlinkPort(this.#fd);
   }
 
   /** Sends `messages` (each must ask for an ack) in one system call and counts the acks. All are tried. @throws SysError the first failure */

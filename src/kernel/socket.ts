@@ -37,6 +37,7 @@ const SOL_SOCKET = 1;
 const SO_REUSEADDR = 2;
 const SO_ERROR = 4;
 const SO_SNDBUFFORCE = 32;
+const SO_RCVBUFFORCE = 33;
 const IPPROTO_IPV6 = 41;
 const IPV6_V6ONLY = 26;
 
@@ -128,6 +129,31 @@ export function boundPort(fd: number): number {
   length.writeUInt32LE(28);
   check(c.getsockname(int(fd), name, length), "getsockname");
   return name.readUInt16BE(2);
+}
+
+/** Binds a netlink socket and joins multicast groups, by number. @throws SysError */
+export function joinNetlinkGroups(fd: number, groups: readonly number[]): void {
+  const address = Buffer.alloc(12); // struct sockaddr_nl; port 0: the kernel chooses
+  address.writeUInt16LE(AF_NETLINK, 0);
+  address.writeUInt32LE(
+    groups.reduce((mask, group) => mask | (1 << (group - 1)), 0),
+    8,
+  );
+  check(c.bind(int(fd), address, address.length), "bind", "netlink");
+}
+
+/** What the kernel calls a netlink socket in messages; 0 before it is bound or has sent something. @throws SysError */
+export function netlinkPort(fd: number): number {
+  const name = Buffer.alloc(12);
+  const length = Buffer.alloc(4);
+  length.writeUInt32LE(12);
+  check(c.getsockname(int(fd), name, length), "getsockname");
+  return name.readUInt32LE(4);
+}
+
+/** Room for that many bytes that wait to be read, beyond the host's usual limit. @throws SysError */
+export function setReceiveBuffer(fd: number, size: number): void {
+  setOption(fd, SOL_SOCKET, SO_RCVBUFFORCE, size);
 }
 
 /** send(2) of the whole buffer as one message. @throws SysError */

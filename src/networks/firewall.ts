@@ -9,6 +9,7 @@ import { AF_INET, AF_INET6 } from "../kernel/socket.ts";
 import { type Address, bytesOf, formatAddress, formatSubnet, type Subnet } from "../lib/address.ts";
 import type { Chores } from "./chores.ts";
 import { acceptMarked, type ForwardPolicy, removeMarked, warnOfLegacy } from "./forward-policy.ts";
+import { type RuleWatch, watchRules } from "./rule-watch.ts";
 
 /** What the rules must know of one bridge network. */
 export interface BridgeRules {
@@ -228,12 +229,22 @@ export function createFirewall(options: { enabled: boolean; engineKey: string; c
   let loaded = false;
   let policies: ForwardPolicy[] = [];
   let former: string[] = [];
+  let watch: RuleWatch | undefined;
 
   const load = (): void => {
     if (tools === undefined) return;
     tools.nft.run(ruleset(table, networks.values(), ports.values()));
     loaded = true;
     policies = acceptMarked(tools.nft, log);
+  };
+
+  /** As `load`, and from then on whatever others do to it is mended. */
+  const loadFirst = (nft: Nftables, socket: NetlinkSocket): void => {
+    former = bridgesOf(nft, table);
+    warnOfLegacy(log);
+    watch = watchRules({ table, log, onDamage: load, onFilter: () => (policies = acceptMarked(nft, log)) });
+    load();
+    watch.start(socket.port);
   };
 
   /** Makes a change; where the table is gone it is made anew from the records, which know of the change already. */
@@ -311,11 +322,8 @@ export function createFirewall(options: { enabled: boolean; engineKey: string; c
       forgetLater(udpFlows(known, "here"));
     },
     load() {
-      if (tools !== undefined && !loaded) {
-        former = bridgesOf(tools.nft, table);
-        warnOfLegacy(log);
-      }
-      load();
+      if (tools !== undefined && watch === undefined) loadFirst(tools.nft, tools.socket);
+      else load();
     },
     check() {
       if (tools === undefined || !loaded) return;
@@ -327,11 +335,13 @@ export function createFirewall(options: { enabled: boolean; engineKey: string; c
     unload() {
       if (tools === undefined) return;
       loaded = false;
+      watch?.[Symbol.dispose]();
       tools.nft.run(`add table inet ${table}\ndelete table inet ${table}\n`);
       removeMarked(tools.nft, policies, log);
     },
     [Symbol.dispose]() {
       clearTimeout(later);
+      watch?.[Symbol.dispose]();
       tools?.socket[Symbol.dispose]();
       tools?.nft[Symbol.dispose]();
     },
