@@ -37,7 +37,7 @@ function readSettings(ctx: Context, record: ContainerRecord, alive: boolean): Ne
     };
     for (const { containerPort, proto, hostIp, hostPort } of endpoint.ports) {
       const key = `${containerPort}/${proto}`;
-      (ports[key] ??= []).push({ HostIp: hostIp, HostPort: String(hostPort) });
+      (ports[key] ??= []).push({ HostIp: hostIp, HostPort: hostPort === 0 ? "" : String(hostPort) });
     }
   }
   const hasNamespace = alive && record.host.NetworkMode !== "host" && !record.host.NetworkMode?.startsWith("container:");

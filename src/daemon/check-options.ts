@@ -4,6 +4,7 @@ import { invalidArgument, messageOf, notImplemented } from "../lib/errors.ts";
 import { silent } from "../lib/log.ts";
 import { checkLogOptions } from "../logs/options.ts";
 import { meansDefault } from "../runtime/runtime.ts";
+import { checkNetworks } from "./check-networks.ts";
 import { lowWatermark } from "./gc-options.ts";
 import type { DaemonOptions } from "./options.ts";
 import { parseRegistryAddress } from "./registry-address.ts";
@@ -26,6 +27,7 @@ export function checkOptions(options: DaemonOptions): void {
   checkCounts(options);
   options.imageGcLow = lowWatermark(options.imageGcHigh, options.imageGcLow);
   checkBridge(options);
+  checkNetworks(options);
   const { defaultRuntime, runtimes } = options;
   if (!meansDefault(defaultRuntime, runtimes) && defaultRuntime !== "crun" && runtimes[defaultRuntime] === undefined) {
     throw invalidArgument(`the default runtime ${defaultRuntime} is not known`);

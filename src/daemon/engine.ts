@@ -31,6 +31,7 @@ import { startCheckpoints } from "../store/checkpoint.ts";
 import { migrations } from "../store/schema.ts";
 import { openStore } from "../store/store.ts";
 import { startCollector } from "../system/collector.ts";
+import { engineId } from "../system/host.ts";
 import { createSystem } from "../system/system.ts";
 import type { Proxies } from "../system/types.ts";
 import { createVolumes } from "../volumes/volumes.ts";
@@ -100,7 +101,7 @@ export async function startEngine(options: DaemonOptions, proxies: Proxies, log:
   const plugins = createPlugins({ folders: { sockets: options.pluginSocketDir, specs: options.pluginSpecDirs }, log });
   const volumes = createVolumes({ root: paths.volumes, store, events, log, plugins, ...withIds });
   const logs = createLogs({ log });
-  const networks = createNetworks({ store, events, log, paths, options: { ...options, engineKey: key } });
+  const networks = createNetworks({ store, events, log, paths, options: { ...options, engineKey: key, engineId: engineId(store) } });
   const runtime = await createRuntime({ paths, log, options: { ...options, engineKey: key } });
   stack.defer(() => runtime.close());
   const spawner = stack.use(createSpawner());

@@ -45,10 +45,18 @@ function fromText(flag: Flag, text: string, before: unknown): unknown {
       if (at < 1) throw invalidArgument(`--${flag.name}: want NAME=VALUE, not ${JSON.stringify(text)}`);
       return { ...(before as Record<string, string> | undefined), [text.slice(0, at)]: text.slice(at + 1) };
     }
+    case "maps": {
+      const [, outer, inner, value] = /^([^=]+)=([^=]+)=(.*)$/s.exec(text) ?? [];
+      if (outer === undefined || inner === undefined) throw invalidArgument(`--${flag.name}: want NAME=OPTION=VALUE, not ${JSON.stringify(text)}`);
+      const all = (before as Record<string, Record<string, string>> | undefined) ?? {};
+      return { ...all, [outer]: { ...all[outer], [inner]: value } };
+    }
     default:
       return text;
   }
 }
+
+const isObject = (value: unknown): value is object => typeof value === "object" && value !== null && !Array.isArray(value);
 
 /** A value of daemon.json as the same flag of the command line would have it. @throws EngineError invalidArgument */
 export function fromJson(flag: Flag, value: unknown): unknown {
@@ -58,7 +66,8 @@ export function fromJson(flag: Flag, value: unknown): unknown {
     int: Number.isInteger(value),
     size: Number.isInteger(value) || typeof value === "string",
     list: Array.isArray(value) || flag.name === "default-ulimit",
-    map: typeof value === "object" && value !== null && !Array.isArray(value),
+    map: isObject(value),
+    maps: isObject(value) && Object.values(value).every((each) => isObject(each) && Object.values(each).every((text) => typeof text === "string")),
   };
   if (!isKind[flag.kind]) throw invalidArgument(`${flag.key}: want ${flag.kind}, not ${JSON.stringify(value)}`);
   if (flag.kind === "size") return bytesOf(flag, String(value));

@@ -3,7 +3,7 @@ import { parseLogFormat, parseLogLevel } from "../lib/log.ts";
 import { builderGc, parseAge, parseAmount } from "./gc-options.ts";
 import type { DaemonOptions } from "./options.ts";
 
-export type Kind = "bool" | "string" | "int" | "size" | "list" | "map";
+export type Kind = "bool" | "string" | "int" | "size" | "list" | "map" | "maps";
 
 /** One setting of the engine. */
 export interface Flag {
@@ -67,7 +67,50 @@ export const daemonFlags: readonly Flag[] = [
     set: set("group"),
   },
   { name: "bip", kind: "string", key: "bip", summary: "Address and prefix of the default bridge", set: set("bip") },
+  { name: "bip6", kind: "string", key: "bip6", summary: "The same for IPv6", set: set("bip6") },
   { name: "bridge", short: "b", kind: "string", key: "bridge", summary: "Name of the default bridge; none: no default network", set: set("bridge") },
+  { name: "fixed-cidr", kind: "string", key: "fixed-cidr", summary: "Block that the default network's containers get addresses from", set: set("fixedCidr") },
+  { name: "fixed-cidr-v6", kind: "string", key: "fixed-cidr-v6", summary: "The same for IPv6", set: set("fixedCidrV6") },
+  {
+    name: "default-gateway",
+    kind: "string",
+    key: "default-gateway",
+    summary: "Default route of the default network's containers, where it isn't the bridge",
+    set: set("defaultGateway"),
+  },
+  { name: "default-gateway-v6", kind: "string", key: "default-gateway-v6", summary: "The same for IPv6", set: set("defaultGatewayV6") },
+  { name: "ipv6", kind: "bool", key: "ipv6", summary: "The default network has IPv6, too", set: set("ipv6") },
+  { name: "mtu", kind: "int", key: "mtu", summary: "MTU of the default network (default 1500)", set: (o, v: number) => (o.mtu = v || 1500) },
+  { name: "icc", kind: "bool", key: "icc", summary: "Containers of the default network talk to each other (default true)", set: set("icc") },
+  {
+    name: "ip-masq",
+    kind: "bool",
+    key: "ip-masq",
+    summary: "Containers of the default network leave under the host's address (default true)",
+    set: set("ipMasq"),
+  },
+  { name: "ip-forward", kind: "bool", key: "ip-forward", summary: "Make the host forward packets (default true)", set: set("ipForward") },
+  {
+    name: "allow-direct-routing",
+    kind: "bool",
+    key: "allow-direct-routing",
+    summary: "Published ports are reached from outside under containers' own addresses, too",
+    set: set("allowDirectRouting"),
+  },
+  {
+    name: "bridge-accept-fwmark",
+    kind: "string",
+    key: "bridge-accept-fwmark",
+    summary: "Packets with this MARK[/MASK] reach containers on bridge networks",
+    set: set("bridgeAcceptFwmark"),
+  },
+  {
+    name: "default-network-opt",
+    kind: "maps",
+    key: "default-network-opts",
+    summary: "Option of new networks of a driver: bridge=com.docker.network.driver.mtu=1400",
+    set: set("defaultNetworkOpts"),
+  },
   { name: "ip", kind: "string", key: "ip", summary: "Address that ports are published on by default", set: set("ip") },
   { name: "iptables", kind: "bool", key: "iptables", summary: "Make firewall rules (default true)", set: set("iptables") },
   { name: "dns", kind: "list", key: "dns", summary: "DNS servers of containers", set: set("dns") },
@@ -306,20 +349,7 @@ export const daemonFlags: readonly Flag[] = [
   { name: "restart", short: "r", kind: "bool", summary: "Taken and ignored: containers have policies of their own", ignored: true },
   { name: "ip-forward-no-drop", kind: "bool", key: "ip-forward-no-drop", summary: "Taken and ignored: no policy is ever set to DROP", ignored: true },
   { name: "network-control-plane-mtu", kind: "int", key: "network-control-plane-mtu", summary: "Taken and ignored", ignored: true },
-  { name: "ip-forward", kind: "bool", key: "ip-forward", summary: "false is not supported yet", later: true },
-  { name: "ip-masq", kind: "bool", key: "ip-masq", summary: "false is not supported yet", later: true },
-  { name: "ipv6", kind: "bool", key: "ipv6", summary: "true is not supported yet", later: false },
-  { name: "icc", kind: "bool", key: "icc", summary: "false is not supported yet", later: true },
   { name: "firewall-backend", kind: "string", key: "firewall-backend", summary: "nftables is the one there is", later: "nftables" },
-  { name: "fixed-cidr", kind: "string", key: "fixed-cidr", summary: "Not supported yet", later: "" },
-  { name: "fixed-cidr-v6", kind: "string", key: "fixed-cidr-v6", summary: "Not supported yet", later: "" },
-  { name: "bip6", kind: "string", key: "bip6", summary: "Not supported yet", later: "" },
-  { name: "default-gateway", kind: "string", key: "default-gateway", summary: "Not supported yet", later: "" },
-  { name: "default-gateway-v6", kind: "string", key: "default-gateway-v6", summary: "Not supported yet", later: "" },
-  { name: "mtu", kind: "int", key: "mtu", summary: "Only 1500 for now", later: 1500 },
-  { name: "default-network-opt", kind: "map", key: "default-network-opts", summary: "Not supported yet", later: "" },
-  { name: "allow-direct-routing", kind: "bool", key: "allow-direct-routing", summary: "Not supported yet", later: false },
-  { name: "bridge-accept-fwmark", kind: "string", key: "bridge-accept-fwmark", summary: "Not supported yet", later: "" },
   { name: "network-diagnostic-port", kind: "int", key: "network-diagnostic-port", summary: "Not supported", later: 0 },
   { name: "authorization-plugin", kind: "list", key: "authorization-plugins", summary: "Not supported yet", later: "" },
   { name: "selinux-enabled", kind: "bool", key: "selinux-enabled", summary: "Not supported yet", later: false },

@@ -50,7 +50,7 @@ test.each([
   [["--debug=maybe"], "true or false"],
   [["--shutdown-timeout", "soon"], "whole number"],
   [["--rootless"], "not supported yet"],
-  [["--icc=false"], "not supported yet"],
+  [["--selinux-enabled"], "not supported yet"],
   [["--storage-driver", "zfs"], "overlay2"],
   [["word"], "unexpected argument"],
 ])("%p is refused with a sentence", (argv, message) => {
@@ -141,9 +141,28 @@ test.each([
   ["default-shm-size", "many", "invalid size: 'many'"],
   ["default-ipc-mode", "host", "not supported as default value"],
   ["default-stop-timeout", -1, "invalid default stop timeout: -1"],
-  ["mtu", 9000, "--mtu=9000 is not supported yet"],
+  ["mtu", -1, "invalid default MTU: -1"],
+  ["bip6", "10.0.0.1/24", "invalid CIDR address: 10.0.0.1/24"],
+  ["fixed-cidr", "10.0.0.0", "parse fixed-cidr failed: invalid CIDR address: 10.0.0.0"],
+  ["fixed-cidr-v6", "10.0.0.0/8", "invalid fixed-cidr-v6: '10.0.0.0/8' is not a valid IPv6 subnet"],
+  ["fixed-cidr-v6", "ff02::/16", "invalid fixed-cidr-v6: multicast subnet 'ff02::/16' is not allowed"],
+  ["default-gateway", "fd00::1", "invalid IP address: fd00::1"],
+  ["default-gateway-v6", "10.0.0.1", "invalid IP address: 10.0.0.1"],
+  ["bridge-accept-fwmark", "red", 'invalid firewall mark "red"'],
+  ["bridge-accept-fwmark", "1/0x1ffffffff", 'invalid firewall mask "0x1ffffffff"'],
+  ["default-network-opts", { bridge: "x" }, "default-network-opts: want maps"],
+  ["default-network-opts", { bridge: { x: 1 } }, "default-network-opts: want maps"],
 ])("%s: %j is refused", (key, value, message) => {
   withConfig(JSON.stringify({ [key]: value }), (path) => expect(() => parseDaemonOptions(["--config-file", path])).toThrow(message));
+});
+
+test("options of new networks are given by driver, one flag each", () => {
+  const flags = ["bridge=com.docker.network.driver.mtu=1400", "bridge=a=b=c", "macvlan=parent=eth0"].flatMap((each) => ["--default-network-opt", each]);
+  const expected = { bridge: { "com.docker.network.driver.mtu": "1400", a: "b=c" }, macvlan: { parent: "eth0" } };
+  expect(parseDaemonOptions(["--config-file", "/dev/null", ...flags]).defaultNetworkOpts).toEqual(expected);
+  withConfig(JSON.stringify({ "default-network-opts": expected }), (path) =>
+    expect(parseDaemonOptions(["--config-file", path]).defaultNetworkOpts).toEqual(expected),
+  );
 });
 
 test("null leaves a setting as it is", () => {

@@ -31,6 +31,19 @@ export interface DaemonOptions {
   tlskey: string;
   group: string;
   bip: string;
+  bip6: string;
+  fixedCidr: string;
+  fixedCidrV6: string;
+  defaultGateway: string;
+  defaultGatewayV6: string;
+  mtu: number;
+  icc: boolean;
+  ipMasq: boolean;
+  ipForward: boolean;
+  ipv6: boolean;
+  allowDirectRouting: boolean;
+  bridgeAcceptFwmark: string;
+  defaultNetworkOpts: Record<string, Record<string, string>>;
   bridge: string;
   ip: string;
   iptables: boolean;
@@ -114,6 +127,19 @@ export function defaultOptions(): DaemonOptions {
     tlskey: "",
     group: "",
     bip: "",
+    bip6: "",
+    fixedCidr: "",
+    fixedCidrV6: "",
+    defaultGateway: "",
+    defaultGatewayV6: "",
+    mtu: 1500,
+    icc: true,
+    ipMasq: true,
+    ipForward: true,
+    ipv6: false,
+    allowDirectRouting: false,
+    bridgeAcceptFwmark: "",
+    defaultNetworkOpts: {},
     bridge: "",
     ip: "0.0.0.0",
     iptables: true,

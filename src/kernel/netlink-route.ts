@@ -65,6 +65,9 @@ const RTA_DST = 1;
 const RTA_OIF = 4;
 const RTA_GATEWAY = 5;
 const RTA_PRIORITY = 6;
+const RTA_MULTIPATH = 9;
+const RTA_VIA = 18;
+const RTN_UNICAST = 1;
 
 const IFF_UP = 1;
 
@@ -167,6 +170,10 @@ export function silenceBridgePort(index: number): NetlinkMessage {
 
 export function setLinkUp({ index }: { index: number }): NetlinkMessage {
   return message(`set link ${index} up`, RTM_SETLINK, NLM_F_ACK, linkHeader({ index, flags: IFF_UP }));
+}
+
+export function setLinkMtu(index: number, mtu: number): NetlinkMessage {
+  return message(`set the MTU of link ${index}`, RTM_SETLINK, NLM_F_ACK, linkHeader({ index }), u32(IFLA_MTU, mtu));
 }
 
 /** Waits for RCU (7–16 ms for a veth): only for bridges of removed networks and in Workers. */
@@ -284,6 +291,8 @@ export interface Route {
   link: number;
   /** 254 main, 255 local. */
   table: number;
+  /** Its addresses are neighbours: no gateway leads there. */
+  onLink: boolean;
 }
 
 export function listRoutes(socket: NetlinkSocket): Route[] {
@@ -297,6 +306,7 @@ export function listRoutes(socket: NetlinkSocket): Route[] {
       prefixLength: payload.readUInt8(1),
       link: attributes.get(RTA_OIF)?.readUInt32LE(0) ?? 0,
       table: payload.readUInt8(4),
+      onLink: payload.readUInt8(7) === RTN_UNICAST && !attributes.has(RTA_GATEWAY) && !attributes.has(RTA_MULTIPATH) && !attributes.has(RTA_VIA),
     });
   }
   return result;

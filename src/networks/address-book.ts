@@ -1,21 +1,26 @@
 import { conflict, invalidArgument } from "../lib/errors.ts";
 import type { EndpointIpamConfig } from "../oci/container.ts";
-import { type Address, contains, formatAddress, parseAddress, parsePrefix } from "../lib/address.ts";
-import { AddressPool } from "./ipam.ts";
+import { type Address, contains, formatAddress, formatSubnet, parseAddress, parsePrefix, type Subnet } from "../lib/address.ts";
+import { AddressPool, type PoolStatus } from "./ipam.ts";
 import type { Endpoint, NetworkRecord } from "./types.ts";
 
 /** What an endpoint was given of one family. */
 export interface GivenAddress {
   address: Address;
   prefixLength: number;
-  /** The subnet's gateway. */
+  /** What containers use as their default route: the subnet's gateway, or another. */
   gateway?: string;
 }
 
 interface Block {
+  /** Name and id of the network, for what people read. */
+  network: string;
   pool: AddressPool;
   gateway?: string;
 }
+
+/** An auxiliary address by this name is the containers' default route instead of the bridge's own address (moby's bridge driver; `--default-gateway`). */
+export const defaultGatewayName = { 4: "DefaultGatewayIPv4", 6: "DefaultGatewayIPv6" } as const;
 
 /** Which addresses of which network are given out. Filled from the records; the database's UNIQUE columns are the guard behind it. */
 export class AddressBook {
@@ -31,7 +36,8 @@ export class AddressBook {
         const address = parseAddress(text);
         if (address !== undefined) pool.reserve(address);
       }
-      return [config.gateway === undefined ? { pool } : { pool, gateway: config.gateway }];
+      const gateway = config.auxAddresses?.[defaultGatewayName[subnet.family]] ?? config.gateway;
+      return [{ network: `${network.name} (${network.id})`, pool, ...(gateway === undefined ? {} : { gateway }) }];
     });
     this.#blocks.set(network.id, blocks);
     for (const endpoint of endpoints) {
@@ -43,20 +49,26 @@ export class AddressBook {
     this.#blocks.delete(networkId);
   }
 
-  /** The address asked for, or the lowest free one. Undefined where the network has no subnet of the family. @throws EngineError conflict, invalidArgument */
+  /** The address asked for, or the lowest free one. Undefined where the network has no subnet of the family. @throws EngineError conflict, permissionDenied, invalidArgument */
   take(networkId: string, family: 4 | 6, wanted: string | undefined): GivenAddress | undefined {
     const blocks = (this.#blocks.get(networkId) ?? []).filter((block) => block.pool.subnet.family === family);
     if (wanted !== undefined && wanted !== "") return this.#takeStatic(blocks, family, wanted);
-    let full: unknown;
     for (const block of blocks) {
-      try {
-        return given(block, block.pool.take());
-      } catch (error) {
-        full = error; // the next subnet may have room
-      }
+      const address = block.pool.take();
+      if (address !== undefined) return given(block, address);
     }
-    if (full !== undefined) throw full;
-    return undefined;
+    if (blocks[0] === undefined) return undefined;
+    throw conflict(`no available IPv${family} addresses on this network's address pools: ${blocks[0].network}`);
+  }
+
+  /** By subnet. */
+  status(networkId: string): [subnet: string, status: PoolStatus][] {
+    return (this.#blocks.get(networkId) ?? []).map(({ pool }) => [formatSubnet(pool.subnet), pool.status]);
+  }
+
+  /** Of all networks. */
+  subnets(): Subnet[] {
+    return [...this.#blocks.values()].flatMap((blocks) => blocks.map(({ pool }) => pool.subnet));
   }
 
   free(networkId: string, text: string | undefined): void {

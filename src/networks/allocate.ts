@@ -6,6 +6,7 @@ import { parseBridgeOptions } from "./bridge-options.ts";
 import { driverOf, emitNetworkEvent, isPredefined, type NetworkContext } from "./context.ts";
 import { type EndpointOptions, parseEndpointOptions } from "./endpoint-options.ts";
 import { newId } from "./network-config.ts";
+import { withoutRouted } from "./own-address-ports.ts";
 import { parseBindings } from "./port-requests.ts";
 import type { PortTarget } from "./ports.ts";
 import type { StoredEndpoint } from "./records.ts";
@@ -70,10 +71,11 @@ function wantedMac({ settings }: ConnectOptions): Uint8Array | undefined {
 /** @throws EngineError in Docker's words, naming the endpoint */
 function publish(ctx: NetworkContext, network: NetworkRecord, endpointId: string, options: ConnectOptions, target: PortTarget): PublishedPort[] {
   if (Object.keys(options.portBindings).length === 0 || network.driver !== "bridge") return [];
-  const fallback = parseBridgeOptions(network).hostBinding ?? parseAddress(ctx.options.ip) ?? ({ family: 4, value: 0n } satisfies Address);
-  const requests = parseBindings(options.portBindings, fallback, ctx.ports.ipv6);
+  const bridge = parseBridgeOptions(network);
+  const fallback = bridge.hostBinding ?? parseAddress(ctx.options.ip) ?? ({ family: 4, value: 0n } satisfies Address);
+  const { requests, opened } = withoutRouted(parseBindings(options.portBindings, fallback, ctx.ports.ipv6), bridge, target);
   try {
-    return ctx.ports.reserve(options.containerId, requests, target);
+    return [...ctx.ports.reserve(options.containerId, requests, target), ...opened];
   } catch (error) {
     if (!(error instanceof EngineError)) throw error;
     const where = `driver failed programming external connectivity on endpoint ${options.containerName} (${endpointId})`;

@@ -1,6 +1,7 @@
 import { findLink } from "../kernel/netlink-route.ts";
 import { driverOf, type NetworkContext } from "./context.ts";
 import { messageOf, notFound } from "../lib/errors.ts";
+import { ownAddressRules } from "./own-address-ports.ts";
 import type { Endpoint } from "./types.ts";
 
 /** How long the kernel gets to tear down a dead namespace before its link is deleted by name. */
@@ -16,7 +17,7 @@ export function attach(ctx: NetworkContext, endpoint: Endpoint, namespacePath: s
   driver.attach(network, stored, namespace, { defaultRoute: stored.defaultRoute });
   try {
     ctx.resolvers.ensure(stored.containerId, namespace);
-    if (stored.ports.length > 0) ctx.firewall.addPorts(ctx.ports.serve(stored.containerId));
+    if (stored.ports.length > 0) ctx.firewall.addPorts([...ctx.ports.serve(stored.containerId), ...ownAddressRules(ctx, stored)]);
   } catch (error) {
     driver.detach(network, stored);
     throw error;

@@ -16,13 +16,14 @@ import {
   listLinks,
   noAutomaticAddress,
   setBridgePort,
+  setLinkMtu,
   setLinkUp,
   silenceBridgePort,
 } from "../kernel/netlink-route.ts";
 import { type Address, addressFrom, bytesOf, formatAddress, macFor, parseAddress, parseMac, parsePrefix } from "../lib/address.ts";
-import { parseBridgeOptions } from "./bridge-options.ts";
+import { type BridgeOptions, parseBridgeOptions } from "./bridge-options.ts";
 import type { NetworkDriver } from "./driver.ts";
-import { bridgeNetfilter, type Firewall } from "./firewall.ts";
+import { bridgeNetfilter, type FamilyRules, type Firewall } from "./firewall.ts";
 import type { Chores } from "./chores.ts";
 import type { Endpoint, NetworkRecord } from "./types.ts";
 
@@ -32,19 +33,43 @@ export interface BridgeDriverOptions {
   door: NamespaceDoor;
   firewall: Firewall;
   chores: Chores;
+  /** Published ports are reached under the containers' own addresses, whatever the network says. */
+  directRouting: boolean;
   log: Logger;
 }
 
 /** Host ends of our veths: `veth` and 8 hex digits of the endpoint's id. */
 export const hostInterfaceName = (endpointId: string): string => `veth${endpointId.slice(0, 8)}`;
 
-/** The gateways of a network with their prefix lengths. */
-export function gatewaysOf(network: NetworkRecord): { address: Address; prefixLength: number }[] {
+/** What the bridge itself has: the gateways of its subnets, with their prefix lengths. */
+function ownAddresses(network: NetworkRecord, { inhibitIpv4, gatewayMode }: BridgeOptions): { address: Address; prefixLength: number }[] {
   return network.ipam.config.flatMap((config) => {
     const subnet = parsePrefix(config.subnet)?.subnet;
     const address = config.gateway === undefined ? undefined : parseAddress(config.gateway);
-    return subnet === undefined || address === undefined ? [] : [{ address, prefixLength: subnet.prefixLength }];
+    if (subnet === undefined || address === undefined) return [];
+    const none = gatewayMode[subnet.family] === "isolated" || (inhibitIpv4 && subnet.family === 4);
+    return none ? [] : [{ address, prefixLength: subnet.prefixLength }];
   });
+}
+
+/** What the firewall must do for one address family. */
+function familyRules(network: NetworkRecord, bridge: BridgeOptions, family: 4 | 6, directRouting: boolean): FamilyRules {
+  const mode = bridge.gatewayMode[family];
+  const address = bridge.hostAddress[family];
+  const subnets = network.ipam.config.flatMap((config) => parsePrefix(config.subnet)?.subnet ?? []).filter((subnet) => subnet.family === family);
+  return {
+    subnets,
+    masquerade: bridge.masquerade && mode !== "routed",
+    ...(address === undefined ? {} : { hostAddress: address }),
+    entry: mode === "nat-unprotected" ? "all" : mode === "routed" || directRouting ? "published" : "none",
+    icmp: mode === "routed",
+  };
+}
+
+/** Whether published ports of a network are reached under the containers' own addresses. */
+export function opensOwnAddresses(network: NetworkRecord, family: 4 | 6, directRouting: boolean): boolean {
+  const { gatewayMode, trusted } = parseBridgeOptions(network);
+  return gatewayMode[family] === "routed" || directRouting || trusted.length > 0;
 }
 
 const ipv6Settings = "/proc/sys/net/ipv6/conf";
@@ -60,7 +85,7 @@ function configureBridge(name: string, ipv6: boolean, publishes: boolean): void 
 }
 
 /** Addresses of a former subnet of the network. */
-function staleAddresses(host: NetlinkSocket, index: number, gateways: ReturnType<typeof gatewaysOf>): NetlinkMessage[] {
+function staleAddresses(host: NetlinkSocket, index: number, gateways: ReturnType<typeof ownAddresses>): NetlinkMessage[] {
   const wanted = new Set(gateways.map((gateway) => formatAddress(gateway.address)));
   return listAddresses(host)
     .filter((entry) => entry.index === index && entry.address.length === 4 && !wanted.has(formatAddress(addressFrom(entry.address))))
@@ -69,11 +94,11 @@ function staleAddresses(host: NetlinkSocket, index: number, gateways: ReturnType
 
 /** Linux bridges with a veth pair for each endpoint. */
 export function createBridgeDriver(options: BridgeDriverOptions): NetworkDriver {
-  const { host, door, firewall, chores, log } = options;
+  const { host, door, firewall, chores, directRouting, log } = options;
 
   const setUp = (network: NetworkRecord): number => {
     const bridge = parseBridgeOptions(network);
-    const gateways = gatewaysOf(network);
+    const gateways = ownAddresses(network, bridge);
     let link = findLink(host, bridge.name);
     if (link === undefined) {
       const first = gateways[0]?.address;
@@ -85,12 +110,14 @@ export function createBridgeDriver(options: BridgeDriverOptions): NetworkDriver 
     const { index } = link;
     configureBridge(bridge.name, network.enableIPv6, firewall.active);
     const stale = network.foreign === true ? [] : staleAddresses(host, index, gateways);
-    host.request(...stale, setLinkUp({ index }), ...gateways.map((g) => addAddress(index, bytesOf(g.address), g.prefixLength)));
+    const mtu = bridge.mtu === undefined || bridge.mtu === link.mtu ? [] : [setLinkMtu(index, bridge.mtu)];
+    host.request(...stale, ...mtu, setLinkUp({ index }), ...gateways.map((g) => addAddress(index, bytesOf(g.address), g.prefixLength)));
     firewall.addNetwork(network.id, {
       bridge: bridge.name,
       internal: network.internal,
       icc: bridge.icc,
-      masquerade: network.internal || !bridge.masquerade ? [] : network.ipam.config.flatMap((config) => parsePrefix(config.subnet)?.subnet ?? []),
+      trusted: bridge.trusted,
+      families: { 4: familyRules(network, bridge, 4, directRouting), 6: familyRules(network, bridge, 6, directRouting) },
     });
     return index;
   };
@@ -112,6 +139,11 @@ export function createBridgeDriver(options: BridgeDriverOptions): NetworkDriver 
   return {
     name: "bridge",
     addresses: true,
+
+    withoutGateway(network) {
+      const { gatewayMode, inhibitIpv4 } = parseBridgeOptions(network);
+      return { 4: gatewayMode[4] === "isolated" || (inhibitIpv4 && network.internal), 6: gatewayMode[6] === "isolated" };
+    },
 
     validate(network) {
       const bridge = parseBridgeOptions(network);

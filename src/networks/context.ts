@@ -20,15 +20,38 @@ export interface NetworkOptions {
   bridge: string;
   /** Address and prefix of the default bridge, or empty. */
   bip: string;
+  /** The same for IPv6, where the default network has it. */
+  bip6: string;
+  /** Blocks of the default network that its containers get their addresses from, or empty. */
+  fixedCidr: string;
+  fixedCidrV6: string;
+  /** What the default network's containers use as their default route instead of the bridge's address, or empty. */
+  defaultGateway: string;
+  defaultGatewayV6: string;
+  /** Of the default network: MTU, whether its containers talk to each other, leave under the host's address, and have IPv6. */
+  mtu: number;
+  icc: boolean;
+  ipMasq: boolean;
+  ipv6: boolean;
+  /** The engine makes the host forward packets. */
+  ipForward: boolean;
+  /** Options of new networks by driver, where a network doesn't say otherwise. */
+  defaultNetworkOpts: Readonly<Record<string, Readonly<Record<string, string>>>>;
   /** Host address that ports are published on where none is asked for. */
   ip: string;
   iptables: boolean;
+  /** Published ports are reached from outside under the containers' own addresses, too. */
+  allowDirectRouting: boolean;
+  /** `MARK[/MASK]`: packets that bear it reach containers; empty: none. */
+  bridgeAcceptFwmark: string;
   dns: readonly string[];
   dnsSearch: readonly string[];
   dnsOpts: readonly string[];
   defaultAddressPools: readonly { base: string; size: number }[];
   /** 6 hex digits that tell this engine from others on the host. */
   engineKey: string;
+  /** Tells this engine from all others in the world. */
+  engineId: string;
 }
 
 /** What the verbs of networks/ share. */

@@ -24,6 +24,8 @@ export interface NetworkDriver {
   readonly name: string;
   /** Endpoints have addresses (and the networks subnets). */
   readonly addresses: boolean;
+  /** Whether subnets of a family get no gateway unless one is asked for; absent: all have one. Asked before the network has its subnets. */
+  withoutGateway?(network: NetworkRecord): { 4: boolean; 6: boolean };
   /** @throws EngineError invalidArgument naming the option */
   validate(network: NetworkRecord): void;
   /** Makes the network exist in the kernel. */

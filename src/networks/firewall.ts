@@ -11,14 +11,28 @@ import type { Chores } from "./chores.ts";
 import { acceptMarked, type ForwardPolicy, removeMarked, warnOfLegacy } from "./forward-policy.ts";
 import { type RuleWatch, watchRules } from "./rule-watch.ts";
 
+/** What the rules must know of one address family of a bridge network. */
+export interface FamilyRules {
+  subnets: readonly Subnet[];
+  /** What its containers send out of the host leaves under the host's address. */
+  masquerade: boolean;
+  /** That address; undefined: the one of the outgoing link. */
+  hostAddress?: Address;
+  /** Which of its containers' own addresses are reached from outside: none, those of published ports (`PortRule.hostPort` 0), or all. */
+  entry: "none" | "published" | "all";
+  /** Pings are let in. */
+  icmp: boolean;
+}
+
 /** What the rules must know of one bridge network. */
 export interface BridgeRules {
   bridge: string;
   internal: boolean;
   /** Containers of the network may talk to each other. */
   icc: boolean;
-  /** Subnets that leave the host under the host's address. */
-  masquerade: readonly Subnet[];
+  /** Links of the host from which published ports are reached under the containers' own addresses. */
+  trusted: readonly string[];
+  families: { 4: FamilyRules; 6: FamilyRules };
 }
 
 /** Packets for `hostIp`:`hostPort` go to the container. */
@@ -26,6 +40,7 @@ export interface PortRule {
   proto: "tcp" | "udp" | "sctp";
   /** The unspecified address stands for every address of the host. */
   hostIp: Address;
+  /** 0: no port of the host's, but the container's own address is opened for those whom the network lets in. */
   hostPort: number;
   /** Of the same family as `hostIp`. */
   containerIp: Address;
@@ -64,19 +79,25 @@ export function bridgeNetfilter(): boolean {
 
 const port = (value: number): Uint8Array => Uint8Array.of(value >> 8, value & 0xff);
 
-/** Which map an element belongs to, and its bytes. */
-function mapElement(rule: PortRule): { map: string; element: Required<MapElement> } {
+/** Which set or map an element belongs to, and its bytes. */
+function portElement(rule: PortRule): { map: string; element: MapElement } {
   const proto = Uint8Array.of(protocols[rule.proto]);
+  const { family } = rule.containerIp;
+  const container = bytesOf(rule.containerIp);
+  if (rule.hostPort === 0) return { map: `d${family}`, element: { key: concatenation(container, proto, port(rule.containerPort)) } };
   const anywhere = rule.hostIp.value === 0n;
   const key = anywhere ? concatenation(proto, port(rule.hostPort)) : concatenation(bytesOf(rule.hostIp), proto, port(rule.hostPort));
-  const value = concatenation(bytesOf(rule.containerIp), port(rule.containerPort));
-  return { map: `p${rule.hostIp.family}${anywhere ? "" : "a"}`, element: { key, value } };
+  return { map: `p${family}${anywhere ? "" : "a"}`, element: { key, value: concatenation(container, port(rule.containerPort)) } };
 }
 
 /** The same as text, for the base ruleset. */
-function elementText(rule: PortRule): string {
-  const where = rule.hostIp.value === 0n ? "" : `${formatAddress(rule.hostIp)} . `;
-  return `${where}${rule.proto} . ${rule.hostPort} : ${formatAddress(rule.containerIp)} . ${rule.containerPort}`;
+function portText(rule: PortRule): Element {
+  const { family } = rule.containerIp;
+  const container = formatAddress(rule.containerIp);
+  if (rule.hostPort === 0) return [`d${family}`, `${container} . ${rule.proto} . ${rule.containerPort}`];
+  const anywhere = rule.hostIp.value === 0n;
+  const where = anywhere ? "" : `${formatAddress(rule.hostIp)} . `;
+  return [`p${family}${anywhere ? "" : "a"}`, `${where}${rule.proto} . ${rule.hostPort} : ${container} . ${rule.containerPort}`];
 }
 
 const FORGET_AFTER_MS = 100;
@@ -93,50 +114,79 @@ const udpFlows = (rules: readonly PortRule[], led: "here" | "elsewhere"): FlowFi
       container: bytesOf(rule.containerIp),
     }));
 
-const ruleKey = (rule: PortRule): string => `${rule.proto} ${formatAddress(rule.hostIp)} ${rule.hostPort}`;
-const quoted = (name: string): string => `"${name}"`;
+const ruleKey = ({ proto, hostIp, hostPort, containerIp, containerPort }: PortRule): string =>
+  hostPort === 0 ? `${proto} ${formatAddress(containerIp)} ${containerPort} direct` : `${proto} ${formatAddress(hostIp)} ${hostPort}`;
 
-const filled = (kind: string, name: string, type: string, elements: readonly string[]): string =>
-  `  ${kind} ${name} {\n    type ${type}\n${type === "ipv4_addr" || type === "ipv6_addr" ? "    flags interval\n" : ""}${
-    elements.length > 0 ? `    elements = { ${elements.join(", ")} }\n` : ""
-  }  }\n`;
+/** The sets and maps of the table with their types; `flags interval` where an element is a subnet. */
+const sets: readonly [name: string, kind: "set" | "map", type: string, interval?: "interval"][] = [
+  ["br", "set", "ifname"],
+  ["brint", "set", "ifname"],
+  ["icc", "set", "ifname . ifname"],
+  ["noicc", "set", "ifname . ifname"],
+  ["trusted", "set", "ifname . ifname"],
+  ["entry", "set", "nf_proto . ifname"],
+  ["direct", "set", "nf_proto . ifname"],
+  ["pings", "set", "nf_proto . ifname"],
+  ["masq4", "set", "ipv4_addr", "interval"],
+  ["masq6", "set", "ipv6_addr", "interval"],
+  ["snat4", "map", "ipv4_addr : ipv4_addr", "interval"],
+  ["snat6", "map", "ipv6_addr : ipv6_addr", "interval"],
+  ["own4", "set", "ipv4_addr", "interval"],
+  ["own6", "set", "ipv6_addr", "interval"],
+  ["p4", "map", "inet_proto . inet_service : ipv4_addr . inet_service"],
+  ["p4a", "map", "ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service"],
+  ["p6", "map", "inet_proto . inet_service : ipv6_addr . inet_service"],
+  ["p6a", "map", "ipv6_addr . inet_proto . inet_service : ipv6_addr . inet_service"],
+  ["d4", "set", "ipv4_addr . inet_proto . inet_service"],
+  ["d6", "set", "ipv6_addr . inet_proto . inet_service"],
+];
+
+/** An element of a set, or of a map (`key : value`), as nft writes it. */
+type Element = [set: string, element: string];
+
+/** What one network puts into which set. */
+function networkElements(n: BridgeRules): Element[] {
+  const name = `"${n.bridge}"`;
+  const list: Element[] = [
+    ["br", name],
+    [n.icc ? "icc" : "noicc", `${name} . ${name}`],
+  ];
+  if (n.internal) return [...list, ["brint", name]];
+  for (const link of n.trusted) list.push(["trusted", `"${link}" . ${name}`]);
+  for (const family of [4, 6] as const) {
+    const { subnets, masquerade, hostAddress, entry, icmp } = n.families[family];
+    const here = `ipv${family} . ${name}`;
+    if (entry !== "none") list.push([entry === "all" ? "entry" : "direct", here]);
+    if (icmp) list.push(["pings", here]);
+    for (const subnet of subnets.map(formatSubnet)) {
+      list.push([`own${family}`, subnet]);
+      if (masquerade) list.push([`masq${family}`, subnet]);
+      if (masquerade && hostAddress !== undefined) list.push([`snat${family}`, `${subnet} : ${formatAddress(hostAddress)}`]);
+    }
+  }
+  return list;
+}
+
+/** What holds for all networks. */
+export interface EngineRules {
+  /** `MARK` or `MARK/MASK`, already checked: packets that bear it reach containers on any network but internal ones. Empty: none. */
+  acceptMark: string;
+}
 
 /** The whole table: test/kernel/network.test.ts has the traffic that must pass, and the attacks that must not. */
-export function ruleset(table: string, networks: Iterable<BridgeRules>, ports: Iterable<PortRule>): string {
-  const all = [...networks];
-  const rules = [...ports];
-  const masquerade = (family: 4 | 6): string[] => all.flatMap((n) => n.masquerade.filter((s) => s.family === family).map(formatSubnet));
-  const elements = (family: 4 | 6, anywhere: boolean): string[] =>
-    rules.filter((r) => r.hostIp.family === family && (r.hostIp.value === 0n) === anywhere).map(elementText);
+export function ruleset(table: string, networks: Iterable<BridgeRules>, ports: Iterable<PortRule>, { acceptMark }: EngineRules): string {
+  const elements = Map.groupBy([...[...networks].flatMap(networkElements), ...[...ports].map(portText)], ([set]) => set);
+  const declarations = sets.map(([name, kind, type, interval]) => {
+    const filled = elements.get(name)?.map(([, element]) => element) ?? [];
+    const flags = interval === undefined ? "" : `    flags ${interval}\n`;
+    return `  ${kind} ${name} {\n    type ${type}\n${flags}${filled.length > 0 ? `    elements = { ${filled.join(", ")} }\n` : ""}  }\n`;
+  });
+  const [mark, mask] = acceptMark.split("/");
+  const accepted = acceptMark === "" ? "" : `    meta mark ${mask === undefined ? "" : `and ${Number(mask)} == `}${Number(mark)} jump allow\n`;
   return `add table inet ${table}
 delete table inet ${table}
 table inet ${table} {
-${filled(
-  "set",
-  "br",
-  "ifname",
-  all.map((n) => quoted(n.bridge)),
-)}${filled(
-    "set",
-    "brint",
-    "ifname",
-    all.filter((n) => n.internal).map((n) => quoted(n.bridge)),
-  )}${filled(
-    "set",
-    "icc",
-    "ifname . ifname",
-    all.filter((n) => n.icc).map((n) => `${quoted(n.bridge)} . ${quoted(n.bridge)}`),
-  )}${filled("set", "masq4", "ipv4_addr", masquerade(4))}${filled("set", "masq6", "ipv6_addr", masquerade(6))}${filled(
-    "map",
-    "p4",
-    "inet_proto . inet_service : ipv4_addr . inet_service",
-    elements(4, true),
-  )}${filled("map", "p4a", "ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service", elements(4, false))}${filled(
-    "map",
-    "p6",
-    "inet_proto . inet_service : ipv6_addr . inet_service",
-    elements(6, true),
-  )}${filled("map", "p6a", "ipv6_addr . inet_proto . inet_service : ipv6_addr . inet_service", elements(6, false))}
+${declarations.join("")}
   chain raw {
     type filter hook prerouting priority raw
     iifname @br ip daddr 127.0.0.0/8 drop
@@ -159,13 +209,26 @@ ${filled(
   chain post {
     type nat hook postrouting priority srcnat
     ip saddr 127.0.0.0/8 oifname @br masquerade
+    oifname != @br snat ip to ip saddr map @snat4
+    oifname != @br snat ip6 to ip6 saddr map @snat6
     ip saddr @masq4 oifname != @br masquerade
     ip6 saddr @masq6 oifname != @br masquerade
-    ip saddr @masq4 oifname @br ct status dnat masquerade
-    ip6 saddr @masq6 oifname @br ct status dnat masquerade
+    ip saddr @own4 oifname @br ct status dnat masquerade
+    ip6 saddr @own6 oifname @br ct status dnat masquerade
   }
   chain allow {
     meta mark set meta mark or 0x00e00000 accept
+  }
+  chain enter {
+${accepted}    meta nfproto . oifname @entry jump allow
+    meta nfproto . oifname @pings meta l4proto { icmp, ipv6-icmp } jump allow
+    meta nfproto . oifname @direct jump opened
+    iifname . oifname @trusted jump opened
+    drop
+  }
+  chain opened {
+    ip daddr . meta l4proto . th dport @d4 jump allow
+    ip6 daddr . meta l4proto . th dport @d6 jump allow
   }
   chain forward {
     type filter hook forward priority filter - 1
@@ -173,8 +236,10 @@ ${filled(
     ct state established,related jump allow
     iifname . oifname @icc jump allow
     oifname @br ct status dnat iifname != @brint jump allow
-    oifname @br drop
+    oifname @brint drop
     iifname @brint drop
+    iifname . oifname @noicc drop
+    oifname @br jump enter
     iifname @br jump allow
   }
 }
@@ -182,14 +247,11 @@ ${filled(
 }
 
 /** Commands that add or delete a network's elements. */
-function networkCommands(verb: "add" | "delete", table: string, n: BridgeRules): string {
-  const name = quoted(n.bridge);
-  const lines = [`${verb} element inet ${table} br { ${name} }`];
-  if (n.internal) lines.push(`${verb} element inet ${table} brint { ${name} }`);
-  if (n.icc) lines.push(`${verb} element inet ${table} icc { ${name} . ${name} }`);
-  for (const subnet of n.masquerade) lines.push(`${verb} element inet ${table} masq${subnet.family} { ${formatSubnet(subnet)} }`);
-  return `${lines.join("\n")}\n`;
-}
+const networkCommands = (verb: "add" | "delete", table: string, n: BridgeRules): string =>
+  networkElements(n)
+    // an element of a map is deleted by its key
+    .map(([set, element]) => `${verb} element inet ${table} ${set} { ${verb === "delete" && set.startsWith("snat") ? element.split(" : ")[0] : element} }\n`)
+    .join("");
 
 /** Opens libnftables and the raw socket; undefined, after a clear line in the log, where that can't be. */
 function openTools(enabled: boolean, log: Logger): { nft: Nftables; socket: NetlinkSocket } | undefined {
@@ -220,7 +282,7 @@ function bridgesOf(nft: Nftables, table: string): string[] {
   }
 }
 
-export function createFirewall(options: { enabled: boolean; engineKey: string; chores: Chores; log: Logger }): Firewall {
+export function createFirewall(options: { enabled: boolean; engineKey: string; acceptMark: string; chores: Chores; log: Logger }): Firewall {
   const { log, chores } = options;
   const table = `berth_${options.engineKey}`;
   const tools = openTools(options.enabled, log);
@@ -233,7 +295,7 @@ export function createFirewall(options: { enabled: boolean; engineKey: string; c
 
   const load = (): void => {
     if (tools === undefined) return;
-    tools.nft.run(ruleset(table, networks.values(), ports.values()));
+    tools.nft.run(ruleset(table, networks.values(), ports.values(), options));
     loaded = true;
     policies = acceptMarked(tools.nft, log);
   };
@@ -260,7 +322,7 @@ export function createFirewall(options: { enabled: boolean; engineKey: string; c
 
   const change = (verb: typeof addElements, rules: readonly PortRule[]): void => {
     if (tools === undefined || !loaded || rules.length === 0) return;
-    const byMap = Map.groupBy(rules.map(mapElement), (entry) => entry.map);
+    const byMap = Map.groupBy(rules.map(portElement), (entry) => entry.map);
     tools.socket.batch(
       batch(
         [...byMap].flatMap(([map, entries]) =>

@@ -1,36 +1,20 @@
-import { conflict, EngineError, invalidArgument, permissionDenied } from "../lib/errors.ts";
-import { findLink, listAddresses, listRoutes } from "../kernel/netlink-route.ts";
-import { type Address, addressFrom, formatAddress, formatSubnet, overlaps, parsePrefix, type Subnet, subnetOf } from "../lib/address.ts";
-import { bridgeOption, parseBridgeOptions } from "./bridge-options.ts";
+import { SysError } from "../kernel/ffi.ts";
+import { conflict, EngineError, invalidArgument, messageOf, permissionDenied } from "../lib/errors.ts";
+import { findLink } from "../kernel/netlink-route.ts";
+import { parseBridgeOptions } from "./bridge-options.ts";
 import { driverOf, emitNetworkEvent, isPredefined, type NetworkContext } from "./context.ts";
-import { defaultPools } from "./ipam.ts";
-import { checkName, newId, parseBip, planSubnets } from "./network-config.ts";
+import { defaultNetwork } from "./default-network.ts";
+import { hostUse } from "./host-use.ts";
+import { checkName, planSubnets, poolsOf } from "./network-config.ts";
+import { draft, withDefaultOptions } from "./draft.ts";
 import type { NetworkRecord } from "./types.ts";
-
-const MAIN_TABLE = 254;
-
-export const subnetsOf = (network: NetworkRecord): Subnet[] => network.ipam.config.flatMap((config) => parsePrefix(config.subnet)?.subnet ?? []);
-
-/** Blocks that the host routes by other links than `except`: a new network must not shadow them. Default routes don't count. */
-export function routesInUse(ctx: NetworkContext, except: ReadonlySet<number> = new Set()): Subnet[] {
-  const routes = listRoutes(ctx.host)
-    .filter((route) => route.table === MAIN_TABLE && route.prefixLength > 0 && !except.has(route.link))
-    .map((route) => subnetOf(addressFrom(route.destination), route.prefixLength));
-  const addresses = listAddresses(ctx.host)
-    .filter((entry) => entry.address.length > 0 && !except.has(entry.index))
-    .map((entry) => subnetOf(addressFrom(entry.address), entry.prefixLength));
-  return [...routes, ...addresses];
-}
-
-const pools = (ctx: NetworkContext): readonly { base: string; size: number }[] =>
-  ctx.options.defaultAddressPools.length > 0 ? ctx.options.defaultAddressPools : defaultPools;
 
 /** Validates, chooses subnets, makes the network in the kernel, then records it. @throws EngineError */
 export async function createNetwork(ctx: NetworkContext, options: Partial<NetworkRecord> & { name: string }): Promise<NetworkRecord> {
   checkName(options.name);
   if (isPredefined(options.name)) throw permissionDenied(`operation is not permitted on predefined ${options.name} network`);
   if (ctx.records.byName(options.name) !== undefined) throw conflict(`network with name ${options.name} already exists`);
-  const network = draft(options);
+  const network = draft(withDefaultOptions(options, ctx.options.defaultNetworkOpts));
   const driver = driverOf(ctx, network.driver);
   if (network.driver === "host" || network.driver === "null") {
     throw permissionDenied(`only one instance of "${network.driver}" network is allowed`);
@@ -41,50 +25,32 @@ export async function createNetwork(ctx: NetworkContext, options: Partial<Networ
     config: network.ipam.config,
     enableIPv4: network.enableIPv4,
     enableIPv6: network.enableIPv6,
-    pools: pools(ctx),
-    networks: ctx.records.list().flatMap(subnetsOf),
-    routes: routesInUse(ctx),
+    withoutGateway: driver.withoutGateway?.(network) ?? { 4: false, 6: false },
+    pools: poolsOf(ctx),
+    networks: ctx.addresses.subnets(),
+    avoid: () => hostUse(ctx.host),
   });
   driver.validate(network);
   claimBridge(ctx, network);
-  driver.setUp(network);
   try {
+    driver.setUp(network);
     ctx.store.tx(() => {
       ctx.records.saveNetwork(network);
       emitNetworkEvent(ctx, "create", network);
     });
   } catch (error) {
-    // the disk is full
+    // the kernel doesn't take the addresses, the disk is full
     await driver.tearDown(network);
+    if (error instanceof SysError) throw invalidArgument(`network ${network.name} can't be made: ${messageOf(error)}`, error);
     throw error;
   }
   ctx.addresses.open(network, []);
   return network;
 }
 
-function draft(options: Partial<NetworkRecord> & { name: string }): NetworkRecord {
-  return {
-    id: newId(),
-    name: options.name,
-    driver: options.driver === undefined || options.driver === "" || options.driver === "default" ? "bridge" : options.driver,
-    created: new Date().toISOString(),
-    scope: "local",
-    internal: options.internal ?? false,
-    attachable: options.attachable ?? false,
-    enableIPv4: options.enableIPv4 ?? true,
-    enableIPv6: options.enableIPv6 ?? false,
-    ipam: {
-      driver: options.ipam?.driver === undefined || options.ipam.driver === "" ? "default" : options.ipam.driver,
-      options: options.ipam?.options ?? {},
-      config: options.ipam?.config ?? [],
-    },
-    options: options.options ?? {},
-    labels: options.labels ?? {},
-  };
-}
-
 /** One network a bridge; notes whether somebody else made it. */
 function claimBridge(ctx: NetworkContext, network: NetworkRecord): void {
+  if (network.driver !== "bridge") return;
   const { name } = parseBridgeOptions(network);
   const other = ctx.records
     .list()
@@ -125,52 +91,8 @@ export function ensurePredefined(ctx: NetworkContext): void {
     if (present !== undefined && ctx.records.endpointsOf(present.id).length === 0) ctx.store.tx(() => ctx.records.deleteNetwork(present.id));
     return;
   }
-  const wanted = defaultBridge(ctx, present);
+  const wanted = defaultNetwork(ctx, present);
   if (present === undefined || JSON.stringify(present) !== JSON.stringify(wanted)) ctx.store.tx(() => ctx.records.saveNetwork(wanted));
-}
-
-/** The default network as today's settings want it; running containers keep the subnet they are on. */
-function defaultBridge(ctx: NetworkContext, present: NetworkRecord | undefined): NetworkRecord {
-  const { options } = ctx;
-  const name = options.bridge === "" ? ctx.defaultBridge : options.bridge;
-  const link = findLink(ctx.host, name);
-  const base = present ?? draft({ name: "bridge" });
-  const network: NetworkRecord = {
-    ...base,
-    options: {
-      [bridgeOption.defaultBridge]: "true",
-      [bridgeOption.icc]: "true",
-      [bridgeOption.masquerade]: "true",
-      [bridgeOption.hostBinding]: options.ip === "" ? "0.0.0.0" : options.ip,
-      [bridgeOption.name]: name,
-      [bridgeOption.mtu]: "1500",
-    },
-  };
-  // a bridge by that name which no record of ours knows is the administrator's
-  if (options.bridge !== "" && link !== undefined && present === undefined) network.foreign = true;
-  if (present !== undefined && ctx.records.endpointsOf(present.id).length > 0) return { ...network, ipam: present.ipam };
-  return { ...network, ipam: { driver: "default", options: {}, config: [defaultSubnet(ctx, network, link?.index)] } };
-}
-
-function defaultSubnet(ctx: NetworkContext, network: NetworkRecord, link: number | undefined): NetworkRecord["ipam"]["config"][number] {
-  const asConfig = (address: Address, subnet: Subnet): { subnet: string; gateway: string } => ({
-    subnet: formatSubnet(subnet),
-    gateway: formatAddress(address),
-  });
-  if (ctx.options.bip !== "") {
-    const bip = parseBip(ctx.options.bip);
-    return asConfig(bip.address, bip.subnet);
-  }
-  if (link !== undefined && network.foreign === true) {
-    const own = listAddresses(ctx.host).find((entry) => entry.index === link && entry.address.length === 4);
-    if (own !== undefined) return asConfig(addressFrom(own.address), subnetOf(addressFrom(own.address), own.prefixLength));
-  }
-  const others = ctx.records.list().filter((other) => other.id !== network.id);
-  const taken = [...others.flatMap(subnetsOf), ...routesInUse(ctx, new Set(link === undefined ? [] : [link]))];
-  const before = network.ipam.config[0];
-  const kept = before === undefined ? undefined : parsePrefix(before.subnet)?.subnet;
-  if (before !== undefined && kept !== undefined && !taken.some((other) => overlaps(other, kept))) return before;
-  return planSubnets({ config: [], enableIPv4: true, enableIPv6: false, pools: pools(ctx), networks: [], routes: taken })[0]!;
 }
 
 /** Networks that no container is on, for prune; `keep` filters by what the client asked. */

@@ -1,14 +1,14 @@
 import { expect, test } from "bun:test";
 import { parsePrefix } from "../lib/address.ts";
-import { defaultPools } from "./ipam.ts";
+import { defaultPools, localPool } from "./ipam.ts";
 import { checkName, parseBip, planSubnets, type SubnetPlan } from "./network-config.ts";
 
 const plan = (changes: Partial<SubnetPlan>) =>
-  planSubnets({ config: [], enableIPv4: true, enableIPv6: false, pools: defaultPools, networks: [], routes: [], ...changes });
+  planSubnets({ config: [], enableIPv4: true, enableIPv6: false, pools: [...defaultPools, localPool("id")], networks: [], avoid: () => [[]], ...changes });
 const block = (text: string) => parsePrefix(text)!.subnet;
 
 test("a network without wishes gets a subnet that nobody uses and its first address as gateway", () => {
-  expect(plan({ networks: [block("172.17.0.0/16")], routes: [block("172.18.0.0/16")] })).toEqual([{ subnet: "172.19.0.0/16", gateway: "172.19.0.1" }]);
+  expect(plan({ networks: [block("172.17.0.0/16")], avoid: () => [[block("172.18.0.0/16")]] })).toEqual([{ subnet: "172.19.0.0/16", gateway: "172.19.0.1" }]);
 });
 
 test("IPv6 without a wish comes from a unique local prefix", () => {
@@ -25,8 +25,37 @@ test("gateways keep away from auxiliary addresses and follow the range; empty st
 });
 
 test("a wish may shadow a route of the host but never another network", () => {
-  expect(plan({ config: [{ subnet: "10.1.0.0/24" }], routes: [block("10.0.0.0/8")] })).toHaveLength(1);
+  expect(plan({ config: [{ subnet: "10.1.0.0/24" }], avoid: () => [[block("10.0.0.0/8")]] })).toHaveLength(1);
   expect(() => plan({ config: [{ subnet: "10.1.0.0/24" }], networks: [block("10.0.0.0/8")] })).toThrow("Pool overlaps with other one on this address space");
+});
+
+test("a family that is off has no subnets, whatever is asked", () => {
+  const config = [{ subnet: "10.1.0.0/24" }, { subnet: "fd00:1::/64" }];
+  expect(plan({ config }).map(({ subnet }) => subnet)).toEqual(["10.1.0.0/24"]);
+  expect(plan({ config, enableIPv4: false, enableIPv6: true }).map(({ subnet }) => subnet)).toEqual(["fd00:1::/64"]);
+});
+
+test("several subnets of a family, each with a gateway; sizes in place of addresses", () => {
+  const config = [{ subnet: "10.1.0.0/24" }, { subnet: "10.2.0.0/24", gateway: "10.2.0.9" }, { subnet: "0.0.0.0/28" }];
+  expect(plan({ config })).toEqual([
+    { subnet: "10.1.0.0/24", gateway: "10.1.0.1" },
+    { subnet: "10.2.0.0/24", gateway: "10.2.0.9" },
+    { subnet: "172.17.0.0/28", gateway: "172.17.0.1" },
+  ]);
+  expect(plan({ config: [{ subnet: "::/80" }], enableIPv4: false, enableIPv6: true })[0]!.subnet).toMatch(/\/80$/);
+  expect(plan({ config: [{ subnet: "" }] })).toEqual([{ subnet: "172.17.0.0/16", gateway: "172.17.0.1" }]);
+  expect(() => plan({ config: [{ subnet: "", gateway: "10.1.0.1" }] })).toThrow("invalid subnet : invalid CIDR block notation");
+});
+
+test("no gateway where the driver wants none", () => {
+  expect(plan({ withoutGateway: { 4: true, 6: false } })).toEqual([{ subnet: "172.17.0.0/16" }]);
+});
+
+test("gateways and auxiliary addresses that can't be had", () => {
+  const config = (more: object) => ({ config: [{ subnet: "10.1.0.0/24", ...more }] });
+  expect(() => plan(config({ gateway: "10.1.0.0" }))).toThrow("failed to allocate gateway (10.1.0.0): Address already in use");
+  expect(() => plan(config({ gateway: "10.1.0.255" }))).toThrow("failed to allocate gateway (10.1.0.255): Address already in use");
+  expect(() => plan(config({ gateway: "10.1.0.5", auxAddresses: { a: "10.1.0.5" } }))).toThrow("failed to allocate secondary ip address (a:10.1.0.5)");
 });
 
 test("every problem is named at once, in Docker's words", () => {

@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
-import { invalidArgument } from "../lib/errors.ts";
+import { invalidArgument, permissionDenied } from "../lib/errors.ts";
 import { type Address, contains, formatAddress, formatSubnet, overlaps, parseAddress, parsePrefix, type Subnet } from "../lib/address.ts";
-import { chooseSubnet, type PoolOption } from "./ipam.ts";
+import { AddressPool, chooseSubnet, defaultPools, localPool, type PoolOption } from "./ipam.ts";
 import type { NetworkRecord } from "./types.ts";
 
 type IpamConfig = NetworkRecord["ipam"]["config"][number];
@@ -29,6 +29,9 @@ function checkWithin(what: string, text: string, subnet: Subnet): string | undef
 /** All that is wrong with one block, in moby's words (daemon/network.go). */
 function problemsOf(config: IpamConfig): string[] {
   const prefix = parsePrefix(config.subnet);
+  const bound = config.ipRange !== undefined || config.gateway !== undefined || config.auxAddresses !== undefined;
+  if (config.subnet === "" && !bound) return [];
+  if (prefix !== undefined && isSize(prefix) && !bound) return [];
   if (prefix === undefined) return [`invalid subnet ${config.subnet}: invalid CIDR block notation`];
   const { subnet } = prefix;
   const problems: (string | undefined)[] = [];
@@ -55,49 +58,81 @@ export interface SubnetPlan {
   config: readonly IpamConfig[];
   enableIPv4: boolean;
   enableIPv6: boolean;
+  /** Families whose subnets get no gateway of our choice. */
+  withoutGateway?: { 4: boolean; 6: boolean };
   pools: readonly PoolOption[];
   /** Of other networks: overlapping one of these is an error. */
   networks: readonly Subnet[];
-  /** Routes and addresses of the host: only automatic choices keep away from them. */
-  routes: readonly Subnet[];
+  /** What the host uses: only automatic choices keep away from it, from as much as can be (see `chooseSubnet`). */
+  avoid(): readonly (readonly Subnet[])[];
 }
 
-/** Complete blocks: subnets chosen where none was given, gateways filled in. @throws EngineError invalidArgument with all problems */
+/** Where automatic subnets come from: the settings' pools or Docker's; for IPv6 a unique local prefix where the settings have none. */
+export function poolsOf({ options }: { options: { defaultAddressPools: readonly PoolOption[]; engineId: string } }): readonly PoolOption[] {
+  const pools = options.defaultAddressPools.length > 0 ? options.defaultAddressPools : defaultPools;
+  return pools.some(({ base }) => base.includes(":")) ? pools : [...pools, localPool(options.engineId)];
+}
+
+/** A block without addresses, `0.0.0.0/24` or `::/64`, asks for any subnet of that size; `/0` for any at all. */
+const isSize = ({ address, subnet }: { address: Address; subnet: Subnet }): boolean => address.value === 0n && subnet.base === 0n;
+
+/** Complete blocks: subnets chosen where none was given, gateways filled in. @throws EngineError invalidArgument with all problems, permissionDenied for an overlap */
 export function planSubnets(plan: SubnetPlan): IpamConfig[] {
-  const wanted = plan.config.map(withoutEmpty).filter((config) => config.subnet !== "");
+  const enabled = { 4: plan.enableIPv4, 6: plan.enableIPv6 };
+  const wanted = plan.config.map(withoutEmpty).filter(({ subnet }) => {
+    const family = parsePrefix(subnet)?.subnet.family;
+    return family === undefined || enabled[family];
+  });
   const problems = wanted.flatMap(problemsOf);
   if (problems.length > 0) throw invalidArgument(`invalid network config:\n${problems.join("\n")}`);
 
   const blocks: IpamConfig[] = [];
   const taken = [...plan.networks];
+  const avoid = lazy(plan.avoid);
   for (const family of [4, 6] as const) {
-    if (!(family === 4 ? plan.enableIPv4 : plan.enableIPv6)) continue;
-    const given = wanted.filter((config) => parsePrefix(config.subnet)?.subnet.family === family);
-    if (given.length === 0) given.push({ subnet: formatSubnet(chooseSubnet(poolsFor(plan.pools, family), family, [...taken, ...plan.routes])) });
-    for (const config of given) {
-      const { subnet } = parsePrefix(config.subnet)!;
-      if (taken.some((other) => overlaps(other, subnet))) throw invalidArgument("invalid pool request: Pool overlaps with other one on this address space");
+    if (!enabled[family]) continue;
+    const given = wanted.filter((config) => config.subnet !== "" && parsePrefix(config.subnet)?.subnet.family === family);
+    for (const config of given.length === 0 ? [{ subnet: "" }] : given) {
+      const asked = parsePrefix(config.subnet);
+      const size = asked === undefined || asked.subnet.prefixLength === 0 ? {} : { size: asked.subnet.prefixLength };
+      const subnet = asked === undefined || isSize(asked) ? chooseSubnet({ pools: plan.pools, family, ...size, taken }, avoid()) : asked.subnet;
+      if (taken.some((other) => overlaps(other, subnet))) throw permissionDenied("invalid pool request: Pool overlaps with other one on this address space");
       taken.push(subnet);
-      blocks.push({ ...config, gateway: config.gateway ?? firstFree(subnet, config) });
+      blocks.push(withGateway({ ...config, subnet: formatSubnet(subnet) }, subnet, plan.withoutGateway?.[family] === true));
     }
   }
   return blocks;
 }
 
-/** IPv6 subnets without a pool of their own come from a random unique local prefix (RFC 4193). */
-function poolsFor(pools: readonly PoolOption[], family: 4 | 6): readonly PoolOption[] {
-  if (family === 4 || pools.some((pool) => pool.base.includes(":"))) return pools;
-  const global = randomBytes(5).toString("hex");
-  return [{ base: `fd${global.slice(0, 2)}:${global.slice(2, 6)}:${global.slice(6)}::/48`, size: 64 }];
+function lazy<T>(make: () => T): () => T {
+  let made: { value: T } | undefined;
+  return () => (made ??= { value: make() }).value;
+}
+
+/** Fills the gateway in, and checks that it and the auxiliary addresses can be had. @throws EngineError permissionDenied in Docker's words */
+function withGateway(config: IpamConfig, subnet: Subnet, none: boolean): IpamConfig {
+  const gateway = config.gateway ?? (none ? undefined : firstFree(subnet, config));
+  const pool = new AddressPool(subnet);
+  const own = gateway === undefined ? undefined : parseAddress(gateway);
+  if (own !== undefined && !pool.reserve(own)) throw permissionDenied(`failed to allocate gateway (${gateway}): Address already in use`);
+  for (const [name, text] of Object.entries(config.auxAddresses ?? {})) {
+    const address = parseAddress(text);
+    if (address !== undefined && !pool.reserve(address))
+      throw permissionDenied(`failed to allocate secondary ip address (${name}:${text}): Address already in use`);
+  }
+  return gateway === undefined ? config : { ...config, gateway };
 }
 
 /** The gateway Docker chooses: the first address that isn't spoken for. */
 function firstFree(subnet: Subnet, config: IpamConfig): string {
-  const aux = new Set(Object.values(config.auxAddresses ?? {}).map((text) => parseAddress(text)?.value));
-  const start = config.ipRange === undefined ? subnet.base : (parsePrefix(config.ipRange)?.subnet.base ?? subnet.base);
-  let value = start === subnet.base ? start + 1n : start;
-  while (aux.has(value)) value++;
-  return formatAddress({ family: subnet.family, value });
+  const pool = new AddressPool(subnet, config.ipRange === undefined ? subnet : parsePrefix(config.ipRange)?.subnet);
+  for (const text of Object.values(config.auxAddresses ?? {})) {
+    const address = parseAddress(text);
+    if (address !== undefined) pool.reserve(address);
+  }
+  const first = pool.take();
+  if (first === undefined) throw permissionDenied(`failed to allocate gateway (): no available addresses on this pool: ${formatSubnet(subnet)}`);
+  return formatAddress(first);
 }
 
 function withoutEmpty(config: IpamConfig): IpamConfig {
@@ -112,10 +147,11 @@ function withoutEmpty(config: IpamConfig): IpamConfig {
 const bare = (gateway: string): string => gateway.split("/")[0] ?? gateway;
 
 /** `172.26.0.1/16`: the bridge's address and through it the subnet. @throws EngineError invalidArgument */
-export function parseBip(bip: string): { address: Address; subnet: Subnet } {
+export function parseBip(bip: string, flag: "bip" | "bip6" = "bip"): { address: Address; subnet: Subnet } {
   const parsed = parsePrefix(bip);
   if (parsed === undefined || parsed.address.value === parsed.subnet.base) {
-    throw invalidArgument(`invalid --bip ${JSON.stringify(bip)}: it must be the address of the bridge with its prefix length, e.g. 172.26.0.1/16`);
+    const example = flag === "bip" ? "172.26.0.1/16" : "fd00:a::1/64";
+    throw invalidArgument(`invalid --${flag} ${JSON.stringify(bip)}: it must be the address of the bridge with its prefix length, e.g. ${example}`);
   }
   return parsed;
 }

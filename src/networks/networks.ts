@@ -109,8 +109,12 @@ function assemble({ store, events, log, paths, options }: NetworksDeps, closed: 
   const door = openNamespaceDoor();
   const host = openRouteSocket();
   const chores = createChores();
-  const firewall = createFirewall({ enabled: options.iptables, engineKey: options.engineKey, chores, log });
-  const drivers = [createBridgeDriver({ host, door, firewall, chores, log }), createHostDriver(), createNullDriver()];
+  const firewall = createFirewall({ enabled: options.iptables, engineKey: options.engineKey, acceptMark: options.bridgeAcceptFwmark, chores, log });
+  const drivers = [
+    createBridgeDriver({ host, door, firewall, chores, directRouting: options.allowDirectRouting, log }),
+    createHostDriver(),
+    createNullDriver(),
+  ];
   const namespaces = new ContainerNamespaces(door, paths.namespaces, (error) =>
     log.warn("no network namespace could be made ahead", { error: messageOf(error) }),
   );

@@ -1,5 +1,6 @@
 import { messageOf } from "../lib/errors.ts";
 import { driverOf, emitNetworkEvent, type NetworkContext } from "./context.ts";
+import { ownAddressRules } from "./own-address-ports.ts";
 import type { StoredEndpoint } from "./records.ts";
 
 /** Kernel steps of an undo: each is tried whatever the others did, since an address must never stay behind for a rule that can't be deleted. */
@@ -15,7 +16,9 @@ function attempt(ctx: NetworkContext, what: string, endpoint: StoredEndpoint, st
 export function releaseEndpoint(ctx: NetworkContext, endpoint: StoredEndpoint): void {
   const network = ctx.records.byId(endpoint.networkId);
   if (endpoint.ports.length > 0) {
-    attempt(ctx, "taking out the rules of published ports", endpoint, () => ctx.firewall.removePorts(ctx.ports.rulesOf(endpoint.containerId)));
+    attempt(ctx, "taking out the rules of published ports", endpoint, () =>
+      ctx.firewall.removePorts([...ctx.ports.rulesOf(endpoint.containerId), ...ownAddressRules(ctx, endpoint)]),
+    );
     ctx.ports.release(endpoint.containerId);
   }
   if (network !== undefined) attempt(ctx, "silencing the endpoint", endpoint, () => driverOf(ctx, network.driver).detach(network, endpoint));

@@ -5,6 +5,7 @@ import { parseAddress } from "../lib/address.ts";
 import { parseBridgeOptions } from "./bridge-options.ts";
 import { driverOf, type NetworkContext } from "./context.ts";
 import { ensurePredefined } from "./manage.ts";
+import { ownAddressRules } from "./own-address-ports.ts";
 import type { PortTarget } from "./ports.ts";
 import type { StoredEndpoint } from "./records.ts";
 
@@ -28,8 +29,9 @@ export function restore(ctx: NetworkContext, running: ReadonlySet<string>): void
   }
   for (const endpoint of ctx.records.endpoints()) {
     if (endpoint.ports.length === 0) continue;
-    ctx.ports.restore(endpoint.containerId, endpoint.ports, targetOf(endpoint));
-    ctx.firewall.addPorts(ctx.ports.serve(endpoint.containerId));
+    const ofHost = endpoint.ports.filter((port) => port.hostPort !== 0);
+    ctx.ports.restore(endpoint.containerId, ofHost, targetOf(endpoint));
+    ctx.firewall.addPorts([...ctx.ports.serve(endpoint.containerId), ...ownAddressRules(ctx, endpoint)]);
   }
   for (const containerId of ctx.records.resolvers()) if (!running.has(containerId)) ctx.records.deleteResolver(containerId);
   for (const containerId of running) ctx.resolvers.restore(containerId);
@@ -48,7 +50,7 @@ export function enableForwarding(ctx: NetworkContext): void {
   const set = (path: string, value: string): void => {
     if (existsSync(path) && readFileSync(path, "utf8").trim() !== value) writeSysctl(path, value);
   };
-  if (!ctx.options.iptables) return; // as dockerd: without our rules the host isn't made a router
+  if (!ctx.options.iptables || !ctx.options.ipForward) return; // as dockerd: without our rules the host isn't made a router
   set("/proc/sys/net/ipv4/ip_forward", "1");
   if (!ctx.records.list().some((network) => network.enableIPv6)) return;
   const conf = "/proc/sys/net/ipv6/conf";

@@ -28,6 +28,7 @@ export interface PublishedPort {
   proto: "tcp" | "udp" | "sctp";
   containerPort: number;
   hostIp: string;
+  /** 0: none; the container's own address is opened (gateway mode `routed`). */
   hostPort: number;
 }
 

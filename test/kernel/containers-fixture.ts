@@ -26,6 +26,7 @@ import { openStore, type Store } from "../../src/store/store.ts";
 import type { Volumes } from "../../src/volumes/types.ts";
 import { createVolumes } from "../../src/volumes/volumes.ts";
 import { removeRoot } from "../remove-root.ts";
+import { networkDefaults } from "./network-lab.ts";
 
 const applets = "sh true false echo cat sleep ls stty id env pwd ps kill dd head mount touch mkdir hostname test wc grep seq printf chown trap".split(" ");
 
@@ -66,18 +67,7 @@ export async function createEngine(options: { at?: string } = {}): Promise<TestE
   const users = { containersOf: (image: Parameters<Containers["usingImage"]>[0]) => containers.usingImage(image) };
   const images = createImages({ store, content, snapshots, registry, events, users, log });
   const volumes = createVolumes({ root: paths.volumes, store, events, log });
-  const network = {
-    bridge: "",
-    bip: "",
-    iptables: false,
-    ip: "0.0.0.0",
-    dns: [],
-    dnsSearch: [],
-    dnsOpts: [],
-    dnsOptions: [],
-    defaultAddressPools: [],
-    engineKey,
-  };
+  const network = { ...networkDefaults, iptables: false, engineKey };
   const networks = createNetworks({ store, events, log, paths, options: network });
   const runtime = await createRuntime({
     paths,

@@ -32,7 +32,7 @@ async function open(make: (parts: Parts) => NetworkDriver): Promise<DriverLab> {
   const parts: Parts = {
     host: openRouteSocket(),
     door: openNamespaceDoor(),
-    firewall: createFirewall({ enabled: true, engineKey: "c0ffee", chores, log: silent }),
+    firewall: createFirewall({ enabled: true, engineKey: "c0ffee", acceptMark: "", chores, log: silent }),
     chores,
   };
   parts.firewall.load();
@@ -105,7 +105,7 @@ async function open(make: (parts: Parts) => NetworkDriver): Promise<DriverLab> {
 
 if (!skips.root.missing()) {
   inOwnNamespace(import.meta.path, "network drivers", () => {
-    networkDriverContract("bridge", () => open((parts) => createBridgeDriver({ ...parts, log: silent })));
+    networkDriverContract("bridge", () => open((parts) => createBridgeDriver({ ...parts, directRouting: false, log: silent })));
     networkDriverContract("host", () => open(createHostDriver));
     networkDriverContract("null", () => open(createNullDriver));
   });

@@ -50,6 +50,14 @@ export const serveNames = (path: string, address: string): Promise<Disposable> =
 export const lookUp = (path: string, protocol: "udp" | "tcp", name: string, type: "A" | "AAAA" | "PTR" | "MX" = "A"): Promise<string> =>
   run(...enter(path), process.execPath, peer, "dns", protocol, "127.0.0.11", name, String({ A: 1, PTR: 12, MX: 15, AAAA: 28 }[type]));
 
+/** The engine's own defaults. */
+export const networkDefaults: NetworkOptions = {
+  ...{ bridge: "", bip: "", bip6: "", fixedCidr: "", fixedCidrV6: "", defaultGateway: "", defaultGatewayV6: "" },
+  ...{ ip: "0.0.0.0", mtu: 1500, icc: true, ipMasq: true, ipv6: false, ipForward: true, iptables: true },
+  ...{ allowDirectRouting: false, bridgeAcceptFwmark: "", defaultNetworkOpts: {}, defaultAddressPools: [] },
+  ...{ dns: [], dnsSearch: [], dnsOpts: [], engineKey: "abc123", engineId: "11111111-2222-3333-4444-555555555555" },
+};
+
 export interface Container {
   id: string;
   path: string;
@@ -93,13 +101,12 @@ export class Lab implements AsyncDisposable {
 
   /** A new service on the same records, as after a restart of the engine. */
   start(changes: Partial<NetworkOptions> = {}): Networks {
-    const options = { bridge: "", bip: "", ip: "0.0.0.0", iptables: true, dns: [], dnsSearch: [], dnsOpts: [], defaultAddressPools: [], engineKey: "abc123" };
     return createNetworks({
       store: this.store,
       events: this.#bus,
       log: silent,
       paths: { dataRoot: this.root, namespaces: join(this.root, "netns") },
-      options: { ...options, ...this.#options, ...changes },
+      options: { ...networkDefaults, ...this.#options, ...changes },
     });
   }
 

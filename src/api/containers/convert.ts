@@ -374,7 +374,7 @@ function toPorts(ports: Record<string, { HostIp: string; HostPort: string }[] | 
     if (bindings === null || bindings.length === 0) summaries.push(exposed);
     else
       for (const { HostIp, HostPort } of bindings)
-        summaries.push({ IP: HostIp === "" ? "0.0.0.0" : HostIp, PrivatePort: Number(port), PublicPort: Number(HostPort), Type: type });
+        summaries.push({ IP: HostIp === "" ? "0.0.0.0" : HostIp, ...exposed, ...(HostPort === "" ? {} : { PublicPort: Number(HostPort) }) });
   }
   return summaries.sort((a, b) => a.PrivatePort - b.PrivatePort);
 }

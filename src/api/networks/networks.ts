@@ -102,8 +102,8 @@ export const createNetwork = endpoint({
       driver: body.Driver || "bridge",
       internal: body.Internal ?? false,
       attachable: body.Attachable ?? false,
-      enableIPv4: api >= 48 ? (body.EnableIPv4 ?? true) : true,
-      enableIPv6: body.EnableIPv6 ?? false,
+      ...(body.EnableIPv4 === undefined || api < 48 ? {} : { enableIPv4: body.EnableIPv4 }),
+      ...(body.EnableIPv6 === undefined ? {} : { enableIPv6: body.EnableIPv6 }),
       ipam: {
         driver: body.IPAM?.Driver || "default",
         options: body.IPAM?.Options ?? {},
