@@ -98,16 +98,15 @@ export class AddressPool {
   /** No address below is free. */
   #lowest: bigint;
 
-  /** `range` limits what is chosen, not what may be asked for. */
+  /** `range`, a part of the subnet, limits what is chosen, not what may be asked for. */
   constructor(subnet: Subnet, range: Subnet = subnet) {
     this.subnet = subnet;
     const end = subnet.base + sizeOf(subnet);
     const pointToPoint = subnet.family === 4 && subnet.prefixLength >= 31; // RFC 3021: every address is usable
     if (!pointToPoint) this.#used.add(subnet.base); // the network's address, or that of any router (RFC 4291, 2.6.1)
     if (!pointToPoint && subnet.family === 4) this.#used.add(end - 1n); // broadcast
-    const rangeEnd = range.base + sizeOf(range) - 1n;
-    this.#first = range.base > subnet.base ? range.base : subnet.base;
-    this.#last = rangeEnd < end ? rangeEnd : end - 1n;
+    this.#first = range.base;
+    this.#last = range.base + sizeOf(range) - 1n;
     this.#lowest = this.#first;
   }
 
