@@ -22,7 +22,7 @@ export function allocate(ctx: NetworkContext, options: ConnectOptions): StoredEn
   const wanted = parseEndpointOptions(options.settings);
   // a start that was killed between its steps may have left one
   const left = ctx.records.endpointsOfContainer(options.containerId).find((endpoint) => endpoint.networkId === network.id);
-  if (left !== undefined) releaseEndpoint(ctx, left);
+  if (left !== undefined) void releaseEndpoint(ctx, left, { lives: false });
 
   const id = newId();
   const ipam = options.settings.IPAMConfig;
@@ -70,7 +70,7 @@ function wantedMac({ settings }: ConnectOptions): Uint8Array | undefined {
 
 /** @throws EngineError in Docker's words, naming the endpoint */
 function publish(ctx: NetworkContext, network: NetworkRecord, endpointId: string, options: ConnectOptions, target: PortTarget): PublishedPort[] {
-  if (Object.keys(options.portBindings).length === 0 || network.driver !== "bridge") return [];
+  if (Object.keys(options.portBindings).length === 0 || driverOf(ctx, network.driver).ports !== "engine") return [];
   const bridge = parseBridgeOptions(network);
   const fallback = bridge.hostBinding ?? parseAddress(ctx.options.ip) ?? ({ family: 4, value: 0n } satisfies Address);
   const { requests, opened } = withoutRouted(parseBindings(options.portBindings, fallback, ctx.ports.ipv6), bridge, target);

@@ -8,18 +8,19 @@ import type { Endpoint } from "./types.ts";
 const STRAGGLER_MS = 10_000;
 
 /** Makes an endpoint so in the kernel: about a millisecond on the main thread. On failure nothing of it stays. */
-export function attach(ctx: NetworkContext, endpoint: Endpoint, namespacePath: string): void {
+export async function attach(ctx: NetworkContext, endpoint: Endpoint, namespacePath: string): Promise<void> {
   const network = ctx.records.byId(endpoint.networkId);
   const stored = ctx.records.endpoint(endpoint.id);
   if (network === undefined || stored === undefined) throw notFound(`endpoint ${endpoint.id} of network ${endpoint.networkName} not found`);
   const driver = driverOf(ctx, network.driver);
   using namespace = ctx.namespaces.open(namespacePath);
-  driver.attach(network, stored, namespace, { defaultRoute: stored.defaultRoute });
+  const waits = driver.attach(network, stored, namespace, { defaultRoute: stored.defaultRoute });
+  if (waits !== undefined) await waits;
   try {
     ctx.resolvers.ensure(stored.containerId, namespace);
     if (stored.ports.length > 0) ctx.firewall.addPorts([...ctx.ports.serve(stored.containerId), ...ownAddressRules(ctx, stored)]);
   } catch (error) {
-    driver.detach(network, stored);
+    await driver.detach(network, stored, { namespace: () => ctx.namespaces.open(namespacePath), lives: false });
     throw error;
   }
 }

@@ -6,7 +6,6 @@ import type { NetlinkMessage, NetlinkSocket } from "../kernel/netlink.ts";
 import {
   addAddress,
   addBridge,
-  addDefaultRoute,
   addVeth,
   deleteAddress,
   findLink,
@@ -23,9 +22,10 @@ import {
 import { type Address, addressFrom, bytesOf, formatAddress, macFor, parseAddress, parseMac, parsePrefix } from "../lib/address.ts";
 import { type BridgeOptions, parseBridgeOptions } from "./bridge-options.ts";
 import type { NetworkDriver } from "./driver.ts";
+import { configureEndpoint, gatewayRoutes, ipv6Settings } from "./endpoint-link.ts";
 import { bridgeNetfilter, type FamilyRules, type Firewall } from "./firewall.ts";
 import type { Chores } from "./chores.ts";
-import type { Endpoint, NetworkRecord } from "./types.ts";
+import type { NetworkRecord } from "./types.ts";
 
 export interface BridgeDriverOptions {
   /** rtnetlink of the host. */
@@ -71,8 +71,6 @@ export function opensOwnAddresses(network: NetworkRecord, family: 4 | 6, directR
   const { gatewayMode, trusted } = parseBridgeOptions(network);
   return gatewayMode[family] === "routed" || directRouting || trusted.length > 0;
 }
-
-const ipv6Settings = "/proc/sys/net/ipv6/conf";
 
 /** What makes a host's bridge safe and quick: no router advertisements taken from containers, no duplicate detection. */
 function configureBridge(name: string, ipv6: boolean, publishes: boolean): void {
@@ -139,6 +137,9 @@ export function createBridgeDriver(options: BridgeDriverOptions): NetworkDriver 
   return {
     name: "bridge",
     addresses: true,
+    ports: "engine",
+    mac: "address",
+    hostInterface: hostInterfaceName,
 
     withoutGateway(network) {
       const { gatewayMode, inhibitIpv4 } = parseBridgeOptions(network);
@@ -172,11 +173,7 @@ export function createBridgeDriver(options: BridgeDriverOptions): NetworkDriver 
         const veth = addVeth({ host: name, namespace: namespace.fd, peer: endpoint.containerInterface, mac, ...mtu });
         host.request(veth, ...(existsSync(ipv6Settings) ? [noAutomaticAddress(name)] : []));
         const { index } = getLink(namespace.route, endpoint.containerInterface);
-        if (endpoint.ipv6 === undefined) {
-          door.writeSysctls(namespace.fd, [{ path: `${ipv6Settings}/${endpoint.containerInterface}/disable_ipv6`, value: "1" }]);
-        }
-        namespace.route.request(...containerMessages(index, endpoint, defaultRoute));
-        writeEndpointSysctls(door, namespace.fd, endpoint);
+        configureEndpoint(door, namespace, index, endpoint, defaultRoute ? gatewayRoutes(index, endpoint) : []);
         host.request(joinBridge(name, master), setBridgePort(name, { hairpin: true, isolated: !bridge.icc && !bridgeNetfilter() }));
       } catch (error) {
         const made = findLink(host, endpoint.hostInterface);
@@ -185,9 +182,10 @@ export function createBridgeDriver(options: BridgeDriverOptions): NetworkDriver 
       }
     },
 
-    detach(_network, endpoint) {
+    detach(_network, endpoint, { lives }) {
       const link = findLink(host, endpoint.hostInterface);
       if (link !== undefined && link.master !== 0) host.request(silenceBridgePort(link.index));
+      return lives && link !== undefined ? chores.deleteLink(link.name) : undefined;
     },
 
     restore(network, endpoints) {
@@ -200,38 +198,4 @@ export function createBridgeDriver(options: BridgeDriverOptions): NetworkDriver 
       }
     },
   };
-}
-
-/** @throws EngineError invalidArgument for settings that the kernel doesn't have, or won't take */
-function writeEndpointSysctls(door: NamespaceDoor, namespace: number, { sysctls, containerInterface }: Endpoint): void {
-  for (const { path, value } of sysctls ?? []) {
-    const file = `/proc/sys/${path.replace("IFNAME", containerInterface)}`;
-    try {
-      if (door.writeSysctls(namespace, [{ path: file, value }]) === 1) continue;
-    } catch (error) {
-      throw invalidArgument(`setting ${file} to ${JSON.stringify(value)}: ${messageOf(error)}`, error);
-    }
-    throw invalidArgument(`setting ${file} to ${JSON.stringify(value)}: there is no such setting`);
-  }
-}
-
-/** Up, addresses and routes, in one send. */
-function containerMessages(index: number, endpoint: Endpoint, defaultRoute: boolean): NetlinkMessage[] {
-  const messages = [setLinkUp({ index })];
-  for (const text of endpoint.linkLocal ?? []) {
-    const address = parseAddress(text);
-    if (address !== undefined) messages.push(addAddress(index, bytesOf(address), address.family === 4 ? 16 : 64));
-  }
-  const families = [
-    { text: endpoint.ipv4, prefixLength: endpoint.ipv4PrefixLength, gateway: endpoint.gateway },
-    { text: endpoint.ipv6, prefixLength: endpoint.ipv6PrefixLength, gateway: endpoint.gateway6 },
-  ];
-  for (const family of families) {
-    const address = family.text === undefined ? undefined : parseAddress(family.text);
-    if (address === undefined) continue;
-    messages.push(addAddress(index, bytesOf(address), family.prefixLength ?? (address.family === 4 ? 32 : 128)));
-    const gateway = family.gateway === undefined ? undefined : parseAddress(family.gateway);
-    if (gateway !== undefined && defaultRoute) messages.push(addDefaultRoute(index, bytesOf(gateway)));
-  }
-  return messages;
 }

@@ -1,28 +1,28 @@
 import { existsSync } from "node:fs";
 import { notFound, permissionDenied } from "../lib/errors.ts";
-import { addDefaultRoute, getLink } from "../kernel/netlink-route.ts";
-import { bytesOf, parseAddress } from "../lib/address.ts";
+import { getLink } from "../kernel/netlink-route.ts";
 import { allocate } from "./allocate.ts";
 import { attach } from "./attach.ts";
 import { isPredefined, type NetworkContext } from "./context.ts";
+import { gatewayRoutes } from "./endpoint-link.ts";
 import type { StoredEndpoint } from "./records.ts";
 import { releaseEndpoint } from "./release.ts";
 import type { ConnectOptions } from "./types.ts";
 
 /** Puts a container that may be running onto one more network. @throws EngineError */
-export function connect(ctx: NetworkContext, options: ConnectOptions): StoredEndpoint {
+export async function connect(ctx: NetworkContext, options: ConnectOptions): Promise<StoredEndpoint> {
   const network = ctx.records.resolve(options.network);
   const present = ctx.records.endpointsOfContainer(options.containerId);
   if (present.some((endpoint) => endpoint.networkId === network.id)) {
     throw permissionDenied(`endpoint with name ${options.containerName} already exists in network ${network.name}`);
   }
-  const endpoint = allocate(ctx, options);
+  const endpoint = await allocate(ctx, options);
   const path = ctx.namespaces.path(options.containerId);
   if (!existsSync(path)) return endpoint;
   try {
-    attach(ctx, endpoint, path);
+    await attach(ctx, endpoint, path);
   } catch (error) {
-    releaseEndpoint(ctx, endpoint);
+    await releaseEndpoint(ctx, endpoint, { lives: true });
     throw error;
   }
   return endpoint;
@@ -33,10 +33,10 @@ export async function disconnect(ctx: NetworkContext, containerId: string, refer
   const network = ctx.records.resolve(reference);
   const endpoint = ctx.records.endpointsOfContainer(containerId).find((candidate) => candidate.networkId === network.id);
   if (endpoint === undefined) throw notFound(`container ${containerId} is not connected to network ${network.name}`);
-  releaseEndpoint(ctx, endpoint);
+  const gone = releaseEndpoint(ctx, endpoint, { lives: true });
   const left = ctx.records.endpointsOfContainer(containerId);
   if (left.every((other) => isPredefined(other.networkName))) ctx.resolvers.stop(containerId);
-  if (endpoint.hostInterface !== "") await ctx.chores.deleteLink(endpoint.hostInterface);
+  await gone;
   if (endpoint.defaultRoute) moveDefaultRoute(ctx, containerId);
 }
 
@@ -51,6 +51,5 @@ function moveDefaultRoute(ctx: NetworkContext, containerId: string): void {
   if (!existsSync(path)) return;
   using namespace = ctx.namespaces.open(path);
   const { index } = getLink(namespace.route, heir.containerInterface);
-  const gateways = [heir.gateway, heir.gateway6].flatMap((text) => (text === undefined ? [] : (parseAddress(text) ?? [])));
-  namespace.route.request(...gateways.map((gateway) => addDefaultRoute(index, bytesOf(gateway))));
+  namespace.route.request(...gatewayRoutes(index, heir));
 }

@@ -75,7 +75,12 @@ export interface NetworkContext {
   /** The service was closed: its sockets are gone. */
   closed(): boolean;
   readonly drivers: ReadonlyMap<string, NetworkDriver>;
+  /** Networks that are being made: their names and subnets are taken. */
+  readonly creating: Set<NetworkRecord>;
 }
+
+/** With those that are being made. */
+export const allNetworks = (ctx: NetworkContext): NetworkRecord[] => [...ctx.records.list(), ...ctx.creating];
 
 /** @throws EngineError invalidArgument */
 export function driverOf(ctx: NetworkContext, name: string): NetworkDriver {

@@ -1,6 +1,9 @@
 import type { NetlinkSocket } from "../kernel/netlink.ts";
 import type { Endpoint, NetworkRecord } from "./types.ts";
 
+/** What a verb gives that may have to wait, and mostly doesn't: a promise only where it does, so that nobody waits for a bridge. */
+export type Awaitable<T> = T | Promise<T>;
+
 /** A container's network namespace as drivers see it. */
 export interface NamespaceHandle {
   /** Open on the namespace. */
@@ -15,26 +18,44 @@ export interface AttachOptions {
   defaultRoute: boolean;
 }
 
+export interface DetachOptions {
+  /** Opens the container's namespace, where it is still there. */
+  namespace(): (NamespaceHandle & Disposable) | undefined;
+  /** The container lives on without the endpoint: its link must go. Else it goes with the namespace. */
+  lives: boolean;
+}
+
 /**
- * A kind of network. Records, addresses, ports and names are the service's business; a driver makes links. Every driver passes
- * test/contract/network-driver.ts. `validate` comes before anything is made, `attach` undoes its own steps when it fails, and the other
- * verbs may be repeated.
+ * A kind of network. Records, addresses, names and the engine's port rules are the service's business; a driver makes links. Every driver passes
+ * test/contract/network-driver.ts. `validate` comes before anything is made, `attach` undoes its own steps when it fails, and the other verbs may be repeated.
  */
 export interface NetworkDriver {
   readonly name: string;
-  /** Endpoints have addresses (and the networks subnets). */
+  /** Endpoints have links and addresses (and the networks subnets). */
   readonly addresses: boolean;
+  /** Who publishes ports: the engine with its rules, the driver itself, or nobody. */
+  readonly ports: "engine" | "driver" | "none";
+  /** An endpoint's MAC address: made from its IP address, made at random, or none of its own. */
+  readonly mac: "address" | "random" | "none";
+  /** It is asked before a network's record goes, and may refuse. */
+  readonly mayRefuse?: true;
   /** Whether subnets of a family get no gateway unless one is asked for; absent: all have one. Asked before the network has its subnets. */
   withoutGateway?(network: NetworkRecord): { 4: boolean; 6: boolean };
-  /** @throws EngineError invalidArgument naming the option */
-  validate(network: NetworkRecord): void;
-  /** Makes the network exist in the kernel. */
-  setUp(network: NetworkRecord): void;
-  /** The opposite; without endpoints. */
-  tearDown(network: NetworkRecord): Promise<void>;
-  attach(network: NetworkRecord, endpoint: Endpoint, namespace: NamespaceHandle, options: AttachOptions): void;
-  /** From now on no packet of the endpoint passes. The link itself goes with the container's namespace. */
-  detach(network: NetworkRecord, endpoint: Endpoint): void;
-  /** After an engine restart: `setUp`, keeps the links of `endpoints` and removes all others of this network. */
-  restore(network: NetworkRecord, endpoints: readonly Endpoint[]): void;
+  /** Name of the host's end of an endpoint's link, where there is one. */
+  hostInterface?(endpointId: string): string;
+  /** May set `network.scope`, and note in `network.driverState` what it chose. @throws EngineError invalidArgument naming the option */
+  validate(network: NetworkRecord): Awaitable<void>;
+  /** Makes the network exist. What it notes in `network.driverState` is kept. */
+  setUp(network: NetworkRecord): Awaitable<void>;
+  /** The opposite; without endpoints. Unless `forGood`, `restore` brings it back. */
+  tearDown(network: NetworkRecord, options: { forGood: boolean }): Awaitable<void>;
+  /** The endpoint is about to be recorded: a driver that keeps records too may fill in its MAC, or refuse. */
+  createEndpoint?(network: NetworkRecord, endpoint: Endpoint): Promise<Pick<Partial<Endpoint>, "macAddress">>;
+  /** The opposite, after `detach`. */
+  deleteEndpoint?(network: NetworkRecord, endpoint: Endpoint): Promise<void>;
+  attach(network: NetworkRecord, endpoint: Endpoint, namespace: NamespaceHandle, options: AttachOptions): Awaitable<void>;
+  /** From now on no packet of the endpoint passes. */
+  detach(network: NetworkRecord, endpoint: Endpoint, options: DetachOptions): Awaitable<void>;
+  /** After an engine restart: the network is there, with the links of `endpoints` and no others. */
+  restore(network: NetworkRecord, endpoints: readonly Endpoint[]): Awaitable<void>;
 }

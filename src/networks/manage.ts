@@ -2,7 +2,8 @@ import { SysError } from "../kernel/ffi.ts";
 import { conflict, EngineError, invalidArgument, messageOf, permissionDenied } from "../lib/errors.ts";
 import { findLink } from "../kernel/netlink-route.ts";
 import { parseBridgeOptions } from "./bridge-options.ts";
-import { driverOf, emitNetworkEvent, isPredefined, type NetworkContext } from "./context.ts";
+import { allNetworks, driverOf, emitNetworkEvent, isPredefined, type NetworkContext } from "./context.ts";
+import type { NetworkDriver } from "./driver.ts";
 import { defaultNetwork } from "./default-network.ts";
 import { hostUse } from "./host-use.ts";
 import { checkName, planSubnets, poolsOf } from "./network-config.ts";
@@ -13,7 +14,7 @@ import type { NetworkRecord } from "./types.ts";
 export async function createNetwork(ctx: NetworkContext, options: Partial<NetworkRecord> & { name: string }): Promise<NetworkRecord> {
   checkName(options.name);
   if (isPredefined(options.name)) throw permissionDenied(`operation is not permitted on predefined ${options.name} network`);
-  if (ctx.records.byName(options.name) !== undefined) throw conflict(`network with name ${options.name} already exists`);
+  if (allNetworks(ctx).some(({ name }) => name === options.name)) throw conflict(`network with name ${options.name} already exists`);
   const network = draft(withDefaultOptions(options, ctx.options.defaultNetworkOpts));
   const driver = driverOf(ctx, network.driver);
   if (network.driver === "host" || network.driver === "null") {
@@ -30,31 +31,50 @@ export async function createNetwork(ctx: NetworkContext, options: Partial<Networ
     networks: ctx.addresses.subnets(),
     avoid: () => hostUse(ctx.host),
   });
-  driver.validate(network);
-  claimBridge(ctx, network);
+  ctx.creating.add(network);
+  ctx.addresses.open(network, []);
   try {
-    driver.setUp(network);
+    await make(ctx, driver, network);
+  } catch (error) {
+    ctx.addresses.close(network.id);
+    throw error;
+  } finally {
+    ctx.creating.delete(network);
+  }
+  return network;
+}
+
+async function make(ctx: NetworkContext, driver: NetworkDriver, network: NetworkRecord): Promise<void> {
+  await checkWith(ctx, driver, network);
+  try {
+    const waits = driver.setUp(network);
+    if (waits !== undefined) await waits;
     ctx.store.tx(() => {
       ctx.records.saveNetwork(network);
       emitNetworkEvent(ctx, "create", network);
     });
   } catch (error) {
     // the kernel doesn't take the addresses, the disk is full
-    await driver.tearDown(network);
+    await driver.tearDown(network, { forGood: true });
     if (error instanceof SysError) throw invalidArgument(`network ${network.name} can't be made: ${messageOf(error)}`, error);
     throw error;
   }
-  ctx.addresses.open(network, []);
-  return network;
+}
+
+/** What can be known to be wrong before anything is made. */
+async function checkWith(ctx: NetworkContext, driver: NetworkDriver, network: NetworkRecord): Promise<void> {
+  const waits = driver.validate(network);
+  if (waits !== undefined) await waits;
+  claimBridge(ctx, network);
 }
 
 /** One network a bridge; notes whether somebody else made it. */
 function claimBridge(ctx: NetworkContext, network: NetworkRecord): void {
   if (network.driver !== "bridge") return;
   const { name } = parseBridgeOptions(network);
-  const other = ctx.records
-    .list()
-    .find((candidate) => candidate.driver === "bridge" && candidate.id !== network.id && parseBridgeOptions(candidate).name === name);
+  const other = allNetworks(ctx).find(
+    (candidate) => candidate.driver === "bridge" && candidate.id !== network.id && parseBridgeOptions(candidate).name === name,
+  );
   if (other !== undefined)
     throw conflict(`cannot create network ${network.id} (${name}): conflicts with network ${other.id} (${name}): networks have same bridge name`);
   if (findLink(ctx.host, name) !== undefined) network.foreign = true;
@@ -75,7 +95,7 @@ export async function removeNetwork(ctx: NetworkContext, reference: string): Pro
     emitNetworkEvent(ctx, "destroy", network);
   });
   ctx.addresses.close(network.id);
-  await driverOf(ctx, network.driver).tearDown(network);
+  await driverOf(ctx, network.driver).tearDown(network, { forGood: true });
 }
 
 /** Makes sure that `bridge`, `host` and `none` are recorded, and that the default bridge's subnet suits the host of today. */

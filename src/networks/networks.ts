@@ -64,15 +64,15 @@ export function createNetworks({ store, events, log, paths, options }: NetworksD
     nameNamespace: (containerId, path) => namespaces.name(containerId, path),
     removeNamespace: (containerId) => namespaces.remove(containerId),
     allocate: (wanted) => allocate(ctx, wanted),
-    connect: async (wanted) => connect(ctx, wanted),
+    connect: (wanted) => connect(ctx, wanted),
     disconnect: (containerId, network) => disconnect(ctx, containerId, network),
-    attach: async (endpoint, namespacePath) => attach(ctx, endpoint, namespacePath),
+    attach: (endpoint, namespacePath) => attach(ctx, endpoint, namespacePath),
     release(containerId) {
       namespaces.forget(containerId);
       ctx.resolvers.stop(containerId);
       ctx.resolvers.forget(containerId);
       for (const endpoint of records.endpointsOfContainer(containerId).toReversed()) {
-        releaseEndpoint(ctx, endpoint);
+        void releaseEndpoint(ctx, endpoint, { lives: false });
         if (endpoint.hostInterface !== "") watchForStraggler(ctx, endpoint.hostInterface);
       }
     },
@@ -86,7 +86,7 @@ export function createNetworks({ store, events, log, paths, options }: NetworksD
       return containerResolvConf(wanted, hostResolvConf(), parseResolvConf(readIfThere("/etc/resolv.conf")));
     },
     async restore(running) {
-      restore(ctx, running);
+      await restore(ctx, running);
       namespaces.prepare();
       watch = setInterval(() => lookAfterRules(ctx), CHECK_MS);
       watch.unref();
@@ -134,6 +134,7 @@ function assemble({ store, events, log, paths, options }: NetworksDeps, closed: 
     host,
     chores,
     closed,
+    creating: new Set(),
     drivers: new Map(drivers.map((driver) => [driver.name, driver])),
   };
 }
@@ -150,7 +151,7 @@ function lookAfterRules(ctx: NetworkContext): void {
 async function takeDown(ctx: NetworkContext): Promise<void> {
   ctx.firewall.unload();
   const networks = ctx.records.list();
-  const results = await Promise.allSettled(networks.map((network) => driverOf(ctx, network.driver).tearDown(network)));
+  const results = await Promise.allSettled(networks.map(async (network) => await driverOf(ctx, network.driver).tearDown(network, { forGood: false })));
   results.forEach((result, i) => {
     if (result.status === "rejected") ctx.log.warn("could not take a network down", { network: networks[i]?.name, error: messageOf(result.reason) });
   });

@@ -6,11 +6,13 @@ function plainDriver(name: "host" | "null"): NetworkDriver {
   return {
     name,
     addresses: false,
+    ports: "none",
+    mac: "none",
     validate(network) {
       if (network.ipam.config.length > 0) throw invalidArgument(`network ${network.name}: driver "${name}" has no addresses to manage`);
     },
     setUp() {},
-    async tearDown() {},
+    tearDown() {},
     attach() {},
     detach() {},
     restore() {},

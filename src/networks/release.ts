@@ -1,31 +1,49 @@
+import { existsSync } from "node:fs";
 import { messageOf } from "../lib/errors.ts";
 import { driverOf, emitNetworkEvent, type NetworkContext } from "./context.ts";
+import type { Awaitable, DetachOptions } from "./driver.ts";
 import { ownAddressRules } from "./own-address-ports.ts";
 import type { StoredEndpoint } from "./records.ts";
+import type { NetworkRecord } from "./types.ts";
 
 /** Kernel steps of an undo: each is tried whatever the others did, since an address must never stay behind for a rule that can't be deleted. */
-function attempt(ctx: NetworkContext, what: string, endpoint: StoredEndpoint, step: () => void): void {
-  try {
-    step();
-  } catch (error) {
+function attempt(ctx: NetworkContext, what: string, endpoint: StoredEndpoint, step: () => Awaitable<void>): Awaitable<void> {
+  const onError = (error: unknown): void =>
     ctx.log.warn(`${what} failed`, { container: endpoint.containerId, network: endpoint.networkName, error: messageOf(error) });
+  try {
+    return step()?.catch(onError);
+  } catch (error) {
+    onError(error);
   }
 }
 
-/** Frees what one endpoint has: rules and traffic at once, then sockets, rows, addresses. Its link goes with the container's namespace. */
-export function releaseEndpoint(ctx: NetworkContext, endpoint: StoredEndpoint): void {
+/** How a driver gets at the container's namespace when it takes an endpoint's link away. */
+export function detachOptions(ctx: NetworkContext, { containerId }: StoredEndpoint, lives: boolean): DetachOptions {
+  const path = ctx.namespaces.path(containerId);
+  return { lives, namespace: () => (existsSync(path) ? ctx.namespaces.open(path) : undefined) };
+}
+
+/**
+ * Frees what one endpoint has: rules and traffic at once, then sockets, rows, addresses. Its link goes with the container's namespace, or, where the container
+ * `lives`, before the promise is kept.
+ */
+export function releaseEndpoint(ctx: NetworkContext, endpoint: StoredEndpoint, { lives }: { lives: boolean }): Awaitable<void> {
   const network = ctx.records.byId(endpoint.networkId);
   if (endpoint.ports.length > 0) {
-    attempt(ctx, "taking out the rules of published ports", endpoint, () =>
+    void attempt(ctx, "taking out the rules of published ports", endpoint, () =>
       ctx.firewall.removePorts([...ctx.ports.rulesOf(endpoint.containerId), ...ownAddressRules(ctx, endpoint)]),
     );
     ctx.ports.release(endpoint.containerId);
   }
-  if (network !== undefined) attempt(ctx, "silencing the endpoint", endpoint, () => driverOf(ctx, network.driver).detach(network, endpoint));
+  const waits = network === undefined ? undefined : attempt(ctx, "silencing the endpoint", endpoint, () => silence(ctx, network, endpoint, lives));
   ctx.store.tx(() => {
     ctx.records.deleteEndpoint(endpoint);
     if (network !== undefined) emitNetworkEvent(ctx, "disconnect", network, endpoint.containerId);
   });
   ctx.addresses.free(endpoint.networkId, endpoint.ipv4);
   ctx.addresses.free(endpoint.networkId, endpoint.ipv6);
+  return waits;
 }
+
+const silence = (ctx: NetworkContext, network: NetworkRecord, endpoint: StoredEndpoint, lives: boolean): Awaitable<void> =>
+  driverOf(ctx, network.driver).detach(network, endpoint, detachOptions(ctx, endpoint, lives));

@@ -10,7 +10,7 @@ import type { PortTarget } from "./ports.ts";
 import type { StoredEndpoint } from "./records.ts";
 
 /** Brings records, kernel and sockets together after a start: what belongs to `running` containers stays, all else goes. */
-export function restore(ctx: NetworkContext, running: ReadonlySet<string>): void {
+export async function restore(ctx: NetworkContext, running: ReadonlySet<string>): Promise<void> {
   for (const endpoint of ctx.records.endpoints()) {
     if (!running.has(endpoint.containerId)) ctx.store.tx(() => ctx.records.deleteEndpoint(endpoint));
   }
@@ -21,7 +21,8 @@ export function restore(ctx: NetworkContext, running: ReadonlySet<string>): void
     const endpoints = ctx.records.endpointsOf(network.id);
     ctx.addresses.open(network, endpoints);
     try {
-      driverOf(ctx, network.driver).restore(network, endpoints);
+      const waits = driverOf(ctx, network.driver).restore(network, endpoints);
+      if (waits !== undefined) await waits;
     } catch (error) {
       // one network that can't be made (its subnet is routed elsewhere now) must not keep the engine down
       ctx.log.error("a network could not be set up", { network: network.name, error: messageOf(error) });

@@ -7,7 +7,7 @@ export interface NetworkRecord {
   /** bridge, host or null (`none`). */
   driver: string;
   created: string;
-  scope: "local";
+  scope: "local" | "global";
   internal: boolean;
   attachable: boolean;
   enableIPv4: boolean;
@@ -19,6 +19,8 @@ export interface NetworkRecord {
   };
   options: Record<string, string>;
   labels: Record<string, string>;
+  /** What the driver noted when it made the network. */
+  driverState?: Record<string, string>;
   /** The bridge was there before us (an administrator's): it is never removed, nor anything that is on it. */
   foreign?: boolean;
 }
@@ -86,8 +88,8 @@ export interface Networks {
   /** Names the namespace that `path` leads to, which something else made, as the container's. Returns its file. @throws SysError */
   nameNamespace(containerId: string, path: string): string;
   removeNamespace(containerId: string): void;
-  /** Address, MAC, ports: recorded in one transaction. @throws EngineError notFound, conflict, invalidArgument; port conflicts say `Bind for 0.0.0.0:80 failed: port is already allocated` */
-  allocate(options: ConnectOptions): Endpoint;
+  /** Address, MAC, ports: recorded in one transaction. Only a network whose driver or addresses are a plugin's makes one wait. @throws EngineError notFound, conflict, invalidArgument; port conflicts say `Bind for 0.0.0.0:80 failed: port is already allocated` */
+  allocate(options: ConnectOptions): Endpoint | Promise<Endpoint>;
   /**
    * `allocate`, and `attach` where the container's namespace exists: for containers that are there already.
    * @throws EngineError permissionDenied where the container is on the network already

@@ -69,8 +69,8 @@ async function exchange(address: PluginAddress, method: string, body: string, si
   const text = await readBounded(response, method);
   if (response.status !== 200) throw internal(`${method}: ${errorOf(text) ?? (text.trim().slice(0, errorChars) || `status ${response.status}`)}`);
   const answer = objectOf(text, method);
-  const failure = answer["Err"];
-  if (typeof failure === "string" && failure !== "") throw internal(failure.slice(0, errorChars));
+  const failure = errorIn(answer);
+  if (failure !== undefined) throw internal(failure);
   return answer;
 }
 
@@ -101,10 +101,17 @@ async function readBounded(response: Response, method: string): Promise<string> 
   return Buffer.concat(chunks).toString("utf8");
 }
 
+/** Address drivers say `Error`, the others `Err` (moby daemon/libnetwork/ipams/remote/api). */
+function errorIn({ Err, Error }: Record<string, unknown>): string | undefined {
+  return [Err, Error]
+    .find((each) => typeof each === "string" && each !== "")
+    ?.toString()
+    .slice(0, errorChars);
+}
+
 function errorOf(text: string): string | undefined {
   try {
-    const { Err } = JSON.parse(text) as { Err?: unknown };
-    return typeof Err === "string" && Err !== "" ? Err.slice(0, errorChars) : undefined;
+    return errorIn((JSON.parse(text) ?? {}) as Record<string, unknown>);
   } catch {
     return undefined; // older plugins answer plain text
   }

@@ -63,7 +63,7 @@ export async function createSandbox(ctx: SandboxContext, spec: SandboxSpec, opti
   });
   const shm = mountShm(ctx, spec, bundle);
   if (shm?.isOwn) undo.defer(() => void unmount(shm.path, { lazy: true }));
-  const network = allocateNetwork(ctx, spec);
+  const network = await allocateNetwork(ctx, spec);
   undo.defer(() => network.release());
   await runtimes.prepareHost();
   const deviceEdits = await runtimes.resolveDevices(spec.host.DeviceRequests);
@@ -198,7 +198,7 @@ interface SandboxNetworking {
 }
 
 /** Namespace, addresses and ports are taken here; on failure nothing of it stays. */
-function allocateNetwork(ctx: SandboxContext, spec: SandboxSpec): SandboxNetworking {
+async function allocateNetwork(ctx: SandboxContext, spec: SandboxSpec): Promise<SandboxNetworking> {
   const { networks } = ctx;
   const { network } = spec;
   const nothing = { endpoints: [], attach: async () => {}, release: () => {} };
@@ -212,7 +212,11 @@ function allocateNetwork(ctx: SandboxContext, spec: SandboxSpec): SandboxNetwork
   try {
     // one that belongs to the container's user namespace can only be made within that: the container would have no rights in one of ours, nor a /sys of it
     const path = spec.idMap === undefined ? networks.createNamespace(spec.id) : undefined;
-    const endpoints = network.connect.map((each) => networks.allocate(each));
+    const endpoints: Endpoint[] = [];
+    for (const each of network.connect) {
+      const made = networks.allocate(each);
+      endpoints.push(made instanceof Promise ? await made : made);
+    }
     return {
       namespace: path === undefined ? "new" : { path },
       endpoints,

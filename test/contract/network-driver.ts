@@ -2,6 +2,9 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import type { NamespaceHandle, NetworkDriver } from "../../src/networks/driver.ts";
 import type { Endpoint, NetworkRecord } from "../../src/networks/types.ts";
 
+/** A namespace of the test; `again` is one more handle on it. */
+export type LabNamespace = NamespaceHandle & Disposable & { again(): NamespaceHandle & Disposable };
+
 /** What a driver's test gives the suite. */
 export interface DriverLab {
   driver: NetworkDriver;
@@ -10,7 +13,7 @@ export interface DriverLab {
   /** An endpoint on it, with the next address. */
   endpoint(network: NetworkRecord): Endpoint;
   /** A new namespace, `lo` up. */
-  namespace(): NamespaceHandle & Disposable;
+  namespace(): LabNamespace;
   /** Names of the host's links. */
   hostLinks(): string[];
   /** Names of the links inside. */
@@ -26,7 +29,7 @@ export function networkDriverContract(name: string, open: () => Promise<DriverLa
     let lab: DriverLab;
     let before: string[];
     const opened: Disposable[] = [];
-    const namespace = (): NamespaceHandle => {
+    const namespace = (): LabNamespace => {
       const handle = lab.namespace();
       opened.push(handle);
       return handle;
@@ -43,53 +46,53 @@ export function networkDriverContract(name: string, open: () => Promise<DriverLa
 
     test("validate makes nothing; setUp may be repeated; tearDown leaves nothing and may be repeated", async () => {
       const network = lab.network();
-      lab.driver.validate(network);
+      await lab.driver.validate(network);
       expect(lab.hostLinks()).toEqual(before);
-      lab.driver.setUp(network);
-      lab.driver.setUp(network);
-      await lab.driver.tearDown(network);
+      await lab.driver.setUp(network);
+      await lab.driver.setUp(network);
+      await lab.driver.tearDown(network, { forGood: true });
       expect(lab.hostLinks()).toEqual(before);
-      await lab.driver.tearDown(network);
+      await lab.driver.tearDown(network, { forGood: true });
     });
 
     test("attached endpoints have their interface and reach each other until one is detached", async () => {
       const network = lab.network();
-      lab.driver.setUp(network);
+      await lab.driver.setUp(network);
       const [one, two] = [lab.endpoint(network), lab.endpoint(network)];
       const [inOne, inTwo] = [namespace(), namespace()];
-      lab.driver.attach(network, one, inOne, { defaultRoute: true });
-      lab.driver.attach(network, two, inTwo, { defaultRoute: false });
+      await lab.driver.attach(network, one, inOne, { defaultRoute: true });
+      await lab.driver.attach(network, two, inTwo, { defaultRoute: false });
       expect(lab.linksIn(inOne)).toEqual(lab.driver.addresses ? ["lo", one.containerInterface] : ["lo"]);
       if (lab.driver.addresses) {
         expect(await lab.reaches(inOne, two)).toBe(true);
-        lab.driver.detach(network, two);
+        await lab.driver.detach(network, two, { lives: true, namespace: () => inTwo.again() });
         expect(await lab.reaches(inOne, two)).toBe(false);
       }
-      lab.driver.detach(network, one);
-      lab.driver.detach(network, one);
+      for (const lives of [true, false]) await lab.driver.detach(network, one, { lives, namespace: () => inOne.again() });
     });
 
-    test("a failed attach undoes its own steps", () => {
+    test("a failed attach undoes its own steps", async () => {
       if (!lab.driver.addresses) return;
       const network = lab.network();
-      lab.driver.setUp(network);
+      await lab.driver.setUp(network);
       const made = lab.hostLinks();
       const endpoint = lab.endpoint(network);
       const inside = namespace();
-      expect(() => lab.driver.attach(network, { ...endpoint, containerInterface: "lo" }, inside, { defaultRoute: true })).toThrow();
+      const failing = async (): Promise<void> => await lab.driver.attach(network, { ...endpoint, containerInterface: "lo" }, inside, { defaultRoute: true });
+      await expect(failing()).rejects.toThrow();
       expect(lab.hostLinks()).toEqual(made);
-      lab.driver.attach(network, endpoint, inside, { defaultRoute: true });
+      await lab.driver.attach(network, endpoint, inside, { defaultRoute: true });
     });
 
     test("restore keeps the links it is told of, and they go on working", async () => {
       const network = lab.network();
-      lab.driver.setUp(network);
+      await lab.driver.setUp(network);
       const [one, two, dead] = [lab.endpoint(network), lab.endpoint(network), lab.endpoint(network)];
       const [inOne, inTwo, inDead] = [namespace(), namespace(), namespace()];
-      lab.driver.attach(network, one, inOne, { defaultRoute: true });
-      lab.driver.attach(network, two, inTwo, { defaultRoute: true });
-      lab.driver.attach(network, dead, inDead, { defaultRoute: true });
-      lab.driver.restore(network, [one, two]);
+      await lab.driver.attach(network, one, inOne, { defaultRoute: true });
+      await lab.driver.attach(network, two, inTwo, { defaultRoute: true });
+      await lab.driver.attach(network, dead, inDead, { defaultRoute: true });
+      await lab.driver.restore(network, [one, two]);
       if (!lab.driver.addresses) return;
       expect(await lab.reaches(inOne, two)).toBe(true);
       expect(await lab.reaches(inOne, dead)).toBe(false);

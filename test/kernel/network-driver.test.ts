@@ -83,7 +83,8 @@ async function open(make: (parts: Parts) => NetworkDriver): Promise<DriverLab> {
     namespace() {
       const id = newId();
       ids.push(id);
-      return namespaces.open(namespaces.create(id));
+      const path = namespaces.create(id);
+      return { ...namespaces.open(path), again: () => namespaces.open(path) };
     },
     hostLinks: () => listLinks(parts.host).map((link) => link.name),
     linksIn: (namespace) => listLinks(namespace.route).map((link) => link.name),
@@ -95,7 +96,7 @@ async function open(make: (parts: Parts) => NetworkDriver): Promise<DriverLab> {
     async close() {
       namespaces.closeAll();
       for (const id of ids) namespaces.remove(id);
-      await Promise.all(networks.map((network) => driver.tearDown(network)));
+      await Promise.all(networks.map((network) => Promise.resolve(driver.tearDown(network, { forGood: true }))));
       parts.firewall.unload();
       for (const part of Object.values(parts)) part[Symbol.dispose]();
       rmSync(root, { recursive: true, force: true });

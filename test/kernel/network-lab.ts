@@ -119,7 +119,7 @@ export class Lab implements AsyncDisposable {
     const id = options.containerId ?? this.newId();
     this.#made.add(id);
     const path = this.networks.createNamespace(id);
-    const endpoint = this.networks.allocate({
+    const endpoint = await this.networks.allocate({
       containerId: id,
       containerName: `name-${this.#count}`,
       hostname: id.slice(0, 12),

@@ -110,7 +110,7 @@ if (!skips.root.missing()) {
       );
       expect(lab.networks.endpointsOfContainer(id)).toEqual([]);
       // what the failed one had taken is free again
-      const endpoint = lab.networks.allocate({ ...wanted, portBindings: { "81/tcp": [{ HostPort: "8082" }] } });
+      const endpoint = await lab.networks.allocate({ ...wanted, portBindings: { "81/tcp": [{ HostPort: "8082" }] } });
       expect(endpoint.ipv4).toBe("172.17.0.3");
       lab.remove(first.id, id);
     });
