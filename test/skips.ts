@@ -22,6 +22,13 @@ export const skips = {
   systemd: { reason: "needs systemd-analyze on PATH", missing: () => Bun.which("systemd-analyze") === null },
   umoci: { reason: "needs umoci (on PATH, or Debian's package)", missing: () => debianProgram("umoci", "usr/bin/umoci") === undefined },
   dockerd: { reason: "needs dockerd, containerd and runc (on PATH, or Debian's packages)", missing: () => dockerdPath() === undefined },
+  btrfs: {
+    reason: "needs btrfs in the kernel, a loop device, and mkfs.btrfs (on PATH, or Debian's package)",
+    missing: () =>
+      !readable("/proc/filesystems").includes("btrfs") ||
+      !existsSync("/dev/loop0") ||
+      debianProgram("mkfs.btrfs", "sbin/mkfs.btrfs", "btrfs-progs") === undefined,
+  },
   skopeo: { reason: "needs skopeo on PATH", missing: () => Bun.which("skopeo") === null },
 } satisfies Record<string, Skip>;
 

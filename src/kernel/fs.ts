@@ -78,6 +78,8 @@ export interface Stat {
   size: number;
   /** Bytes on disk. */
   allocated: number;
+  atimeSeconds: number;
+  atimeNanoseconds: number;
   mtimeSeconds: number;
   mtimeNanoseconds: number;
   rdevMajor: number;
@@ -219,24 +221,32 @@ export function chmodItselfAt(dir: number, name: string, mode: number): void {
   }
 }
 
-/** Two struct timespec: atime and mtime alike. */
-function bothTimes(seconds: number, nanoseconds: number): Buffer {
+interface Time {
+  seconds: number;
+  nanoseconds: number;
+}
+
+/** Two struct timespec: atime (as the mtime, where it isn't given) and mtime. */
+function bothTimes(mtime: Time, atime = mtime): Buffer {
   const times = Buffer.alloc(32);
-  for (const at of [0, 16]) {
+  for (const [at, { seconds, nanoseconds }] of [
+    [0, atime],
+    [16, mtime],
+  ] as const) {
     times.writeBigInt64LE(BigInt(seconds), at);
     times.writeBigInt64LE(BigInt(nanoseconds), at + 8);
   }
   return times;
 }
 
-/** Sets the mtime, and the atime alike, of the name itself. */
-export function utimesAt(dir: number, name: string, seconds: number, nanoseconds: number): void {
-  check(c.utimensat(int(dir), nameBytes(name), bothTimes(seconds, nanoseconds), AT_SYMLINK_NOFOLLOW), "utimensat", shown(name));
+/** Sets the mtime, and the atime (alike, unless given), of the name itself. */
+export function utimesAt(dir: number, name: string, seconds: number, nanoseconds: number, atime?: Time): void {
+  check(c.utimensat(int(dir), nameBytes(name), bothTimes({ seconds, nanoseconds }, atime), AT_SYMLINK_NOFOLLOW), "utimensat", shown(name));
 }
 
 /** As utimesAt, of an open file. */
 export function utimesFd(fd: number, seconds: number, nanoseconds: number): void {
-  check(c.futimens(int(fd), bothTimes(seconds, nanoseconds)), "futimens");
+  check(c.futimens(int(fd), bothTimes({ seconds, nanoseconds })), "futimens");
 }
 
 const ENOENT = 2;
@@ -253,6 +263,8 @@ function parseStatx(b: Buffer): Stat {
     ino: b.readBigUInt64LE(32),
     size: Number(b.readBigUInt64LE(40)),
     allocated: Number(b.readBigUInt64LE(48)) * 512,
+    atimeSeconds: Number(b.readBigInt64LE(64)),
+    atimeNanoseconds: b.readUInt32LE(72),
     mtimeSeconds: Number(b.readBigInt64LE(112)),
     mtimeNanoseconds: b.readUInt32LE(120),
     rdevMajor: b.readUInt32LE(128),

@@ -3,7 +3,7 @@ import { packStream } from "./pack-stream.ts";
 import type { Snapshots } from "./types.ts";
 import type { JobOptions } from "./workers.ts";
 
-export type Copies = Pick<Snapshots, "statPath" | "realDirectory" | "pathTar" | "treeTar" | "extractInto">;
+export type Copies = Pick<Snapshots, "statPath" | "realDirectory" | "pathTar" | "treeTar" | "extractInto" | "cloneTree">;
 
 /** Files into and out of trees that belong to others, in the Workers. */
 export function createCopies({ workers }: Pick<SnapshotContext, "workers">): Copies {
@@ -14,6 +14,7 @@ export function createCopies({ workers }: Pick<SnapshotContext, "workers">): Cop
       reading((options) => workers.run({ op: "copyOut", root, path, ...(idMap !== undefined && { idMap }) }, options), signal),
     treeTar: (tree, { idMap, signal } = {}) =>
       reading((options) => workers.run({ op: "pack", tree, listRoot: false, emit: true, sync: false, ...(idMap !== undefined && { idMap }) }, options), signal),
+    cloneTree: async (from, to, options) => await workers.run({ op: "clone", from, to }, options),
     extractInto: async (root, path, archive, { owner, idMap, keepKinds, signal }) => {
       await workers.run(
         { op: "copyIn", root, path, keepKinds, ...(owner !== undefined && { owner }), ...(idMap !== undefined && { idMap }) },

@@ -37,6 +37,8 @@ export type Job =
   | { op: "copyOut"; root: string; path: string; idMap?: IdMap }
   /** Unpacks the archive that comes as `chunk` messages into the directory at a path within `root`. */
   | { op: "copyIn"; root: string; path: string; owner?: Owner; idMap?: IdMap; keepKinds: boolean }
+  /** Copies a tree into an empty directory, which shares its blocks where the file system can. */
+  | { op: "clone"; from: string; to: string }
   /** Sent as `chunk` replies, each the JSON of `BATCH` changes at most. */
   | { op: "changes"; tree: string; parents: string[] }
   | { op: "size"; tree: string }
@@ -51,6 +53,7 @@ export interface Results {
   resolve: string;
   copyOut: undefined;
   copyIn: undefined;
+  clone: undefined;
   changes: undefined;
   size: number;
   remove: undefined;

@@ -36,6 +36,9 @@ export interface Attributes extends Owner {
   mode: number;
   mtimeSeconds: number;
   mtimeNanoseconds: number;
+  /** As the mtime where it isn't given. */
+  atimeSeconds?: number;
+  atimeNanoseconds?: number;
   xattrs: ReadonlyMap<string, Uint8Array>;
 }
 
@@ -138,7 +141,8 @@ export function setAttributes(directory: number, name: string, attributes: Attri
   chownAt(directory, name, attributes.uid, attributes.gid);
   if ((attributes.mode & S.IFMT) !== S.IFLNK) chmodItselfAt(directory, name, attributes.mode & 0o7777);
   setXattrs(attributes, (key, value) => setXattrAt(directory, name, key, value));
-  utimesAt(directory, name, attributes.mtimeSeconds, attributes.mtimeNanoseconds);
+  const { atimeSeconds: seconds, atimeNanoseconds: nanoseconds = 0 } = attributes;
+  utimesAt(directory, name, attributes.mtimeSeconds, attributes.mtimeNanoseconds, seconds === undefined ? undefined : { seconds, nanoseconds });
 }
 
 /** As setAttributes, of a file that is still open after it was written. */

@@ -8,6 +8,7 @@ import { AT_FDCWD, closeFd, O, openAt, readFd } from "../kernel/fs.ts";
 import { unmount } from "../kernel/mount.ts";
 import { syncFileSystem } from "../kernel/sync.ts";
 import { openArchive } from "./archive.ts";
+import { cloneTree } from "./clone-tree.ts";
 import { changesOf, sizeOf } from "./diff.ts";
 import { extractTar } from "./extract.ts";
 import { applyAttributes, plainDirectory } from "./init-layer.ts";
@@ -82,6 +83,8 @@ async function perform(id: number, job: Job, state: Running): Promise<Results[Jo
       return await copyOut(id, job, state);
     case "copyIn":
       return await copyIn(id, job, state);
+    case "clone":
+      return await clone(id, job, state);
     case "changes": {
       using below = new MergedView(job.parents);
       const changes = await withDirectory(job.tree, (fd) => inSlices(changesOf(fd, below), state));
@@ -385,6 +388,24 @@ async function copyIn(id: number, job: Job & { op: "copyIn" }, state: Running): 
     });
   } catch (error) {
     throw copyError(decompressionError(error));
+  }
+}
+
+async function clone(id: number, job: Job & { op: "clone" }, state: Running): Promise<undefined> {
+  let bytes = 0;
+  let toldAt = 0;
+  const copied = (more: number): void => {
+    bytes += more;
+    const now = performance.now();
+    if (now - toldAt < 100) return;
+    toldAt = now;
+    self.postMessage({ id, type: "progress", bytes });
+  };
+  try {
+    await withDirectory(job.from, (from) => withDirectory(job.to, (to) => cloneTree(from, to, { breathe: breather(state), copied })));
+    return undefined;
+  } catch (error) {
+    throw isDiskFull(error) ? unavailable(messageOf(error), error) : error;
   }
 }
 

@@ -141,6 +141,12 @@ export interface Snapshots {
     archive: ReadableStream<Uint8Array>,
     options: { owner?: { uid: number; gid: number }; idMap?: IdMap; keepKinds: boolean; signal?: AbortSignal },
   ): Promise<void>;
+  /**
+   * Copies what is in directory `from` into the empty directory `to`, with the attributes of both: owners, modes, times, extended attributes and ACLs, hard links, holes, devices.
+   * Files share their blocks with the copy where the file system can. `onProgress`: bytes of files so far. @throws EngineError unavailable where the
+   * disk is full, cancelled
+   */
+  cloneTree(from: string, to: string, options?: { onProgress?: (bytes: number) => void; signal?: AbortSignal }): Promise<void>;
   /** Changes of an active snapshot as `docker diff` shows them; the init layer's paths are left out. */
   changes(id: SnapshotId, layers: readonly SnapshotId[]): Promise<Change[]>;
   /** Recorded bytes of a layer's files; 0 for active ones. */
