@@ -1,3 +1,4 @@
+import { runsOf } from "./compressible.ts";
 import type { GzipReply, GzipRequest } from "./gzip.ts";
 
 /** The Worker behind gzip.ts: packs one piece after another. */
@@ -13,7 +14,17 @@ declare const self: {
  */
 const LEVEL = 1;
 
+/** What can't be made smaller is stored as it is: trying takes longer than packing a text does (8 against 5 ms a megabyte; jars are packed four times as fast). */
+const STORED = 0;
+
+function pack(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  const members = runsOf(bytes).map(({ start, end, compressible }) =>
+    Bun.gzipSync(bytes.subarray(start, end), { level: compressible ? LEVEL : STORED, library: "libdeflate" }),
+  );
+  return members.length === 1 ? members[0]! : Bun.concatArrayBuffers(members, Infinity, true);
+}
+
 self.addEventListener("message", ({ data: { id, bytes } }) => {
-  const packed = Bun.gzipSync(bytes, { level: LEVEL, library: "libdeflate" });
+  const packed = pack(bytes);
   self.postMessage({ id, bytes: packed }, [packed.buffer]);
 });
