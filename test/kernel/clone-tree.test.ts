@@ -103,6 +103,7 @@ describe.skipIf(skipped("root"))("copies of trees", () => {
     writeFileSync(join(from, "large"), Buffer.alloc(20 << 20, "x"));
     mount("tmpfs", make("full"), "tmpfs", 0, "size=4m");
     await expect(storage.snapshots.cloneTree(from, join(place.path, "full"))).rejects.toMatchObject({ kind: "unavailable" });
+    for (let i = 0; i < 3000; i++) writeFileSync(join(from, `small${i}`), "");
     const stop = new AbortController();
     const going = storage.snapshots.cloneTree(from, make("cancelled"), { signal: stop.signal });
     stop.abort();
