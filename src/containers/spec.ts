@@ -81,7 +81,16 @@ export function connectOptions(
   portBindings: ConnectOptions["portBindings"],
 ): ConnectOptions {
   const { id: containerId, name: containerName, config, host } = record;
-  return { containerId, containerName, hostname: config.Hostname ?? "", network, settings, portBindings, dns: host.Dns ?? [] };
+  return {
+    containerId,
+    containerName,
+    hostname: config.Hostname ?? "",
+    network,
+    settings,
+    portBindings,
+    dns: host.Dns ?? [],
+    dnsOptions: host.DnsOptions ?? [],
+  };
 }
 
 /** The pid of the container whose network is shared: it may have been named before it was there. Texts are Docker's. */

@@ -38,8 +38,8 @@ export interface NamespaceDoor extends Disposable {
   netlinkSocket(fd: number, protocol: "route" | "netfilter"): number;
   /** UDP and TCP (listening) sockets bound inside to `address`; port 0 lets the kernel choose. @throws SysError */
   boundSockets(fd: number, address: Uint8Array, ports: { udp: number; tcp: number }): { udp: number; tcp: number };
-  /** A TCP socket that belongs to the namespace for as long as it lives: it is connected from outside. @throws SysError */
-  tcpSocket(fd: number, family: "ipv4" | "ipv6"): number;
+  /** A socket of SOCK_STREAM or SOCK_DGRAM that belongs to the namespace for as long as it lives: it is used from outside. @throws SysError */
+  socket(fd: number, family: "ipv4" | "ipv6", type: number): number;
   /** Writes /proc/sys files as seen from inside: absent files are passed over. Returns how many were written. @throws SysError on other failures */
   writeSysctls(fd: number, settings: readonly { path: string; value: string }[]): number;
 }
@@ -111,7 +111,7 @@ export function openNamespaceDoor(): NamespaceDoor {
       return { udp, tcp };
     },
 
-    tcpSocket: (fd, family) => socketInside(fd, family === "ipv4" ? AF_INET : AF_INET6, SOCK_STREAM, 0, family),
+    socket: (fd, family, type) => socketInside(fd, family === "ipv4" ? AF_INET : AF_INET6, type, 0, family),
 
     writeSysctls(fd, settings) {
       const paths = settings.map((s) => cstr(s.path));

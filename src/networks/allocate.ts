@@ -10,6 +10,7 @@ import { withoutRouted } from "./own-address-ports.ts";
 import { parseBindings } from "./port-requests.ts";
 import type { PortTarget } from "./ports.ts";
 import type { StoredEndpoint } from "./records.ts";
+import { isNdots } from "./resolv-conf.ts";
 import { releaseEndpoint } from "./release.ts";
 import type { ConnectOptions, NetworkRecord, PublishedPort } from "./types.ts";
 
@@ -126,6 +127,7 @@ function build(ctx: NetworkContext, network: NetworkRecord, id: string, options:
   const links = isPredefined(network.name) ? {} : linksOf(options);
   if (Object.keys(links).length > 0) endpoint.links = links;
   if (options.dns !== undefined && options.dns.length > 0) endpoint.dnsServers = [...options.dns];
+  if (options.dnsOptions?.some(isNdots)) endpoint.dnsNdots = true;
   if (ipv4 !== undefined) Object.assign(endpoint, { ipv4: formatAddress(ipv4.address), ipv4PrefixLength: ipv4.prefixLength });
   if (ipv6 !== undefined) Object.assign(endpoint, { ipv6: formatAddress(ipv6.address), ipv6PrefixLength: ipv6.prefixLength });
   if (ipv4?.gateway !== undefined && !network.internal) endpoint.gateway = ipv4.gateway;

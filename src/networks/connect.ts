@@ -3,7 +3,7 @@ import { notFound, permissionDenied } from "../lib/errors.ts";
 import { getLink } from "../kernel/netlink-route.ts";
 import { allocate } from "./allocate.ts";
 import { attach } from "./attach.ts";
-import { isPredefined, type NetworkContext } from "./context.ts";
+import type { NetworkContext } from "./context.ts";
 import { gatewayRoutes } from "./endpoint-link.ts";
 import type { StoredEndpoint } from "./records.ts";
 import { releaseEndpoint } from "./release.ts";
@@ -33,10 +33,7 @@ export async function disconnect(ctx: NetworkContext, containerId: string, refer
   const network = ctx.records.resolve(reference);
   const endpoint = ctx.records.endpointsOfContainer(containerId).find((candidate) => candidate.networkId === network.id);
   if (endpoint === undefined) throw notFound(`container ${containerId} is not connected to network ${network.name}`);
-  const gone = releaseEndpoint(ctx, endpoint, { lives: true });
-  const left = ctx.records.endpointsOfContainer(containerId);
-  if (left.every((other) => isPredefined(other.networkName))) ctx.resolvers.stop(containerId);
-  await gone;
+  await releaseEndpoint(ctx, endpoint, { lives: true });
   if (endpoint.defaultRoute) moveDefaultRoute(ctx, containerId);
 }
 

@@ -70,7 +70,6 @@ export function createNetworks({ store, events, log, paths, options }: NetworksD
     release(containerId) {
       namespaces.forget(containerId);
       ctx.resolvers.stop(containerId);
-      ctx.resolvers.forget(containerId);
       for (const endpoint of records.endpointsOfContainer(containerId).toReversed()) {
         void releaseEndpoint(ctx, endpoint, { lives: false });
         if (endpoint.hostInterface !== "") watchForStraggler(ctx, endpoint.hostInterface);
@@ -96,7 +95,7 @@ export function createNetworks({ store, events, log, paths, options }: NetworksD
       closed = true;
       clearInterval(watch);
       ctx.ports.close();
-      ctx.resolvers.close();
+      await ctx.resolvers.close();
       namespaces.closeAll();
       if (!containersLive) await takeDown(ctx);
       for (const resource of [ctx.firewall, ctx.host, ctx.door, ctx.chores]) resource[Symbol.dispose]();

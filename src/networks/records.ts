@@ -14,6 +14,8 @@ export interface StoredEndpoint extends Endpoint {
   links?: Record<string, string>;
   /** DNS servers that the container asked for; they stand in for the host's. */
   dnsServers?: string[];
+  /** Its options set `ndots`: names without a dot aren't asked for outside. */
+  dnsNdots?: boolean;
 }
 
 /** Networks and endpoints, in memory as in the database: reads never touch the disk, writes are rows first. */
@@ -24,6 +26,7 @@ export class NetworkRecords {
   readonly #byContainer = new Map<string, StoredEndpoint[]>();
   readonly #byNetwork = new Map<string, StoredEndpoint[]>();
   #revision = 0;
+  #onEndpoint: ((endpoint: StoredEndpoint, isThere: boolean) => void) | undefined;
 
   constructor(store: Store, log: Logger) {
     this.#store = store;
@@ -49,6 +52,11 @@ export class NetworkRecords {
   /** Grows with each change of a network or an endpoint. */
   get revision(): number {
     return this.#revision;
+  }
+
+  /** Hears of each endpoint that comes or goes, once that is committed. */
+  watchEndpoints(listener: ((endpoint: StoredEndpoint, isThere: boolean) => void) | undefined): void {
+    this.#onEndpoint = listener;
   }
 
   list(): NetworkRecord[] {
@@ -163,6 +171,7 @@ export class NetworkRecords {
       if (list === undefined) map.set(key, [endpoint]);
       else list.push(endpoint);
     }
+    this.#onEndpoint?.(endpoint, true);
   }
 
   #forget(endpoint: StoredEndpoint): void {
@@ -173,6 +182,7 @@ export class NetworkRecords {
       if (rest.length > 0) map.set(key, rest);
       else map.delete(key);
     }
+    this.#onEndpoint?.(endpoint, false);
   }
 
   #maps(endpoint: StoredEndpoint): [Map<string, StoredEndpoint[]>, string][] {

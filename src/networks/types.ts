@@ -65,6 +65,8 @@ export interface ConnectOptions {
   portBindings: Record<string, PortBinding[]>;
   /** DNS servers of the container (HostConfig.Dns), which its resolver on user-defined networks asks instead of the host's. */
   dns?: readonly string[];
+  /** Options of its resolv.conf (HostConfig.DnsOptions). */
+  dnsOptions?: readonly string[];
 }
 
 /**

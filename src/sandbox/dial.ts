@@ -2,7 +2,7 @@ import type { NamespaceDoor } from "../kernel/namespace.ts";
 import type { Readiness } from "../kernel/epoll.ts";
 import { closeFd, O } from "../kernel/fs.ts";
 import { openFd, readFd, writeFd } from "../kernel/pipe.ts";
-import { checkConnected, connectSocket, socketAddress } from "../kernel/socket.ts";
+import { checkConnected, connectSocket, socketAddress, SOCK_STREAM } from "../kernel/socket.ts";
 
 const readSize = 8 << 10;
 
@@ -29,7 +29,7 @@ export async function dial(
   const namespace = openFd(`/proc/${pid}/ns/net`, O.RDONLY);
   let fd: number;
   try {
-    fd = door.tcpSocket(namespace, address.length === 4 ? "ipv4" : "ipv6");
+    fd = door.socket(namespace, address.length === 4 ? "ipv4" : "ipv6", SOCK_STREAM);
   } finally {
     closeFd(namespace);
   }

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { formatAddress, parseAddress } from "../../lib/address.ts";
+import { formatAddress } from "../../lib/address.ts";
 import { addressAnswer, answersQuestion, codeOf, nameAnswer, parseQuery, recordType, respond, reverseAddress } from "./message.ts";
 
 const hex = (text: string): Buffer => Buffer.from(text.replaceAll(" ", ""), "hex");
@@ -40,9 +40,9 @@ test("what is no question is refused, cut off at any byte too", () => {
 
 test("answers follow the question; those that don't fit are left out and said so", () => {
   const query = parseQuery(question)!;
-  const answer = addressAnswer(parseAddress("10.0.0.7")!);
+  const answer = addressAnswer(Uint8Array.of(10, 0, 0, 7));
   const reply = respond(question, query, 0, [answer], 512);
-  expect(reply.toString("hex")).toBe(`12348180000100010000000003777777076578616d706c650000010001${"c00c000100010000025800040a000007"}`);
+  expect(reply.toString("hex")).toBe(`12348180000100010000000003777777076578616d706c650000010001${"c00c000100010000000a00040a000007"}`);
   const many = respond(
     question,
     query,

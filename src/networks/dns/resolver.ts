@@ -1,126 +1,122 @@
-import { createServer, type Socket } from "node:net";
-import { messageOf } from "../../lib/errors.ts";
-import type { Logger } from "../../lib/log.ts";
-import type { Address } from "../../lib/address.ts";
-import { adoptUdp } from "../udp.ts";
-import { type Forwarder, framed } from "./forward.ts";
-import { addressAnswer, type Answer, nameAnswer, parseQuery, type Query, recordType, respond, responseCode, reverseAddress } from "./message.ts";
+import type { Loop } from "./loop.ts";
+import { addressAnswer, type Answer, nameAnswer, parseQuery, type Query, recordType, refusalOf, respond, responseCode, reverseAddress } from "./message.ts";
+import type { Names } from "./names.ts";
+import type { Asked, Upstream } from "./upstream.ts";
 
 const TCP_LIMIT = 65_535;
-const TCP_CONNECTIONS_MOST = 64;
-const TCP_IDLE_MS = 10_000;
+/** Questions of one container that servers are asked at a time, and those that wait for their turn. */
+const OPEN_MOST = 128;
+const WAITING_MOST = 1024;
+/** Its client has given up by then. */
+const WAIT_MS = 4_000;
 
-/** What one container's resolver knows. */
-export interface Zone {
-  /** Addresses of a container's name, in both families; undefined where no container has it. */
-  addressesOf(name: string): Address[] | undefined;
-  /** The name of the container with the address. */
-  nameOf(address: Address): string | undefined;
-  /** Servers for all other names; empty: nothing is forwarded (internal networks). */
-  servers(): readonly string[];
+/** Answers one message: `reply` is called once, now or later; false where no answer is due. The message is the caller's again on return. */
+export type Answerer = (message: Uint8Array, protocol: "udp" | "tcp", reply: (answer: Uint8Array) => void) => boolean;
+
+export interface ResolverDeps {
+  loop: Loop;
+  containerId: string;
+  names: Names;
+  /** The host's servers, asked from the host's network. */
+  host(): Upstream;
+  /** The container's own servers, asked from its network. */
+  own(servers: readonly string[]): Upstream;
+  /** Whether the host's resolver configuration sets ndots. */
+  hostNdots(): boolean;
 }
 
-/**
- * Answers for one container on its 127.0.0.11: names and aliases of its networks from the records, everything else from outside. Takes over the
- * two bound sockets.
- */
-export function serveResolver(sockets: { udp: number; tcp: number }, zone: Zone, forwarder: Forwarder, log: Logger): Disposable {
-  const answer = async (message: Uint8Array, protocol: "udp" | "tcp"): Promise<Uint8Array | undefined> => {
-    const query = parseQuery(message);
-    if (query === undefined) return undefined;
+/** What one container's 127.0.0.11 says: names of its networks from the records, everything else from outside. */
+export function createResolver(deps: ResolverDeps): Answerer {
+  const { containerId, names } = deps;
+  const forward = createForwarder(deps.loop);
+
+  const answer = (message: Uint8Array, query: Query, protocol: "udp" | "tcp", reply: (answer: Uint8Array) => void): void => {
     const limit = protocol === "tcp" ? TCP_LIMIT : query.udpSize;
-    const own = ownAnswers(query, zone);
-    if (own !== undefined) return respond(message, query, responseCode.ok, own, limit);
-    const servers = zone.servers();
-    const reply = servers.length === 0 ? undefined : await forwarder.ask(message, query, protocol, servers);
-    if (reply === "busy") return respond(message, query, responseCode.refused, [], limit);
-    return reply ?? respond(message, query, responseCode.serverFailure, [], limit);
+    const say = (code: number, answers: readonly Answer[] = []): void => reply(respond(message, query, code, answers, limit));
+    const own = ownAnswers(query, containerId, names);
+    if (own !== undefined) return say(responseCode.ok, own);
+    // a zone is many messages, and nothing that a stub asks for
+    if (query.type === recordType.AXFR || query.type === recordType.IXFR) return say(responseCode.notImplemented);
+
+    const outside = names.outside(containerId);
+    const isAddress = query.type === recordType.A || query.type === recordType.AAAA;
+    // as Docker: with ndots the client comes again with a search domain, and the bare name is nobody's business outside
+    if (isAddress && !query.name.includes(".") && (outside.ndots || deps.hostNdots())) return say(responseCode.ok);
+    const upstream = outside.servers.length > 0 ? deps.own(outside.servers) : outside.external ? deps.host() : undefined;
+    if (upstream === undefined) return say(responseCode.serverFailure);
+    const known = upstream.known({ message, query, limit });
+    if (known !== undefined) return reply(known);
+    forward(upstream, { message: Uint8Array.from(message), query, protocol, limit }, reply);
   };
 
-  let closed = false;
-  let closeUdp = (): void => {};
-  adoptUdp(sockets.udp, (data, port, address, socket) => {
-    const message = Buffer.from(data); // Bun reuses the buffer
-    answer(message, "udp").then(
-      (reply) => {
-        if (reply !== undefined && !closed) socket.send(reply, port, address);
-      },
-      (error: unknown) => log.warn("a name could not be looked up", { error: messageOf(error) }),
-    );
-  }).then(
-    (socket) => {
-      closeUdp = () => socket.close();
-      if (closed) closeUdp();
-    },
-    (error: unknown) => log.error("a container's resolver has no UDP socket", { error: messageOf(error) }),
-  );
+  return (message, protocol, reply) => {
+    const query = parseQuery(message);
+    if (query !== undefined) {
+      answer(message, query, protocol, reply);
+      return true;
+    }
+    const refusal = refusalOf(message);
+    if (refusal !== undefined) reply(refusal);
+    return refusal !== undefined;
+  };
+}
 
-  const connections = new Set<Socket>();
-  const server = createServer((socket) => {
-    if (connections.size >= TCP_CONNECTIONS_MOST) return void socket.destroy();
-    connections.add(socket);
-    socket.on("close", () => connections.delete(socket));
-    serveTcp(socket, (message) => answer(message, "tcp"));
-  });
-  server.on("error", (error) => log.error("a container's resolver has no TCP socket", { error: messageOf(error) }));
-  server.listen({ fd: sockets.tcp });
+type Forward = (upstream: Upstream, asked: Omit<Asked, "done">, reply: (answer: Uint8Array) => void) => void;
 
-  return {
-    [Symbol.dispose]() {
-      closed = true;
-      closeUdp();
-      server.close();
-      for (const socket of connections) socket.destroy();
-    },
+/** Bounds what one container has outside at a time. */
+function createForwarder(loop: Loop): Forward {
+  let open = 0;
+  let isDraining = false;
+  const waiting: { since: number; run(): void; fail(): void }[] = [];
+
+  const drain = (): void => {
+    if (isDraining) return;
+    isDraining = true;
+    while (open < OPEN_MOST && waiting.length > 0) {
+      const { since, run, fail } = waiting.shift()!;
+      if (loop.now() - since > WAIT_MS) fail();
+      else run();
+    }
+    isDraining = false;
+  };
+
+  return (upstream, asked, reply) => {
+    const { message, query, limit } = asked;
+    const fail = (code: number): void => reply(respond(message, query, code, [], limit));
+    if (waiting.length >= WAITING_MOST) return fail(responseCode.refused);
+    const run = (): void => {
+      open++;
+      const done = (answer: Uint8Array | undefined): void => {
+        open--;
+        if (answer === undefined) fail(responseCode.serverFailure);
+        else reply(answer);
+        drain();
+      };
+      upstream.ask({ ...asked, done });
+    };
+    waiting.push({ since: loop.now(), run, fail: () => fail(responseCode.serverFailure) });
+    drain();
   };
 }
 
 /** Undefined for names and addresses that aren't a container's. A container's name has no records of other types: they are not asked for outside. */
-function ownAnswers(query: Query, zone: Zone): Answer[] | undefined {
+function ownAnswers(query: Query, containerId: string, names: Names): Answer[] | undefined {
   if (query.type === recordType.PTR) {
     const address = reverseAddress(query.name);
-    const name = address === undefined ? undefined : zone.nameOf(address);
+    const name = address === undefined ? undefined : names.nameOf(containerId, address);
     return name === undefined ? undefined : [nameAnswer(name)];
   }
-  const addresses = zone.addressesOf(query.name);
+  const addresses = names.addressesOf(containerId, query.name);
   if (addresses === undefined) return undefined;
-  const wanted = query.type === recordType.A ? 4 : query.type === recordType.AAAA ? 6 : 0;
-  return shuffled(addresses.filter((address) => address.family === wanted)).map(addressAnswer);
+  const length = query.type === recordType.A ? 4 : query.type === recordType.AAAA ? 16 : 0;
+  return shuffled(addresses.filter((address) => address.length === length)).map(addressAnswer);
 }
 
 /** Clients take the first: a different one each time spreads them over the containers of one alias. */
-function shuffled<T>(list: readonly T[]): T[] {
-  return list
-    .map((value) => ({ value, at: Math.random() }))
-    .sort((a, b) => a.at - b.at)
-    .map(({ value }) => value);
-}
-
-/** Questions of one connection, answered in order; more than one may come. */
-function serveTcp(socket: Socket, answer: (message: Buffer) => Promise<Uint8Array | undefined>): void {
-  let received = Buffer.alloc(0);
-  let busy = false;
-  socket.setTimeout(TCP_IDLE_MS, () => socket.destroy());
-  socket.on("error", () => socket.destroy());
-
-  const next = async (): Promise<void> => {
-    busy = true;
-    while (received.length >= 2 && received.length >= 2 + received.readUInt16BE(0)) {
-      const length = received.readUInt16BE(0);
-      const message = received.subarray(2, 2 + length);
-      received = received.subarray(2 + length);
-      const reply = await answer(Buffer.from(message));
-      if (reply === undefined) return void socket.destroy();
-      socket.write(framed(reply));
-    }
-    busy = false;
-    socket.resume();
-  };
-
-  socket.on("data", (chunk: Buffer) => {
-    received = Buffer.concat([received, chunk]);
-    if (busy)
-      socket.pause(); // one question at a time: at most one read is held
-    else next().catch(() => socket.destroy());
-  });
+function shuffled<T>(list: T[]): T[] {
+  for (let i = list.length - 1; i > 0; i--) {
+    const j = Math.floor(Math.random() * (i + 1));
+    [list[i], list[j]] = [list[j]!, list[i]!];
+  }
+  return list;
 }

@@ -1,127 +1,153 @@
-import { messageOf } from "../../lib/errors.ts";
 import { NetlinkSocket } from "../../kernel/netlink.ts";
 import { redirectDns } from "../../kernel/nftables-batch.ts";
 import { SysError } from "../../kernel/ffi.ts";
+import { closeFd } from "../../kernel/fs.ts";
+import { createWakeup, wake } from "../../kernel/poller.ts";
 import { boundPort } from "../../kernel/socket.ts";
-import { type Address, bytesOf, formatAddress, parseAddress } from "../../lib/address.ts";
+import { bytesOf, parseAddress } from "../../lib/address.ts";
+import { messageOf } from "../../lib/errors.ts";
+import { startWorker, type WorkerHandle } from "../../lib/worker.ts";
 import { isPredefined, type NetworkContext } from "../context.ts";
 import type { NamespaceHandle } from "../driver.ts";
 import type { StoredEndpoint } from "../records.ts";
-import { hostResolvConf, RESOLVER_ADDRESS } from "../resolv-conf.ts";
-import { createForwarder } from "./forward.ts";
-import { serveResolver, type Zone } from "./resolver.ts";
-import type { Resolvers } from "./types.ts";
+import { isNdots, RESOLVER_ADDRESS } from "../resolv-conf.ts";
+import type { Change, NamedEndpoint, Report, Resolvers, Start } from "./types.ts";
 
 const address = bytesOf(parseAddress(RESOLVER_ADDRESS)!);
+const TABLE = "berth_dns";
 
 /** What the resolvers need of the service. */
 type ResolverContext = Pick<NetworkContext, "door" | "records" | "namespaces" | "options" | "log">;
 
 export function createResolvers(ctx: ResolverContext): Resolvers {
-  const forwarder = createForwarder();
-  const running = new Map<string, Disposable>();
-  /** Containers in whose namespace rules may stand. */
-  const served = new Set<string>();
-  const table = "berth_dns";
+  /** Containers that are served. */
+  const running = new Set<string>();
+  let thread: Thread | undefined;
 
+  /** Made when the first container needs it; from then on it hears of every endpoint. */
+  const tell = (change: Change): void => {
+    if (thread === undefined) {
+      thread = startThread(ctx);
+      for (const endpoint of ctx.records.endpoints()) thread.tell({ kind: "put", endpoint: namedEndpoint(ctx, endpoint) });
+      const { tell: pass } = thread;
+      ctx.records.watchEndpoints((endpoint, isThere) =>
+        pass(isThere ? { kind: "put", endpoint: namedEndpoint(ctx, endpoint) } : { kind: "remove", id: endpoint.id }),
+      );
+    }
+    thread.tell(change);
+  };
   const bind = (namespace: NamespaceHandle, ports: { udp: number; tcp: number }): { udp: number; tcp: number } =>
     ctx.door.boundSockets(namespace.fd, address, ports);
+  const serve = (containerId: string, sockets: { udp: number; tcp: number }): void => {
+    tell({ kind: "serve", containerId, ...sockets });
+    running.add(containerId);
+  };
 
   /** New ports, and rules that lead to them. */
   const open = (containerId: string, namespace: NamespaceHandle, replace: boolean): void => {
     const sockets = bind(namespace, { udp: 0, tcp: 0 });
-    const ports = { udp: boundPort(sockets.udp), tcp: boundPort(sockets.tcp) };
-    const resolver = serveResolver(sockets, zoneOf(ctx, containerId), forwarder, ctx.log.with({ container: containerId }));
     try {
+      const ports = { udp: boundPort(sockets.udp), tcp: boundPort(sockets.tcp) };
       using rules = new NetlinkSocket(ctx.door.netlinkSocket(namespace.fd, "netfilter"));
-      rules.batch(redirectDns(table, address, ports, replace));
+      rules.batch(redirectDns(TABLE, address, ports, replace));
       ctx.records.saveResolver(containerId, ports);
     } catch (error) {
-      resolver[Symbol.dispose]();
+      closeFd(sockets.udp);
+      closeFd(sockets.tcp);
       throw error;
     }
-    running.set(containerId, resolver);
+    serve(containerId, sockets);
   };
 
   return {
     ensure(containerId, namespace) {
       const named = ctx.records.endpointsOfContainer(containerId).some((endpoint) => !isPredefined(endpoint.networkName));
-      if (!named || running.has(containerId)) return;
-      // a container that left its last user-defined network and joins one again has old rules
-      open(containerId, namespace, served.has(containerId));
-      served.add(containerId);
+      if (named && !running.has(containerId)) open(containerId, namespace, false);
     },
     restore(containerId) {
-      served.add(containerId);
       const ports = ctx.records.resolverOf(containerId);
       if (ports === undefined) return;
-      // it has ended since it was found running, and given all back but this
-      if (ctx.records.endpointsOfContainer(containerId).length === 0) return ctx.records.deleteResolver(containerId);
       try {
         using namespace = ctx.namespaces.open(ctx.namespaces.path(containerId));
         try {
-          const sockets = bind(namespace, ports);
-          running.set(containerId, serveResolver(sockets, zoneOf(ctx, containerId), forwarder, ctx.log.with({ container: containerId })));
+          serve(containerId, bind(namespace, ports));
         } catch (error) {
           // the container itself took one of the ports while no engine ran
           if (!(error instanceof SysError) || error.code !== "EADDRINUSE") throw error;
           open(containerId, namespace, true);
         }
       } catch (error) {
+        // it has ended since it was found running
+        if ((error as { code?: string }).code === "ENOENT") return ctx.records.deleteResolver(containerId);
         ctx.log.error("a container's resolver could not be started again: it resolves no names", { container: containerId, error: messageOf(error) });
       }
     },
     stop(containerId) {
-      const resolver = running.get(containerId);
-      if (resolver === undefined) return;
-      running.delete(containerId);
-      resolver[Symbol.dispose]();
+      if (!running.delete(containerId)) return;
+      tell({ kind: "stop", containerId });
       ctx.records.deleteResolver(containerId);
     },
-    forget(containerId) {
-      served.delete(containerId);
-    },
-    close() {
-      for (const resolver of running.values()) resolver[Symbol.dispose]();
+    async close() {
+      ctx.records.watchEndpoints(undefined);
       running.clear();
+      const ending = thread;
+      thread = undefined;
+      await ending?.end();
     },
   };
 }
 
-/** What a container may know: the containers of its own networks. */
-function zoneOf(ctx: ResolverContext, containerId: string): Zone {
-  const own = (): StoredEndpoint[] => ctx.records.endpointsOfContainer(containerId);
-  const addressesIn = (endpoint: StoredEndpoint): Address[] =>
-    [endpoint.ipv4, endpoint.ipv6].flatMap((text) => (text === undefined ? [] : (parseAddress(text) ?? [])));
-  const named = (network: string, name: string): StoredEndpoint[] =>
-    ctx.records.endpointsOf(network).filter((endpoint) => endpoint.dnsNames.some((other) => other.toLowerCase() === name));
+interface Thread {
+  tell(change: Change): void;
+  /** Resolves when it has closed all its sockets. */
+  end(): Promise<void>;
+}
 
+function startThread({ log }: ResolverContext): Thread {
+  const { port1, port2 } = new MessageChannel();
+  const posted = new Int32Array(new SharedArrayBuffer(4));
+  const wakeup = createWakeup();
+  const ended = Promise.withResolvers<void>();
+  const worker: WorkerHandle<Start, Report> = startWorker("networks/dns/dns.worker.ts");
+  worker.onMessage((report) => {
+    if (report.kind === "ended") ended.resolve();
+    else log.warn("a container's resolver failed", { what: report.what, error: report.error });
+  });
+  worker.onError((error) => {
+    log.error("the thread of the containers' resolvers ended: names aren't resolved until the engine is restarted", { error: messageOf(error) });
+    ended.resolve();
+  });
+  worker.post({ port: port2, posted, wakeup }, [port2]);
+  const tell = (change: Change): void => {
+    port1.postMessage(change);
+    Atomics.add(posted, 0, 1);
+    wake(wakeup);
+  };
   return {
-    addressesOf(asked) {
-      const lower = asked.toLowerCase();
-      const found = own().flatMap((endpoint) => {
-        const links = endpoint.links ?? {};
-        const name = Object.hasOwn(links, lower) ? links[lower]! : lower;
-        const plain = named(endpoint.networkId, name);
-        const suffix = `.${endpoint.networkName.toLowerCase()}`;
-        // `container.network` works as well
-        return plain.length > 0 || !name.endsWith(suffix) ? plain : named(endpoint.networkId, name.slice(0, -suffix.length));
-      });
-      return found.length === 0 ? undefined : found.flatMap(addressesIn);
+    tell,
+    async end() {
+      tell({ kind: "end" });
+      await ended.promise;
+      port1.close();
+      closeFd(wakeup);
     },
-    nameOf(wanted) {
-      const text = formatAddress(wanted);
-      for (const { networkId } of own()) {
-        const owner = ctx.records.endpointsOf(networkId).find((endpoint) => endpoint.ipv4 === text || endpoint.ipv6 === text);
-        if (owner?.dnsNames[0] !== undefined) return `${owner.dnsNames[0]}.${owner.networkName}`;
-      }
-      return undefined;
-    },
-    servers() {
-      const outward = own().some((endpoint) => ctx.records.byId(endpoint.networkId)?.internal === false);
-      if (!outward) return [];
-      const asked = own().find((endpoint) => (endpoint.dnsServers ?? []).length > 0)?.dnsServers ?? ctx.options.dns;
-      return (asked.length > 0 ? asked : hostResolvConf().nameservers).filter((server) => server !== RESOLVER_ADDRESS);
-    },
+  };
+}
+
+function namedEndpoint({ records, options }: ResolverContext, endpoint: StoredEndpoint): NamedEndpoint {
+  const gateways = [endpoint.gateway, endpoint.gateway6].filter((gateway) => gateway !== undefined).length;
+  return {
+    id: endpoint.id,
+    networkId: endpoint.networkId,
+    networkName: endpoint.networkName,
+    containerId: endpoint.containerId,
+    names: endpoint.dnsNames,
+    addresses: [endpoint.ipv4, endpoint.ipv6].filter((text) => text !== undefined),
+    ...(endpoint.links !== undefined && { links: endpoint.links }),
+    external: gateways > 0 && records.byId(endpoint.networkId)?.internal === false,
+    gateways,
+    priority: endpoint.gwPriority ?? 0,
+    servers: endpoint.dnsServers ?? options.dns,
+    ndots: endpoint.dnsNdots ?? options.dnsOpts.some(isNdots),
   };
 }
