@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { formatAddress } from "../../lib/address.ts";
-import { addressAnswer, answersQuestion, codeOf, nameAnswer, parseQuery, recordType, respond, reverseAddress } from "./message.ts";
+import { addressAnswer, answersQuestion, ask, codeOf, isNameable, nameAnswer, parseQuery, recordType, refusalOf, respond, reverseAddress } from "./message.ts";
 
 const hex = (text: string): Buffer => Buffer.from(text.replaceAll(" ", ""), "hex");
 /** id 0x1234, RD, one question: www.example A IN. */
@@ -72,4 +72,27 @@ test("only a response to the same question counts, in whatever case", () => {
   expect(answersQuestion(Buffer.from(reply.toString("latin1").replace("www", "WWW"), "latin1"), question, query)).toBe(true);
   expect(answersQuestion(Buffer.from(reply.toString("latin1").replace("www", "ww2"), "latin1"), question, query)).toBe(false);
   expect(answersQuestion(reply.subarray(0, 14), question, query)).toBe(false);
+});
+
+test("a server is asked with an id of ours, the client's flags and size, and none of its options", () => {
+  const cookie = Buffer.concat([question, hex("00 0029 04d0 00008000 000c 000a0008 0102030405060708")]);
+  cookie.writeUInt16BE(0x0130, 2);
+  cookie.writeUInt16BE(1, 10);
+  const query = parseQuery(cookie)!;
+  expect(ask(cookie, query, 0xbeef).toString("hex")).toBe(
+    "beef0130000100000000000103777777076578616d706c650000010001" + "000029" + "04d0" + "00008000" + "0000",
+  );
+  expect(ask(question, parseQuery(question)!, 1).length).toBe(question.length);
+});
+
+test("what can't be read is answered with its id alone: broken, or something that we don't do", () => {
+  expect(refusalOf(question.subarray(0, 11))).toBeUndefined();
+  expect(refusalOf(hex("1234 8100 0001 0000 0000 0000"))).toBeUndefined();
+  expect(refusalOf(hex("1234 0100 0000 0000 0000 0000"))!.toString("hex")).toBe("123481810000000000000000");
+  expect(codeOf(refusalOf(hex("1234 2900 0001 0000 0000 0000"))!)).toBe(4); // an update
+});
+
+test("names that DNS can't carry are known", () => {
+  for (const name of ["", "a..b", ".a", "x".repeat(64), `${"a.".repeat(127)}`]) expect(isNameable(name)).toBe(false);
+  expect(isNameable(`${"x".repeat(63)}.b`)).toBe(true);
 });

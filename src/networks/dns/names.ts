@@ -91,7 +91,7 @@ export class Names {
     for (let dot = whole.length; dot > 0; dot = whole.lastIndexOf(".", dot - 1)) {
       const name = whole.slice(0, dot);
       const suffix = whole.slice(dot + 1);
-      const networks = suffix === "" ? own : own.filter((entry) => entry.suffix === suffix);
+      const networks = dot === whole.length ? own : own.filter((entry) => entry.suffix === suffix);
       const found = this.#linked(networks, name) ?? this.#named(networks, name);
       if (found !== undefined) return [...found].flatMap((entry) => entry.addresses);
     }
