@@ -2,6 +2,7 @@ import { type MessagePort as NodePort, receiveMessageOnPort } from "node:worker_
 import { stable } from "../../kernel/ffi.ts";
 import { openNamespaceDoor } from "../../kernel/namespace.ts";
 import { clearWakeup, createPoller } from "../../kernel/poller.ts";
+import { raisePriority } from "../../kernel/priority.ts";
 import { messageOf } from "../../lib/errors.ts";
 import { Timers } from "../../lib/timers.ts";
 import { createService } from "./service.ts";
@@ -10,6 +11,8 @@ import type { Change, Report, Start } from "./types.ts";
 declare const self: { addEventListener(type: "message", listener: (event: { data: Start }) => void): void; postMessage(report: Report): void };
 
 const SCRATCH = 65_536;
+/** After the engine's own loop, before the processes that ask: they wait for it. */
+const NICENESS = -5;
 /** Of one kind of failure, one line in that time. */
 const REPORT_EVERY_MS = 10_000;
 
@@ -27,6 +30,13 @@ function serve({ port, posted, wakeup }: Start): void {
   let taken = 0;
   let isEnding = false;
 
+  const hurry = (): void => {
+    try {
+      raisePriority(NICENESS);
+    } catch {
+      // not without CAP_SYS_NICE: answers may come later on a busy host
+    }
+  };
   const guarded = (what: string, step: () => void): void => {
     try {
       step();
@@ -49,6 +59,7 @@ function serve({ port, posted, wakeup }: Start): void {
   using service = createService(loop, door, catchUp);
   using _wakeup = poller.watch(wakeup, "read", () => clearWakeup(wakeup));
 
+  hurry();
   while (!isEnding) {
     catchUp();
     if (isEnding) break;
