@@ -2,16 +2,20 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import {
   chmodSync,
   chownSync,
+  closeSync,
   existsSync,
   lstatSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readdirSync,
   readFileSync,
   readlinkSync,
   rmSync,
   symlinkSync,
+  truncateSync,
   writeFileSync,
+  writeSync,
 } from "node:fs";
 import { join } from "node:path";
 import { readTar } from "../../src/lib/tar-reader.ts";
@@ -124,6 +128,20 @@ describe.skipIf(skipped("root", "overlay", "docker"))("copying files", () => {
       expect(await cp(["-", `box:${at}/d/one`], { stdin: "" })).toMatchObject({ code: 1, stderr: `destination "box:${at}/d/one" must be a directory\n` });
     });
 
+    test("sparse files of tar keep their holes, in all of its formats", async () => {
+      const holes = local("holes");
+      writeFileSync(holes, "");
+      truncateSync(holes, 9_000_000);
+      const fd = openSync(holes, "r+");
+      writeSync(fd, "end", 6_000_000);
+      closeSync(fd);
+      for (const format of ["gnu", "pax"]) {
+        const tar = Bun.spawnSync(["tar", "--sparse", `--format=${format}`, "-C", folder, "-cf", "-", "holes"]).stdout;
+        expect(await cp(["-", `box:${at}`], { stdin: tar })).toMatchObject({ code: 0 });
+        const md5 = new Bun.CryptoHasher("md5").update(readFileSync(holes)).digest("hex");
+        expect(await inside(`cd ${at} && md5sum < holes; stat -c %s holes; du -k holes | cut -f1; rm holes`)).toBe(`${md5}  -\n9000000\n4`);
+      }
+    });
     test("owners are kept, or become the container's user's", async () => {
       await works(local("d"), `box:${at}/kept`);
       expect(await inside(`stat -c %u:%g ${at}/kept/one ${at}/kept/sub`)).toBe("1234:1235\n0:0");
