@@ -1,6 +1,7 @@
 import { invalidArgument, notImplemented } from "../lib/errors.ts";
 import { parseLogFormat, parseLogLevel } from "../lib/log.ts";
 import { builderGc, parseAge, parseAmount } from "./gc-options.ts";
+import type { PublishMode } from "../networks/context.ts";
 import type { DaemonOptions } from "./options.ts";
 
 export type Kind = "bool" | "string" | "int" | "size" | "list" | "map" | "maps";
@@ -113,6 +114,13 @@ export const daemonFlags: readonly Flag[] = [
   },
   { name: "ip", kind: "string", key: "ip", summary: "Address that ports are published on by default", set: set("ip") },
   { name: "iptables", kind: "bool", key: "iptables", summary: "Make firewall rules (default true)", set: set("iptables") },
+  {
+    name: "publish-mode",
+    kind: "string",
+    key: "publish-mode",
+    summary: "Published ports are reached from outside: open (default), or firewall: where the host's INPUT rules let them in (docs/firewall.md)",
+    set: (o, v: string) => (o.publishMode = publishMode(v)),
+  },
   { name: "dns", kind: "list", key: "dns", summary: "DNS servers of containers", set: set("dns") },
   { name: "dns-opt", kind: "list", key: "dns-opts", summary: "DNS options of containers", set: set("dnsOpts") },
   { name: "dns-search", kind: "list", key: "dns-search", summary: "DNS search domains of containers", set: set("dnsSearch") },
@@ -366,6 +374,12 @@ export const daemonFlags: readonly Flag[] = [
   { name: "nri-opts", kind: "map", key: "nri-opts", summary: "Not supported", later: "" },
   { name: "rootless", kind: "bool", key: "rootless", summary: "Not supported yet", later: false },
 ];
+
+function publishMode(text: string): PublishMode {
+  if (text === "" || text === "open") return "open";
+  if (text === "firewall") return text;
+  throw invalidArgument(`--publish-mode: want open or firewall, not ${JSON.stringify(text)}`);
+}
 
 function ipcMode(text: string): "private" | "shareable" {
   if (text === "private" || text === "shareable") return text;

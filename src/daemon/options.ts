@@ -1,5 +1,6 @@
 import { invalidArgument, messageOf, notImplemented } from "../lib/errors.ts";
 import type { LogFormat, LogLevel } from "../lib/log.ts";
+import type { PublishMode } from "../networks/context.ts";
 import { maskCredentials } from "../system/mask.ts";
 import type { Amount, CacheRuleSetting } from "../system/collector.ts";
 import { checkOptions } from "./check-options.ts";
@@ -47,6 +48,7 @@ export interface DaemonOptions {
   bridge: string;
   ip: string;
   iptables: boolean;
+  publishMode: PublishMode;
   dns: string[];
   dnsOpts: string[];
   dnsSearch: string[];
@@ -143,6 +145,7 @@ export function defaultOptions(): DaemonOptions {
     bridge: "",
     ip: "0.0.0.0",
     iptables: true,
+    publishMode: "open",
     dns: [],
     dnsOpts: [],
     dnsSearch: [],

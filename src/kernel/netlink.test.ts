@@ -43,11 +43,11 @@ test("map elements: concatenated keys are padded part by part, deletions carry n
   const key = concatenation(Uint8Array.of(6), Uint8Array.of(0x1f, 0x90));
   expect(key.toString("hex")).toBe("060000001f900000");
   const value = concatenation(Uint8Array.of(172, 17, 0, 2), Uint8Array.of(0, 80));
-  const [begin, add, end] = batch(addElements("t", "p4", [{ key, value }]));
+  const [begin, add, end] = batch(addElements({ table: "t", family: "inet", set: "p4" }, [{ key, value }]));
   expect([begin!.bytes.readUInt16LE(4), end!.bytes.readUInt16LE(4)]).toEqual([0x10, 0x11]);
   expect(add!.bytes.readUInt16LE(6) & NLM_F_ACK).toBe(NLM_F_ACK);
   expect(add!.bytes.includes(value)).toBe(true);
-  expect(deleteElements("t", "p4", [{ key, value }])[0]!.bytes.includes(value)).toBe(false);
+  expect(deleteElements({ table: "t", family: "inet", set: "p4" }, [{ key, value }])[0]!.bytes.includes(value)).toBe(false);
 });
 
 test("the kernel answers: lo is there, nothing is where nothing is", () => {

@@ -3,7 +3,6 @@ import { attribute, message, nested, type NetlinkMessage, NLM_F_ACK, NLM_F_APPEN
 const NFNL_SUBSYS_NFTABLES = 10;
 const NFNL_MSG_BATCH_BEGIN = 0x10;
 const NFNL_MSG_BATCH_END = 0x11;
-const NFPROTO_INET = 1;
 const NFPROTO_IPV4 = 2;
 
 const NFT_MSG_NEWTABLE = 0;
@@ -50,7 +49,17 @@ export interface MapElement {
 /** The length of an attribute has 16 bits: of our longest elements 700 fit. */
 const ELEMENTS_A_MESSAGE = 500;
 
-function elements(label: string, type: number, flags: number, table: string, map: string, list: readonly MapElement[]): NetlinkMessage[] {
+/** Families of tables (NFPROTO_*). */
+export const tableFamily = { inet: 1, 4: 2, 6: 10 } as const;
+
+/** A set or map and its table. */
+export interface Target {
+  table: string;
+  family: keyof typeof tableFamily;
+  set: string;
+}
+
+function elements(label: string, type: number, flags: number, { table, family, set }: Target, list: readonly MapElement[]): NetlinkMessage[] {
   return Array.from({ length: Math.ceil(list.length / ELEMENTS_A_MESSAGE) }, (_, i) => {
     const part = list.slice(i * ELEMENTS_A_MESSAGE, (i + 1) * ELEMENTS_A_MESSAGE).map((element) =>
       nested(
@@ -59,23 +68,22 @@ function elements(label: string, type: number, flags: number, table: string, map
         ...(element.value === undefined ? [] : [nested(2, attribute(NFTA_DATA_VALUE, element.value))]), // NFTA_SET_ELEM_DATA
       ),
     );
-    return message(`${label} ${map}`, subsystem(type), flags, header(NFPROTO_INET), text(1, table), text(2, map), nested(3, ...part));
+    return message(`${label} ${set}`, subsystem(type), flags, header(tableFamily[family]), text(1, table), text(2, set), nested(3, ...part));
   });
 }
 
-/** Elements for a map of an `inet` table. */
-export function addElements(table: string, map: string, list: readonly MapElement[]): NetlinkMessage[] {
-  return elements("add elements to", NFT_MSG_NEWSETELEM, NLM_F_CREATE, table, map, list);
+/** Elements for a set or map. */
+export function addElements(target: Target, list: readonly MapElement[]): NetlinkMessage[] {
+  return elements("add elements to", NFT_MSG_NEWSETELEM, NLM_F_CREATE, target, list);
 }
 
 /** ENOENT when one of them isn't there. */
-export function deleteElements(table: string, map: string, list: readonly MapElement[]): NetlinkMessage[] {
+export function deleteElements(target: Target, list: readonly MapElement[]): NetlinkMessage[] {
   return elements(
     "delete elements of",
     NFT_MSG_DELSETELEM,
     0,
-    table,
-    map,
+    target,
     list.map(({ key }) => ({ key })),
   );
 }

@@ -14,6 +14,9 @@ import type { HostPorts } from "./ports.ts";
 import type { NetworkRecords } from "./records.ts";
 import type { NetworkRecord } from "./types.ts";
 
+/** `open`: published ports are reached from outside whatever the host's INPUT rules say, as Docker's are; `firewall`: only where those let them in. */
+export type PublishMode = "open" | "firewall";
+
 /** The engine's settings that networks use, under the names of its options. */
 export interface NetworkOptions {
   /** Name of the default network's bridge; empty: ours, made when missing; `none`: no default network. */
@@ -44,6 +47,8 @@ export interface NetworkOptions {
   allowDirectRouting: boolean;
   /** `MARK[/MASK]`: packets that bear it reach containers; empty: none. */
   bridgeAcceptFwmark: string;
+  /** Whether the host's own INPUT rules decide who reaches published ports from outside; `open` unless told. */
+  publishMode?: PublishMode;
   dns: readonly string[];
   dnsSearch: readonly string[];
   dnsOpts: readonly string[];

@@ -1,14 +1,16 @@
 import { readFileSync } from "node:fs";
-import { messageOf } from "../lib/errors.ts";
+import { messageOf, notImplemented } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
 import type { FlowFilter } from "../kernel/netlink-conntrack.ts";
 import { NETLINK_NETFILTER, NetlinkSocket } from "../kernel/netlink.ts";
-import { addElements, batch, concatenation, deleteElements, type MapElement } from "../kernel/nftables-batch.ts";
+import { addElements, batch, concatenation, deleteElements } from "../kernel/nftables-batch.ts";
 import { type Nftables, openNftables } from "../kernel/nftables.ts";
 import { AF_INET, AF_INET6 } from "../kernel/socket.ts";
 import { type Address, bytesOf, formatAddress, formatSubnet, type Subnet } from "../lib/address.ts";
 import type { Chores } from "./chores.ts";
 import { acceptMarked, type ForwardPolicy, removeMarked, warnOfLegacy } from "./forward-policy.ts";
+import type { GuardLoop } from "./guard-loop.ts";
+import { guardBridgeCommands, guardElements, type PortElement, guardRemoval, guardRuleset, protocols } from "./guard-rules.ts";
 import { type RuleWatch, watchRules } from "./rule-watch.ts";
 
 /** What the rules must know of one address family of a bridge network. */
@@ -66,8 +68,6 @@ export interface Firewall extends Disposable {
   unload(): void;
 }
 
-const protocols = { tcp: 6, udp: 17, sctp: 132 } as const;
-
 /** `bridge-nf-call-iptables`: bridged packets pass the forward chain. Decides how `icc=false` is done. */
 export function bridgeNetfilter(): boolean {
   try {
@@ -80,14 +80,14 @@ export function bridgeNetfilter(): boolean {
 const port = (value: number): Uint8Array => Uint8Array.of(value >> 8, value & 0xff);
 
 /** Which set or map an element belongs to, and its bytes. */
-function portElement(rule: PortRule): { map: string; element: MapElement } {
+function portElement(rule: PortRule): PortElement {
   const proto = Uint8Array.of(protocols[rule.proto]);
   const { family } = rule.containerIp;
   const container = bytesOf(rule.containerIp);
-  if (rule.hostPort === 0) return { map: `d${family}`, element: { key: concatenation(container, proto, port(rule.containerPort)) } };
+  if (rule.hostPort === 0) return { family: "inet", set: `d${family}`, element: { key: concatenation(container, proto, port(rule.containerPort)) } };
   const anywhere = rule.hostIp.value === 0n;
   const key = anywhere ? concatenation(proto, port(rule.hostPort)) : concatenation(bytesOf(rule.hostIp), proto, port(rule.hostPort));
-  return { map: `p${family}${anywhere ? "" : "a"}`, element: { key, value: concatenation(container, port(rule.containerPort)) } };
+  return { family: "inet", set: `p${family}${anywhere ? "" : "a"}`, element: { key, value: concatenation(container, port(rule.containerPort)) } };
 }
 
 /** The same as text, for the base ruleset. */
@@ -271,7 +271,8 @@ function openTools(enabled: boolean, log: Logger): { nft: Nftables; socket: Netl
   }
 }
 
-const hasTable = (nft: Nftables, table: string): boolean => nft.run("list tables inet\n").includes(`table inet ${table}\n`);
+/** `table` with its family. */
+const hasTable = (nft: Nftables, table: string): boolean => nft.run("list tables\n").includes(`table ${table}\n`);
 
 /** The bridges that a table in the kernel names. */
 function bridgesOf(nft: Nftables, table: string): string[] {
@@ -282,8 +283,18 @@ function bridgesOf(nft: Nftables, table: string): string[] {
   }
 }
 
-export function createFirewall(options: { enabled: boolean; engineKey: string; acceptMark: string; chores: Chores; log: Logger }): Firewall {
-  const { log, chores } = options;
+export interface FirewallOptions extends EngineRules {
+  enabled: boolean;
+  engineKey: string;
+  /** From outside, published ports are reached only where the host's own INPUT rules let their packets in (docs/firewall.md). */
+  guard: boolean;
+  loop: GuardLoop;
+  chores: Chores;
+  log: Logger;
+}
+
+export function createFirewall(options: FirewallOptions): Firewall {
+  const { log, chores, loop, guard } = options;
   const table = `berth_${options.engineKey}`;
   const tools = openTools(options.enabled, log);
   const networks = new Map<string, BridgeRules>();
@@ -293,18 +304,44 @@ export function createFirewall(options: { enabled: boolean; engineKey: string; a
   let former: string[] = [];
   let watch: RuleWatch | undefined;
 
+  /** An opened address of a container is no port of the host's. */
+  const isGuarded = ({ hostPort }: PortRule): boolean => guard && hostPort !== 0;
+
   const load = (): void => {
     if (tools === undefined) return;
-    tools.nft.run(ruleset(table, networks.values(), ports.values(), options));
+    const plain = [...ports.values()].filter((rule) => !isGuarded(rule));
+    tools.nft.run(ruleset(table, networks.values(), plain, options));
+    if (guard) loadGuard(tools.nft);
     loaded = true;
-    policies = acceptMarked(tools.nft, log);
+    accept(tools.nft);
+  };
+
+  const accept = (nft: Nftables): void => {
+    policies = acceptMarked(nft, log, guard ? ["FORWARD", "OUTPUT"] : ["FORWARD"]);
+  };
+
+  const loadGuard = (nft: Nftables): void => {
+    const bridges = [...networks.values()].map(({ bridge }) => bridge);
+    try {
+      loop.setUp();
+      nft.run(guardRuleset(table, bridges, [...ports.values()].filter(isGuarded), loop));
+    } catch (error) {
+      throw notImplemented(`--publish-mode firewall can't be had here (it needs nft_dup_ipv4 and policy routing in the kernel): ${messageOf(error)}`, error);
+    }
+  };
+
+  /** What a former engine with another publish mode left. */
+  const removeGuard = (nft: Nftables): void => {
+    nft.run(guardRemoval(table));
+    loop.tearDown();
   };
 
   /** As `load`, and from then on whatever others do to it is mended. */
   const loadFirst = (nft: Nftables, socket: NetlinkSocket): void => {
     former = bridgesOf(nft, table);
     warnOfLegacy(log);
-    watch = watchRules({ table, log, onDamage: load, onFilter: () => (policies = acceptMarked(nft, log)) });
+    watch = watchRules({ table, log, onDamage: load, onFilter: () => accept(nft) });
+    if (!guard && hasTable(nft, `ip ${table}`)) removeGuard(nft);
     load();
     watch.start(socket.port);
   };
@@ -314,24 +351,28 @@ export function createFirewall(options: { enabled: boolean; engineKey: string; a
     try {
       work();
     } catch (error) {
-      if (tools === undefined || hasTable(tools.nft, table)) throw error;
-      log.warn("somebody removed our nftables table: it is loaded again", { table });
+      if (tools === undefined) throw error;
+      log.warn("somebody changed our nftables rules: they are loaded again", { table, error: messageOf(error) });
       load();
     }
   };
 
+  const commands = (verb: "add" | "delete", rules: BridgeRules): string =>
+    networkCommands(verb, table, rules) + (guard ? guardBridgeCommands(verb, table, rules.bridge) : "");
+
   const change = (verb: typeof addElements, rules: readonly PortRule[]): void => {
     if (tools === undefined || !loaded || rules.length === 0) return;
-    const byMap = Map.groupBy(rules.map(portElement), (entry) => entry.map);
+    const elements = rules.flatMap((rule) => (isGuarded(rule) ? guardElements(rule) : portElement(rule)));
+    const bySet = Map.groupBy(elements, ({ family, set }) => `${family} ${set}`);
     tools.socket.batch(
       batch(
-        [...byMap].flatMap(([map, entries]) =>
-          verb(
-            table,
-            map,
-            entries.map((entry) => entry.element),
-          ),
-        ),
+        [...bySet.values()].flatMap((entries) => {
+          const { family, set } = entries[0]!;
+          return verb(
+            { table, family, set },
+            entries.map(({ element }) => element),
+          );
+        }),
       ),
     );
   };
@@ -366,12 +407,12 @@ export function createFirewall(options: { enabled: boolean; engineKey: string; a
     },
     addNetwork(id, rules) {
       networks.set(id, rules);
-      if (tools !== undefined && loaded) orReload(() => tools.nft.run(networkCommands("add", table, rules)));
+      if (tools !== undefined && loaded) orReload(() => tools.nft.run(commands("add", rules)));
     },
     removeNetwork(id) {
       const rules = networks.get(id);
       networks.delete(id);
-      if (rules !== undefined && tools !== undefined && loaded) orReload(() => tools.nft.run(networkCommands("delete", table, rules)));
+      if (rules !== undefined && tools !== undefined && loaded) orReload(() => tools.nft.run(commands("delete", rules)));
     },
     addPorts(rules) {
       for (const rule of rules) ports.set(ruleKey(rule), rule);
@@ -390,15 +431,17 @@ export function createFirewall(options: { enabled: boolean; engineKey: string; a
     check() {
       if (tools === undefined || !loaded) return;
       orReload(() => {
-        if (!hasTable(tools.nft, table)) throw new Error(`no table ${table}`);
+        if (!hasTable(tools.nft, `inet ${table}`)) throw new Error(`no table ${table}`);
+        if (guard && !loop.isWhole()) throw new Error(`links ${loop.entry} and ${loop.exit} are down or gone`);
       });
-      policies = acceptMarked(tools.nft, log);
+      accept(tools.nft);
     },
     unload() {
       if (tools === undefined) return;
       loaded = false;
       watch?.[Symbol.dispose]();
       tools.nft.run(`add table inet ${table}\ndelete table inet ${table}\n`);
+      if (guard) removeGuard(tools.nft);
       removeMarked(tools.nft, policies, log);
     },
     [Symbol.dispose]() {

@@ -8,44 +8,45 @@ import type { Nftables } from "../kernel/nftables.ts";
  * Our own forward chain marks what it allows; one rule in that chain accepts what is marked. iptables-save still understands the table
  * (it is what `iptables -I FORWARD -m mark --mark 0xe00000/0xe00000 -j ACCEPT` makes). An administrator's drops further down are not overridden: policy only.
  */
-export type ForwardPolicy = "ip" | "ip6";
+export interface ForwardPolicy {
+  family: "ip" | "ip6";
+  chain: "FORWARD" | "OUTPUT";
+}
 
 const mark = /mark (?:and|&) 0x0*e00000 == 0x0*e00000 .*accept # handle (\d+)/;
 
-function listChain(nft: Nftables, family: ForwardPolicy): string | undefined {
+function listChain(nft: Nftables, { family, chain }: ForwardPolicy): string | undefined {
   try {
-    return nft.run(`list chain ${family} filter FORWARD\n`);
+    return nft.run(`list chain ${family} filter ${chain}\n`);
   } catch {
     return undefined; // no such chain: nothing drops there
   }
 }
 
-/** Adds the rule where it is needed and missing. Returns the families that have it. */
-export function acceptMarked(nft: Nftables, log: Logger): ForwardPolicy[] {
-  const result: ForwardPolicy[] = [];
-  for (const family of ["ip", "ip6"] as const) {
-    const chain = listChain(nft, family);
-    if (chain === undefined) continue;
-    if (mark.test(chain)) result.push(family);
-    else if (/policy drop/.test(chain)) {
-      nft.run(`insert rule ${family} filter FORWARD meta mark and 0x00e00000 == 0x00e00000 counter accept\n`);
-      log.info("the FORWARD chain of iptables drops by default: one rule accepts what our own chain has allowed", { family, mark: "0xe00000/0xe00000" });
-      result.push(family);
-    }
-  }
-  return result;
+/** Adds the rule where it is needed and missing. Returns the chains that have it. */
+export function acceptMarked(nft: Nftables, log: Logger, chains: readonly ForwardPolicy["chain"][]): ForwardPolicy[] {
+  const all = chains.flatMap((chain) => (["ip", "ip6"] as const).map((family) => ({ family, chain })));
+  return all.filter((where) => {
+    const text = listChain(nft, where);
+    if (text === undefined) return false;
+    if (mark.test(text)) return true;
+    if (!/policy drop/.test(text)) return false;
+    nft.run(`insert rule ${where.family} filter ${where.chain} meta mark and 0x00e00000 == 0x00e00000 counter accept\n`);
+    log.info("a chain of iptables drops by default: one rule accepts what our own chains have allowed", { ...where, mark: "0xe00000/0xe00000" });
+    return true;
+  });
 }
 
 /** Takes the rule out when no engine's table is left. */
-export function removeMarked(nft: Nftables, families: readonly ForwardPolicy[], log: Logger): void {
+export function removeMarked(nft: Nftables, chains: readonly ForwardPolicy[], log: Logger): void {
   if (/table inet berth_/.test(nft.run("list tables\n"))) return;
-  for (const family of families) {
-    const handle = mark.exec(listChain(nft, family) ?? "")?.[1];
+  for (const where of chains) {
+    const handle = mark.exec(listChain(nft, where) ?? "")?.[1];
     if (handle === undefined) continue;
     try {
-      nft.run(`delete rule ${family} filter FORWARD handle ${handle}\n`);
+      nft.run(`delete rule ${where.family} filter ${where.chain} handle ${handle}\n`);
     } catch (error) {
-      log.warn("could not take our rule out of the FORWARD chain", { family, error: messageOf(error) });
+      log.warn("could not take our rule out of a chain of iptables", { ...where, error: messageOf(error) });
     }
   }
 }

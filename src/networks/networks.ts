@@ -15,6 +15,7 @@ import { driverOf, type NetworkContext, type NetworkOptions } from "./context.ts
 import { createResolvers } from "./dns/resolvers.ts";
 import { createFirewall } from "./firewall.ts";
 import { createChores } from "./chores.ts";
+import { createGuardLoop } from "./guard-loop.ts";
 import { createNetwork, pruneNetworks, removeNetwork } from "./manage.ts";
 import { createHostDriver, createNullDriver } from "./plain-drivers.ts";
 import { HostPorts } from "./ports.ts";
@@ -108,7 +109,15 @@ function assemble({ store, events, log, paths, options }: NetworksDeps, closed: 
   const door = openNamespaceDoor();
   const host = openRouteSocket();
   const chores = createChores();
-  const firewall = createFirewall({ enabled: options.iptables, engineKey: options.engineKey, acceptMark: options.bridgeAcceptFwmark, chores, log });
+  const firewall = createFirewall({
+    enabled: options.iptables,
+    engineKey: options.engineKey,
+    acceptMark: options.bridgeAcceptFwmark,
+    guard: options.publishMode === "firewall",
+    loop: createGuardLoop(host, options.engineKey),
+    chores,
+    log,
+  });
   const drivers = [
     createBridgeDriver({ host, door, firewall, chores, directRouting: options.allowDirectRouting, log }),
     createHostDriver(),

@@ -7,6 +7,7 @@ import { silent } from "../../src/lib/log.ts";
 import { createBridgeDriver, hostInterfaceName } from "../../src/networks/bridge.ts";
 import { ContainerNamespaces } from "../../src/networks/container-namespaces.ts";
 import type { NetworkDriver } from "../../src/networks/driver.ts";
+import { createGuardLoop } from "../../src/networks/guard-loop.ts";
 import { createFirewall, type Firewall } from "../../src/networks/firewall.ts";
 import { type Chores, createChores } from "../../src/networks/chores.ts";
 import { newId } from "../../src/networks/network-config.ts";
@@ -29,10 +30,19 @@ interface Parts {
 async function open(make: (parts: Parts) => NetworkDriver): Promise<DriverLab> {
   const root = mkdtempSync(join(tmpdir(), "berth-driver-"));
   const chores = createChores();
+  const host = openRouteSocket();
   const parts: Parts = {
-    host: openRouteSocket(),
+    host,
     door: openNamespaceDoor(),
-    firewall: createFirewall({ enabled: true, engineKey: "c0ffee", acceptMark: "", chores, log: silent }),
+    firewall: createFirewall({
+      enabled: true,
+      engineKey: "c0ffee",
+      acceptMark: "",
+      guard: false,
+      loop: createGuardLoop(host, "c0ffee"),
+      chores,
+      log: silent,
+    }),
     chores,
   };
   parts.firewall.load();
