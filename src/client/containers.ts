@@ -1,4 +1,4 @@
-import type { HostConfig } from "../oci/container.ts";
+import type { HostConfig, PortUpdate } from "../oci/container.ts";
 import type { HijackedConnection } from "./hijack.ts";
 import { filtersParam } from "./query.ts";
 import type { Query, Transport } from "./transport.ts";
@@ -72,7 +72,7 @@ export function containerCalls(transport: Transport) {
     remove: async (ref: string, options: { force?: boolean; volumes?: boolean; link?: boolean } = {}): Promise<void> => {
       await transport.request("DELETE", at(ref), { query: { force: options.force, v: options.volumes, link: options.link } });
     },
-    update: (ref: string, changes: Partial<HostConfig>): Promise<{ Warnings?: string[] | null }> =>
+    update: (ref: string, changes: Partial<HostConfig> & PortUpdate): Promise<{ Warnings?: string[] | null }> =>
       transport.json("POST", at(ref, "/update"), { json: changes }),
     wait: async (ref: string, condition?: "not-running" | "next-exit" | "removed", signal?: AbortSignal): Promise<Waiter> => {
       // The engine sends the head as soon as it watches, and the body at the exit.

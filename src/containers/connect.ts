@@ -2,7 +2,9 @@ import { conflict, invalidArgument, permissionDenied } from "../lib/errors.ts";
 import type { EndpointSettings } from "../oci/container.ts";
 import { changeRecord, emitNetworkEvent, lookup, type Context, type Entry } from "./context.ts";
 import { checkEndpoint } from "./endpoints.ts";
+import { effectiveBindings } from "./ports.ts";
 import { connectOptions } from "./spec.ts";
+import type { ContainerRecord } from "./types.ts";
 
 /** Joins a container to one more network, at once where it runs, else with its next start. Texts are Docker's. @throws EngineError */
 export async function connectNetwork(ctx: Context, reference: string, network: string, settings: EndpointSettings): Promise<void> {
@@ -23,8 +25,14 @@ export async function connectNetwork(ctx: Context, reference: string, network: s
     throw permissionDenied("container cannot be connected to multiple networks with one of the networks in private (none) mode");
   }
   if (Object.hasOwn(record.endpoints, name)) throw permissionDenied(`endpoint with name ${record.name} already exists in network ${name}`);
-  if (entry.sandbox !== undefined) await ctx.networks.connect(connectOptions(record, name, settings, {}));
+  if (entry.sandbox !== undefined) await ctx.networks.connect(connectOptions(record, name, settings, unpublished(ctx, record)));
   changeRecord(ctx, entry, { endpoints: { ...record.endpoints, [name]: settings } });
+}
+
+/** The ports of a container that has been on no network, or on internal ones only, where nothing is published. */
+function unpublished(ctx: Context, { id, host, config }: ContainerRecord): ReturnType<typeof effectiveBindings> {
+  const isPublished = ctx.networks.endpointsOfContainer(id).some(({ ports }) => ports.length > 0);
+  return isPublished ? {} : effectiveBindings(host, config.ExposedPorts);
 }
 
 /** @throws EngineError */

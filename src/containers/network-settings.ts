@@ -20,7 +20,9 @@ function readSettings(ctx: Context, record: ContainerRecord, alive: boolean): Ne
     networks[name] = { IPAMConfig: null, Links: null, Aliases: null, DriverOpts: null, GwPriority: 0, ...asked, ...identity(ctx, record, name, alive) };
   }
   const ports: Record<string, { HostIp: string; HostPort: string }[] | null> = {};
-  if (alive && live.length > 0) for (const port of Object.keys(record.config.ExposedPorts ?? {})) ports[port] = null;
+  // on internal networks alone nothing can be published, and Docker tells of no ports at all
+  const leadsOut = live.some(({ gateway, gateway6 }) => gateway !== undefined || gateway6 !== undefined);
+  if (leadsOut) for (const port of Object.keys(record.config.ExposedPorts ?? {})) ports[port] = null;
   for (const endpoint of live) {
     networks[endpoint.networkName] = {
       ...(networks[endpoint.networkName] ?? { IPAMConfig: null, Links: null, Aliases: null, DriverOpts: null, GwPriority: 0 }),

@@ -20,7 +20,7 @@ export function parsePort(text: string): string {
 }
 
 /** A host port: empty (any), one number, or a range to choose from. @throws EngineError invalidArgument */
-function checkHostPort(text: string): void {
+export function checkHostPort(text: string): void {
   if (text === "") return;
   const [first = "", last = first, ...rest] = text.replace(/\/\w+$/, "").split("-");
   const from = portNumber(first);
@@ -47,7 +47,7 @@ export function normalisePortBindings(bindings: NonNullable<HostConfig["PortBind
   return result;
 }
 
-function isAddress(text: string): boolean {
+export function isAddress(text: string): boolean {
   const bare = text.startsWith("[") && text.endsWith("]") ? text.slice(1, -1) : text;
   if (/^\d{1,3}(\.\d{1,3}){3}$/.test(bare)) return bare.split(".").every((part) => Number(part) <= 255);
   return bare.includes(":") && URL.canParse(`http://[${bare}]/`);

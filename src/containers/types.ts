@@ -1,4 +1,4 @@
-import type { ContainerConfig, EndpointSettings, HostConfig, NetworkingConfig } from "../oci/container.ts";
+import type { ContainerConfig, EndpointSettings, HostConfig, NetworkingConfig, PortUpdate } from "../oci/container.ts";
 import type { ImageRecord } from "../images/types.ts";
 import type { IdMap } from "../oci/id-map.ts";
 import type { IDMapping } from "../oci/id-mapping.ts";
@@ -253,7 +253,7 @@ export interface Containers {
   stats(ref: string): StatsSample | undefined;
   changes(ref: string): Promise<Change[]>;
   prune(filters: Record<string, string[]>): Promise<{ deleted: string[]; spaceReclaimed: number }>;
-  update(ref: string, host: Partial<HostConfig>): Promise<{ warnings: string[] }>;
+  update(ref: string, host: Partial<HostConfig> & PortUpdate): Promise<{ warnings: string[] }>;
   /** Endpoint settings with what is true now (addresses, ids) filled in, by network name; and NetworkSettings.Ports. */
   networkSettings(record: ContainerRecord): NetworkSettings;
   /** Joins a container, running or not, to one more network. */

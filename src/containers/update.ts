@@ -1,6 +1,7 @@
-import { conflict, EngineError, prefixed } from "../lib/errors.ts";
-import type { HostConfig, RestartPolicy } from "../oci/container.ts";
-import { changeRecord, lookup, type Context } from "./context.ts";
+import { conflict, EngineError, invalidArgument, prefixed } from "../lib/errors.ts";
+import type { HostConfig, PortUpdate, RestartPolicy } from "../oci/container.ts";
+import { changeRecord, lookup, type Context, type Entry } from "./context.ts";
+import { planPorts, type Republishing } from "./republish.ts";
 import { checkResources, checkRestartPolicy } from "./validate.ts";
 
 /** What `docker update` may change, where zero and empty mean unchanged; anything else in the body is ignored, as Docker does. */
@@ -32,7 +33,7 @@ const lists = [
  * Limits of a running container, paused or not, take effect at once; those of one at rest at its next start. Where anything is refused nothing has changed.
  * @throws EngineError invalidArgument, conflict
  */
-export async function update(ctx: Context, reference: string, asked: Partial<HostConfig>): Promise<{ warnings: string[] }> {
+export async function update(ctx: Context, reference: string, asked: Partial<HostConfig> & PortUpdate): Promise<{ warnings: string[] }> {
   const entry = lookup(ctx, reference);
   using _lock = await ctx.mutex.lock(entry.record.id);
   // a start under way has read the limits already
@@ -47,7 +48,10 @@ export async function update(ctx: Context, reference: string, asked: Partial<Hos
   const change = changeOf(kept);
   // as at creation: memory and swap together get twice the memory
   if (change.Memory !== undefined && change.MemorySwap === undefined && !record.host.MemorySwap) change.MemorySwap = change.Memory * 2;
-  const host: HostConfig = { ...record.host, ...change, ...(policy === undefined ? {} : { RestartPolicy: policy }) };
+  const ports = portsOf(ctx, entry, asked);
+  if (ports !== undefined && record.host.NetworkMode === "host") warnings.push("Published ports are discarded when using host network mode");
+  const host: HostConfig = { ...record.host, ...change, ...(policy === undefined ? {} : { RestartPolicy: policy }), ...ports?.host };
+  using publication = sandbox === undefined || ports === undefined ? undefined : prepared(prefix, () => ctx.networks.changePorts(record.id, ports));
   try {
     refuseConflicts(record.host, change);
     if (policy !== undefined && policy.Name !== "no" && record.host.AutoRemove === true) {
@@ -60,8 +64,27 @@ export async function update(ctx: Context, reference: string, asked: Partial<Hos
     // one that has ended meanwhile takes them at its next start
     if (entry.sandbox === sandbox || !(error instanceof EngineError)) throw prefixed(prefix, error);
   }
-  changeRecord(ctx, entry, { host }, { action: "update" });
+  const write = (): void => changeRecord(ctx, entry, { host }, { action: "update" });
+  if (publication === undefined) write();
+  else publication.commit(write);
   return { warnings };
+}
+
+function prepared<T>(prefix: string, prepare: () => T): T {
+  try {
+    return prepare();
+  } catch (error) {
+    throw prefixed(prefix, error);
+  }
+}
+
+function portsOf(ctx: Context, { record, sandbox }: Entry, asked: PortUpdate): Republishing | undefined {
+  const bound = sandbox === undefined ? [] : ctx.networks.endpointsOfContainer(record.id).flatMap((endpoint) => endpoint.ports);
+  const ports = planPorts(record.name, { host: record.host, exposed: record.config.ExposedPorts, bound }, asked);
+  if (ports !== undefined && record.host.NetworkMode?.startsWith("container:") === true) {
+    throw invalidArgument("conflicting options: port publishing and the container type network mode");
+  }
+  return ports;
 }
 
 function changeOf(asked: Partial<HostConfig>): Partial<HostConfig> {

@@ -69,9 +69,15 @@ function wantedMac({ settings }: ConnectOptions): Uint8Array | undefined {
   return mac;
 }
 
-/** @throws EngineError in Docker's words, naming the endpoint */
-function publish(ctx: NetworkContext, network: NetworkRecord, endpointId: string, options: ConnectOptions, target: PortTarget): PublishedPort[] {
-  if (Object.keys(options.portBindings).length === 0 || driverOf(ctx, network.driver).ports !== "engine") return [];
+/** Ports lead into networks that lead out. @throws EngineError in Docker's words, naming the endpoint */
+export function publish(
+  ctx: NetworkContext,
+  network: NetworkRecord,
+  endpointId: string,
+  options: Pick<ConnectOptions, "containerId" | "containerName" | "portBindings">,
+  target: PortTarget,
+): PublishedPort[] {
+  if (Object.keys(options.portBindings).length === 0 || network.internal || driverOf(ctx, network.driver).ports !== "engine") return [];
   const bridge = parseBridgeOptions(network);
   const fallback = bridge.hostBinding ?? parseAddress(ctx.options.ip) ?? ({ family: 4, value: 0n } satisfies Address);
   const { requests, opened } = withoutRouted(parseBindings(options.portBindings, fallback, ctx.ports.ipv6), bridge, target);

@@ -5,6 +5,7 @@ import { allocate } from "./allocate.ts";
 import { attach } from "./attach.ts";
 import type { NetworkContext } from "./context.ts";
 import { gatewayRoutes } from "./endpoint-link.ts";
+import { movePorts } from "./publish.ts";
 import type { StoredEndpoint } from "./records.ts";
 import { releaseEndpoint } from "./release.ts";
 import type { ConnectOptions } from "./types.ts";
@@ -25,6 +26,8 @@ export async function connect(ctx: NetworkContext, options: ConnectOptions): Pro
     await releaseEndpoint(ctx, endpoint, { lives: true });
     throw error;
   }
+  const publisher = present.find((other) => other.ports.length > 0);
+  if (publisher !== undefined && endpoint.defaultRoute) movePorts(ctx, publisher, endpoint);
   return endpoint;
 }
 
@@ -33,15 +36,24 @@ export async function disconnect(ctx: NetworkContext, containerId: string, refer
   const network = ctx.records.resolve(reference);
   const endpoint = ctx.records.endpointsOfContainer(containerId).find((candidate) => candidate.networkId === network.id);
   if (endpoint === undefined) throw notFound(`container ${containerId} is not connected to network ${network.name}`);
+  const heir = endpoint.defaultRoute ? heirOf(ctx, endpoint) : undefined;
+  if (heir !== undefined) movePorts(ctx, endpoint, heir);
   await releaseEndpoint(ctx, endpoint, { lives: true });
-  if (endpoint.defaultRoute) moveDefaultRoute(ctx, containerId);
+  // it may have gone, too, meanwhile
+  if (heir !== undefined && ctx.records.endpoint(heir.id) !== undefined) moveDefaultRoute(ctx, heir);
 }
 
-/** The next network that leads outside gives the default route. */
-function moveDefaultRoute(ctx: NetworkContext, containerId: string): void {
-  const candidates = ctx.records.endpointsOfContainer(containerId).filter(({ gateway, gateway6 }) => gateway !== undefined || gateway6 !== undefined);
-  const [heir] = candidates.sort((a, b) => (b.gwPriority ?? 0) - (a.gwPriority ?? 0));
-  if (heir === undefined) return;
+/** The next network that leads outside. */
+function heirOf(ctx: NetworkContext, { id, containerId }: StoredEndpoint): StoredEndpoint | undefined {
+  return ctx.records
+    .endpointsOfContainer(containerId)
+    .filter((other) => other.id !== id && (other.gateway !== undefined || other.gateway6 !== undefined))
+    .sort((a, b) => (b.gwPriority ?? 0) - (a.gwPriority ?? 0))[0];
+}
+
+/** From now on `heir` gives the default route. */
+function moveDefaultRoute(ctx: NetworkContext, heir: StoredEndpoint): void {
+  const { containerId } = heir;
   heir.defaultRoute = true;
   ctx.records.updateEndpoint(heir);
   const path = ctx.namespaces.path(containerId);

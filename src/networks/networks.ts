@@ -19,6 +19,7 @@ import { createGuardLoop } from "./guard-loop.ts";
 import { createNetwork, pruneNetworks, removeNetwork } from "./manage.ts";
 import { createHostDriver, createNullDriver } from "./plain-drivers.ts";
 import { HostPorts } from "./ports.ts";
+import { changePorts } from "./publish.ts";
 import { NetworkRecords } from "./records.ts";
 import { releaseEndpoint } from "./release.ts";
 import { containerResolvConf, hostResolvConf, parseResolvConf } from "./resolv-conf.ts";
@@ -67,6 +68,7 @@ export function createNetworks({ store, events, log, paths, options }: NetworksD
     allocate: (wanted) => allocate(ctx, wanted),
     connect: (wanted) => connect(ctx, wanted),
     disconnect: (containerId, network) => disconnect(ctx, containerId, network),
+    changePorts: (containerId, change) => changePorts(ctx, containerId, change),
     attach: (endpoint, namespacePath) => attach(ctx, endpoint, namespacePath),
     release(containerId) {
       namespaces.forget(containerId);

@@ -29,6 +29,16 @@ interface Held {
   /** The socket that keeps the port; undefined for sctp, where only our records do. */
   fd: number | undefined;
   proxy: Disposable | undefined;
+  /** Given up for a moment, to be had by the same container alone. */
+  isSuspended?: true;
+}
+
+/** Ports on their way out, whose sockets are closed already. One of the two ends it; neither does anything when the container has ended meanwhile. */
+export interface Suspended {
+  /** What leads to the container still. */
+  readonly rules: PortRule[];
+  resume(): void;
+  drop(): void;
 }
 
 /** Proxies made at a time: half a millisecond. */
@@ -87,23 +97,15 @@ export class HostPorts {
       try {
         this.#take(containerId, { proto, containerPort, hosts }, hostPort, target);
       } catch (error) {
-        this.#log.warn("a published port could not be held again", {
-          container: containerId,
-          port: `${hosts.map(formatHost).join(", ")}:${hostPort}/${proto}`,
-          error: messageOf(error),
-        });
-        this.#keep({ containerId, proto, containerPort, hostPort, hosts, target, fd: undefined, proxy: undefined });
+        this.#warnUnheld(this.#keep({ containerId, proto, containerPort, hostPort, hosts, target, fd: undefined, proxy: undefined }), error);
       }
     }
   }
 
-  /** Starts serving: proxies where they are needed, in a moment; returns the rules for the rest. */
-  serve(containerId: string): PortRule[] {
-    const all = [...(this.#byContainer.get(containerId) ?? [])];
-    for (const held of all) {
-      if (held.fd !== undefined && held.proxy === undefined && held.hosts.some((host) => this.#needsProxy(host, held.target))) this.#unserved.add(held);
-    }
-    this.#serveSome();
+  /** Starts serving the container's ports, or `ports` of them: proxies where they are needed, in a moment; returns the rules for the rest. */
+  serve(containerId: string, ports?: readonly PublishedPort[]): PortRule[] {
+    const all = this.#heldOf(containerId, ports);
+    for (const held of all) this.#serveLater(held);
     return all.flatMap((held) => this.#rules(held));
   }
 
@@ -117,6 +119,25 @@ export class HostPorts {
     for (const held of this.#heldOf(containerId, ports)) this.#drop(held);
   }
 
+  /** Makes room for other ports of the same container on the same numbers. */
+  suspend(containerId: string, ports: readonly PublishedPort[]): Suspended {
+    const all = this.#heldOf(containerId, ports);
+    for (const held of all) {
+      this.#closeSocket(held);
+      held.isSuspended = true;
+    }
+    const left = (): Held[] => all.filter((held) => this.#byContainer.get(containerId)?.has(held) === true);
+    return {
+      rules: all.flatMap((held) => this.#rules(held)),
+      resume: () => {
+        for (const held of left()) this.#resume(held);
+      },
+      drop: () => {
+        for (const held of left()) this.#drop(held);
+      },
+    };
+  }
+
   close(): void {
     clearImmediate(this.#serving);
     for (const id of this.#byContainer.keys()) this.release(id);
@@ -126,8 +147,8 @@ export class HostPorts {
   #heldOf(containerId: string, ports: readonly PublishedPort[] | undefined): Held[] {
     const all = [...(this.#byContainer.get(containerId) ?? [])];
     if (ports === undefined) return all;
-    const wanted = new Set(ports.map(keyOf));
-    return all.filter((held) => publishedBy(held).some((port) => wanted.has(keyOf(port))));
+    const wanted = new Set(ports.map(portKey));
+    return all.filter((held) => held.isSuspended !== true && publishedBy(held).some((port) => wanted.has(portKey(port))));
   }
 
   #rules({ proto, hosts, hostPort, target, containerPort }: Held): PortRule[] {
@@ -136,6 +157,20 @@ export class HostPorts {
       const containerIp = sameFamily(hostIp, target);
       return containerIp === undefined ? [] : [{ proto, hostIp, hostPort, containerIp, containerPort }];
     });
+  }
+
+  #warnUnheld({ containerId, hosts, hostPort, proto }: Held, error: unknown): void {
+    this.#log.warn("a published port could not be held again", {
+      container: containerId,
+      port: `${hosts.map(formatHost).join(", ")}:${hostPort}/${proto}`,
+      error: messageOf(error),
+    });
+  }
+
+  #serveLater(held: Held): void {
+    if (held.fd === undefined || held.proxy !== undefined || !held.hosts.some((host) => this.#needsProxy(host, held.target))) return;
+    this.#unserved.add(held);
+    this.#serving ??= setImmediate(() => this.#serveSome());
   }
 
   #serveSome(): void {
@@ -167,7 +202,8 @@ export class HostPorts {
     );
   }
 
-  #reserveOne(containerId: string, request: PortRequest, target: PortTarget): Held {
+  #reserveOne(containerId: string, asked: PortRequest, target: PortTarget): Held {
+    const request = asked.proto === "sctp" ? { ...asked, hosts: routable(asked, target) } : asked;
     const { hosts, range } = request;
     if (range !== undefined && range.first === range.last) return this.#take(containerId, request, range.first, target);
     const { first, last } = range ?? this.#range;
@@ -193,8 +229,9 @@ export class HostPorts {
   #take(containerId: string, request: Omit<PortRequest, "range">, hostPort: number, target: PortTarget): Held {
     const { proto, containerPort, hosts } = request;
     for (const host of hosts) {
-      const clash = this.#byPort.get(`${proto} ${hostPort}`)?.some((held) => held.hosts.some((other) => overlapping(other, host)));
-      if (clash === true) throw conflict(`Bind for ${formatHost(host)}:${hostPort} failed: port is already allocated`);
+      const rivals = this.#byPort.get(`${proto} ${hostPort}`)?.filter((held) => held.isSuspended !== true || held.containerId !== containerId);
+      if (rivals?.some((held) => held.hosts.some((other) => overlapping(other, host))) === true)
+        throw conflict(`Bind for ${formatHost(host)}:${hostPort} failed: port is already allocated`);
     }
     const fd = proto === "sctp" ? undefined : this.#bind(proto, hosts, hostPort, target);
     return this.#keep({ containerId, proto, containerPort, hostPort, hosts, target, fd, proxy: undefined });
@@ -233,17 +270,43 @@ export class HostPorts {
     const ofContainer = this.#byContainer.get(held.containerId);
     ofContainer?.delete(held);
     if (ofContainer?.size === 0) this.#byContainer.delete(held.containerId);
+    this.#closeSocket(held);
+  }
+
+  #closeSocket(held: Held): void {
     this.#unserved.delete(held);
     if (held.fd === undefined) return;
     this.#sockets--;
     if (held.proxy !== undefined) held.proxy[Symbol.dispose]();
     else closeFd(held.fd);
+    held.fd = undefined;
+    held.proxy = undefined;
+  }
+
+  #resume(held: Held): void {
+    delete held.isSuspended;
+    if (held.proto === "sctp") return;
+    try {
+      held.fd = this.#bind(held.proto, held.hosts, held.hostPort, held.target);
+      this.#sockets++;
+      this.#serveLater(held);
+    } catch (error) {
+      this.#warnUnheld(held, error);
+    }
   }
 }
 
-const keyOf = ({ proto, hostIp, hostPort }: PublishedPort): string => `${proto} ${hostIp} ${hostPort}`;
+/** What no two published ports share: on networks of gateway mode `routed` the host's port is 0. */
+export const portKey = ({ proto, hostIp, hostPort, containerPort }: PublishedPort): string => `${proto} ${hostIp} ${hostPort} ${containerPort}`;
 
 const formatHost = (host: Address): string => (host.family === 6 ? `[${formatAddress(host)}]` : formatAddress(host));
+
+/** Only rules lead to an sctp port, no proxy does: from one family to the other there is no way. @throws EngineError invalidArgument */
+function routable({ hosts, containerPort }: PortRequest, target: PortTarget): Address[] {
+  const possible = hosts.filter((host) => sameFamily(host, target) !== undefined);
+  if (possible.length > 0) return possible;
+  throw invalidArgument(`publishing ${containerPort}/sctp on ${hosts.map(formatHost).join(", ")} failed: the container has no address of that family`);
+}
 
 /** Ports as they are recorded, one for each address, as they were reserved: the any-addresses of both families together. */
 function joined(ports: readonly PublishedPort[]): (Omit<PublishedPort, "hostIp"> & { hosts: Address[] })[] {

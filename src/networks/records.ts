@@ -2,7 +2,7 @@ import type { Logger } from "../lib/log.ts";
 import { parseRecord } from "../store/damage.ts";
 import type { Store } from "../store/store.ts";
 import { invalidArgument, notFound } from "../lib/errors.ts";
-import type { Endpoint, NetworkRecord } from "./types.ts";
+import type { Endpoint, NetworkRecord, PublishedPort } from "./types.ts";
 
 /** An endpoint's row: what inspect shows and what a restart of the engine needs. */
 export interface StoredEndpoint extends Endpoint {
@@ -135,6 +135,15 @@ export class NetworkRecords {
   updateEndpoint(endpoint: StoredEndpoint): void {
     this.#store.db.query("UPDATE endpoints SET record = ? WHERE id = ?").run(JSON.stringify(endpoint), endpoint.id);
     this.#revision++;
+  }
+
+  /** Inside a transaction; memory follows the commit. */
+  changePorts(endpoint: StoredEndpoint, ports: PublishedPort[]): void {
+    this.#store.db.query("UPDATE endpoints SET record = ? WHERE id = ?").run(JSON.stringify({ ...endpoint, ports }), endpoint.id);
+    this.#store.afterCommit(() => {
+      endpoint.ports = ports;
+      this.#revision++;
+    });
   }
 
   deleteEndpoint(endpoint: StoredEndpoint): void {

@@ -34,6 +34,12 @@ export interface PublishedPort {
   hostPort: number;
 }
 
+/** New ports are held, old ones still lead to the container. Disposed of without a commit it has never been. */
+export interface PortChange extends Disposable {
+  /** Makes it so; `write` records it elsewhere, in the same transaction. @throws what `write` throws: then nothing has changed */
+  commit(write: () => void): void;
+}
+
 /** One container on one network; kept until it is released, so that restarts of the engine find it. */
 export interface Endpoint extends Omit<EndpointOptions, "interfaceName"> {
   id: string;
@@ -99,6 +105,11 @@ export interface Networks {
   connect(options: ConnectOptions): Promise<Endpoint>;
   /** The opposite of `connect`; the default route moves to another of the container's networks. @throws EngineError notFound `container x is not connected to network y` */
   disconnect(containerId: string, network: string): Promise<void>;
+  /**
+   * Prepares another set of published ports for a running container. Undefined where it has no network to publish on.
+   * @throws EngineError conflict, invalidArgument, as `allocate`: then nothing has changed
+   */
+  changePorts(containerId: string, change: { remove: readonly PublishedPort[]; add: Record<string, PortBinding[]> }): PortChange | undefined;
   /** Makes it so in the kernel. On failure undoes its own steps and throws. */
   attach(endpoint: Endpoint, namespacePath: string): Promise<void>;
   /** Frees everything the container has: rules at once, addresses and ports, links with the namespace. */

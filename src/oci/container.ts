@@ -26,6 +26,14 @@ export interface PortBinding {
   HostPort?: string;
 }
 
+/** Fields of `POST /containers/{id}/update` beyond Docker's (docs/ports.md). */
+export interface PortUpdate {
+  /** As HostConfig.PortBindings. */
+  PublishAdd?: Record<string, PortBinding[] | null> | null;
+  /** Host ports that are published no more, each a number or a range: of all addresses, and of tcp, where nothing else is said. */
+  PublishRemove?: { HostIp?: string; HostPort: string; Protocol?: string }[] | null;
+}
+
 export interface RestartPolicy {
   Name?: "" | "no" | "always" | "unless-stopped" | "on-failure" | "on-unhealthy";
   MaximumRetryCount?: number;

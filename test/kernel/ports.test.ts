@@ -56,7 +56,7 @@ if (!skips.root.missing()) {
       const portBindings = Object.fromEntries(Array.from({ length: count }, (_, i) => [`${1000 + i}/tcp`, [{ HostPort: String(20000 + i) }]]));
       portBindings["5300/sctp"] = [{ HostPort: "5300" }];
       const a = await lab.container({ portBindings });
-      expect(a.endpoint.ports).toHaveLength(2 * count + 2);
+      expect(a.endpoint.ports).toHaveLength(2 * count + 1);
       expect(await elements()).toBe(count + 1); // the container has no IPv6
       const b = await lab.container();
       using _first = await serve(a.path, "first", 1000, 1);
@@ -168,6 +168,128 @@ if (!skips.root.missing()) {
       await eventually(async () => (await flows(55)) === 0, "the flow to the host's port is forgotten");
       expect(await flows(53)).toBe(1);
       lab.remove(a.id, client.id);
+    });
+
+    const shown = (id: string): string[] =>
+      lab.networks
+        .endpointsOfContainer(id)
+        .flatMap(({ ports }) => ports)
+        .filter(({ hostIp }) => hostIp === "0.0.0.0")
+        .map(({ hostPort, containerPort, proto }) => `${hostPort}->${containerPort}/${proto}`);
+    const onPort = (id: string, hostPort: number) =>
+      lab.networks.endpointsOfContainer(id).flatMap(({ ports }) => ports.filter((port) => port.hostPort === hostPort));
+
+    test("ports come and go while the container runs, and outlive the engine", async () => {
+      const a = await lab.container({ portBindings: { "80/tcp": [{ HostPort: "8080" }], "81/udp": [{ HostPort: "8080" }] } });
+      using _a = await serve(a.path, "a", 80, 81);
+      using _other = await serve(a.path, "other", 90, 91);
+      expect(await ask(lab.outside, "udp", "192.0.2.1", 8080, 5010)).toBe("a 192.0.2.9");
+      // 8080 leads to another port of the container, and a new one to the old
+      using change = lab.networks.changePorts(a.id, {
+        remove: onPort(a.id, 8080),
+        add: { "90/tcp": [{ HostPort: "8080" }], "80/tcp": [{ HostPort: "8081" }], "91/udp": [{ HostPort: "8080" }] },
+      })!;
+      expect(await ask(lab.outside, "tcp", "192.0.2.1", 8080)).toBe("a 192.0.2.9"); // not yet
+      let written = 0;
+      change.commit(() => written++);
+      expect(written).toBe(1);
+      expect(shown(a.id)).toEqual(["8081->80/tcp", "8080->90/tcp", "8080->91/udp"]);
+      expect(await ask(lab.outside, "tcp", "192.0.2.1", 8080)).toBe("other 192.0.2.9");
+      expect(await ask(undefined, "tcp", "::1", 8080)).toStartWith("other ");
+      expect(await ask(lab.outside, "tcp", "192.0.2.1", 8081)).toBe("a 192.0.2.9");
+      await eventually(async () => (await ask(lab.outside, "udp", "192.0.2.1", 8080, 5010)) === "other 192.0.2.9", "the client's old flow is forgotten");
+
+      await lab.networks.close({ containersLive: true });
+      lab.networks = lab.start();
+      await lab.networks.restore(new Set([a.id]));
+      expect(shown(a.id)).toEqual(["8081->80/tcp", "8080->90/tcp", "8080->91/udp"]);
+      expect(await ask(undefined, "tcp", "::1", 8080)).toStartWith("other ");
+      await expect(lab.container({ portBindings: { "80/tcp": [{ HostPort: "8081" }] } })).rejects.toThrow("port is already allocated");
+      lab.remove(a.id);
+      expect(await elements()).toBe(0);
+    });
+
+    test("a change that fails, or that nobody commits, has never been", async () => {
+      const a = await lab.container({ portBindings: { "80/tcp": [{ HostPort: "8080" }], "82/tcp": [{ HostPort: "8082" }] } });
+      const b = await lab.container({ portBindings: { "80/tcp": [{ HostPort: "8081" }] } });
+      using _a = await serve(a.path, "a", 80, 81);
+      const asBefore = async (): Promise<void> => {
+        expect(shown(a.id)).toEqual(["8080->80/tcp", "8082->82/tcp"]);
+        expect(await ask(lab.outside, "tcp", "192.0.2.1", 8080)).toBe("a 192.0.2.9");
+        expect(await ask(undefined, "tcp", "::1", 8080)).toStartWith("a ");
+        expect(() => Bun.listen({ hostname: "0.0.0.0", port: 8080, socket: { data() {} } })).toThrow();
+        Bun.listen({ hostname: "0.0.0.0", port: 9000, socket: { data() {} } }).stop(true);
+      };
+      const remove = onPort(a.id, 8080);
+      const add = { "80/tcp": [{ HostPort: "9000" }], "81/tcp": [{ HostPort: "8081" }] };
+      expect(() => lab.networks.changePorts(a.id, { remove, add })).toThrow("Bind for 0.0.0.0:8081 failed: port is already allocated");
+      await asBefore();
+      {
+        using _change = lab.networks.changePorts(a.id, { remove, add: { "80/tcp": [{ HostPort: "9000" }] } });
+      }
+      await asBefore();
+      {
+        using change = lab.networks.changePorts(a.id, { remove, add: { "80/tcp": [{ HostPort: "9000" }] } })!;
+        const fail = (): void => {
+          throw new Error("no room");
+        };
+        expect(() => change.commit(fail)).toThrow("no room");
+      }
+      await asBefore();
+      // one that ended in between
+      using change = lab.networks.changePorts(a.id, { remove, add: { "80/tcp": [{ HostPort: "9000" }] } })!;
+      lab.remove(a.id);
+      expect(await elements()).toBe(1);
+      let written = 0;
+      change.commit(() => written++);
+      expect(written).toBe(1);
+      lab.remove(b.id);
+      expect(await elements()).toBe(0);
+      for (const port of [8080, 8082, 9000]) Bun.listen({ hostname: "0.0.0.0", port, socket: { data() {} } }).stop(true);
+    });
+
+    test("ports go with the default route, and never into an internal network", async () => {
+      await lab.networks.create({ name: "second" });
+      await lab.networks.create({ name: "third" });
+      await lab.networks.create({ name: "inner", internal: true });
+      const portBindings = { "80/tcp": [{ HostPort: "8080" }] };
+      const a = await lab.container({ portBindings });
+      using _a = await serve(a.path, "a", 80, 81);
+      const options = { containerId: a.id, containerName: "a", hostname: "a", settings: {}, portBindings: {} };
+      const publishers = (): string[] =>
+        lab.networks
+          .endpointsOfContainer(a.id)
+          .filter(({ ports }) => ports.length > 0)
+          .map(({ networkName }) => networkName);
+      await lab.networks.connect({ ...options, network: "second" });
+      expect(publishers()).toEqual(["bridge"]);
+      await lab.networks.connect({ ...options, network: "third", settings: { GwPriority: 1 } });
+      expect(publishers()).toEqual(["third"]);
+      expect(await ask(lab.outside, "tcp", "192.0.2.1", 8080)).toBe("a 192.0.2.9");
+      await lab.networks.disconnect(a.id, "third");
+      expect(publishers()).toEqual(["bridge"]);
+      await lab.networks.disconnect(a.id, "bridge");
+      expect(publishers()).toEqual(["second"]);
+      expect(await ask(lab.outside, "tcp", "192.0.2.1", 8080)).toBe("a 192.0.2.9");
+      expect(await ask(undefined, "tcp", "::1", 8080)).toStartWith("a ");
+      await lab.networks.connect({ ...options, network: "inner", portBindings });
+      await lab.networks.disconnect(a.id, "second");
+      expect(publishers()).toEqual([]);
+      expect(await elements()).toBe(0);
+      await lab.networks.connect({ ...options, network: "second", portBindings });
+      expect(await ask(lab.outside, "tcp", "192.0.2.1", 8080)).toBe("a 192.0.2.9");
+      lab.remove(a.id);
+      for (const name of ["second", "third", "inner"]) await lab.networks.remove(name);
+    });
+
+    test("an sctp port has a rule in each family that the container has, and can't be had in another", async () => {
+      const a = await lab.container({ portBindings: { "5000/sctp": [{ HostPort: "5000" }] } });
+      expect(a.endpoint.ports).toEqual([{ proto: "sctp", containerPort: 5000, hostIp: "0.0.0.0", hostPort: 5000 }]);
+      expect(await run("nft", "list", "map", "inet", "berth_abc123", "p4")).toContain(`sctp . 5000 : ${a.endpoint.ipv4} . 5000`);
+      await expect(lab.container({ portBindings: { "5001/sctp": [{ HostIp: "::1", HostPort: "5001" }] } })).rejects.toThrow(
+        "publishing 5001/sctp on [::1] failed: the container has no address of that family",
+      );
+      lab.remove(a.id);
     });
   });
 }

@@ -188,7 +188,12 @@ export const createRequest = object({
   NetworkingConfig: object({ EndpointsConfig: map(endpointSettings).optional() }).optional(),
 });
 
-export const updateRequest = object(resourcesShape);
+/** The last two are ours (docs/ports.md). */
+export const updateRequest = object({
+  ...resourcesShape,
+  PublishAdd: portBindings.optional(),
+  PublishRemove: list(object({ HostIp: text.optional(), HostPort: text, Protocol: text.optional() })).optional(),
+});
 
 export const execCreateRequest = object({
   User: text.optional(),

@@ -92,6 +92,16 @@ function portRange(text: string, problem: () => CliError): [number, number] {
   return [from, to];
 }
 
+/** `--publish-rm` values: `8080`, `8000-8010/udp`, `127.0.0.1:8080`, `[::1]:8080/tcp`. @throws CliError */
+export function parsePublishRemoval(spec: string): { HostIp: string; HostPort: string; Protocol: string } {
+  const [, ports = "", protocol = "tcp"] = /^(.*?)(?:\/([^/]*))?$/.exec(spec) ?? [];
+  const match = /^(?:(\[[^\]]*\]|[^:[\]]*):)?([^:]+)$/.exec(ports);
+  if (match === null) throw new CliError(`invalid host port: ${spec} (should be [ADDRESS:]PORT[-PORT][/PROTOCOL])`);
+  const [, hostIp = "", hostPort = ""] = match;
+  portRange(hostPort, () => new CliError(`invalid hostPort: ${hostPort}`));
+  return { HostIp: checkedIp(hostIp.replace(/^\[|\]$/g, "")), HostPort: hostPort, Protocol: checkedProtocol(protocol) };
+}
+
 /** `--expose` values: `80`, `80/udp`, `7000-7010`. */
 export function parseExpose(specs: readonly string[]): Record<string, object> {
   const exposed: Record<string, object> = {};
