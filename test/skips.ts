@@ -1,5 +1,7 @@
 import { existsSync, readFileSync, statfsSync } from "node:fs";
 import { release, tmpdir } from "node:os";
+import { knowsLinkKind } from "../src/kernel/netlink-links.ts";
+import { openRouteSocket } from "../src/kernel/netlink-route.ts";
 import { composeProgram, debianProgram, dockerClients } from "./e2e/debian.ts";
 import { dockerdPath } from "./e2e/dockerd.ts";
 import { guestTools } from "./guest/tools.ts";
@@ -19,6 +21,10 @@ export const skips = {
   guest: { reason: "needs qemu and a guest kernel (packages that apt could not give)", missing: () => guestTools() === undefined },
   docker: { reason: "needs a docker command line (on PATH, or Debian's package)", missing: () => dockerClients().length === 0 },
   compose: { reason: "needs Docker Compose 2 (on PATH, or Debian trixie's package)", missing: () => composeProgram() === undefined },
+  macvlan: { reason: "needs macvlan links in the kernel (the guest has them)", missing: () => !hasLinkKind("macvlan") },
+  ipvlan: { reason: "needs ipvlan links in the kernel (the guest has them)", missing: () => !hasLinkKind("ipvlan") },
+  vlan: { reason: "needs VLAN links in the kernel (the guest has them)", missing: () => !hasLinkKind("vlan") },
+  dummy: { reason: "needs dummy links in the kernel (the guest has them)", missing: () => !hasLinkKind("dummy") },
   systemd: { reason: "needs systemd-analyze on PATH", missing: () => Bun.which("systemd-analyze") === null },
   umoci: { reason: "needs umoci (on PATH, or Debian's package)", missing: () => debianProgram("umoci", "usr/bin/umoci") === undefined },
   dockerd: { reason: "needs dockerd, containerd and runc (on PATH, or Debian's packages)", missing: () => dockerdPath() === undefined },
@@ -38,6 +44,12 @@ function hasIdMaps(): boolean {
   const [major = 0, minor = 0] = release().split(".").map(Number);
   const needed = statfsSync(tmpdir()).type === TMPFS_MAGIC ? [6, 3] : [5, 19];
   return (major > needed[0]! || (major === needed[0] && minor >= needed[1]!)) && readable("/proc/sys/user/max_user_namespaces").trim() !== "0";
+}
+
+function hasLinkKind(kind: string): boolean {
+  if (process.getuid?.() !== 0) return false;
+  using socket = openRouteSocket();
+  return knowsLinkKind(socket, kind);
 }
 
 function readable(path: string): string {

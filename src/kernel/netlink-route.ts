@@ -17,7 +17,7 @@ import {
 } from "./netlink.ts";
 import { AF_INET, AF_INET6 } from "./socket.ts";
 
-const RTM_NEWLINK = 16;
+export const RTM_NEWLINK = 16;
 const RTM_DELLINK = 17;
 const RTM_GETLINK = 18;
 const RTM_SETLINK = 19;
@@ -71,8 +71,21 @@ const RTN_UNICAST = 1;
 
 const IFF_UP = 1;
 
+/** Attributes of links that more than one file here writes. */
+export const IFLA = {
+  ADDRESS: IFLA_ADDRESS,
+  IFNAME: IFLA_IFNAME,
+  MTU: IFLA_MTU,
+  LINK: 5,
+  LINKINFO: IFLA_LINKINFO,
+  IFALIAS: 20,
+  NET_NS_FD: IFLA_NET_NS_FD,
+  INFO_KIND: IFLA_INFO_KIND,
+  INFO_DATA: IFLA_INFO_DATA,
+} as const;
+
 /** struct ifinfomsg. `change` names the flags that `flags` sets. */
-function linkHeader(options: { family?: number; index?: number; flags?: number; change?: number } = {}): Buffer {
+export function linkHeader(options: { family?: number; index?: number; flags?: number; change?: number } = {}): Buffer {
   const header = Buffer.alloc(16);
   header.writeUInt8(options.family ?? 0, 0);
   header.writeInt32LE(options.index ?? 0, 4);
@@ -207,15 +220,30 @@ export function deleteAddress(index: number, address: Uint8Array, prefixLength: 
 
 /** The default route by `gateway`; the lower the priority, the more it is preferred (0 = the kernel's default). */
 export function addDefaultRoute(index: number, gateway: Uint8Array, priority = 0): NetlinkMessage {
+  return addRoute(index, { destination: new Uint8Array(gateway.length), prefixLength: 0, gateway }, priority);
+}
+
+export interface NewRoute {
+  /** 4 or 16 bytes, all zero for a default route. */
+  destination: Uint8Array;
+  prefixLength: number;
+  /** Absent: what lies there is on the link itself. */
+  gateway?: Uint8Array;
+}
+
+export function addRoute(index: number, { destination, prefixLength, gateway }: NewRoute, priority = 0): NetlinkMessage {
   const header = Buffer.alloc(12);
-  header.writeUInt8(family(gateway), 0);
+  header.writeUInt8(family(destination), 0);
+  header.writeUInt8(prefixLength, 1);
   header.writeUInt8(254, 4); // main table
   header.writeUInt8(3, 5); // protocol: boot, as ip(8) sets it
-  header.writeUInt8(0, 6); // scope: universe
+  header.writeUInt8(gateway === undefined && destination.length === 4 ? 253 : 0, 6); // scope: link or universe
   header.writeUInt8(1, 7); // unicast
-  const parts = [header, u32(RTA_OIF, index), attribute(RTA_GATEWAY, gateway)];
+  const parts = [header, u32(RTA_OIF, index)];
+  if (gateway !== undefined) parts.push(attribute(RTA_GATEWAY, gateway));
+  if (prefixLength > 0) parts.push(attribute(RTA_DST, destination));
   if (priority > 0) parts.push(u32(RTA_PRIORITY, priority));
-  return message(`default route by link ${index}`, RTM_NEWROUTE, NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE, ...parts);
+  return message(`${prefixLength === 0 ? "default route" : "route"} by link ${index}`, RTM_NEWROUTE, NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE, ...parts);
 }
 
 export interface Link {
@@ -226,6 +254,10 @@ export interface Link {
   kind: string;
   mac: string;
   mtu: number;
+  /** Index of the link that it stands on, 0 where there is none. */
+  parent: number;
+  /** A note that somebody left on it. */
+  alias: string;
 }
 
 function parseLink(payload: Buffer): Link {
@@ -237,6 +269,8 @@ function parseLink(payload: Buffer): Link {
     up: (payload.readUInt32LE(8) & IFF_UP) !== 0,
     name: string(attributes.get(IFLA_IFNAME)),
     master: attributes.get(IFLA_MASTER)?.readUInt32LE(0) ?? 0,
+    parent: attributes.get(IFLA.LINK)?.readUInt32LE(0) ?? 0,
+    alias: string(attributes.get(IFLA.IFALIAS)),
     mtu: attributes.get(IFLA_MTU)?.readUInt32LE(0) ?? 0,
     mac:
       attributes

@@ -1,9 +1,10 @@
+import { randomBytes } from "node:crypto";
 import { EngineError, invalidArgument, messageOf } from "../lib/errors.ts";
 import { type Address, formatAddress, formatMac, macFor, parseAddress, parseMac } from "../lib/address.ts";
 import { type GivenAddress, hasStaticAddress } from "./address-book.ts";
-import { hostInterfaceName } from "./bridge.ts";
-import { parseBridgeOptions } from "./bridge-options.ts";
-import { driverOf, emitNetworkEvent, isPredefined, type NetworkContext } from "./context.ts";
+import { bridgeOption, parseBridgeOptions } from "./bridge-options.ts";
+import { driverOf, emitNetworkEvent, isClosed, isPredefined, leadsOut, type NetworkContext } from "./context.ts";
+import type { NetworkDriver } from "./driver.ts";
 import { type EndpointOptions, parseEndpointOptions } from "./endpoint-options.ts";
 import { newId } from "./network-config.ts";
 import { withoutRouted } from "./own-address-ports.ts";
@@ -19,7 +20,7 @@ export function allocate(ctx: NetworkContext, options: ConnectOptions): StoredEn
   const network = ctx.records.resolve(options.network);
   const driver = driverOf(ctx, network.driver);
   checkSettings(network, options);
-  const mac = wantedMac(options);
+  const mac = wantedMac(driver, options);
   const wanted = parseEndpointOptions(options.settings);
   // a start that was killed between its steps may have left one
   const left = ctx.records.endpointsOfContainer(options.containerId).find((endpoint) => endpoint.networkId === network.id);
@@ -62,8 +63,9 @@ function checkSettings(network: NetworkRecord, { settings }: ConnectOptions): vo
   }
 }
 
-function wantedMac({ settings }: ConnectOptions): Uint8Array | undefined {
+function wantedMac(driver: NetworkDriver, { settings }: ConnectOptions): Uint8Array | undefined {
   if (settings.MacAddress === undefined || settings.MacAddress === "") return undefined;
+  if (driver.addresses && driver.mac === "none") throw invalidArgument(`${driver.name} interfaces do not support custom mac address assignment`);
   const mac = parseMac(settings.MacAddress);
   if (mac === undefined) throw invalidArgument(`invalid MAC address: ${settings.MacAddress}`);
   return mac;
@@ -109,6 +111,7 @@ function takeDefaultRoute(ctx: NetworkContext, endpoint: StoredEndpoint): void {
 
 function build(ctx: NetworkContext, network: NetworkRecord, id: string, options: ConnectOptions, { ipv4, ipv6, mac, ports, wanted }: Given): StoredEndpoint {
   const { interfaceName, ...kept } = wanted;
+  const driver = driverOf(ctx, network.driver);
   const others = ctx.records.endpointsOfContainer(options.containerId);
   const rival = others.find((other) => other.defaultRoute);
   if (interfaceName !== undefined && others.some((other) => other.containerInterface === interfaceName)) {
@@ -121,13 +124,13 @@ function build(ctx: NetworkContext, network: NetworkRecord, id: string, options:
     networkName: network.name,
     containerId: options.containerId,
     containerName: options.containerName,
-    hostInterface: first === undefined ? "" : hostInterfaceName(id),
+    hostInterface: first === undefined ? "" : (driver.hostInterface?.(id) ?? ""),
     containerInterface: first === undefined ? "" : (interfaceName ?? freeInterface(network, others)),
-    macAddress: mac === undefined ? (first === undefined ? "" : formatMac(macFor(first.address))) : formatMac(mac),
+    macAddress: mac === undefined ? macOf(driver, first?.address) : formatMac(mac),
     dnsNames: isPredefined(network.name) ? [] : namesOf(options),
     ports,
     order: ctx.records.nextOrder(),
-    defaultRoute: !network.internal && (rival === undefined || (wanted.gwPriority ?? 0) > (rival.gwPriority ?? 0)),
+    defaultRoute: false,
     ...kept,
   };
   const links = isPredefined(network.name) ? {} : linksOf(options);
@@ -136,13 +139,20 @@ function build(ctx: NetworkContext, network: NetworkRecord, id: string, options:
   if (options.dnsOptions?.some(isNdots)) endpoint.dnsNdots = true;
   if (ipv4 !== undefined) Object.assign(endpoint, { ipv4: formatAddress(ipv4.address), ipv4PrefixLength: ipv4.prefixLength });
   if (ipv6 !== undefined) Object.assign(endpoint, { ipv6: formatAddress(ipv6.address), ipv6PrefixLength: ipv6.prefixLength });
-  if (ipv4?.gateway !== undefined && !network.internal) endpoint.gateway = ipv4.gateway;
-  if (ipv6?.gateway !== undefined && !network.internal) endpoint.gateway6 = ipv6.gateway;
+  if (ipv4?.gateway !== undefined && !isClosed(network)) endpoint.gateway = ipv4.gateway;
+  if (ipv6?.gateway !== undefined && !isClosed(network)) endpoint.gateway6 = ipv6.gateway;
+  endpoint.defaultRoute = leadsOut(network, endpoint) && (rival === undefined || (wanted.gwPriority ?? 0) > (rival.gwPriority ?? 0));
   return endpoint;
 }
 
+function macOf(driver: NetworkDriver, address: Address | undefined): string {
+  if (driver.mac === "none" || address === undefined) return "";
+  // locally administered: on a link that is shared with others, nothing but chance tells two hosts' containers apart
+  return formatMac(driver.mac === "address" ? macFor(address) : Uint8Array.of(0x02, ...randomBytes(5)));
+}
+
 function freeInterface(network: NetworkRecord, others: readonly StoredEndpoint[]): string {
-  const prefix = parseBridgeOptions(network).interfacePrefix;
+  const prefix = network.options[bridgeOption.interfacePrefix] || "eth";
   const used = new Set(others.map((other) => other.containerInterface));
   let number = 0;
   while (used.has(`${prefix}${number}`)) number++;

@@ -14,8 +14,11 @@ export async function attach(ctx: NetworkContext, endpoint: Endpoint, namespaceP
   if (network === undefined || stored === undefined) throw notFound(`endpoint ${endpoint.id} of network ${endpoint.networkName} not found`);
   const driver = driverOf(ctx, network.driver);
   using namespace = ctx.namespaces.open(namespacePath);
+  const { macAddress } = stored;
   const waits = driver.attach(network, stored, namespace, { defaultRoute: stored.defaultRoute });
   if (waits !== undefined) await waits;
+  // what only the kernel knew before
+  if (stored.macAddress !== macAddress) ctx.records.updateEndpoint(stored);
   try {
     ctx.resolvers.ensure(stored.containerId, namespace);
     if (stored.ports.length > 0) ctx.firewall.addPorts([...ctx.ports.serve(stored.containerId), ...ownAddressRules(ctx, stored)]);

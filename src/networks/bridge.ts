@@ -22,7 +22,7 @@ import {
 import { type Address, addressFrom, bytesOf, formatAddress, macFor, parseAddress, parseMac, parsePrefix } from "../lib/address.ts";
 import { type BridgeOptions, parseBridgeOptions } from "./bridge-options.ts";
 import type { NetworkDriver } from "./driver.ts";
-import { configureEndpoint, gatewayRoutes, ipv6Settings } from "./endpoint-link.ts";
+import { configureEndpoint, defaultRoutes, ipv6Settings } from "./endpoint-link.ts";
 import { bridgeNetfilter, type FamilyRules, type Firewall } from "./firewall.ts";
 import type { Chores } from "./chores.ts";
 import type { NetworkRecord } from "./types.ts";
@@ -173,7 +173,7 @@ export function createBridgeDriver(options: BridgeDriverOptions): NetworkDriver 
         const veth = addVeth({ host: name, namespace: namespace.fd, peer: endpoint.containerInterface, mac, ...mtu });
         host.request(veth, ...(existsSync(ipv6Settings) ? [noAutomaticAddress(name)] : []));
         const { index } = getLink(namespace.route, endpoint.containerInterface);
-        configureEndpoint(door, namespace, index, endpoint, defaultRoute ? gatewayRoutes(index, endpoint) : []);
+        configureEndpoint(door, namespace, index, endpoint, defaultRoute ? defaultRoutes(index, network, endpoint) : []);
         host.request(joinBridge(name, master), setBridgePort(name, { hairpin: true, isolated: !bridge.icc && !bridgeNetfilter() }));
       } catch (error) {
         const made = findLink(host, endpoint.hostInterface);

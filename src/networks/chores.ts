@@ -7,6 +7,10 @@ import type { Chore, ChoreDone } from "./chores.worker.ts";
 export interface Chores extends Disposable {
   /** RTM_DELLINK waits 7–16 ms for RCU. Resolves when the link is gone, also when there was none. */
   deleteLink(name: string): Promise<void>;
+  /** The same in the namespace that `socket`, an rtnetlink socket, was opened in; closes the socket. */
+  deleteLinkInside(socket: number, name: string): Promise<void>;
+  /** Whether the kernel makes links of a kind; it may have to load a module. */
+  knowsLinkKind(kind: string): Promise<boolean>;
   /** A walk through the kernel's table of connections takes 5 ms even when it is empty. */
   deleteFlows(filters: FlowFilter[]): Promise<void>;
 }
@@ -16,14 +20,14 @@ type Work = Chore extends infer Each ? (Each extends Chore ? Omit<Each, "id"> : 
 export function createChores(): Chores {
   let worker: WorkerHandle<Chore, ChoreDone> | undefined;
   let next = 0;
-  const waiting = new Map<number, PromiseWithResolvers<void>>();
+  const waiting = new Map<number, PromiseWithResolvers<boolean>>();
 
   const start = (): WorkerHandle<Chore, ChoreDone> => {
     const handle = startWorker<Chore, ChoreDone>("networks/chores.worker.ts");
-    handle.onMessage(({ id, error }) => {
+    handle.onMessage(({ id, error, answer }) => {
       const entry = waiting.get(id);
       waiting.delete(id);
-      if (error === undefined) entry?.resolve();
+      if (error === undefined) entry?.resolve(answer === true);
       else entry?.reject(internal(error));
     });
     handle.onError((error) => {
@@ -34,18 +38,20 @@ export function createChores(): Chores {
     return handle;
   };
 
-  const run = (work: Work): Promise<void> => {
+  const run = (work: Work): Promise<boolean> => {
     worker ??= start();
     const id = next++;
-    const entry = Promise.withResolvers<void>();
+    const entry = Promise.withResolvers<boolean>();
     waiting.set(id, entry);
     worker.post({ ...work, id });
     return entry.promise;
   };
 
   return {
-    deleteLink: (name) => run({ kind: "deleteLink", name }),
-    deleteFlows: (filters) => run({ kind: "deleteFlows", filters }),
+    deleteLink: async (name) => void (await run({ kind: "deleteLink", name })),
+    deleteLinkInside: async (socket, name) => void (await run({ kind: "deleteLink", name, socket })),
+    knowsLinkKind: (linkKind) => run({ kind: "knowsLinkKind", linkKind }),
+    deleteFlows: async (filters) => void (await run({ kind: "deleteFlows", filters })),
     [Symbol.dispose]() {
       worker?.[Symbol.dispose]();
       worker = undefined;

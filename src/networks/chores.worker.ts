@@ -1,20 +1,24 @@
 import { NETLINK_NETFILTER, NetlinkSocket } from "../kernel/netlink.ts";
 import { deleteFlows, type FlowFilter } from "../kernel/netlink-conntrack.ts";
+import { knowsLinkKind } from "../kernel/netlink-links.ts";
 import { deleteLink, listAddresses, openRouteSocket } from "../kernel/netlink-route.ts";
 import { messageOf } from "../lib/errors.ts";
 
 /** What would hold up the event loop. The answer has the same id. */
-export type Chore = { id: number } & ({ kind: "deleteLink"; name: string } | { kind: "deleteFlows"; filters: FlowFilter[] });
+export type Chore = { id: number } & (
+  { kind: "deleteLink"; name: string; socket?: number } | { kind: "knowsLinkKind"; linkKind: string } | { kind: "deleteFlows"; filters: FlowFilter[] }
+);
 
 export interface ChoreDone {
   id: number;
   error?: string;
+  answer?: boolean;
 }
 
 declare const self: { addEventListener(type: "message", listener: (event: { data: Chore }) => void): void; postMessage(message: ChoreDone): void };
 
-function removeLink(name: string): void {
-  using socket = openRouteSocket();
+function removeLink(name: string, fd: number | undefined): void {
+  using socket = fd === undefined ? openRouteSocket() : new NetlinkSocket(fd);
   try {
     socket.request(deleteLink(name));
   } catch (error) {
@@ -32,7 +36,12 @@ function forgetFlows(filters: FlowFilter[]): void {
 
 self.addEventListener("message", ({ data: chore }) => {
   try {
-    if (chore.kind === "deleteLink") removeLink(chore.name);
+    if (chore.kind === "knowsLinkKind") {
+      using socket = openRouteSocket();
+      self.postMessage({ id: chore.id, answer: knowsLinkKind(socket, chore.linkKind) });
+      return;
+    }
+    if (chore.kind === "deleteLink") removeLink(chore.name, chore.socket);
     else forgetFlows(chore.filters);
     self.postMessage({ id: chore.id });
   } catch (error) {

@@ -3,8 +3,8 @@ import { notFound, permissionDenied } from "../lib/errors.ts";
 import { getLink } from "../kernel/netlink-route.ts";
 import { allocate } from "./allocate.ts";
 import { attach } from "./attach.ts";
-import type { NetworkContext } from "./context.ts";
-import { gatewayRoutes } from "./endpoint-link.ts";
+import { leadsOut, type NetworkContext } from "./context.ts";
+import { defaultRoutes } from "./endpoint-link.ts";
 import { movePorts } from "./publish.ts";
 import type { StoredEndpoint } from "./records.ts";
 import { releaseEndpoint } from "./release.ts";
@@ -47,7 +47,7 @@ export async function disconnect(ctx: NetworkContext, containerId: string, refer
 function heirOf(ctx: NetworkContext, { id, containerId }: StoredEndpoint): StoredEndpoint | undefined {
   return ctx.records
     .endpointsOfContainer(containerId)
-    .filter((other) => other.id !== id && (other.gateway !== undefined || other.gateway6 !== undefined))
+    .filter((other) => other.id !== id && leadsOut(ctx.records.byId(other.networkId), other))
     .sort((a, b) => (b.gwPriority ?? 0) - (a.gwPriority ?? 0))[0];
 }
 
@@ -60,5 +60,6 @@ function moveDefaultRoute(ctx: NetworkContext, heir: StoredEndpoint): void {
   if (!existsSync(path)) return;
   using namespace = ctx.namespaces.open(path);
   const { index } = getLink(namespace.route, heir.containerInterface);
-  namespace.route.request(...gatewayRoutes(index, heir));
+  const network = ctx.records.byId(heir.networkId);
+  if (network !== undefined) namespace.route.request(...defaultRoutes(index, network, heir));
 }

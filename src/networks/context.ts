@@ -12,7 +12,7 @@ import type { Firewall } from "./firewall.ts";
 import type { Chores } from "./chores.ts";
 import type { HostPorts } from "./ports.ts";
 import type { NetworkRecords } from "./records.ts";
-import type { NetworkRecord } from "./types.ts";
+import type { Endpoint, NetworkRecord } from "./types.ts";
 
 /** `open`: published ports are reached from outside whatever the host's INPUT rules say, as Docker's are; `firewall`: only where those let them in. */
 export type PublishMode = "open" | "firewall";
@@ -86,6 +86,15 @@ export interface NetworkContext {
 
 /** With those that are being made. */
 export const allNetworks = (ctx: NetworkContext): NetworkRecord[] => [...ctx.records.list(), ...ctx.creating];
+
+/** Nothing outside is reached by it. */
+export const isClosed = (network: NetworkRecord): boolean => network.internal || network.driverState?.["isolated"] === "true";
+
+/** An endpoint can give its container the default route. */
+export function leadsOut(network: NetworkRecord | undefined, { gateway, gateway6 }: Pick<Endpoint, "gateway" | "gateway6">): boolean {
+  if (network === undefined || isClosed(network)) return false;
+  return gateway !== undefined || gateway6 !== undefined || network.driverState?.["defaultRoute"] === "link";
+}
 
 /** @throws EngineError invalidArgument */
 export function driverOf(ctx: NetworkContext, name: string): NetworkDriver {

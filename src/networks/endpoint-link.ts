@@ -1,10 +1,10 @@
 import type { NamespaceDoor } from "../kernel/namespace.ts";
 import type { NetlinkMessage } from "../kernel/netlink.ts";
-import { addAddress, addDefaultRoute, setLinkUp } from "../kernel/netlink-route.ts";
+import { addAddress, addDefaultRoute, addRoute, setLinkUp } from "../kernel/netlink-route.ts";
 import { bytesOf, parseAddress } from "../lib/address.ts";
 import { invalidArgument, messageOf } from "../lib/errors.ts";
 import type { NamespaceHandle } from "./driver.ts";
-import type { Endpoint } from "./types.ts";
+import type { Endpoint, NetworkRecord } from "./types.ts";
 
 export const ipv6Settings = "/proc/sys/net/ipv6/conf";
 
@@ -17,8 +17,12 @@ export function configureEndpoint(door: NamespaceDoor, namespace: NamespaceHandl
   writeEndpointSysctls(door, namespace.fd, endpoint);
 }
 
-/** The default routes by the endpoint's gateways. */
-export function gatewayRoutes(index: number, { gateway, gateway6 }: Endpoint): NetlinkMessage[] {
+/** The default routes by the endpoint's gateways, or, where the driver says so, by its link alone. */
+export function defaultRoutes(index: number, network: NetworkRecord, { gateway, gateway6, ipv4, ipv6 }: Endpoint): NetlinkMessage[] {
+  if (network.driverState?.["defaultRoute"] === "link") {
+    const sizes = [...(ipv4 === undefined ? [] : [4]), ...(ipv6 === undefined ? [] : [16])];
+    return sizes.map((bytes) => addRoute(index, { destination: new Uint8Array(bytes), prefixLength: 0 }));
+  }
   return [gateway, gateway6].flatMap((text) => {
     const address = text === undefined ? undefined : parseAddress(text);
     return address === undefined ? [] : [addDefaultRoute(index, bytesOf(address))];

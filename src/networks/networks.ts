@@ -17,6 +17,7 @@ import { createFirewall } from "./firewall.ts";
 import { createChores } from "./chores.ts";
 import { createGuardLoop } from "./guard-loop.ts";
 import { createNetwork, pruneNetworks, removeNetwork } from "./manage.ts";
+import { createParentDriver } from "./parent-driver.ts";
 import { createHostDriver, createNullDriver } from "./plain-drivers.ts";
 import { HostPorts } from "./ports.ts";
 import { changePorts } from "./publish.ts";
@@ -24,7 +25,7 @@ import { NetworkRecords } from "./records.ts";
 import { releaseEndpoint } from "./release.ts";
 import { containerResolvConf, hostResolvConf, parseResolvConf } from "./resolv-conf.ts";
 import { enableForwarding, restore } from "./restore.ts";
-import type { Networks } from "./types.ts";
+import type { NetworkRecord, Networks } from "./types.ts";
 
 export interface NetworksDeps {
   store: Store;
@@ -57,6 +58,7 @@ export function createNetworks({ store, events, log, paths, options }: NetworksD
     },
     remove: (reference) => removeNetwork(ctx, reference),
     prune: (keep) => pruneNetworks(ctx, keep),
+    drivers: () => [...ctx.drivers.keys()].sort(),
     endpointsOf: (networkId) => records.endpointsOf(networkId),
     get revision() {
       return records.revision;
@@ -120,8 +122,12 @@ function assemble({ store, events, log, paths, options }: NetworksDeps, closed: 
     chores,
     log,
   });
+  const creating = new Set<NetworkRecord>();
+  const parents = { host, door, chores, log, engineKey: options.engineKey, networks: () => [...records.list(), ...creating] };
   const drivers = [
     createBridgeDriver({ host, door, firewall, chores, directRouting: options.allowDirectRouting, log }),
+    createParentDriver("macvlan", parents),
+    createParentDriver("ipvlan", parents),
     createHostDriver(),
     createNullDriver(),
   ];
@@ -144,7 +150,7 @@ function assemble({ store, events, log, paths, options }: NetworksDeps, closed: 
     host,
     chores,
     closed,
-    creating: new Set(),
+    creating,
     drivers: new Map(drivers.map((driver) => [driver.name, driver])),
   };
 }

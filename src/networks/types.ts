@@ -89,6 +89,8 @@ export interface Networks {
   remove(reference: string): Promise<void>;
   /** Removes networks without endpoints, predefined ones excepted, unless `keep` says otherwise. Returns their names. */
   prune(keep: (network: NetworkRecord) => boolean): Promise<string[]>;
+  /** Names of the drivers, sorted. */
+  drivers(): string[];
   endpointsOf(networkId: string): Endpoint[];
   endpointsOfContainer(containerId: string): Endpoint[];
   /** A named network namespace without processes, its `lo` up. Returns its path. */

@@ -86,7 +86,7 @@ export function createSystem(deps: SystemDeps): System {
           ["userxattr", "false"],
         ],
         SystemStatus: null,
-        Plugins: { Volume: deps.volumes.drivers(), Network: ["bridge", "host", "null"], Authorization: null, Log: [...logDrivers] },
+        Plugins: { Volume: deps.volumes.drivers(), Network: deps.networks.drivers(), Authorization: null, Log: [...logDrivers] },
         ...facts.limits,
         BridgeNfIptables: facts.bridgeNetfilter.v4,
         BridgeNfIp6tables: facts.bridgeNetfilter.v6,

@@ -2,8 +2,8 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import type { NamespaceHandle, NetworkDriver } from "../../src/networks/driver.ts";
 import type { Endpoint, NetworkRecord } from "../../src/networks/types.ts";
 
-/** A namespace of the test; `again` is one more handle on it. */
-export type LabNamespace = NamespaceHandle & Disposable & { again(): NamespaceHandle & Disposable };
+/** A namespace of the test; `again` is one more handle on it, `remove` lets it go. */
+export type LabNamespace = NamespaceHandle & Disposable & { again(): NamespaceHandle & Disposable; remove(): void };
 
 /** What a driver's test gives the suite. */
 export interface DriverLab {
@@ -28,7 +28,7 @@ export function networkDriverContract(name: string, open: () => Promise<DriverLa
   describe(`network driver ${name}`, () => {
     let lab: DriverLab;
     let before: string[];
-    const opened: Disposable[] = [];
+    const opened: LabNamespace[] = [];
     const namespace = (): LabNamespace => {
       const handle = lab.namespace();
       opened.push(handle);
@@ -40,7 +40,7 @@ export function networkDriverContract(name: string, open: () => Promise<DriverLa
       before = lab.hostLinks();
     });
     afterEach(async () => {
-      for (const handle of opened.splice(0)) handle[Symbol.dispose]();
+      for (const handle of opened.splice(0)) handle.remove();
       await lab.close();
     });
 
@@ -92,9 +92,12 @@ export function networkDriverContract(name: string, open: () => Promise<DriverLa
       await lab.driver.attach(network, one, inOne, { defaultRoute: true });
       await lab.driver.attach(network, two, inTwo, { defaultRoute: true });
       await lab.driver.attach(network, dead, inDead, { defaultRoute: true });
+      // a link without an end on the host goes with its namespace, in the kernel's own time: the service removes that before
+      if (lab.driver.hostInterface === undefined) inDead.remove();
       await lab.driver.restore(network, [one, two]);
       if (!lab.driver.addresses) return;
       expect(await lab.reaches(inOne, two)).toBe(true);
+      for (let i = 0; lab.driver.hostInterface === undefined && i < 50 && (await lab.reaches(inOne, dead)); i++) await Bun.sleep(20);
       expect(await lab.reaches(inOne, dead)).toBe(false);
       for (let i = 0; lab.hostLinks().includes(dead.hostInterface) && i < 100; i++) await Bun.sleep(20);
       expect(lab.hostLinks()).not.toContain(dead.hostInterface);

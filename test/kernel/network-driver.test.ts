@@ -11,12 +11,14 @@ import { createGuardLoop } from "../../src/networks/guard-loop.ts";
 import { createFirewall, type Firewall } from "../../src/networks/firewall.ts";
 import { type Chores, createChores } from "../../src/networks/chores.ts";
 import { newId } from "../../src/networks/network-config.ts";
+import { createParentDriver } from "../../src/networks/parent-driver.ts";
 import { createHostDriver, createNullDriver } from "../../src/networks/plain-drivers.ts";
 import type { NetworkRecord } from "../../src/networks/types.ts";
 import type { NamespaceDoor } from "../../src/kernel/namespace.ts";
 import type { NetlinkSocket } from "../../src/kernel/netlink.ts";
 import { type DriverLab, networkDriverContract } from "../contract/network-driver.ts";
-import { skips } from "../skips.ts";
+import { skipped, skips } from "../skips.ts";
+import { run } from "./network-lab.ts";
 import { inOwnNamespace } from "./own-namespace.ts";
 
 interface Parts {
@@ -24,13 +26,16 @@ interface Parts {
   door: NamespaceDoor;
   firewall: Firewall;
   chores: Chores;
+  /** Networks of the test. */
+  networks(): readonly NetworkRecord[];
 }
 
 /** Everything a driver may ask for, real, in the test's own namespace. */
-async function open(make: (parts: Parts) => NetworkDriver): Promise<DriverLab> {
+async function open(make: (parts: Parts) => NetworkDriver, options: Record<string, string> = {}): Promise<DriverLab> {
   const root = mkdtempSync(join(tmpdir(), "berth-driver-"));
   const chores = createChores();
   const host = openRouteSocket();
+  const networks: NetworkRecord[] = [];
   const parts: Parts = {
     host,
     door: openNamespaceDoor(),
@@ -44,11 +49,13 @@ async function open(make: (parts: Parts) => NetworkDriver): Promise<DriverLab> {
       log: silent,
     }),
     chores,
+    networks: () => networks,
   };
   parts.firewall.load();
+  if (options["parent"] !== undefined)
+    await run("sh", "-c", `ip link add ${options["parent"]} type veth peer name other && ip link set ${options["parent"]} up && ip link set other up`);
   const driver = make(parts);
   const namespaces = new ContainerNamespaces(parts.door, join(root, "netns"), () => {});
-  const networks: NetworkRecord[] = [];
   const ids: string[] = [];
   let next = 2;
   return {
@@ -66,7 +73,7 @@ async function open(make: (parts: Parts) => NetworkDriver): Promise<DriverLab> {
         enableIPv4: true,
         enableIPv6: false,
         ipam: { driver: "default", options: {}, config },
-        options: {},
+        options,
         labels: {},
       };
       networks.push(network);
@@ -94,7 +101,14 @@ async function open(make: (parts: Parts) => NetworkDriver): Promise<DriverLab> {
       const id = newId();
       ids.push(id);
       const path = namespaces.create(id);
-      return { ...namespaces.open(path), again: () => namespaces.open(path) };
+      const handle = namespaces.open(path);
+      let isOpen = true;
+      const remove = (): void => {
+        if (isOpen) handle[Symbol.dispose]();
+        isOpen = false;
+        namespaces.remove(id);
+      };
+      return { ...handle, again: () => namespaces.open(path), remove };
     },
     hostLinks: () => listLinks(parts.host).map((link) => link.name),
     linksIn: (namespace) => listLinks(namespace.route).map((link) => link.name),
@@ -108,7 +122,8 @@ async function open(make: (parts: Parts) => NetworkDriver): Promise<DriverLab> {
       for (const id of ids) namespaces.remove(id);
       await Promise.all(networks.map((network) => Promise.resolve(driver.tearDown(network, { forGood: true }))));
       parts.firewall.unload();
-      for (const part of Object.values(parts)) part[Symbol.dispose]();
+      if (options["parent"] !== undefined) await run("ip", "link", "delete", options["parent"]);
+      for (const part of [parts.firewall, parts.chores, parts.door, parts.host]) part[Symbol.dispose]();
       rmSync(root, { recursive: true, force: true });
     },
   };
@@ -119,5 +134,9 @@ if (!skips.root.missing()) {
     networkDriverContract("bridge", () => open((parts) => createBridgeDriver({ ...parts, directRouting: false, log: silent })));
     networkDriverContract("host", () => open(createHostDriver));
     networkDriverContract("null", () => open(createNullDriver));
+    for (const driver of ["macvlan", "ipvlan"] as const) {
+      if (skipped(driver)) continue;
+      networkDriverContract(driver, () => open((parts) => createParentDriver(driver, { ...parts, engineKey: "c0ffee", log: silent }), { parent: "below" }));
+    }
   });
 }
