@@ -3,7 +3,7 @@ import { notFound, permissionDenied } from "../lib/errors.ts";
 import { getLink } from "../kernel/netlink-route.ts";
 import { allocate } from "./allocate.ts";
 import { attach } from "./attach.ts";
-import { leadsOut, type NetworkContext } from "./context.ts";
+import { driverOf, leadsOut, type NetworkContext } from "./context.ts";
 import { defaultRoutes } from "./endpoint-link.ts";
 import { movePorts } from "./publish.ts";
 import type { StoredEndpoint } from "./records.ts";
@@ -37,11 +37,16 @@ export async function disconnect(ctx: NetworkContext, containerId: string, refer
   const endpoint = ctx.records.endpointsOfContainer(containerId).find((candidate) => candidate.networkId === network.id);
   if (endpoint === undefined) throw notFound(`container ${containerId} is not connected to network ${network.name}`);
   const heir = endpoint.defaultRoute ? heirOf(ctx, endpoint) : undefined;
-  if (heir !== undefined) movePorts(ctx, endpoint, heir);
+  if (heir !== undefined && publishes(ctx, heir)) movePorts(ctx, endpoint, heir);
   await releaseEndpoint(ctx, endpoint, { lives: true });
   // it may have gone, too, meanwhile
   if (heir !== undefined && ctx.records.endpoint(heir.id) !== undefined) moveDefaultRoute(ctx, heir);
 }
+
+const publishes = (ctx: NetworkContext, { networkId }: StoredEndpoint): boolean => {
+  const network = ctx.records.byId(networkId);
+  return network !== undefined && driverOf(ctx, network.driver).ports === "engine";
+};
 
 /** The next network that leads outside. */
 function heirOf(ctx: NetworkContext, { id, containerId }: StoredEndpoint): StoredEndpoint | undefined {
