@@ -48,6 +48,8 @@ export interface DaemonOptions {
   bridge: string;
   ip: string;
   iptables: boolean;
+  ip6tables: boolean;
+  userlandProxy: boolean;
   publishMode: PublishMode;
   dns: string[];
   dnsOpts: string[];
@@ -145,6 +147,8 @@ export function defaultOptions(): DaemonOptions {
     bridge: "",
     ip: "0.0.0.0",
     iptables: true,
+    ip6tables: true,
+    userlandProxy: true,
     publishMode: "open",
     dns: [],
     dnsOpts: [],

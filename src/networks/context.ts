@@ -43,6 +43,10 @@ export interface NetworkOptions {
   /** Host address that ports are published on where none is asked for. */
   ip: string;
   iptables: boolean;
+  /** Whether they concern IPv6, too. */
+  ip6tables: boolean;
+  /** What no rule can serve goes through a proxy in the engine: [::1], IPv6 to IPv4. */
+  userlandProxy: boolean;
   /** Published ports are reached from outside under the containers' own addresses, too. */
   allowDirectRouting: boolean;
   /** `MARK[/MASK]`: packets that bear it reach containers; empty: none. */

@@ -171,10 +171,12 @@ function networkElements(n: BridgeRules): Element[] {
 export interface EngineRules {
   /** `MARK` or `MARK/MASK`, already checked: packets that bear it reach containers on any network but internal ones. Empty: none. */
   acceptMark: string;
+  /** Whether the rules concern IPv6 at all. */
+  ip6tables: boolean;
 }
 
 /** The whole table: test/kernel/network.test.ts has the traffic that must pass, and the attacks that must not. */
-export function ruleset(table: string, networks: Iterable<BridgeRules>, ports: Iterable<PortRule>, { acceptMark }: EngineRules): string {
+export function ruleset(table: string, networks: Iterable<BridgeRules>, ports: Iterable<PortRule>, { acceptMark, ip6tables }: EngineRules): string {
   const elements = Map.groupBy([...[...networks].flatMap(networkElements), ...[...ports].map(portText)], ([set]) => set);
   const declarations = sets.map(([name, kind, type, interval]) => {
     const filled = elements.get(name)?.map(([, element]) => element) ?? [];
@@ -183,7 +185,7 @@ export function ruleset(table: string, networks: Iterable<BridgeRules>, ports: I
   });
   const [mark, mask] = acceptMark.split("/");
   const accepted = acceptMark === "" ? "" : `    meta mark ${mask === undefined ? "" : `and ${Number(mask)} == `}${Number(mark)} jump allow\n`;
-  return `add table inet ${table}
+  const text = `add table inet ${table}
 delete table inet ${table}
 table inet ${table} {
 ${declarations.join("")}
@@ -244,6 +246,7 @@ ${accepted}    meta nfproto . oifname @entry jump allow
   }
 }
 `;
+  return ip6tables ? text : text.replaceAll(/(type \w+ hook [^\n]*\n)/g, "$1    meta nfproto ipv6 accept\n");
 }
 
 /** Commands that add or delete a network's elements. */

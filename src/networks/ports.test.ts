@@ -1,8 +1,8 @@
 import { expect, test } from "bun:test";
 import { silent } from "../lib/log.ts";
-import { formatAddress, parseAddress } from "../lib/address.ts";
+import { type Address, formatAddress, parseAddress } from "../lib/address.ts";
 import { parseBindings } from "./port-requests.ts";
-import { HostPorts } from "./ports.ts";
+import { HostPorts, type PortTarget } from "./ports.ts";
 
 const anywhere = parseAddress("0.0.0.0")!;
 const shown = (bindings: Parameters<typeof parseBindings>[0], host = anywhere, ipv6 = true) =>
@@ -31,7 +31,7 @@ test("nonsense in bindings is refused by name", () => {
 });
 
 test("a port is held against other containers and other processes until it is released", () => {
-  const ports = new HostPorts({ dnat: true, log: silent });
+  const ports = new HostPorts({ dnat: { 4: true, 6: true }, log: silent });
   const other = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
   const local = parseAddress("127.0.0.1")!;
   const target = { ipv4: parseAddress("172.17.0.2")! };
@@ -52,7 +52,7 @@ test("a port is held against other containers and other processes until it is re
 });
 
 test("of several ports all or none are taken", () => {
-  const ports = new HostPorts({ dnat: true, log: silent });
+  const ports = new HostPorts({ dnat: { 4: true, 6: true }, log: silent });
   const local = parseAddress("127.0.0.1")!;
   const target = { ipv4: parseAddress("172.17.0.2")! };
   try {
@@ -69,11 +69,27 @@ test("of several ports all or none are taken", () => {
 test("DNAT serves the same family; IPv6 to an IPv4 container and hosts without rules go through the proxy", () => {
   const target = { ipv4: parseAddress("172.17.0.2")! };
   for (const dnat of [true, false]) {
-    const ports = new HostPorts({ dnat, log: silent });
+    const ports = new HostPorts({ dnat: { 4: dnat, 6: dnat }, log: silent });
     ports.reserve("a", [{ proto: "tcp", containerPort: 80, hosts: [parseAddress("127.0.0.1")!] }], target);
     expect(ports.serve("a")).toHaveLength(dnat ? 1 : 0);
     expect(ports.rulesOf("a")).toHaveLength(dnat ? 1 : 0);
     ports.close();
     expect(ports.rulesOf("a")).toEqual([]);
+  }
+});
+
+test("without proxies a port is published in the container's own families alone", () => {
+  const ports = new HostPorts({ dnat: { 4: true, 6: true }, proxies: false, log: silent });
+  const any6 = parseAddress("::")!;
+  const v4 = { ipv4: parseAddress("172.17.0.2")! };
+  const shown = (id: string, hosts: Address[], target: PortTarget): string[] =>
+    ports.reserve(id, [{ proto: "tcp", containerPort: 80, hosts }], target).map(({ hostIp }) => hostIp);
+  try {
+    expect(shown("a", [anywhere, any6], v4)).toEqual(["0.0.0.0"]);
+    expect(shown("b", [any6], v4)).toEqual([]);
+    expect(shown("c", [anywhere, any6], { ...v4, ipv6: parseAddress("fd00::2")! })).toEqual(["0.0.0.0", "::"]);
+    expect(() => ports.reserve("d", [{ proto: "sctp", containerPort: 80, hosts: [any6] }], v4)).toThrow("the container has no address of that family");
+  } finally {
+    ports.close();
   }
 });

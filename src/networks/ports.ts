@@ -58,8 +58,10 @@ const publishedBy = (held: Held): PublishedPort[] =>
  */
 export class HostPorts {
   readonly #log: Logger;
-  /** Whether DNAT rules exist at all. */
-  readonly #dnat: boolean;
+  /** Whether there are DNAT rules of a family at all. */
+  readonly #dnat: { 4: boolean; 6: boolean };
+  /** Whether what no rule can serve goes through a proxy in the engine. */
+  readonly #proxies: boolean;
   readonly #byPort = new Map<string, Held[]>();
   readonly #byContainer = new Map<string, Set<Held>>();
   readonly #filters = createSocketFilters();
@@ -72,8 +74,9 @@ export class HostPorts {
   /** Whether the host has IPv6. */
   readonly ipv6 = existsSync("/proc/net/if_inet6");
 
-  constructor(options: { dnat: boolean; log: Logger }) {
+  constructor(options: { dnat: { 4: boolean; 6: boolean }; proxies?: boolean; log: Logger }) {
     this.#dnat = options.dnat;
+    this.#proxies = options.proxies ?? true;
     this.#log = options.log;
     this.#next = this.#range.first;
   }
@@ -83,7 +86,15 @@ export class HostPorts {
     this.#checkRoom(requests.filter(({ proto }) => proto !== "sctp").length);
     const taken: Held[] = [];
     try {
-      for (const request of requests) taken.push(this.#reserveOne(containerId, request, target));
+      for (const request of requests) {
+        const hosts = this.#reachable(request, target);
+        if (hosts.length > 0) taken.push(this.#reserveOne(containerId, { ...request, hosts }, target));
+        else
+          this.#log.warn("a port is not published: nothing leads from its host address to the container without a proxy", {
+            container: containerId,
+            port: `${request.containerPort}/${request.proto}`,
+          });
+      }
     } catch (error) {
       for (const held of taken) this.#drop(held);
       throw error;
@@ -152,9 +163,8 @@ export class HostPorts {
   }
 
   #rules({ proto, hosts, hostPort, target, containerPort }: Held): PortRule[] {
-    if (!this.#dnat) return [];
     return hosts.flatMap((hostIp) => {
-      const containerIp = sameFamily(hostIp, target);
+      const containerIp = this.#dnat[hostIp.family] ? sameFamily(hostIp, target) : undefined;
       return containerIp === undefined ? [] : [{ proto, hostIp, hostPort, containerIp, containerPort }];
     });
   }
@@ -190,7 +200,7 @@ export class HostPorts {
 
   /** DNAT serves same-family traffic except ::1, which the kernel won't route off the host. */
   #needsProxy(host: Address, target: PortTarget): boolean {
-    return !this.#dnat || host.family === 6 || target.ipv4 === undefined;
+    return this.#proxies && (!this.#dnat[host.family] || host.family === 6 || target.ipv4 === undefined);
   }
 
   /** Every port is an open file. @throws EngineError conflict */
@@ -202,8 +212,15 @@ export class HostPorts {
     );
   }
 
-  #reserveOne(containerId: string, asked: PortRequest, target: PortTarget): Held {
-    const request = asked.proto === "sctp" ? { ...asked, hosts: routable(asked, target) } : asked;
+  /** From one family of addresses to the other only a proxy leads, and none does for sctp. @throws EngineError invalidArgument */
+  #reachable({ proto, hosts, containerPort }: PortRequest, target: PortTarget): Address[] {
+    if (this.#proxies && proto !== "sctp") return hosts;
+    const direct = hosts.filter((host) => sameFamily(host, target) !== undefined);
+    if (direct.length > 0 || proto !== "sctp") return direct;
+    throw invalidArgument(`publishing ${containerPort}/sctp on ${hosts.map(formatHost).join(", ")} failed: the container has no address of that family`);
+  }
+
+  #reserveOne(containerId: string, request: PortRequest, target: PortTarget): Held {
     const { hosts, range } = request;
     if (range !== undefined && range.first === range.last) return this.#take(containerId, request, range.first, target);
     const { first, last } = range ?? this.#range;
@@ -300,13 +317,6 @@ export class HostPorts {
 export const portKey = ({ proto, hostIp, hostPort, containerPort }: PublishedPort): string => `${proto} ${hostIp} ${hostPort} ${containerPort}`;
 
 const formatHost = (host: Address): string => (host.family === 6 ? `[${formatAddress(host)}]` : formatAddress(host));
-
-/** Only rules lead to an sctp port, no proxy does: from one family to the other there is no way. @throws EngineError invalidArgument */
-function routable({ hosts, containerPort }: PortRequest, target: PortTarget): Address[] {
-  const possible = hosts.filter((host) => sameFamily(host, target) !== undefined);
-  if (possible.length > 0) return possible;
-  throw invalidArgument(`publishing ${containerPort}/sctp on ${hosts.map(formatHost).join(", ")} failed: the container has no address of that family`);
-}
 
 /** Ports as they are recorded, one for each address, as they were reserved: the any-addresses of both families together. */
 function joined(ports: readonly PublishedPort[]): (Omit<PublishedPort, "hostIp"> & { hosts: Address[] })[] {

@@ -43,6 +43,7 @@ async function open(make: (parts: Parts) => NetworkDriver, options: Record<strin
       enabled: true,
       engineKey: "c0ffee",
       acceptMark: "",
+      ip6tables: true,
       guard: false,
       loop: createGuardLoop(host, "c0ffee"),
       chores,

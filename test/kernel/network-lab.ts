@@ -53,7 +53,7 @@ export const lookUp = (path: string, protocol: "udp" | "tcp", name: string, type
 /** The engine's own defaults. */
 export const networkDefaults: NetworkOptions = {
   ...{ bridge: "", bip: "", bip6: "", fixedCidr: "", fixedCidrV6: "", defaultGateway: "", defaultGatewayV6: "" },
-  ...{ ip: "0.0.0.0", mtu: 1500, icc: true, ipMasq: true, ipv6: false, ipForward: true, iptables: true },
+  ...{ ip: "0.0.0.0", mtu: 1500, icc: true, ipMasq: true, ipv6: false, ipForward: true, iptables: true, ip6tables: true, userlandProxy: true },
   ...{ allowDirectRouting: false, bridgeAcceptFwmark: "", defaultNetworkOpts: {}, defaultAddressPools: [] },
   ...{ dns: [], dnsSearch: [], dnsOpts: [], engineKey: "abc123", engineId: "11111111-2222-3333-4444-555555555555" },
 };

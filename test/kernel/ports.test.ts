@@ -291,5 +291,82 @@ if (!skips.root.missing()) {
       );
       lab.remove(a.id);
     });
+
+    /** The engine with other settings, for one test. */
+    async function withSettings(settings: Parameters<Lab["start"]>[0], body: () => Promise<void>): Promise<void> {
+      await lab.networks.close({ containersLive: false });
+      lab.networks = lab.start(settings);
+      await lab.networks.restore(new Set());
+      await body().finally(async () => {
+        lab.removeAll();
+        await lab.networks.close({ containersLive: false });
+        lab.networks = lab.start();
+        await lab.networks.restore(new Set());
+      });
+    }
+    const listed = (ports: readonly { hostIp: string; hostPort: number }[]): string[] => ports.map(({ hostIp, hostPort }) => `${hostIp}:${hostPort}`);
+
+    test("--ip is the address where none is asked for; a network has its own", async () => {
+      await withSettings({ ip: "127.0.0.1" }, async () => {
+        await lab.networks.create({ name: "bound", options: { "com.docker.network.bridge.host_binding_ipv4": "192.0.2.1" } });
+        const a = await lab.container({ portBindings: { "80/tcp": [{ HostPort: "8080" }, { HostIp: "0.0.0.0", HostPort: "8081" }] } });
+        const b = await lab.container({ network: "bound", portBindings: { "80/tcp": [{ HostPort: "8080" }] } });
+        expect(listed(a.endpoint.ports)).toEqual(["127.0.0.1:8080", "0.0.0.0:8081"]);
+        expect(listed(b.endpoint.ports)).toEqual(["192.0.2.1:8080"]);
+        using _a = await serve(a.path, "a", 80, 81);
+        using _b = await serve(b.path, "b", 80, 81);
+        expect(await ask(lab.outside, "tcp", "192.0.2.1", 8080)).toBe("b 192.0.2.9");
+        expect(await ask(undefined, "tcp", "127.0.0.1", 8080)).toStartWith("a ");
+        expect(await ask(lab.outside, "tcp", "192.0.2.1", 8081)).toBe("a 192.0.2.9");
+        lab.remove(a.id, b.id);
+        await lab.networks.remove("bound");
+      });
+      await withSettings({ ip: "::1" }, async () => {
+        const a = await lab.container({ portBindings: { "80/tcp": [{ HostPort: "8080" }] } });
+        expect(listed(a.endpoint.ports)).toEqual(["::1:8080"]);
+      });
+    });
+
+    test("--userland-proxy=false: rules serve what they can, and nothing else is listed", async () => {
+      await withSettings({ userlandProxy: false }, async () => {
+        const a = await lab.container({ portBindings: { "80/tcp": [{ HostPort: "8080" }], "81/tcp": [{ HostIp: "::1", HostPort: "8081" }] } });
+        expect(listed(a.endpoint.ports)).toEqual(["0.0.0.0:8080"]);
+        using _a = await serve(a.path, "a", 80, 81);
+        expect(await ask(undefined, "tcp", "127.0.0.1", 8080)).toStartWith("a ");
+        expect(await ask(lab.outside, "tcp", "192.0.2.1", 8080)).toBe("a 192.0.2.9");
+        expect(await ask(a.path, "tcp", "192.0.2.1", 8080)).toStartWith("a ");
+        expect(await ask(undefined, "tcp", "::1", 8080)).toBe("error ECONNREFUSED");
+      });
+    });
+
+    test("--ip6tables=false: no rule of ours sees IPv6; its ports go through the proxy", async () => {
+      await run("ip", "addr", "add", "2001:db8::1/64", "dev", "world", "nodad");
+      await run("nsenter", `--net=${lab.outside}`, "ip", "addr", "add", "2001:db8::9/64", "dev", "eth0", "nodad");
+      const network = { name: "six", enableIPv6: true, ipam: { driver: "default", options: {}, config: [{ subnet: "fd00:77::/64" }] } };
+      const seen = async (): Promise<string> => {
+        await lab.networks.create(network);
+        const a = await lab.container({ network: "six", portBindings: { "80/tcp": [{ HostPort: "8080" }] } });
+        using _a = await serve(a.path, "a", 80, 81, "::");
+        const answer = await ask(lab.outside, "tcp", "2001:db8::1", 8080);
+        lab.remove(a.id);
+        await lab.networks.remove("six");
+        return answer;
+      };
+      expect(await seen()).toBe("a 2001:db8::9");
+      await withSettings({ ip6tables: false }, async () => {
+        expect(await seen()).toBe("a fd00:77::1");
+      });
+    });
+
+    test("--iptables=false: every port goes through the proxy", async () => {
+      await withSettings({ iptables: false }, async () => {
+        const a = await lab.container({ portBindings: { "80/tcp": [{ HostPort: "8080" }], "81/udp": [{ HostPort: "8081" }] } });
+        using _a = await serve(a.path, "a", 80, 81);
+        for (const host of ["127.0.0.1", "192.0.2.1", "::1"]) expect(await ask(undefined, "tcp", host, 8080)).toBe("a 172.17.0.1");
+        expect(await ask(lab.outside, "tcp", "192.0.2.1", 8080)).toBe("a 172.17.0.1");
+        expect(await ask(lab.outside, "udp", "192.0.2.1", 8081)).toBe("a 172.17.0.1");
+        expect(await run("nft", "list", "tables")).not.toContain("berth_");
+      });
+    });
   });
 }
