@@ -49,7 +49,7 @@ import { metrics } from "./system/metrics.ts";
 import { options, ping, pingHead } from "./system/ping.ts";
 import { stopAllContainers } from "./system/stop-all.ts";
 import { auth, inspectDistribution } from "./system/registries.ts";
-import { renameVolume } from "./volumes/own.ts";
+import { cloneVolume, exportVolume, importVolume, renameVolume, restoreVolume, snapshotVolume } from "./volumes/own.ts";
 import { createVolume, deleteVolume, inspectVolume, listVolumes, pruneVolumes, updateVolume } from "./volumes/volumes.ts";
 
 /** Everything that is served. Of two patterns that fit a path the first one wins. */
@@ -139,6 +139,11 @@ export const endpoints: readonly Endpoint[] = [
   deleteVolume,
   updateVolume,
   renameVolume,
+  cloneVolume,
+  snapshotVolume,
+  restoreVolume,
+  exportVolume,
+  importVolume,
 
   ...absent,
 ];

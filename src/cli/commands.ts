@@ -265,12 +265,18 @@ export const commands: readonly CommandEntry[] = [
   { name: "system df", summary: "Show disk usage", load: async () => (await import("./system/df.ts")).df },
   { name: "system prune", summary: "Remove unused data", load: async () => (await import("./system/prune.ts")).prune },
   { name: "system stop", summary: "Stop all containers, as at the host's shutdown", load: async () => (await import("./system/stop.ts")).stopAll },
+  { name: "volume clone", summary: "Copy a volume", load: async () => (await import("./volume/clone.ts")).clone },
   { name: "volume create", summary: "Create a volume", load: async () => (await import("./volume/create.ts")).create },
+  { name: "volume export", summary: "Write a volume's files as a tar archive", load: async () => (await import("./volume/export.ts")).exportVolume },
+  { name: "volume import", summary: "Fill a volume from a tar archive", load: async () => (await import("./volume/import.ts")).importVolume },
   { name: "volume inspect", summary: "Display detailed information on one or more volumes", load: async () => (await import("./volume/inspect.ts")).inspect },
   { name: "volume ls", aliases: ["volume list"], summary: "List volumes", load: async () => (await import("./volume/ls.ts")).ls },
   { name: "volume prune", summary: "Remove unused local volumes", load: async () => (await import("./volume/prune.ts")).prune },
   { name: "volume rename", summary: "Rename a volume", load: async () => (await import("./volume/rename.ts")).rename },
+  { name: "volume restore", summary: "Give a volume the files of a snapshot", load: async () => (await import("./volume/restore.ts")).restore },
   { name: "volume rm", aliases: ["volume remove"], summary: "Remove one or more volumes", load: async () => (await import("./volume/rm.ts")).rm },
+  { name: "volume snapshot", summary: "Make a snapshot of a volume", load: async () => (await import("./volume/snapshot.ts")).snapshot },
+  { name: "volume snapshots", summary: "List snapshots of volumes", load: async () => (await import("./volume/snapshots.ts")).snapshots },
 ];
 
 /** Every path an entry answers to. */

@@ -9,6 +9,7 @@ import { connectNetwork, disconnectNetwork } from "./connect.ts";
 import { create } from "./create.ts";
 import { execCheck, execCreate, execInspect, execResize, execStart } from "./exec.ts";
 import { suspendHealth } from "./health.ts";
+import { holdStill, writersOf } from "./hold-still.ts";
 import { kill } from "./kill.ts";
 import { list } from "./list.ts";
 import { logs } from "./logs.ts";
@@ -83,6 +84,8 @@ export function createContainers(deps: ContainersDeps): Containers {
     execStart: (id, options, listener) => execStart(ctx, id, options, listener),
     execResize: (id, rows, cols) => execResize(ctx, id, rows, cols),
     renameVolume: (name, to) => renameVolume(ctx, name, to),
+    writersOf: (volume) => writersOf(ctx, volume).map(({ record }) => record),
+    holdStill: (volume, work) => holdStill(ctx, volume, work),
     usingImage: (image) => usingImage(ctx, image),
     async adoptAll() {
       const result = await adoptAll(ctx);

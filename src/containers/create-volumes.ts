@@ -136,6 +136,7 @@ export async function prepareVolumes(ctx: Context, record: ContainerRecord, plan
     // The reference comes first, so that no prune takes the volume in between.
     refer.run(record.id, name);
     const volume = await ctx.volumes.create({ name, anonymous, driver: request.driver, labels: request.labels, options: request.driverOptions });
+    const readOnly = request.readOnly || volume.snapshotOf !== undefined;
     mounts.push({
       point: {
         Type: "volume",
@@ -145,7 +146,7 @@ export async function prepareVolumes(ctx: Context, record: ContainerRecord, plan
         Driver: volume.driver,
         // Docker shows its SELinux mode for named volumes, whether SELinux is there or not.
         Mode: request.mode !== "" ? request.mode : anonymous ? "" : "z",
-        RW: !request.readOnly,
+        RW: !readOnly,
         Propagation: "",
         ...withOwners(request),
       },
@@ -153,7 +154,7 @@ export async function prepareVolumes(ctx: Context, record: ContainerRecord, plan
         type: "volume",
         source: name,
         destination: request.destination,
-        readOnly: request.readOnly,
+        readOnly,
         options: ["rbind", "rprivate"],
         subpath: request.subpath,
         ...(request.owners === undefined ? {} : { owners: request.owners }),

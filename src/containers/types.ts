@@ -293,6 +293,10 @@ export interface Containers {
   /** Images in use, for images.remove. `mounted`: its files are among the container's mounts. */
   /** A volume's new name, in the records of its containers too. @throws EngineError notFound, invalidArgument, conflict */
   renameVolume(name: string, to: string): Promise<VolumeRecord>;
+  /** Running containers, not paused, that may write to a volume. */
+  writersOf(volume: string): ContainerRecord[];
+  /** Freezes them while `work` lasts. @throws EngineError conflict */
+  holdStill<T>(volume: string, work: () => Promise<T>): Promise<T>;
   usingImage(image: Digest): { id: string; name: string; running: boolean; mounted: boolean }[];
   /**
    * First half of start-up: finds out by the kernel which containers still run. Returns the ids of those that do, for networks.restore and

@@ -99,7 +99,7 @@ export async function startEngine(options: DaemonOptions, proxies: Proxies, log:
   const held = createRecords(store, content);
   const images = createImages({ store, content, snapshots, registry, events, users, limits: options, log });
   const plugins = createPlugins({ folders: { sockets: options.pluginSocketDir, specs: options.pluginSpecDirs }, log });
-  const volumes = createVolumes({ root: paths.volumes, store, events, log, plugins, ...withIds });
+  const volumes = createVolumes({ root: paths.volumes, store, events, log, plugins, trees: snapshots, ...withIds });
   const logs = createLogs({ log });
   const networks = createNetworks({ store, events, log, paths, options: { ...options, engineKey: key, engineId: engineId(store) } });
   const runtime = await createRuntime({ paths, log, options: { ...options, engineKey: key } });

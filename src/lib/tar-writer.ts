@@ -64,14 +64,14 @@ function block(fields: {
 
 /**
  * The bytes of one entry's header: a PAX record before it where the fields of ustar don't do (long names, nanoseconds, big numbers, xattrs). The same
- * header always gives the same bytes. The caller writes `size` bytes of body and `padding(size)` after it.
+ * header always gives the same bytes. `records`: further ones of PAX. The caller writes `size` bytes of body and `padding(size)` after it.
  */
-export function encodeHeader(init: TarHeaderInit): Buffer {
+export function encodeHeader(init: TarHeaderInit, records: readonly [key: string, value: string][] = []): Buffer {
   const size = init.type === "file" ? (init.size ?? 0) : 0;
   const { uid = 0, gid = 0, major = 0, minor = 0, linkName = "", mtime = { seconds: 0, nanoseconds: 0 } } = init;
   const name = init.type === "directory" && !init.name.endsWith("/") ? `${init.name}/` : init.name;
   const mode = init.mode ?? (init.type === "directory" ? 0o755 : 0o644);
-  const pax: [string, string][] = [];
+  const pax: [string, string][] = [...records];
   if (name.length > 100) pax.push(["path", name]);
   if (linkName.length > 100) pax.push(["linkpath", linkName]);
   if (size > OCTAL_11) pax.push(["size", String(size)]);
@@ -100,6 +100,25 @@ export function encodeHeader(init: TarHeaderInit): Buffer {
   const paxName = `PaxHeaders.0/${name.slice(slash + 1)}`.replace(/\/$/, "");
   const intro = block({ name: paxName, flag: "x", mode: 0o644, uid: 0, gid: 0, size: body.length, mtime: 0, link: "", major: 0, minor: 0 });
   return Buffer.concat([intro, body, padding(body.length), header]);
+}
+
+/**
+ * The header of a file with holes and the map of what it has, in the form of GNU tar's version 1.0 (its manual, "Sparse Formats"). The caller writes the bytes
+ * of `runs` after it, then `padding(stored)`.
+ */
+export function encodeSparse(init: TarHeaderInit, realSize: number, runs: readonly { offset: number; length: number }[]): { head: Buffer; stored: number } {
+  const text = Buffer.from([runs.length, ...runs.flatMap(({ offset, length }) => [offset, length])].map((number) => `${number}\n`).join(""), "latin1");
+  const stored = runs.reduce((sum, { length }) => sum + length, 0);
+  const map = Buffer.concat([text, padding(text.length)]);
+  const slash = init.name.lastIndexOf("/");
+  const name = `${init.name.slice(0, slash + 1)}GNUSparseFile.0/${init.name.slice(slash + 1)}`;
+  const records: [string, string][] = [
+    ["GNU.sparse.major", "1"],
+    ["GNU.sparse.minor", "0"],
+    ["GNU.sparse.name", init.name],
+    ["GNU.sparse.realsize", String(realSize)],
+  ];
+  return { head: Buffer.concat([encodeHeader({ ...init, name, type: "file", size: map.length + stored }, records), map]), stored };
 }
 
 function decimalTime(seconds: number, nanoseconds: number): string {

@@ -3,7 +3,7 @@ import { packStream } from "./pack-stream.ts";
 import type { Snapshots } from "./types.ts";
 import type { JobOptions } from "./workers.ts";
 
-export type Copies = Pick<Snapshots, "statPath" | "realDirectory" | "pathTar" | "treeTar" | "extractInto" | "cloneTree">;
+export type Copies = Pick<Snapshots, "statPath" | "realDirectory" | "pathTar" | "treeTar" | "extractInto" | "cloneTree" | "wholeTar" | "extractWhole">;
 
 /** Files into and out of trees that belong to others, in the Workers. */
 export function createCopies({ workers }: Pick<SnapshotContext, "workers">): Copies {
@@ -15,6 +15,13 @@ export function createCopies({ workers }: Pick<SnapshotContext, "workers">): Cop
     treeTar: (tree, { idMap, signal } = {}) =>
       reading((options) => workers.run({ op: "pack", tree, listRoot: false, emit: true, sync: false, ...(idMap !== undefined && { idMap }) }, options), signal),
     cloneTree: async (from, to, options) => await workers.run({ op: "clone", from, to }, options),
+    wholeTar: (tree, { idMap, signal }) => reading((options) => workers.run({ op: "packWhole", tree, ...(idMap !== undefined && { idMap }) }, options), signal),
+    extractWhole: async (tree, archive, { idMap, signal }) => {
+      await workers.run(
+        { op: "copyIn", root: tree, path: "/", keepKinds: false, whole: true, ...(idMap !== undefined && { idMap }) },
+        { input: archive, ...(signal !== undefined && { signal }) },
+      );
+    },
     extractInto: async (root, path, archive, { owner, idMap, keepKinds, signal }) => {
       await workers.run(
         { op: "copyIn", root, path, keepKinds, ...(owner !== undefined && { owner }), ...(idMap !== undefined && { idMap }) },

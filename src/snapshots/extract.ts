@@ -20,7 +20,7 @@ import { TarParser } from "../lib/tar-reader.ts";
 import { cleanParts, textOf, type TarHeader } from "../lib/tar.ts";
 import type { IdMap } from "../oci/id-map.ts";
 import { ownerOnHost, xattrsOnHost } from "./owners.ts";
-import { clear, isCarriedXattr, isSymlink, makeSymlink, type Root, setAttributes, setAttributesOfFile, type Attributes, type Owner } from "./root.ts";
+import { clear, isAcl, isCarriedXattr, isSymlink, makeSymlink, type Root, setAttributes, setAttributesOfFile, type Attributes, type Owner } from "./root.ts";
 
 export interface ExtractOptions {
   /** Under the root; "" for the root itself. Made where missing. */
@@ -33,6 +33,8 @@ export interface ExtractOptions {
   replaceLinks?: boolean;
   /** Refuse to put a directory in the place of something else, or something else in the place of a directory. */
   keepKinds?: boolean;
+  /** The archive is of all that the root holds: its entry for the root itself counts, and ACLs do. */
+  whole?: boolean;
 }
 
 /** More directories in one archive aren't remembered for their times. */
@@ -95,7 +97,11 @@ class Target implements Disposable {
     const parts = cleanParts(header.name);
     if (parts === undefined) throw invalidArgument(`the archive's entry ${JSON.stringify(textOf(header.name))} is outside of its root`);
     const name = parts.pop();
-    if (name === undefined) return; // the root itself keeps its mode
+    if (name === undefined) {
+      // else the root itself keeps its mode
+      if (this.#options.whole === true && header.type === "directory") this.#directories.set("", header);
+      return;
+    }
     if (header.type !== "hardlink") ownerOnHost(this.#options.idMap, this.#owner ?? header); // before anything is made
     const parent = this.#enter(parts.join("/"));
     if (header.type === "file") {
@@ -254,13 +260,13 @@ class Target implements Disposable {
 
   #attributesOf(header: TarHeader): Attributes {
     const type = header.type === "symlink" ? S.IFLNK : header.type === "directory" ? S.IFDIR : S.IFREG;
-    const { idMap } = this.#options;
+    const { idMap, whole } = this.#options;
     return {
       ...ownerOnHost(idMap, this.#owner ?? header),
       mode: type | header.mode,
       mtimeSeconds: header.mtime.seconds,
       mtimeNanoseconds: header.mtime.nanoseconds,
-      xattrs: xattrsOnHost(idMap, new Map([...header.xattrs].filter(([key]) => isCarriedXattr(key)))),
+      xattrs: xattrsOnHost(idMap, new Map([...header.xattrs].filter(([key]) => isCarriedXattr(key) || (whole === true && isAcl(key))))),
     };
   }
 

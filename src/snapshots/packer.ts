@@ -1,6 +1,7 @@
 import { cancelled, invalidArgument, notFound } from "../lib/errors.ts";
-import { endOfArchive, encodeHeader, padding } from "../lib/tar-writer.ts";
+import { endOfArchive, encodeHeader, encodeSparse, padding, type TarHeaderInit } from "../lib/tar-writer.ts";
 import { textOf, type TarEntryType } from "../lib/tar.ts";
+import { nextData, readAt } from "../kernel/copy-file.ts";
 import { SysError } from "../kernel/ffi.ts";
 import { AT_FDCWD, closeFd, isDirectory, isKernelsOwn, isWhiteout, O, openAt, readDirectory, readFd, readlinkAt, S, statAt, type Stat } from "../kernel/fs.ts";
 import { getXattrAt, listXattrAt } from "../kernel/xattr.ts";
@@ -24,6 +25,8 @@ export interface PackOptions {
    * attributes are carried as Docker's copies do. What others take away meanwhile is left out.
    */
   from?: PackStart;
+  /** With `from`: times to the nanosecond, ACLs, and sparse files as such, so that nothing is lost. */
+  whole?: boolean;
   /** Of the container whose tree it is: the archive has the owners that they are for it. */
   idMap?: IdMap;
   /** Takes the chunk over; awaited, which is the back-pressure. */
@@ -48,7 +51,7 @@ const typeOf: Record<number, TarEntryType | undefined> = {
 export async function packTree(options: PackOptions): Promise<number> {
   const output = new ChunkedOutput(options.emit);
   const links = new Map<string, string>();
-  const { from, idMap } = options;
+  const { from, idMap, whole = false } = options;
   let size = 0;
 
   const file = async (found: number, stat: Stat): Promise<void> => {
@@ -68,6 +71,33 @@ export async function packTree(options: PackOptions): Promise<number> {
       }
       await output.write(padding(stat.size));
       size += stat.size;
+    } finally {
+      closeFd(fd);
+    }
+  };
+
+  /** A file as the runs of bytes that it has, in the form of GNU tar's version 1.0; false where it has no holes, or too many. */
+  const sparseFile = async (found: number, stat: Stat, header: TarHeaderInit): Promise<boolean> => {
+    const fd = openAt(AT_FDCWD, `/proc/self/fd/${found}`, O.RDONLY | O.NONBLOCK);
+    try {
+      const runs = runsOf(fd, stat.size);
+      if (runs === undefined) return false;
+      const { head, stored } = encodeSparse(header, stat.size, runs);
+      await output.write(head);
+      for (const run of runs) {
+        for (let done = 0; done < run.length;) {
+          const room = output.room(run.length - done);
+          const n = readAt(fd, room, run.offset + done);
+          if (n === 0) room.fill(0);
+          const length = n === 0 ? room.length : n;
+          const flushed = output.filled(length);
+          if (flushed !== undefined) await flushed;
+          done += length;
+        }
+      }
+      await output.write(padding(stored));
+      size += stat.size;
+      return true;
     } finally {
       closeFd(fd);
     }
@@ -97,8 +127,8 @@ export async function packTree(options: PackOptions): Promise<number> {
       name: path,
       mode: stat.mode & 0o7777,
       ...ownerInContainer(idMap, stat),
-      mtime: { seconds: stat.mtimeSeconds, nanoseconds: 0 },
-      xattrs: xattrsInContainer(idMap, from === undefined ? xattrsOf(dir, base) : carriedXattrsOf(dir, base)),
+      mtime: { seconds: stat.mtimeSeconds, nanoseconds: whole ? stat.mtimeNanoseconds : 0 },
+      xattrs: xattrsInContainer(idMap, from === undefined ? xattrsOf(dir, base) : carriedXattrsOf(dir, base, whole)),
     };
     if (type !== "directory" && stat.nlink > 1) {
       const key = `${stat.devMajor}:${stat.devMinor}:${stat.ino}`;
@@ -107,6 +137,7 @@ export async function packTree(options: PackOptions): Promise<number> {
       links.set(key, path);
     }
     const linkName = type === "symlink" ? readlinkAt(dir, base) : "";
+    if (found !== undefined && whole && stat.allocated < stat.size && (await sparseFile(found, stat, { ...header, type }))) return;
     await output.write(encodeHeader({ ...header, type, linkName, size: stat.size, major: stat.rdevMajor, minor: stat.rdevMinor }));
     if (found !== undefined) await file(found, stat);
   };
@@ -174,6 +205,19 @@ function isRuntimes({ devices }: PackStart, dir: number, fd: number): boolean {
   const here = fileSystemOf(statAt(fd, "")!);
   if (here === fileSystemOf(statAt(dir, "")!)) return false;
   return here === devices || isKernelsOwn(fd);
+}
+
+/** More are written as a file without holes: readers bound the map. */
+const MOST_RUNS = 20_000;
+
+/** The runs of bytes of a file with holes; undefined where it has none. */
+function runsOf(fd: number, size: number): { offset: number; length: number }[] | undefined {
+  const runs: { offset: number; length: number }[] = [];
+  for (let run = nextData(fd, 0, size); run !== undefined; run = nextData(fd, run.offset + run.length, size)) {
+    runs.push(run);
+    if (runs.length > MOST_RUNS) return undefined;
+  }
+  return runs[0]?.length === size ? undefined : runs;
 }
 
 /** Names hold one character a byte, so this is the order of bytes. */

@@ -36,7 +36,9 @@ export type Job =
   /** Tar of what stands at a path within `root`, sent as `chunk` replies. */
   | { op: "copyOut"; root: string; path: string; idMap?: IdMap }
   /** Unpacks the archive that comes as `chunk` messages into the directory at a path within `root`. */
-  | { op: "copyIn"; root: string; path: string; owner?: Owner; idMap?: IdMap; keepKinds: boolean }
+  | { op: "copyIn"; root: string; path: string; owner?: Owner; idMap?: IdMap; keepKinds: boolean; whole?: boolean }
+  /** Tar of a whole tree, its root first, sent as `chunk` replies. */
+  | { op: "packWhole"; tree: string; idMap?: IdMap }
   /** Copies a tree into an empty directory, which shares its blocks where the file system can. */
   | { op: "clone"; from: string; to: string }
   /** Sent as `chunk` replies, each the JSON of `BATCH` changes at most. */
@@ -54,6 +56,7 @@ export interface Results {
   copyOut: undefined;
   copyIn: undefined;
   clone: undefined;
+  packWhole: undefined;
   changes: undefined;
   size: number;
   remove: undefined;

@@ -171,10 +171,16 @@ export function isCarriedXattr(key: string): boolean {
   return key === CAPABILITY || key.startsWith("user.");
 }
 
-export function xattrsOf(directory: number, name: string): Map<string, Uint8Array> {
+/** POSIX ACLs: what a volume's archive carries besides. */
+export function isAcl(key: string): boolean {
+  return key === "system.posix_acl_access" || key === "system.posix_acl_default";
+}
+
+/** `acls`: these too. */
+export function xattrsOf(directory: number, name: string, acls = false): Map<string, Uint8Array> {
   const found = new Map<string, Uint8Array>();
   for (const key of listXattrAt(directory, name).sort()) {
-    const value = isCarriedXattr(key) ? getXattrAt(directory, name, key) : undefined;
+    const value = isCarriedXattr(key) || (acls && isAcl(key)) ? getXattrAt(directory, name, key) : undefined;
     if (value !== undefined) found.set(key, value);
   }
   return found;

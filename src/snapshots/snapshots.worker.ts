@@ -83,6 +83,8 @@ async function perform(id: number, job: Job, state: Running): Promise<Results[Jo
       return await copyOut(id, job, state);
     case "copyIn":
       return await copyIn(id, job, state);
+    case "packWhole":
+      return await packWhole(id, job, state);
     case "clone":
       return await clone(id, job, state);
     case "changes": {
@@ -383,12 +385,33 @@ async function copyIn(id: number, job: Job & { op: "copyIn" }, state: Running): 
       destination: job.path,
       replaceLinks: true,
       keepKinds: job.keepKinds,
+      ...(job.whole === true && { whole: true }),
       ...(job.owner !== undefined && { owner: job.owner }),
       ...(job.idMap !== undefined && { idMap: job.idMap }),
     });
+    if (job.whole === true) await withDirectory(job.root, syncFileSystem);
   } catch (error) {
     throw copyError(decompressionError(error));
   }
+}
+
+async function packWhole(id: number, job: Job & { op: "packWhole" }, state: Running): Promise<undefined> {
+  const breathe = breather(state);
+  await withDirectory(job.tree, async (root) => {
+    await packTree({
+      root,
+      listRoot: false,
+      from: { dir: root, base: ".", name: "." },
+      whole: true,
+      ...(job.idMap !== undefined && { idMap: job.idMap }),
+      cancelled: () => state.cancelled,
+      emit: async (chunk) => {
+        await breathe();
+        await send(id, chunk, state);
+      },
+    });
+  });
+  return undefined;
 }
 
 async function clone(id: number, job: Job & { op: "clone" }, state: Running): Promise<undefined> {
@@ -402,7 +425,12 @@ async function clone(id: number, job: Job & { op: "clone" }, state: Running): Pr
     self.postMessage({ id, type: "progress", bytes });
   };
   try {
-    await withDirectory(job.from, (from) => withDirectory(job.to, (to) => cloneTree(from, to, { breathe: breather(state), copied })));
+    await withDirectory(job.from, (from) =>
+      withDirectory(job.to, async (to) => {
+        await cloneTree(from, to, { breathe: breather(state), copied });
+        syncFileSystem(to);
+      }),
+    );
     return undefined;
   } catch (error) {
     throw isDiskFull(error) ? unavailable(messageOf(error), error) : error;

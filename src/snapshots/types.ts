@@ -147,6 +147,13 @@ export interface Snapshots {
    * disk is full, cancelled
    */
   cloneTree(from: string, to: string, options?: { onProgress?: (bytes: number) => void; signal?: AbortSignal }): Promise<void>;
+  /**
+   * Tar of all in a directory, itself first: times, ACLs, extended attributes of users and holes as they are. What others take away meanwhile is left out.
+   * `settled` and `idMap` as for `pathTar`.
+   */
+  wholeTar(tree: string, options: { idMap?: IdMap; signal?: AbortSignal }): { tar: ReadableStream<Uint8Array>; settled: () => Promise<void> };
+  /** The opposite, into an empty directory; synced. `idMap` and errors as for `extractInto`. */
+  extractWhole(tree: string, archive: ReadableStream<Uint8Array>, options: { idMap?: IdMap; signal?: AbortSignal }): Promise<void>;
   /** Changes of an active snapshot as `docker diff` shows them; the init layer's paths are left out. */
   changes(id: SnapshotId, layers: readonly SnapshotId[]): Promise<Change[]>;
   /** Recorded bytes of a layer's files; 0 for active ones. */

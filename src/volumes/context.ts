@@ -7,6 +7,7 @@ import type { KeyedMutex } from "../lib/mutex.ts";
 import type { Plugins } from "../plugins/types.ts";
 import type { Store } from "../store/store.ts";
 import type { VolumeDrivers } from "./driver.ts";
+import type { Trees } from "./trees.ts";
 import type { VolumeRecord } from "./types.ts";
 
 export interface VolumesDeps {
@@ -17,6 +18,7 @@ export interface VolumesDeps {
   log: Logger;
   /** Whose ids the files of new volumes have; undefined: the host's. */
   idMap?: IdMap;
+  trees: Trees;
   /** Where drivers other than `local` come from. */
   plugins?: Plugins;
 }
@@ -32,6 +34,8 @@ export interface Context extends VolumesDeps {
   /** Ready volumes by name. */
   entries: Map<string, Entry>;
   drivers: VolumeDrivers;
+  /** Names of volumes whose files are being made, for as long as that takes. */
+  making: Set<string>;
   mutex: KeyedMutex;
 }
 

@@ -2,6 +2,7 @@ import { readdir } from "node:fs/promises";
 import { find, setPhase, stagingOf, type Context } from "./context.ts";
 import { whileMounted } from "./mount.ts";
 import { copyInto } from "./copy.ts";
+import { isHeld } from "./hold.ts";
 import { parseLocalOptions } from "./options.ts";
 
 /** Nothing in it, and nothing that its options would mount over it. */
@@ -25,7 +26,8 @@ export async function copyUp(ctx: Context, name: string, sourceDirectory: string
     return;
   }
   using _lock = await ctx.mutex.lock(name);
-  if (!(await isEmpty(ctx, name))) return;
+  // a snapshot stays as it is; one that is being restored or imported gets other files in a moment
+  if (entry.record.snapshotOf !== undefined || isHeld(entry) || !(await isEmpty(ctx, name))) return;
   setPhase(ctx, name, "copying");
   await copyInto(sourceDirectory, find(ctx, name).record.mountpoint, stagingOf(ctx, name));
   setPhase(ctx, name, "ready");

@@ -3,6 +3,7 @@ import { conflict, prefixed } from "../lib/errors.ts";
 import { formatNano } from "../lib/time.ts";
 import { dataOf, saveRecord, setPhase, type Context } from "./context.ts";
 import type { VolumeDriver } from "./driver.ts";
+import { checkNotMade } from "./fill.ts";
 import type { VolumeRecord, Volumes } from "./types.ts";
 
 /** See Volumes.create. */
@@ -10,6 +11,7 @@ export async function create(ctx: Context, asked: Parameters<Volumes["create"]>[
   const name = asked.name || Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString("hex");
   const options = asked.options ?? {};
   using _lock = await ctx.mutex.lock(name);
+  checkNotMade(ctx, name);
   const existing = ctx.entries.get(name)?.record;
   if (existing !== undefined) {
     checkSame(existing, asked.driver, options);

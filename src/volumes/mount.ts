@@ -38,7 +38,8 @@ export async function whileMounted<T>(ctx: Context, entry: Entry, work: (path: s
   }
 }
 
-async function mountFor(ctx: Context, entry: Entry, user: string): Promise<void> {
+/** Under the volume's lock. */
+export async function mountFor(ctx: Context, entry: Entry, user: string): Promise<void> {
   const { record } = entry;
   if (record.driver === "local") await ctx.drivers.local.mount(record, user);
   else await mountRemote(ctx, entry, user);
@@ -60,7 +61,7 @@ async function mountRemote(ctx: Context, { record }: Entry, user: string): Promi
 }
 
 /** False where it wasn't mounted. */
-async function unmountFor(ctx: Context, { record, active }: Entry, user: string): Promise<boolean> {
+export async function unmountFor(ctx: Context, { record, active }: Entry, user: string): Promise<boolean> {
   if (record.driver === "local") {
     if (!active.delete(user)) return false;
     await ctx.drivers.local.unmount(record, user);

@@ -2,6 +2,7 @@ import { realtimeNano } from "../kernel/clock.ts";
 import { EngineError, invalidArgument } from "../lib/errors.ts";
 import { hasLabel } from "../lib/match.ts";
 import { parseRfc3339, parseTimestamp } from "../lib/time.ts";
+import { SNAPSHOT_LABEL } from "./clone.ts";
 import { usersOf, type Context } from "./context.ts";
 import { remove } from "./remove.ts";
 import type { VolumeRecord } from "./types.ts";
@@ -41,7 +42,10 @@ function pruneTest(filters: Record<string, string[]>, all: boolean): (record: Vo
   const wanted = filters["label"] ?? [];
   const unwanted = filters["label!"] ?? [];
   // what was made with options, or by a plugin, may stand for data elsewhere (NFS, a device): only its owner removes it, as Docker does
-  return ({ driver, anonymous, labels, created, options }) =>
+  // a backup is unused by nature: it goes where it is asked for
+  const asksForSnapshots = wanted.some((label) => label === SNAPSHOT_LABEL || label.startsWith(`${SNAPSHOT_LABEL}=`));
+  return ({ driver, anonymous, labels, created, options, snapshotOf }) =>
+    (snapshotOf === undefined || asksForSnapshots) &&
     driver === "local" &&
     (everything || anonymous) &&
     Object.keys(options).length === 0 &&

@@ -1,5 +1,6 @@
 import { conflict, messageOf, notFound, prefixed } from "../lib/errors.ts";
 import { setPhase, usersOf, type Context } from "./context.ts";
+import { checkNotHeld, isHeld } from "./hold.ts";
 import type { VolumeRecord } from "./types.ts";
 
 /** Deleting row, files, no row. @throws EngineError notFound (unless forced), conflict while a container refers to it */
@@ -12,6 +13,7 @@ export async function remove(ctx: Context, name: string, options: { force?: bool
   }
   const users = usersOf(ctx, name);
   if (users.length > 0) throw conflict(`remove ${name}: volume is in use - [${users.join(", ")}]`);
+  checkNotHeld(entry, `remove ${name}`);
   const { record } = entry;
   if (record.driver === "local") {
     setPhase(ctx, name, "deleting");
@@ -39,6 +41,7 @@ async function removeRemote(ctx: Context, record: VolumeRecord, force: boolean):
 export function discard(ctx: Context, names: readonly string[]): () => Promise<void> {
   const gone = [...new Set(names)]
     .flatMap((name) => ctx.entries.get(name) ?? [])
+    .filter((entry) => !isHeld(entry))
     .map(({ record }) => record)
     .filter(({ anonymous, name }) => anonymous && usersOf(ctx, name).length === 0);
   for (const { name } of gone) {

@@ -16,7 +16,7 @@ function fixture() {
     const actions: string[] = [];
     const events = createEvents({ store, log: silent });
     events.subscribe(({ type, action, actor, attributes }) => void actions.push(`${type} ${action} ${actor} ${attributes["oldName"] ?? ""}`.trim()));
-    return { store, actions, volumes: createVolumes({ root: join(root, "volumes"), store, events, log: silent }) };
+    return { store, actions, volumes: createVolumes({ root: join(root, "volumes"), store, events, log: silent, trees: {} as never }) };
   };
   return { root, open, [Symbol.dispose]: () => rmSync(root, { recursive: true }) };
 }

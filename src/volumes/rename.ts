@@ -1,7 +1,10 @@
 import { existsSync } from "node:fs";
 import { dirname } from "node:path";
 import { conflict, invalidArgument, messageOf, unavailable } from "../lib/errors.ts";
+import { followRename } from "./clone.ts";
 import { dataOf, find, saveRecord, setPhase, usersOf, type Context } from "./context.ts";
+import { checkNotMade } from "./fill.ts";
+import { checkNotHeld } from "./hold.ts";
 import type { VolumeRecord } from "./types.ts";
 
 /** See Volumes.rename. */
@@ -16,6 +19,8 @@ export async function rename(ctx: Context, name: string, to: string, follow: (be
   const driver = await ctx.drivers.get(before.driver);
   if (driver.rename === undefined) throw invalidArgument(`rename ${name}: volumes of driver ${before.driver} have the names that it gives them`);
   driver.validate(to, before.options);
+  checkNotHeld(entry, `rename ${name}`);
+  checkNotMade(ctx, to);
   if (ctx.entries.has(to)) throw conflict(`rename ${name}: a volume named ${to} already exists`);
   if (usersOf(ctx, to).length > 0) throw conflict(`rename ${name}: a container is being made with a volume named ${to}`);
   const record: VolumeRecord = { ...before, name: to, mountpoint: dataOf(ctx, to), anonymous: false };
@@ -25,6 +30,7 @@ export async function rename(ctx: Context, name: string, to: string, follow: (be
     ctx.store.db.query("UPDATE volumes SET name = ?, record = ?, phase = ? WHERE name = ?").run(now.name, JSON.stringify(document), phase, from.name);
     ctx.store.db.query("UPDATE container_volumes SET volume = ? WHERE volume = ?").run(now.name, from.name);
     follow(from, now);
+    followRename(ctx, from.name, now.name, (each) => saveRecord(ctx, each));
     ctx.store.afterCommit(() => {
       ctx.entries.delete(from.name);
       ctx.entries.set(now.name, Object.assign(entry, { record: now }));

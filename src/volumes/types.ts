@@ -14,8 +14,16 @@ export interface VolumeRecord {
   anonymous: boolean;
   /** Whose ids its files have on disk; undefined: the host's. */
   idMap?: IdMap;
+  /** It is a snapshot of that volume: read-only, and prune leaves it. */
+  snapshotOf?: string;
   /** For whom a plugin has it mounted. */
   mountedFor?: string[];
+}
+
+export interface CopyOptions {
+  /** Bytes of files so far, and of all as far as they are known. */
+  onProgress?: (current: number, total: number) => void;
+  signal?: AbortSignal;
 }
 
 export interface Volumes {
@@ -51,6 +59,30 @@ export interface Volumes {
    * its name writes the new one. @throws EngineError notFound, conflict where the name is taken, invalidArgument
    */
   rename(name: string, to: string, follow: (before: VolumeRecord, after: VolumeRecord) => void): Promise<VolumeRecord>;
+  /**
+   * A plain volume with the same files and labels: owners, modes, times, extended attributes, links and holes as they are, blocks shared where the file
+   * system can. It is there once it is whole. Who writes meanwhile isn't waited for. @throws EngineError notFound, conflict where the name is taken,
+   * invalidArgument, unavailable where the disk is full, cancelled
+   */
+  clone(name: string, to: string, options?: CopyOptions & { labels?: Record<string, string> }): Promise<VolumeRecord>;
+  /** As `clone`, but read-only, and known as a snapshot of the volume. Without a name: `volume.20261122-051500`. */
+  snapshot(name: string, to: string, options?: CopyOptions & { labels?: Record<string, string> }): Promise<VolumeRecord>;
+  /**
+   * The volume (`to`: another) has the snapshot's files again, all in one step; a missing one is made. @throws EngineError as `clone`, conflict while a
+   * container runs with it, invalidArgument where it is no snapshot
+   */
+  restoreSnapshot(name: string, options?: CopyOptions & { to?: string }): Promise<VolumeRecord>;
+  /** Gives `work` all files as a tar archive, with the owners that containers know; the volume stays until it is done. */
+  exportTo(name: string, options: { signal?: AbortSignal }, work: (tar: ReadableStream<Uint8Array>) => Promise<void>): Promise<void>;
+  /**
+   * A volume with the files of an archive (plain, gzip, zstd…), all or none of them. One that is there must be empty, or with `force` loses what is in it.
+   * @throws EngineError as `restoreSnapshot`, invalidArgument for a bad archive
+   */
+  importFrom(
+    name: string,
+    archive: ReadableStream<Uint8Array>,
+    options: { force?: boolean; labels?: Record<string, string>; signal?: AbortSignal },
+  ): Promise<VolumeRecord>;
   /** Containers that refer to it (rows, never counters). */
   usersOf(name: string): string[];
   /** Nothing in it yet, so that copyUp would fill it. */

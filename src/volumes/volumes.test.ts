@@ -19,7 +19,7 @@ function open(): void {
   store = openStore(join(root, "engine.db"), migrations);
   const events = createEvents({ store, log: silent });
   events.subscribe(({ type, action, actor }) => void actions.push(`${type} ${action} ${actor}`));
-  volumes = createVolumes({ root: join(root, "volumes"), store, events, log: silent });
+  volumes = createVolumes({ root: join(root, "volumes"), store, events, log: silent, trees: {} as never });
 }
 beforeEach(() => {
   root = mkdtempSync(join(tmpdir(), "berth-volumes-"));

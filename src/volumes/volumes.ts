@@ -1,4 +1,6 @@
 import { KeyedMutex } from "../lib/mutex.ts";
+import { exportTo, importFrom } from "./archive.ts";
+import { clone, restoreSnapshot, snapshot } from "./clone.ts";
 import { find, usersOf, type Context, type VolumesDeps } from "./context.ts";
 import { copyUp, isEmpty } from "./copy-up.ts";
 import { create } from "./create.ts";
@@ -16,7 +18,7 @@ import { treeSize } from "./usage.ts";
 /** Records, names and users of volumes; drivers keep their files. */
 export function createVolumes(deps: VolumesDeps): Volumes {
   const drivers = createVolumeDrivers({ local: createLocalDriver(), plugins: deps.plugins, log: deps.log });
-  const ctx: Context = { ...deps, drivers, entries: new Map(), mutex: new KeyedMutex() };
+  const ctx: Context = { ...deps, drivers, entries: new Map(), making: new Set(), mutex: new KeyedMutex() };
   const byName = (a: { name: string }, b: { name: string }): number => (a.name < b.name ? -1 : 1);
   return {
     create: (options) => create(ctx, options),
@@ -30,6 +32,11 @@ export function createVolumes(deps: VolumesDeps): Volumes {
     discard: (names) => discard(ctx, names),
     prune: (options) => prune(ctx, options),
     rename: (name, to, follow) => rename(ctx, name, to, follow),
+    clone: (name, to, options = {}) => clone(ctx, name, to, options),
+    snapshot: (name, to, options = {}) => snapshot(ctx, name, to, options),
+    restoreSnapshot: (name, options = {}) => restoreSnapshot(ctx, name, options),
+    exportTo: (name, options, work) => exportTo(ctx, name, options, work),
+    importFrom: (name, archive, options) => importFrom(ctx, name, archive, options),
     usersOf: (name) => usersOf(ctx, name),
     isEmpty: (name) => isEmpty(ctx, name),
     copyUp: (name, sourceDirectory) => copyUp(ctx, name, sourceDirectory),

@@ -66,7 +66,7 @@ export async function createEngine(options: { at?: string } = {}): Promise<TestE
   const registry = createRegistryClient({ insecure: [], mirrors: [], log });
   const users = { containersOf: (image: Parameters<Containers["usingImage"]>[0]) => containers.usingImage(image) };
   const images = createImages({ store, content, snapshots, registry, events, users, log });
-  const volumes = createVolumes({ root: paths.volumes, store, events, log });
+  const volumes = createVolumes({ root: paths.volumes, store, events, log, trees: snapshots });
   const network = { ...networkDefaults, iptables: false, engineKey };
   const networks = createNetworks({ store, events, log, paths, options: network });
   const runtime = await createRuntime({

@@ -1,0 +1,65 @@
+import { readdir } from "node:fs/promises";
+import { realtimeNano } from "../kernel/clock.ts";
+import { conflict, prefixed } from "../lib/errors.ts";
+import { formatNano } from "../lib/time.ts";
+import { dataOf, type Context } from "./context.ts";
+import { makeFilled, replaceFiles } from "./fill.ts";
+import { whileHeld } from "./hold.ts";
+import { parseLocalOptions } from "./options.ts";
+import type { VolumeRecord } from "./types.ts";
+
+/** See Volumes.exportTo. */
+export async function exportTo(
+  ctx: Context,
+  name: string,
+  options: { signal?: AbortSignal },
+  work: (tar: ReadableStream<Uint8Array>) => Promise<void>,
+): Promise<void> {
+  await whileHeld(ctx, name, async ({ record }) => {
+    const isPlain = record.driver === "local" && parseLocalOptions(name, record.options) === undefined;
+    const idMap = isPlain ? record.idMap : undefined;
+    const { tar, settled } = ctx.trees.wholeTar(record.mountpoint, { ...options, ...(idMap !== undefined && { idMap }) });
+    try {
+      await work(tar);
+    } finally {
+      await settled();
+    }
+  });
+}
+
+/** See Volumes.importFrom. */
+export async function importFrom(
+  ctx: Context,
+  name: string,
+  archive: ReadableStream<Uint8Array>,
+  { force = false, labels = {}, signal }: { force?: boolean; labels?: Record<string, string>; signal?: AbortSignal },
+): Promise<VolumeRecord> {
+  const fill = async (directory: string, map: VolumeRecord["idMap"]): Promise<void> => {
+    try {
+      await ctx.trees.extractWhole(directory, archive, { ...(map !== undefined && { idMap: map }), ...(signal !== undefined && { signal }) });
+    } catch (error) {
+      throw prefixed(`import ${name}: `, error);
+    }
+  };
+  const entry = ctx.entries.get(name);
+  if (entry !== undefined) {
+    const { driver, mountpoint, idMap } = entry.record;
+    // what is kept elsewhere is refused below
+    if (!force && driver === "local" && (await readdir(mountpoint)).length > 0) {
+      throw conflict(`import ${name}: the volume isn't empty; with force (--force) what is in it is replaced`);
+    }
+    return await replaceFiles(ctx, name, (directory) => fill(directory, idMap), { action: "import" });
+  }
+  const record: VolumeRecord = {
+    name,
+    driver: "local",
+    scope: "local",
+    mountpoint: dataOf(ctx, name),
+    created: formatNano(realtimeNano()).replace(/\.\d+Z$/, "Z"),
+    labels,
+    options: {},
+    anonymous: false,
+    ...(ctx.idMap !== undefined && { idMap: ctx.idMap }),
+  };
+  return await makeFilled(ctx, record, (directory) => fill(directory, ctx.idMap), { source: "import" });
+}

@@ -1,0 +1,86 @@
+import { realtimeNano } from "../kernel/clock.ts";
+import { invalidArgument, prefixed } from "../lib/errors.ts";
+import { formatNano } from "../lib/time.ts";
+import { dataOf, find, type Context, type Entry } from "./context.ts";
+import { makeFilled, replaceFiles } from "./fill.ts";
+import { whileHeld } from "./hold.ts";
+import { parseLocalOptions } from "./options.ts";
+import type { CopyOptions, VolumeRecord } from "./types.ts";
+import { treeSize } from "./usage.ts";
+
+/** The label by which snapshots are listed: the name of the volume that they are of. */
+export const SNAPSHOT_LABEL = "berth.snapshot.of";
+
+/** See Volumes.clone. */
+export async function clone(ctx: Context, name: string, to: string, options: CopyOptions & { labels?: Record<string, string> }): Promise<VolumeRecord> {
+  return await whileHeld(ctx, name, async (entry) => {
+    const record = copyOf(ctx, entry.record, to, options.labels);
+    return await makeFilled(ctx, record, (directory) => copyFiles(ctx, entry, directory, `clone ${name}`, options), { source: name });
+  });
+}
+
+/** See Volumes.snapshot. */
+export async function snapshot(ctx: Context, name: string, to: string, options: CopyOptions & { labels?: Record<string, string> }): Promise<VolumeRecord> {
+  return await whileHeld(ctx, name, async (entry) => {
+    if (entry.record.snapshotOf !== undefined) throw invalidArgument(`snapshot ${name}: it is a snapshot itself: clone it`);
+    const now = formatNano(realtimeNano())
+      .replaceAll(/[-:]|\.\d+Z$/g, "")
+      .replace("T", "-");
+    const record = copyOf(ctx, entry.record, to || `${name}.${now}`, { ...options.labels, [SNAPSHOT_LABEL]: name });
+    const whole: VolumeRecord = { ...record, snapshotOf: name };
+    return await makeFilled(ctx, whole, (directory) => copyFiles(ctx, entry, directory, `snapshot ${name}`, options), { source: name });
+  });
+}
+
+/** See Volumes.restoreSnapshot. */
+export async function restoreSnapshot(ctx: Context, name: string, options: CopyOptions & { to?: string }): Promise<VolumeRecord> {
+  return await whileHeld(ctx, name, async (entry) => {
+    const { snapshotOf, idMap } = entry.record;
+    if (snapshotOf === undefined) throw invalidArgument(`restore ${name}: it is no snapshot of a volume`);
+    const target = options.to || snapshotOf;
+    const fill = (directory: string): Promise<void> => copyFiles(ctx, entry, directory, `restore ${target}`, options);
+    if (!ctx.entries.has(target)) return await makeFilled(ctx, copyOf(ctx, entry.record, target), fill, { source: name });
+    return await replaceFiles(ctx, target, fill, { action: "restore", idMap: () => idMap, attributes: { snapshot: name } });
+  });
+}
+
+/** A plain volume with the same labels, but for those that say whose it is: Compose would take the copy for its own. */
+function copyOf(ctx: Context, source: VolumeRecord, name: string, labels: Record<string, string> = {}): VolumeRecord {
+  const carried = Object.entries(source.labels).filter(([key]) => !key.startsWith("com.docker.compose.") && key !== SNAPSHOT_LABEL);
+  // what an option or a plugin mounts has the host's ids
+  const isPlain = source.driver === "local" && parseLocalOptions(source.name, source.options) === undefined;
+  return {
+    name,
+    driver: "local",
+    scope: "local",
+    mountpoint: dataOf(ctx, name),
+    created: formatNano(realtimeNano()).replace(/\.\d+Z$/, "Z"),
+    labels: { ...Object.fromEntries(carried), ...labels },
+    options: {},
+    anonymous: false,
+    ...(isPlain && source.idMap !== undefined && { idMap: source.idMap }),
+  };
+}
+
+async function copyFiles(ctx: Context, { record }: Entry, directory: string, what: string, { onProgress, signal }: CopyOptions): Promise<void> {
+  let total = 0;
+  if (onProgress !== undefined) void treeSize(record.mountpoint).then((bytes) => (total = bytes));
+  try {
+    await ctx.trees.cloneTree(record.mountpoint, directory, {
+      ...(onProgress !== undefined && { onProgress: (bytes: number) => onProgress(bytes, Math.max(bytes, total)) }),
+      ...(signal !== undefined && { signal }),
+    });
+  } catch (error) {
+    throw prefixed(`${what}: `, error);
+  }
+}
+
+/** A volume's new name in its snapshots. */
+export function followRename(ctx: Context, from: string, to: string, write: (record: VolumeRecord) => void): void {
+  for (const entry of ctx.entries.values()) {
+    if (entry.record.snapshotOf !== from) continue;
+    const record = { ...entry.record, snapshotOf: to, labels: { ...entry.record.labels, [SNAPSHOT_LABEL]: to } };
+    write(record);
+    ctx.store.afterCommit(() => void (find(ctx, record.name).record = record));
+  }
+}

@@ -1,0 +1,11 @@
+import type { IdMap } from "../oci/id-map.ts";
+
+/** What is done with whole trees of files, off the main thread and without leaving them: snapshots/ has it. */
+export interface Trees {
+  /** Copies what is in directory `from`, and its own attributes, to the empty directory `to`; on the disk when it resolves. `onProgress`: bytes of files. */
+  cloneTree(from: string, to: string, options?: { onProgress?: (bytes: number) => void; signal?: AbortSignal }): Promise<void>;
+  /** The tree as an archive, its root directory first. `settled`: nothing reads it any more. `idMap`: whose ids the files have on disk. */
+  wholeTar(tree: string, options: { idMap?: IdMap; signal?: AbortSignal }): { tar: ReadableStream<Uint8Array>; settled: () => Promise<void> };
+  /** The opposite, into the empty directory `tree`, of any archive (plain or compressed); on the disk when it resolves. */
+  extractWhole(tree: string, archive: ReadableStream<Uint8Array>, options: { idMap?: IdMap; signal?: AbortSignal }): Promise<void>;
+}
