@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
-import { mkdir, readdir, readFile, rm } from "node:fs/promises";
+import { mkdir, readdir, rm } from "node:fs/promises";
 import { unmount } from "../kernel/mount.ts";
+import { mountPoints } from "../kernel/mountinfo.ts";
 import { EngineError, invalidArgument, messageOf, notImplemented } from "../lib/errors.ts";
 import { hostPlatform, parsePlatform } from "../oci/platform.ts";
 import { familiarReference, parseReference, withDefaultTag } from "../oci/reference.ts";
@@ -154,8 +155,7 @@ async function removeLeftovers(services: BuildServices): Promise<void> {
   const names = (await readdir(paths.tmp)).filter((name) => name.startsWith(prefix));
   const roots = names.map((name) => `${paths.tmp}/${name}`);
   if (roots.length > 0) {
-    const mounts = (await readFile("/proc/self/mountinfo", "utf8")).split("\n").map((line) => unescape(line.split(" ")[4] ?? ""));
-    for (const target of mounts.toReversed()) if (roots.some((root) => target.startsWith(`${root}/`))) unmount(target, { lazy: true });
+    for (const target of (await mountPoints()).toReversed()) if (roots.some((root) => target.startsWith(`${root}/`))) unmount(target, { lazy: true });
     for (const root of roots) await rm(root, { recursive: true, force: true });
   }
   const snapshots = store.db.query<{ snapshot: SnapshotId }, []>("SELECT snapshot FROM build_snapshots").all();
@@ -167,9 +167,4 @@ async function removeLeftovers(services: BuildServices): Promise<void> {
     else await dropSnapshot(services, snapshot);
   }
   if (names.length > 0 || snapshots.length > 0) log.info("removed what interrupted builds left", { builds: names.length, snapshots: snapshots.length });
-}
-
-/** Blanks and the like stand as `\040` in mountinfo. */
-function unescape(path: string): string {
-  return path.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
 }

@@ -1,0 +1,13 @@
+import { readFile } from "node:fs/promises";
+
+/** Blanks and the like stand as `\040` in mountinfo. */
+const unescape = (path: string): string => path.replaceAll(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
+
+/** Where something is mounted in this process's namespace, oldest first. Asks no file system, so that a server which doesn't answer holds nobody up. */
+export async function mountPoints(): Promise<string[]> {
+  const lines = (await readFile("/proc/self/mountinfo", "utf8")).split("\n");
+  return lines.flatMap((line) => {
+    const target = line.split(" ", 5)[4];
+    return target === undefined ? [] : [unescape(target)];
+  });
+}

@@ -1,0 +1,24 @@
+import { SysError } from "../kernel/ffi.ts";
+import { unmount } from "../kernel/mount.ts";
+import { messageOf } from "../lib/errors.ts";
+import { mountNow } from "./mount-call.ts";
+import type { LocalMount } from "./options.ts";
+
+/** Mounts and unmounts wait for disks and servers. */
+export type MountOrder = { target: string; mount: LocalMount } | { target: string; unmount: true };
+
+export interface MountAnswer {
+  error?: { code: string; message: string };
+}
+
+declare const self: { addEventListener(type: "message", listener: (event: { data: MountOrder }) => void): void; postMessage(message: MountAnswer): void };
+
+self.addEventListener("message", ({ data: order }) => {
+  try {
+    if ("mount" in order) mountNow(order.target, order.mount);
+    else unmount(order.target, { lazy: true });
+    self.postMessage({});
+  } catch (error) {
+    self.postMessage({ error: { code: error instanceof SysError ? error.code : "", message: messageOf(error) } });
+  }
+});

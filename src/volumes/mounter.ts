@@ -1,0 +1,137 @@
+import { readFileSync, statSync } from "node:fs";
+import { SysError } from "../kernel/ffi.ts";
+import { MS, unmount as unmountNow } from "../kernel/mount.ts";
+import { invalidArgument, messageOf, unavailable } from "../lib/errors.ts";
+import { startWorker, type WorkerHandle } from "../lib/worker.ts";
+import type { MountAnswer, MountOrder } from "./mount.worker.ts";
+import { mountNow } from "./mount-call.ts";
+import { withoutSecrets, type LocalMount } from "./options.ts";
+import { withServer } from "./server-address.ts";
+
+/** Mounts what volumes' options say. */
+export interface Mounter {
+  /** @throws EngineError invalidArgument where it can't be mounted, unavailable where a server doesn't answer */
+  mount(target: string, what: LocalMount): Promise<void>;
+  /** Goes at once from where it is, and away when nobody uses it any more. What isn't there is none. */
+  unmount(target: string, what: LocalMount): Promise<void>;
+}
+
+/** Servers that don't answer keep a Worker each; others wait behind that many. */
+const mostWorkers = 4;
+/** The kernel itself tries for minutes. */
+const deadlineMs = 90_000;
+
+interface Member {
+  handle: WorkerHandle<MountOrder, MountAnswer>;
+  answered: (answer: MountAnswer) => void;
+  /** It has died of an error, and answers no more. */
+  broken: boolean;
+}
+
+export function createMounter({ patienceMs = deadlineMs }: { patienceMs?: number } = {}): Mounter {
+  const free: Member[] = [];
+  const waiting: ((member: Member) => void)[] = [];
+  let started = 0;
+
+  const start = (): Member => {
+    started++;
+    const handle = startWorker<MountOrder, MountAnswer>("volumes/mount.worker.ts");
+    const member: Member = { handle, answered: () => {}, broken: false };
+    handle.onMessage((answer) => member.answered(answer));
+    handle.onError((error) => {
+      member.broken = true;
+      member.answered({ error: { code: "", message: messageOf(error) } });
+    });
+    return member;
+  };
+  const take = async (most: number): Promise<Member> => {
+    const member = free.pop();
+    if (member !== undefined) return member;
+    if (started < most) return start();
+    const { promise, resolve } = Promise.withResolvers<Member>();
+    waiting.push(resolve);
+    return await promise;
+  };
+  const giveBack = (member: Member): void => {
+    if (member.broken) started--;
+    const next = waiting.shift();
+    if (next !== undefined) next(member.broken ? start() : member);
+    else if (!member.broken) free.push(member);
+  };
+  const ask = async (member: Member, order: MountOrder): Promise<MountAnswer> => {
+    const { promise, resolve } = Promise.withResolvers<MountAnswer>();
+    member.answered = resolve;
+    member.handle.post(order);
+    return await promise;
+  };
+
+  /** What is mounted after nobody waits for it any more is unmounted. */
+  const mountWithin = async (target: string, mount: LocalMount): Promise<void> => {
+    const member = await take(mostWorkers);
+    let late = false;
+    const answer = ask(member, { target, mount }).then(async (given) => {
+      if (late && given.error === undefined) await ask(member, { target, unmount: true });
+      giveBack(member);
+      return given;
+    });
+    const { promise: patience, resolve } = Promise.withResolvers<"late">();
+    const timer = setTimeout(() => resolve("late"), patienceMs);
+    const first = await Promise.race([answer, patience]);
+    clearTimeout(timer);
+    if (first === "late") {
+      late = true;
+      throw unavailable(failure(target, mount, `no answer for ${patienceMs / 1000} seconds`));
+    }
+    if (first.error !== undefined) throw mountError(target, mount, first.error);
+  };
+
+  return {
+    async mount(target, given) {
+      const what = await withServer(given);
+      if ((what.flags & MS.BIND) === 0) return await mountWithin(target, what);
+      try {
+        mountNow(target, what);
+      } catch (error) {
+        unmountNow(target, { lazy: true });
+        throw mountError(target, what, { code: error instanceof SysError ? error.code : "", message: messageOf(error) });
+      }
+    },
+    async unmount(target, { flags }) {
+      if ((flags & MS.BIND) !== 0) return void unmountNow(target, { lazy: true });
+      // servers that don't answer don't keep the others from being given up
+      const member = await take(mostWorkers + 1);
+      await ask(member, { target, unmount: true });
+      giveBack(member);
+    },
+  };
+}
+
+/** Docker's words: `failed to mount local volume: mount DEVICE:TARGET, flags: 0x1000, data: …: REASON`. */
+function failure(target: string, { device, flags, data }: LocalMount, reason: string): string {
+  const details = `${flags === 0 ? "" : `, flags: 0x${flags.toString(16)}`}${data === "" ? "" : `, data: ${withoutSecrets(data)}`}`;
+  return `error while mounting volume '${target}': failed to mount local volume: mount ${device}:${target}${details}: ${reason}`;
+}
+
+const ofTheServer = new Set(["ETIMEDOUT", "ECONNREFUSED", "EHOSTUNREACH", "ENETUNREACH", "EHOSTDOWN", "ENETDOWN", "ECONNRESET"]);
+
+function mountError(target: string, what: LocalMount, { code, message }: { code: string; message: string }): Error {
+  // `mount nfs on /path: no such device (ENODEV)`: what was tried is told already
+  const text = code === "" ? message : message.replace(/^.*: /, "").replace(` (${code})`, "");
+  const reason = failure(target, what, text + hint(what, code));
+  return ofTheServer.has(code) ? unavailable(reason) : invalidArgument(reason);
+}
+
+/** What the kernel's word alone doesn't tell. */
+function hint({ type, device, flags }: LocalMount, code: string): string {
+  const isBind = (flags & MS.BIND) !== 0;
+  if (code === "ENODEV" && !isBind && !isKnown(type)) return ` (this kernel has no file system ${JSON.stringify(type)})`;
+  if (code === "ENOENT" && device.startsWith("/") && statSync(device, { throwIfNoEntry: false }) === undefined) return ` (there is no ${device} on the host)`;
+  if (code === "EINVAL" && !isBind) return " (the kernel's log may tell which option it doesn't take)";
+  return "";
+}
+
+function isKnown(type: string): boolean {
+  return readFileSync("/proc/filesystems", "utf8")
+    .split("\n")
+    .some((line) => line.split("\t")[1] === type);
+}
