@@ -20,6 +20,8 @@ export interface MountRequest {
   /** Binds make a missing source directory, Mounts of type bind don't. */
   createSource: boolean;
   copy: boolean;
+  /** Of Config.Volumes, which the image may have given. */
+  fromConfig?: boolean;
   driver?: string;
   driverOptions: Record<string, string>;
   labels: Record<string, string>;
@@ -239,9 +241,6 @@ export function parseMount(mount: MountConfig): MountRequest {
       if (subpath !== undefined && !isLocal(subpath)) throw invalid("subpath must be a relative path within the volume");
       return { ...base, type: "image", readOnly: true, propagation: "rprivate", subpath };
     }
-    case "npipe":
-    case "cluster":
-      throw invalid(`mounts of type ${mount.Type} are not supported`);
     default:
       throw invalid("mount type unknown");
   }

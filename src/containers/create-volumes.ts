@@ -14,6 +14,8 @@ import type { ContainerMount, ContainerRecord, MountPoint } from "./types.ts";
 interface Inherited {
   point: MountPoint;
   source: ContainerMount;
+  /** The container that it is had from. */
+  from?: string;
 }
 
 /** All mounts of a container to be, checked; nothing is made yet. */
@@ -44,14 +46,14 @@ export function planVolumes(ctx: Context, config: ContainerConfig, host: HostCon
       if (source === undefined || taken.has(point.Destination)) continue;
       const writable = point.RW && !readOnly;
       // of several containers with the same path the last one gives it, as in Docker
-      inherited.set(point.Destination, { point: { ...point, RW: writable, Mode: "" }, source: { ...source, readOnly: !writable } });
+      inherited.set(point.Destination, { point: { ...point, RW: writable, Mode: "" }, source: { ...source, readOnly: !writable }, from: other.id });
     }
   }
   for (const path of Object.keys(config.Volumes ?? {})) {
     const request = { ...parseMount({ Type: "volume", Target: path }), mode: "" };
     if (taken.has(request.destination) || inherited.has(request.destination)) continue;
     taken.add(request.destination);
-    requests.push({ ...request, driver: host.VolumeDriver || undefined });
+    requests.push({ ...request, fromConfig: true, driver: host.VolumeDriver || undefined });
   }
   return { inherited: [...inherited.values()], requests };
 }
@@ -118,9 +120,11 @@ export async function checkDrivers(ctx: Context, { requests }: VolumePlan): Prom
 
 /** Makes the volumes, refers to them by rows, fills new ones from the image, and writes the mounts into `record`. */
 export async function prepareVolumes(ctx: Context, record: ContainerRecord, plan: VolumePlan): Promise<void> {
-  const refer = ctx.store.db.query("INSERT OR IGNORE INTO container_volumes (container, volume) VALUES (?, ?)");
+  const refer = ctx.store.db.query(
+    "INSERT INTO container_volumes (container, volume, unnamed) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET unnamed = max(unnamed, excluded.unnamed)",
+  );
   const mounts: Inherited[] = [...plan.inherited];
-  for (const { point } of plan.inherited) if (point.Name !== undefined) refer.run(record.id, point.Name);
+  for (const { point, from = "" } of plan.inherited) if (point.Name !== undefined) refer.run(record.id, point.Name, isUnnamed(ctx, from, point.Name));
   const filled: { name: string; destination: string }[] = [];
   for (const request of plan.requests) {
     if (request.type === "image") {
@@ -134,8 +138,9 @@ export async function prepareVolumes(ctx: Context, record: ContainerRecord, plan
     const anonymous = request.source === "";
     const name = anonymous ? newId() : request.source;
     // The reference comes first, so that no prune takes the volume in between.
-    refer.run(record.id, name);
-    const volume = await ctx.volumes.create({ name, anonymous, driver: request.driver, labels: request.labels, options: request.driverOptions });
+    refer.run(record.id, name, anonymous ? 1 : 0);
+    const { driver, labels, driverOptions: options } = request;
+    const volume = await ctx.volumes.create({ name, anonymous, driver, ...(isSome(labels) && { labels }), ...(isSome(options) && { options }) });
     const readOnly = request.readOnly || volume.snapshotOf !== undefined;
     mounts.push({
       point: {
@@ -144,8 +149,8 @@ export async function prepareVolumes(ctx: Context, record: ContainerRecord, plan
         Source: volume.mountpoint,
         Destination: request.destination,
         Driver: volume.driver,
-        // Docker shows its SELinux mode for named volumes, whether SELinux is there or not.
-        Mode: request.mode !== "" ? request.mode : anonymous ? "" : "z",
+        // Docker shows its SELinux mode for what stands in Binds and Mounts, whether SELinux is there or not.
+        Mode: request.mode !== "" ? request.mode : request.fromConfig === true || volume.driver !== "local" ? "" : "z",
         RW: !readOnly,
         Propagation: "",
         ...withOwners(request),
@@ -165,6 +170,14 @@ export async function prepareVolumes(ctx: Context, record: ContainerRecord, plan
   record.mounts = mounts.map(({ point }) => point).filter((point) => point.Destination !== "" && !isHostTmpfs(record.host, point));
   record.mountSources = mounts.map(({ source }) => source);
   await fillVolumes(ctx, record, filled);
+}
+
+const isSome = (map: Record<string, string>): boolean => Object.keys(map).length > 0;
+
+/** As the container that it is had from has it. */
+function isUnnamed(ctx: Context, container: string, volume: string): number {
+  const select = ctx.store.db.query<{ unnamed: number }, [string, string]>("SELECT unnamed FROM container_volumes WHERE container = ? AND volume = ?");
+  return select.get(container, volume)?.unnamed ?? 0;
 }
 
 /** HostConfig.Tmpfs stands in HostConfig only; Mounts of type tmpfs are shown under Mounts too. */
@@ -224,7 +237,7 @@ function withOwners({ owners }: MountRequest): { IDMapping?: IDMapping } {
 /** Copies what the image has at the volumes' paths into those that are empty. */
 async function fillVolumes(ctx: Context, record: ContainerRecord, volumes: { name: string; destination: string }[]): Promise<void> {
   const empty: typeof volumes = [];
-  for (const volume of volumes) if (await ctx.volumes.isEmpty(volume.name)) empty.push(volume);
+  for (const volume of volumes) if (await ctx.volumes.mayFill(volume.name)) empty.push(volume);
   if (record.layers.length === 0) return;
   for (const { name, destination } of empty) await fillVolume(ctx, record, name, destination);
 }
@@ -246,11 +259,14 @@ async function fillVolume(ctx: Context, record: ContainerRecord, name: string, d
 /** Where a read-only view of a container's image is mounted for a moment. */
 export const viewPath = (ctx: Context, id: string): string => `${ctx.paths.tmp}/view-${id}`;
 
+/** Undefined where there is nothing. @throws EngineError invalidArgument where something else than a directory is */
 function directoryIn(root: string, path: string): HeldPath | undefined {
   try {
     return holdDirectoryInRoot(root, path);
   } catch (error) {
-    if (error instanceof SysError && (error.code === "ENOENT" || error.code === "ENOTDIR" || error.code === "ELOOP")) return undefined;
+    if (!(error instanceof SysError)) throw error;
+    if (error.code === "ENOTDIR") throw invalidArgument(`cannot mount volume over existing file, file exists ${path}`, error);
+    if (error.code === "ENOENT" || error.code === "ELOOP") return undefined;
     throw error;
   }
 }

@@ -187,9 +187,12 @@ export async function removeDirectories(ctx: Context, { id, snapshot, host }: Co
   await Promise.all([hasSnapshot ? ctx.snapshots.remove(snapshot) : undefined, rm(ctx.paths.container(id), { recursive: true, force: true })]);
 }
 
-/** Within a transaction: the container's rows go, and with them the anonymous volumes that only it referred to. Returns what removes their files. */
+/**
+ * Within a transaction: the container's rows go, and with them the anonymous volumes that only it referred to, unless it named them. Returns what removes
+ * their files.
+ */
 export function deleteRows(ctx: Context, id: string): () => Promise<void> {
-  const volumes = ctx.store.db.query<{ volume: string }, [string]>("SELECT volume FROM container_volumes WHERE container = ?").all(id);
+  const volumes = ctx.store.db.query<{ volume: string }, [string]>("SELECT volume FROM container_volumes WHERE container = ? AND unnamed = 1").all(id);
   ctx.store.db.query("DELETE FROM container_volumes WHERE container = ?").run(id);
   ctx.store.db.query("DELETE FROM containers WHERE id = ?").run(id);
   return ctx.volumes.discard(volumes.map(({ volume }) => volume));

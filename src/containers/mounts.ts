@@ -3,12 +3,12 @@ import { stat } from "node:fs/promises";
 import { attachTree, cloneTree } from "../kernel/bind.ts";
 import { SysError } from "../kernel/ffi.ts";
 import { AT_FDCWD, closeFd, O, openAt } from "../kernel/fs.ts";
-import { holdInRoot } from "../kernel/inroot.ts";
+import { holdBeneath, holdInRoot } from "../kernel/inroot.ts";
 import { MS, mount as bindMount, unmount } from "../kernel/mount.ts";
 import { invalidArgument, messageOf } from "../lib/errors.ts";
 import { bytesOf } from "../lib/tar.ts";
 import { rootOnHost, translation, type IdMap } from "../oci/id-map.ts";
-import { parseLocalOptions } from "../volumes/options.ts";
+import { isMounted } from "../volumes/options.ts";
 import type { VolumeRecord } from "../volumes/types.ts";
 import { fileSystemAt, isShared } from "../runtime/mounts.ts";
 import type { SandboxMount } from "../sandbox/types.ts";
@@ -37,9 +37,9 @@ async function sandboxMount(ctx: Context, record: ContainerRecord, mount: Contai
   let source = type === "image" ? await mountImage(ctx, record, mount, held) : await ctx.volumes.mount(mount.source, record.id, { destination, readOnly });
   if (mount.subpath !== undefined) {
     try {
-      source = holdSubpath(ctx, record, source, mount.subpath, held);
+      source = holdSubpath(ctx, record, source, { ...mount, subpath: mount.subpath }, held);
     } catch (error) {
-      throw invalidArgument(`cannot mount ${mount.subpath} of ${type} ${mount.source} on ${destination}: ${messageOf(error)}`, error);
+      throw subpathError(source, { ...mount, subpath: mount.subpath }, error);
     }
   }
   const ids = type === "image" ? undefined : idsOf(ctx.volumes.get(mount.source), record);
@@ -75,9 +75,9 @@ async function optionsOf(ctx: Context, record: ContainerRecord, mount: Container
 }
 
 /** What a volume's options or a plugin mount has owners of its own, as what `-v /path` mounts has: a container that can't have them doesn't get them either. */
-function idsOf({ name, driver, options, idMap }: VolumeRecord, record: ContainerRecord): IdMap | undefined {
+function idsOf({ driver, options, idMap }: VolumeRecord, record: ContainerRecord): IdMap | undefined {
   if (driver !== "local") return undefined;
-  return parseLocalOptions(name, options) === undefined ? translation(idMap, record.idMap) : undefined;
+  return isMounted(options) ? undefined : translation(idMap, record.idMap);
 }
 
 /** @throws EngineError invalidArgument where it must be and can't */
@@ -120,12 +120,25 @@ function mountPlace(ctx: Context, record: ContainerRecord, isDirectory: boolean,
  * The directory or file itself, whatever a container that runs with the volume does to its path meanwhile: found without leaving the volume, held by a
  * descriptor, and bound on a path of ours, since the runtime's mount namespace takes no descriptor of another one (EINVAL).
  */
-function holdSubpath(ctx: Context, record: ContainerRecord, volume: string, subpath: string, held: DisposableStack): string {
-  using found = holdInRoot(volume, subpath);
+function holdSubpath(ctx: Context, record: ContainerRecord, volume: string, { type, subpath }: WithSubpath, held: DisposableStack): string {
+  // an image's links are of a root of its own; a volume has none
+  using found = type === "image" ? holdInRoot(volume, subpath) : holdBeneath(volume, subpath);
   const target = mountPlace(ctx, record, statSync(found.path).isDirectory(), held);
   bindMount(found.path, target, "none", MS.BIND);
   held.defer(() => void unmount(target, { lazy: true }));
   return target;
+}
+
+type WithSubpath = ContainerMount & { subpath: string };
+
+/** In Docker's words for volumes (moby, daemon/volume/safepath/errors.go). */
+function subpathError(volume: string, { type, source, subpath, destination }: WithSubpath, error: unknown): Error {
+  const { code } = error as { code?: string };
+  const path = `${volume}/${subpath}`;
+  if (type === "volume" && code === "ENOENT") return invalidArgument(`cannot access path ${path}: lstat ${path}: no such file or directory`, error);
+  if (type === "volume" && code === "EXDEV")
+    return invalidArgument(`path concatenation escapes the base directory, base: ${volume}, subpath: ${subpath}`, error);
+  return invalidArgument(`cannot mount ${subpath} of ${type} ${source} on ${destination}: ${messageOf(error)}`, error);
 }
 
 /** The same files with other owners, as an idmapped mount. */

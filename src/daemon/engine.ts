@@ -132,6 +132,7 @@ export async function startEngine(options: DaemonOptions, proxies: Proxies, log:
   await restoreRecords(content, held, log);
   await images.restore();
   const running = await containers.adoptAll();
+  await volumes.settle();
   const plain = idMap === undefined ? [] : containers.list({ all: true }).filter((each) => each.idMap === undefined && each.host.UsernsMode !== "host");
   if (plain.length > 0) log.warn("containers made before --userns-remap was set keep the host's ids", { count: plain.length });
   await networks.restore(running);

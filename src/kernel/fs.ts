@@ -1,4 +1,5 @@
 import { FFIType } from "bun:ffi";
+import { bytesOf } from "../lib/tar.ts";
 import { check, errno, int, libc, SysError } from "./ffi.ts";
 
 /**
@@ -329,6 +330,19 @@ export function* readDirectory(fd: number): Generator<string, void, undefined> {
     yield* names;
   }
 }
+
+/** At most `most` of the names in a directory, however many it has. @throws SysError */
+export function firstNames(path: string, most: number): string[] {
+  const fd = openAt(AT_FDCWD, bytesOf(path), O.RDONLY | O.DIRECTORY);
+  try {
+    return readDirectory(fd).take(most).toArray();
+  } finally {
+    closeFd(fd);
+  }
+}
+
+/** @throws SysError */
+export const isEmptyDirectory = (path: string): boolean => firstNames(path, 1).length === 0;
 
 export function isDirectory(stat: Stat): boolean {
   return (stat.mode & S.IFMT) === S.IFDIR;

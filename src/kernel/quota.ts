@@ -1,4 +1,5 @@
 import { FFIType } from "bun:ffi";
+import { invalidArgument } from "../lib/errors.ts";
 import { bytesOf } from "../lib/tar.ts";
 import { check, errno, int, libc, SysError } from "./ffi.ts";
 import { AT_FDCWD, closeFd, O, openAt } from "./fs.ts";
@@ -51,7 +52,7 @@ export function checkProjectQuota(directory: string): void {
 }
 
 /** Nothing is limited or counted under the number. */
-export function isProjectFree(directory: string, project: number): boolean {
+function isProjectFree(directory: string, project: number): boolean {
   return withDirectory(directory, (fd) => {
     const quota = Buffer.alloc(112);
     if (Number(c.syscall(SYS_QUOTACTL_FD, int(fd), Q_XGETQUOTA, project, quota)) < 0) {
@@ -65,7 +66,7 @@ export function isProjectFree(directory: string, project: number): boolean {
 }
 
 /** At most so many bytes (0: any number) for all files of the project. */
-export function limitProject(directory: string, project: number, bytes: number): void {
+function limitProject(directory: string, project: number, bytes: number): void {
   const quota = Buffer.alloc(112);
   quota.writeInt8(FS_DQUOT_VERSION, 0);
   quota.writeInt8(FS_PROJ_QUOTA, 1);
@@ -78,14 +79,14 @@ export function limitProject(directory: string, project: number, bytes: number):
 }
 
 /** The directory's project; 0 is none. */
-export function projectOf(directory: string): number {
+function projectOf(directory: string): number {
   const attributes = Buffer.alloc(28);
   withDirectory(directory, (fd) => check(c.ioctl(int(fd), FS_IOC_FSGETXATTR, attributes), "ioctl FSGETXATTR", directory));
   return attributes.readUInt32LE(12);
 }
 
 /** The directory, and all that is made in it from now on, belongs to the project. */
-export function setProject(directory: string, project: number): void {
+function setProject(directory: string, project: number): void {
   const attributes = Buffer.alloc(28);
   withDirectory(directory, (fd) => {
     check(c.ioctl(int(fd), FS_IOC_FSGETXATTR, attributes), "ioctl FSGETXATTR", directory);
@@ -94,3 +95,31 @@ export function setProject(directory: string, project: number): void {
     check(c.ioctl(int(fd), FS_IOC_FSSETXATTR, attributes), "ioctl FSSETXATTR", directory);
   });
 }
+
+/** Project numbers that people give by hand are small. */
+const LOWEST = 0x10000;
+const HIGHEST = 0x7fffffff;
+const MOST_TRIES = 64;
+
+/**
+ * At most so many bytes for all that will be made in the directories, which lie on one file system. They get a project number that nothing else has.
+ * @throws EngineError invalidArgument where none is free; SysError
+ */
+export function limitDirectories(directories: readonly string[], bytes: number): void {
+  const [first = ""] = directories;
+  for (let i = 0; i < MOST_TRIES; i++) {
+    const project = LOWEST + Math.floor(Math.random() * (HIGHEST - LOWEST));
+    if (!isProjectFree(first, project)) continue;
+    for (const directory of directories) setProject(directory, project);
+    return limitProject(first, project, bytes);
+  }
+  throw invalidArgument("no free project number was found for a storage limit");
+}
+
+/** Takes `limitDirectories` back, with which the number is free again. @throws SysError */
+export function unlimitDirectory(directory: string): void {
+  const project = projectOf(directory);
+  if (project >= LOWEST) limitProject(directory, project, 0);
+}
+
+export const isLimited = (directory: string): boolean => projectOf(directory) >= LOWEST;

@@ -1,3 +1,4 @@
+import { parseBool } from "../lib/bool.ts";
 import { invalidArgument } from "../lib/errors.ts";
 import { type Address, parseAddress } from "../lib/address.ts";
 import type { NetworkRecord } from "./types.ts";
@@ -51,13 +52,6 @@ const unparsable = (key: string, value: string, why: string): Error => invalidAr
 function flag(options: Options, key: string, fallback: boolean): boolean {
   const value = options[key];
   return value === undefined ? fallback : parseBool(value, (why) => unparsable(key, value, why));
-}
-
-/** What Go's strconv.ParseBool takes. */
-export function parseBool(text: string, fail: (why: string) => Error): boolean {
-  if (/^(1|t|T|true|TRUE|True)$/.test(text)) return true;
-  if (/^(0|f|F|false|FALSE|False)$/.test(text)) return false;
-  throw fail(`strconv.ParseBool: parsing ${JSON.stringify(text)}: invalid syntax`);
 }
 
 function gatewayMode(options: Options, key: string): GatewayMode {

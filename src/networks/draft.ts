@@ -1,5 +1,5 @@
 import { invalidArgument } from "../lib/errors.ts";
-import { parseBool } from "./bridge-options.ts";
+import { parseBool } from "../lib/bool.ts";
 import { newId } from "./network-config.ts";
 import type { NetworkRecord } from "./types.ts";
 

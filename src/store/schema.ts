@@ -79,4 +79,6 @@ CREATE TABLE image_uses (image TEXT PRIMARY KEY, used_at INTEGER NOT NULL) WITHO
   },
   // an endpoint's record says which ports it has
   { id: 5, sql: "DROP TABLE published_ports;" },
+  // who referred to a volume without naming it takes it along when it goes; for rows from before, the volume's own record tells
+  { id: 6, sql: "ALTER TABLE container_volumes ADD COLUMN unnamed INTEGER NOT NULL DEFAULT 1;" },
 ];

@@ -5,7 +5,7 @@ import { formatNano } from "../lib/time.ts";
 import { dataOf, type Context } from "./context.ts";
 import { makeFilled, replaceFiles } from "./fill.ts";
 import { whileHeld } from "./hold.ts";
-import { parseLocalOptions } from "./options.ts";
+import { isPlain } from "./options.ts";
 import type { VolumeRecord } from "./types.ts";
 
 /** See Volumes.exportTo. */
@@ -16,8 +16,7 @@ export async function exportTo(
   work: (tar: ReadableStream<Uint8Array>) => Promise<void>,
 ): Promise<void> {
   await whileHeld(ctx, name, async ({ record }) => {
-    const isPlain = record.driver === "local" && parseLocalOptions(name, record.options) === undefined;
-    const idMap = isPlain ? record.idMap : undefined;
+    const idMap = isPlain(record) ? record.idMap : undefined;
     const { tar, settled } = ctx.trees.wholeTar(record.mountpoint, { ...options, ...(idMap !== undefined && { idMap }) });
     try {
       await work(tar);

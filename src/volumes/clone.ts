@@ -4,7 +4,7 @@ import { formatNano } from "../lib/time.ts";
 import { dataOf, find, type Context, type Entry } from "./context.ts";
 import { makeFilled, replaceFiles } from "./fill.ts";
 import { whileHeld } from "./hold.ts";
-import { parseLocalOptions } from "./options.ts";
+import { isPlain } from "./options.ts";
 import type { CopyOptions, VolumeRecord } from "./types.ts";
 import { treeSize } from "./usage.ts";
 
@@ -48,7 +48,6 @@ export async function restoreSnapshot(ctx: Context, name: string, options: CopyO
 function copyOf(ctx: Context, source: VolumeRecord, name: string, labels: Record<string, string> = {}): VolumeRecord {
   const carried = Object.entries(source.labels).filter(([key]) => !key.startsWith("com.docker.compose.") && key !== SNAPSHOT_LABEL);
   // what an option or a plugin mounts has the host's ids
-  const isPlain = source.driver === "local" && parseLocalOptions(source.name, source.options) === undefined;
   return {
     name,
     driver: "local",
@@ -58,7 +57,7 @@ function copyOf(ctx: Context, source: VolumeRecord, name: string, labels: Record
     labels: { ...Object.fromEntries(carried), ...labels },
     options: {},
     anonymous: false,
-    ...(isPlain && source.idMap !== undefined && { idMap: source.idMap }),
+    ...(isPlain(source) && source.idMap !== undefined && { idMap: source.idMap }),
   };
 }
 

@@ -8,6 +8,7 @@ import type { Plugins } from "../plugins/types.ts";
 import type { Store } from "../store/store.ts";
 import type { VolumeDrivers } from "./driver.ts";
 import type { Trees } from "./trees.ts";
+import type { Mounter } from "./mounter.ts";
 import type { VolumeRecord } from "./types.ts";
 
 export interface VolumesDeps {
@@ -36,7 +37,10 @@ export interface Context extends VolumesDeps {
   drivers: VolumeDrivers;
   /** Names of volumes whose files are being made, for as long as that takes. */
   making: Set<string>;
+  mounter: Mounter;
   mutex: KeyedMutex;
+  /** A prune is under way. */
+  pruning: boolean;
 }
 
 /** A row's life on disk. */

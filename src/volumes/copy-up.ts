@@ -1,40 +1,43 @@
-import { readdir } from "node:fs/promises";
+import { isEmptyDirectory } from "../kernel/fs.ts";
 import { find, setPhase, stagingOf, type Context } from "./context.ts";
-import { whileMounted } from "./mount.ts";
 import { copyInto } from "./copy.ts";
 import { isHeld } from "./hold.ts";
-import { parseLocalOptions } from "./options.ts";
+import { checkThere } from "./local-driver.ts";
+import { whileMounted } from "./mount.ts";
+import { isPlain } from "./options.ts";
 
-/** Nothing in it, and nothing that its options would mount over it. */
-export async function isEmpty(ctx: Context, name: string): Promise<boolean> {
-  const entry = find(ctx, name);
-  const { record } = entry;
-  if (record.driver !== "local") {
-    using _lock = await ctx.mutex.lock(name);
-    return await whileMounted(ctx, entry, async (path) => (await readdir(path)).length === 0);
+/** See Volumes.mayFill. */
+export async function mayFill(ctx: Context, name: string): Promise<boolean> {
+  const { record, active } = find(ctx, name);
+  if (!isPlain(record)) {
+    // while another container has it, nothing in it can be trusted to stay as it is; and what a tmpfs is given now is gone before the start
+    return active.size === 0 && !(record.driver === "local" && record.options.type === "tmpfs");
   }
-  return parseLocalOptions(name, record.options) === undefined && (await readdir(record.mountpoint)).length === 0;
+  await checkThere(record);
+  return isEmptyDirectory(record.mountpoint);
 }
 
 /** See Volumes.copyUp. */
 export async function copyUp(ctx: Context, name: string, sourceDirectory: string): Promise<void> {
-  const entry = find(ctx, name);
-  if (entry.record.driver !== "local") {
-    using _lock = await ctx.mutex.lock(name);
-    // while another container has it, nothing in it can be trusted to stay as it is
-    if (entry.active.size === 0) await whileMounted(ctx, entry, (path) => fillRemote(sourceDirectory, path));
-    return;
-  }
   using _lock = await ctx.mutex.lock(name);
+  const entry = find(ctx, name);
+  const { record } = entry;
   // a snapshot stays as it is; one that is being restored or imported gets other files in a moment
-  if (entry.record.snapshotOf !== undefined || isHeld(entry) || !(await isEmpty(ctx, name))) return;
+  if (record.snapshotOf !== undefined || isHeld(entry) || !(await mayFill(ctx, name))) return;
+  if (!isPlain(record)) return await whileMounted(ctx, entry, (path) => fillMounted(ctx, sourceDirectory, path));
   setPhase(ctx, name, "copying");
-  await copyInto(sourceDirectory, find(ctx, name).record.mountpoint, stagingOf(ctx, name));
-  setPhase(ctx, name, "ready");
+  try {
+    await copyInto(sourceDirectory, record.mountpoint, stagingOf(ctx, name));
+  } finally {
+    setPhase(ctx, name, "ready");
+  }
 }
 
-/** Renames work within one file system only, so what is copied beside lies in the volume until it is moved. */
-async function fillRemote(source: string, path: string): Promise<void> {
-  if ((await readdir(path)).length > 0) return;
-  await copyInto(source, path, `${path}/.berth-copy-${crypto.randomUUID()}`);
+/** Renames work within one file system only, so what is copied beside lies in the volume until it is moved; also what a crash left of that. */
+const stagingName = ".berth-copy";
+
+async function fillMounted(ctx: Context, source: string, path: string): Promise<void> {
+  const present = await ctx.mounter.look(path);
+  if (present.some((name) => name !== stagingName)) return;
+  await copyInto(source, path, `${path}/${stagingName}`);
 }

@@ -1,11 +1,10 @@
 import { lstat, mkdir, readdir, rename, rm } from "node:fs/promises";
-import { join } from "node:path";
-import { internal } from "../lib/errors.ts";
+import { internal, unavailable } from "../lib/errors.ts";
 
 /**
  * Copies a directory's content, with the directory's own owner and mode, into the empty `target`: owners, modes, times, xattrs, links and
  * devices as they are. It is copied beside (`staging`, same file system) and then moved in entry by entry, since renames follow no symbolic
- * link that a container already running with the volume might put there. @throws EngineError internal
+ * link that a container already running with the volume might put there. @throws EngineError internal, unavailable where the disk is full
  */
 export async function copyInto(source: string, target: string, staging: string): Promise<void> {
   await rm(staging, { recursive: true, force: true });
@@ -20,7 +19,7 @@ export async function copyInto(source: string, target: string, staging: string):
       if (!(await exists(to))) await rename(Buffer.concat([Buffer.from(`${staging}/`), name]), to);
     }
   } finally {
-    await rm(join(staging), { recursive: true, force: true });
+    await rm(staging, { recursive: true, force: true });
   }
 }
 
@@ -36,5 +35,7 @@ async function exists(path: Buffer): Promise<boolean> {
 async function run(command: string[]): Promise<void> {
   const child = Bun.spawn(command, { stdin: "ignore", stdout: "ignore", stderr: "pipe", env: { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", LC_ALL: "C" } });
   const [errors, code] = await Promise.all([new Response(child.stderr).text(), child.exited]);
-  if (code !== 0) throw internal(`filling a volume from the image: ${errors.trim().slice(0, 1000)}`);
+  if (code === 0) return;
+  const text = `filling a volume from the image: ${errors.trim().slice(0, 1000)}`;
+  throw /: (No space left on device|Disk quota exceeded)$/m.test(errors) ? unavailable(text) : internal(text);
 }

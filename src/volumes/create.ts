@@ -14,7 +14,7 @@ export async function create(ctx: Context, asked: Parameters<Volumes["create"]>[
   checkNotMade(ctx, name);
   const existing = ctx.entries.get(name)?.record;
   if (existing !== undefined) {
-    checkSame(existing, asked.driver, options);
+    await checkDriver(ctx, existing, asked.driver);
     return existing;
   }
   const driver = await driverFor(ctx, asked.name, asked.driver);
@@ -29,6 +29,7 @@ export async function create(ctx: Context, asked: Parameters<Volumes["create"]>[
     created: formatNano(realtimeNano()).replace(/\.\d+Z$/, "Z"),
     labels: asked.labels ?? {},
     options,
+    given: { labels: asked.labels !== undefined, options: asked.options !== undefined },
     anonymous: asked.anonymous ?? !asked.name,
     ...(isLocal && ctx.idMap !== undefined && { idMap: ctx.idMap }),
   };
@@ -36,11 +37,11 @@ export async function create(ctx: Context, asked: Parameters<Volumes["create"]>[
   return record;
 }
 
-/** @throws EngineError conflict */
-function checkSame({ name, driver, options: present }: VolumeRecord, wanted: string | undefined, options: Record<string, string>): void {
-  if (wanted && wanted !== driver) throw conflict(`create ${name}: driver '${driver}' already has volume '${name}': volume name must be unique`);
-  const differs = Object.keys(options).length > 0 && !sameOptions(options, present);
-  if (differs) throw conflict(`create ${name}: a volume named ${name} already exists with other options`);
+/** @throws EngineError conflict; notFound for a driver that there isn't */
+async function checkDriver(ctx: Context, { name, driver }: VolumeRecord, wanted: string | undefined): Promise<void> {
+  if (!wanted || wanted === driver) return;
+  await driverFor(ctx, name, wanted);
+  throw conflict(`create ${name}: driver '${driver}' already has volume '${name}': volume name must be unique`);
 }
 
 /** `local` unless another is named. */
@@ -69,9 +70,4 @@ async function make(ctx: Context, driver: VolumeDriver, record: VolumeRecord): P
     ctx.store.afterCommit(() => void ctx.entries.set(name, { record, active: new Set() }));
     ctx.events.emit("volume", "create", name, { driver: driver.name });
   });
-}
-
-function sameOptions(a: Record<string, string>, b: Record<string, string>): boolean {
-  const keys = Object.keys(a);
-  return keys.length === Object.keys(b).length && keys.every((key) => a[key] === b[key]);
 }

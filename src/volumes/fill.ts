@@ -4,7 +4,7 @@ import { conflict, invalidArgument } from "../lib/errors.ts";
 import type { IdMap } from "../oci/id-map.ts";
 import { saveRecord, setPhase, stagingOf, type Context, type Entry } from "./context.ts";
 import { isHeld, runningWith, whileHeld } from "./hold.ts";
-import { parseLocalOptions } from "./options.ts";
+import { isMounted, shownOptions } from "./options.ts";
 import type { VolumeRecord } from "./types.ts";
 
 /**
@@ -62,7 +62,7 @@ export async function replaceFiles(
   const check = (entry: Entry): void => {
     const { driver, options, snapshotOf } = entry.record;
     if (driver !== "local") throw invalidArgument(`${what}: its files are kept by driver ${driver}`);
-    if (parseLocalOptions(name, options) !== undefined) throw invalidArgument(`${what}: its files are kept elsewhere (${optionsText(options)})`);
+    if (isMounted(options)) throw invalidArgument(`${what}: its files are kept elsewhere (${optionsText(options)})`);
     if (snapshotOf !== undefined) throw invalidArgument(`${what}: it is a snapshot, which stays as it is: clone it`);
     const users = runningWith(entry);
     if (users.length > 0) throw conflict(`${what}: volume is in use by running containers - [${users.join(", ")}]`);
@@ -105,7 +105,7 @@ export async function replaceFiles(
 }
 
 export function optionsText(options: Record<string, string>): string {
-  return Object.entries(options)
+  return Object.entries(shownOptions(options))
     .map(([key, value]) => `${key}=${value}`)
     .join(", ");
 }

@@ -1,17 +1,24 @@
-import { chown, mkdir, rename, rm } from "node:fs/promises";
-import { mount as mountFilesystem, MS, unmount as unmountFilesystem } from "../kernel/mount.ts";
-import { invalidArgument, messageOf } from "../lib/errors.ts";
-import { rootOnHost } from "../oci/id-map.ts";
+import { chown, mkdir, rename, rm, stat } from "node:fs/promises";
 import { dirname } from "node:path";
+import { unmount as unmountNow } from "../kernel/mount.ts";
+import { mountPoints, mountPointsIn } from "../kernel/mountinfo.ts";
+import { checkProjectQuota, isLimited, limitDirectories, unlimitDirectory } from "../kernel/quota.ts";
+import { invalidArgument, messageOf } from "../lib/errors.ts";
+import type { Logger } from "../lib/log.ts";
+import { rootOnHost } from "../oci/id-map.ts";
 import type { VolumeDriver } from "./driver.ts";
-import { parseLocalOptions } from "./options.ts";
+import type { Mounter } from "./mounter.ts";
+import { checkLocalOptions, isMounted, localMount, sizeLimit } from "./options.ts";
 import type { VolumeRecord } from "./types.ts";
 
-const namePattern = /^[a-zA-Z0-9][a-zA-Z0-9_.-]+$/;
+export interface LocalDriver extends VolumeDriver {
+  /** Once all who still run have been adopted: takes away what is mounted for nobody any more, as engines that were killed leave it. */
+  settle(records: readonly VolumeRecord[]): Promise<void>;
+}
 
 /** `<root>/<name>/_data`, with what `type`, `device` and `o` say mounted on it while a container runs with it. */
-export function createLocalDriver(): VolumeDriver {
-  /** Of volumes with options: who it is mounted for now. */
+export function createLocalDriver({ root, mounter, log }: { root: string; mounter: Mounter; log: Logger }): LocalDriver {
+  /** Of volumes with something to mount: who it is mounted for now. */
   const users = new Map<string, Set<string>>();
   return {
     name: "local",
@@ -19,21 +26,26 @@ export function createLocalDriver(): VolumeDriver {
 
     validate(name, options) {
       checkName(name);
-      parseLocalOptions(name, options);
+      checkLocalOptions(name, options);
+      if (sizeLimit(options) !== undefined) checkQuota(name, root);
     },
 
-    async create({ mountpoint, idMap }) {
+    async create({ mountpoint, idMap, options }) {
+      const limit = sizeLimit(options);
+      if (limit !== undefined) await limitTop(dirname(mountpoint), limit);
       await mkdir(mountpoint, { recursive: true, mode: 0o755 });
       const { uid, gid } = rootOnHost(idMap);
       if (idMap !== undefined) await chown(mountpoint, uid, gid);
       return mountpoint;
     },
 
-    async remove({ name, mountpoint }) {
-      // Whatever an option mounted must not be deleted with the directory.
-      unmountFilesystem(mountpoint, { lazy: true });
+    async remove({ name, mountpoint, options }) {
+      const top = dirname(mountpoint);
+      // whatever is mounted in it, by its options or by the host's administrator, must not be deleted with the directory
+      for (const target of (await mountPointsIn(top)).toReversed()) unmountNow(target, { lazy: true });
       users.delete(name);
-      await rm(dirname(mountpoint), { recursive: true, force: true });
+      if (sizeLimit(options) !== undefined) unlimit(top, log);
+      await rm(top, { recursive: true, force: true });
     },
 
     async rename(before, after) {
@@ -45,52 +57,109 @@ export function createLocalDriver(): VolumeDriver {
     },
 
     async mount(record, user) {
-      const { name, mountpoint, options } = record;
-      if (parseLocalOptions(name, options) === undefined) return mountpoint;
+      const { name, mountpoint } = record;
+      const what = prepared(record);
+      if (what === undefined) {
+        await checkThere(record);
+        return mountpoint;
+      }
       const present = users.get(name) ?? new Set();
-      if (present.size === 0) mountOptions(record);
+      const count = (await mountPoints()).filter((target) => target === mountpoint).length;
+      if (present.size > 0 && count === 0) log.warn("a volume was unmounted behind the engine's back: it is mounted again", { volume: name });
+      if (present.size === 0) for (let i = 0; i < count; i++) await mounter.unmount(mountpoint, what);
+      if (present.size === 0 || count === 0) {
+        await mkdir(mountpoint, { recursive: true, mode: 0o755 });
+        await mounter.mount(mountpoint, what);
+      }
       users.set(name, present.add(user));
       return mountpoint;
     },
 
-    async unmount({ name, mountpoint }, user) {
+    async unmount(record, user) {
+      const { name, mountpoint } = record;
       const present = users.get(name);
       if (present === undefined || !present.delete(user) || present.size > 0) return;
-      unmountFilesystem(mountpoint, { lazy: true });
       users.delete(name);
+      const what = prepared(record);
+      if (what !== undefined) await mounter.unmount(mountpoint, what);
     },
 
     adopt({ name, options }, user) {
-      if (parseLocalOptions(name, options) !== undefined) users.set(name, (users.get(name) ?? new Set()).add(user));
+      if (isMounted(options)) users.set(name, (users.get(name) ?? new Set()).add(user));
     },
 
     inspect: async () => ({}),
+
+    async settle(records) {
+      const candidates = records.filter(({ driver, options, name }) => driver === "local" && isMounted(options) && !users.has(name));
+      if (candidates.length === 0) return;
+      const mounted = new Set(await mountPoints());
+      for (const record of candidates.filter(({ mountpoint }) => mounted.has(mountpoint))) {
+        try {
+          await mounter.unmount(record.mountpoint, prepared(record)!);
+          log.info("unmounted a volume that no container runs with", { volume: record.name });
+        } catch (error) {
+          log.warn("unmounting a volume that no container runs with", { volume: record.name, error: messageOf(error) });
+        }
+      }
+    },
   };
 }
 
+const namePattern = /^[a-zA-Z0-9][a-zA-Z0-9_.-]+$/;
+const longestName = 255;
+
 function checkName(name: string): void {
-  if (name.length <= 255 && namePattern.test(name)) return;
-  throw invalidArgument(
-    `create ${name}: ${JSON.stringify(name)} includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. ` +
-      "If you intended to pass a host directory, use absolute path",
-  );
+  const refuse = (why: string): Error => invalidArgument(`create ${name}: ${why}`);
+  if (name.length === 1) throw refuse("volume name is too short, names should be at least two alphanumeric characters");
+  if (!namePattern.test(name)) {
+    throw refuse(
+      `${JSON.stringify(name)} includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. ` +
+        "If you intended to pass a host directory, use absolute path",
+    );
+  }
+  if (name.length > longestName) throw refuse(`volume name is too long, it may have ${longestName} characters`);
 }
 
-/** Mounts what the options say. @throws EngineError invalidArgument */
-function mountOptions({ name, mountpoint, options }: VolumeRecord): void {
-  const local = parseLocalOptions(name, options);
-  if (local === undefined) return;
-  const { device, type, flags, data } = local;
-  // One that an engine left behind when it died would be hidden below ours.
-  unmountFilesystem(mountpoint, { lazy: true });
+function checkQuota(name: string, root: string): void {
   try {
-    mountFilesystem(device, mountpoint, type, flags, data);
-    // A bind takes its other flags only in a second step (mount(2), "Creating a bind mount").
-    const more = flags & ~(MS.BIND | MS.REC);
-    if ((flags & MS.BIND) !== 0 && more !== 0) mountFilesystem("none", mountpoint, "none", flags | MS.REMOUNT);
+    checkProjectQuota(root);
   } catch (error) {
-    unmountFilesystem(mountpoint, { lazy: true });
-    const what = `failed to mount local volume: mount ${device}:${mountpoint}`;
-    throw invalidArgument(`error while mounting volume '${mountpoint}': ${what}: ${messageOf(error)}`, error);
+    const needed = "it takes project quotas on the volumes' file system (xfs with pquota, ext4 with prjquota) and Linux 5.14";
+    throw invalidArgument(`create ${name}: quota size requested but no quota support: ${needed}: ${messageOf(error)}`, error);
+  }
+}
+
+/** What is copied beside the data before it is moved in counts too: within one project only may it be moved. */
+async function limitTop(top: string, limit: number): Promise<void> {
+  await mkdir(top, { recursive: true, mode: 0o755 });
+  if (!isLimited(top)) limitDirectories([top], limit);
+}
+
+function unlimit(top: string, log: Logger): void {
+  try {
+    unlimitDirectory(top);
+  } catch (error) {
+    if ((error as { code?: string }).code !== "ENOENT")
+      log.warn("a storage limit stays in the file system's tables", { directory: top, error: messageOf(error) });
+  }
+}
+
+/** @throws EngineError invalidArgument */
+function prepared({ mountpoint, options }: VolumeRecord): ReturnType<typeof localMount> {
+  try {
+    return localMount(options);
+  } catch (error) {
+    throw invalidArgument(`error while mounting volume '${mountpoint}': ${messageOf(error)}`, error);
+  }
+}
+
+/** An empty directory in its place would hide that the data are gone, or their disk isn't mounted. @throws EngineError invalidArgument */
+export async function checkThere({ name, mountpoint }: VolumeRecord): Promise<void> {
+  try {
+    await stat(mountpoint);
+  } catch (error) {
+    const why = (error as { code?: string }).code === "ENOENT" ? `it is gone: somebody removed the directory of volume ${name}` : messageOf(error);
+    throw invalidArgument(`error while mounting volume '${mountpoint}': ${why}`, error);
   }
 }

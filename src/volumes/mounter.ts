@@ -14,6 +14,8 @@ export interface Mounter {
   mount(target: string, what: LocalMount): Promise<void>;
   /** Goes at once from where it is, and away when nobody uses it any more. What isn't there is none. */
   unmount(target: string, what: LocalMount): Promise<void>;
+  /** Up to two of the names in a mounted directory. @throws EngineError unavailable */
+  look(path: string): Promise<string[]>;
 }
 
 /** Servers that don't answer keep a Worker each; others wait behind that many. */
@@ -65,30 +67,36 @@ export function createMounter({ patienceMs = deadlineMs }: { patienceMs?: number
     return await promise;
   };
 
-  /** What is mounted after nobody waits for it any more is unmounted. */
-  const mountWithin = async (target: string, mount: LocalMount): Promise<void> => {
+  /** Undefined where that took too long. `late` is told what came then, before the Worker is free again. */
+  const askWithin = async (order: MountOrder, late: (member: Member, answer: MountAnswer) => Promise<unknown>): Promise<MountAnswer | undefined> => {
     const member = await take(mostWorkers);
-    let late = false;
-    const answer = ask(member, { target, mount }).then(async (given) => {
-      if (late && given.error === undefined) await ask(member, { target, unmount: true });
+    let isLate = false;
+    const answer = ask(member, order).then(async (given) => {
+      if (isLate) await late(member, given);
       giveBack(member);
       return given;
     });
-    const { promise: patience, resolve } = Promise.withResolvers<"late">();
-    const timer = setTimeout(() => resolve("late"), patienceMs);
+    const { promise: patience, resolve } = Promise.withResolvers<undefined>();
+    const timer = setTimeout(() => {
+      isLate = true;
+      resolve(undefined);
+    }, patienceMs);
     const first = await Promise.race([answer, patience]);
     clearTimeout(timer);
-    if (first === "late") {
-      late = true;
-      throw unavailable(failure(target, mount, `no answer for ${patienceMs / 1000} seconds`));
-    }
-    if (first.error !== undefined) throw mountError(target, mount, first.error);
+    return first;
   };
+  const inTime = `no answer for ${patienceMs / 1000} seconds`;
 
   return {
     async mount(target, given) {
       const what = await withServer(given);
-      if ((what.flags & MS.BIND) === 0) return await mountWithin(target, what);
+      if ((what.flags & MS.BIND) === 0) {
+        // what is mounted when nobody waits for it any more is unmounted
+        const answer = await askWithin({ target, mount: what }, async (member, given) => given.error ?? (await ask(member, { target, unmount: true })));
+        if (answer === undefined) throw unavailable(failure(target, what, inTime));
+        if (answer.error !== undefined) throw mountError(target, what, answer.error);
+        return;
+      }
       try {
         mountNow(target, what);
       } catch (error) {
@@ -102,6 +110,11 @@ export function createMounter({ patienceMs = deadlineMs }: { patienceMs?: number
       const member = await take(mostWorkers + 1);
       await ask(member, { target, unmount: true });
       giveBack(member);
+    },
+    async look(path) {
+      const answer = await askWithin({ target: path, look: true }, async () => {});
+      if (answer?.names !== undefined) return answer.names;
+      throw unavailable(`looking into volume '${path}': ${answer?.error?.message ?? inTime}`);
     },
   };
 }

@@ -2,6 +2,7 @@ import { isAbsolute } from "node:path";
 import { MS } from "../kernel/mount.ts";
 import { parseBytes } from "../lib/bytes.ts";
 import { invalidArgument } from "../lib/errors.ts";
+import type { VolumeRecord } from "./types.ts";
 
 /** What mount(2) is told for a volume with options, names of servers excepted: those are looked up when it is mounted. */
 export interface LocalMount {
@@ -56,6 +57,9 @@ export const isNetworkType = (type: string): boolean => networkTypes.has(type);
 export function isMounted({ type, device }: Record<string, string>): boolean {
   return Boolean(type) || Boolean(device);
 }
+
+/** A directory of the engine's own. */
+export const isPlain = ({ driver, options }: Pick<VolumeRecord, "driver" | "options">): boolean => driver === "local" && !isMounted(options);
 
 /** The most bytes it may have; undefined: any number. */
 export function sizeLimit({ size }: Record<string, string>): number | undefined {

@@ -10,7 +10,8 @@ export async function restore(ctx: Context): Promise<void> {
   for (const { name, driver, record, phase } of rows) {
     if (phase === "intent" || phase === "deleting") {
       // what a plugin has made of it by then is still in its list
-      if (driver === "local") await ctx.drivers.local.remove(plainRecord(ctx, name));
+      const options = parseRecord<VolumeRecord>(record, `volume ${name}`, ctx.log)?.options ?? {};
+      if (driver === "local") await ctx.drivers.local.remove({ ...plainRecord(ctx, name), options });
       ctx.store.db.query("DELETE FROM volumes WHERE name = ?").run(name);
       continue;
     }

@@ -37,7 +37,14 @@ async function addressOf(host: string): Promise<string> {
 }
 
 const longestFile = 64 << 10;
-const keys: Readonly<Record<string, string>> = { username: "username", user: "username", password: "password", pass: "password", domain: "domain", dom: "domain" };
+const keys: Readonly<Record<string, string>> = {
+  username: "username",
+  user: "username",
+  password: "password",
+  pass: "password",
+  domain: "domain",
+  dom: "domain",
+};
 
 /** `credentials=FILE` as mount.cifs reads it: `username=`, `password=` and `domain=`, a line each. So a password needn't be among a volume's options. */
 async function withCredentials(words: readonly string[]): Promise<string[]> {

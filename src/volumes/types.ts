@@ -11,6 +11,8 @@ export interface VolumeRecord {
   created: string;
   labels: Record<string, string>;
   options: Record<string, string>;
+  /** Which of the two were given, if empty: inspect shows them so. */
+  given?: { labels?: boolean; options?: boolean };
   anonymous: boolean;
   /** Whose ids its files have on disk; undefined: the host's. */
   idMap?: IdMap;
@@ -27,7 +29,10 @@ export interface CopyOptions {
 }
 
 export interface Volumes {
-  /** The existing one with the same driver and options, else a new one. Without a name: anonymous, 64 hex digits. @throws EngineError invalidArgument, conflict */
+  /**
+   * The existing one of the same driver, whatever its options and labels (as in Docker), else a new one. Without a name: anonymous, 64 hex digits.
+   * @throws EngineError invalidArgument, conflict
+   */
   create(options: {
     name?: string;
     anonymous?: boolean;
@@ -85,8 +90,8 @@ export interface Volumes {
   ): Promise<VolumeRecord>;
   /** Containers that refer to it (rows, never counters). */
   usersOf(name: string): string[];
-  /** Nothing in it yet, so that copyUp would fill it. */
-  isEmpty(name: string): Promise<boolean>;
+  /** False where copyUp wouldn't fill it: it isn't empty. What must be mounted to be looked into may be. */
+  mayFill(name: string): Promise<boolean>;
   /** Fills an empty volume from the image's directory, owners and modes included (done once, before its first mount). */
   copyUp(name: string, sourceDirectory: string): Promise<void>;
   /** Makes the volume usable for a container (mounts what `type`/`device`/`o` options say, once for all its users). Returns the path to bind. */
@@ -97,4 +102,6 @@ export interface Volumes {
   adopt(name: string, container: string): void;
   usage(name: string): Promise<number>;
   restore(): Promise<void>;
+  /** After all who still run have been adopted: what is mounted for nobody is unmounted. */
+  settle(): Promise<void>;
 }

@@ -6,7 +6,8 @@ import { volumeDriverContract } from "../../test/contract/volume-driver.ts";
 import { startPlugin } from "../../test/plugin/start.ts";
 import { silent } from "../lib/log.ts";
 import { createPlugins } from "../plugins/plugins.ts";
-import { createLocalDriver } from "./local-driver.ts";
+import { createLocalDriver, type LocalDriver } from "./local-driver.ts";
+import { createMounter } from "./mounter.ts";
 import { createVolumeDrivers } from "./remote-driver.ts";
 import type { VolumeDrivers } from "./driver.ts";
 import type { VolumeRecord } from "./types.ts";
@@ -15,18 +16,20 @@ const recordOf = (name: string, driver: string, mountpoint: string): VolumeRecor
   ...{ name, driver, mountpoint, created: new Date(0).toISOString(), labels: {}, options: {}, anonymous: false },
 });
 
+const local = (root: string): LocalDriver => createLocalDriver({ root, mounter: createMounter(), log: silent });
+
 volumeDriverContract("local", async () => {
   const root = mkdtempSync(join(tmpdir(), "berth-local-"));
   return {
-    driver: createLocalDriver(),
+    driver: local(root),
     record: (name) => recordOf(name, "local", join(root, name, "_data")),
-    restart: async () => createLocalDriver(),
+    restart: async () => local(root),
     close: async () => rmSync(root, { recursive: true, force: true }),
   };
 });
 
 const open = (folder: string): VolumeDrivers =>
-  createVolumeDrivers({ local: createLocalDriver(), plugins: createPlugins({ folders: { sockets: folder, specs: [] }, log: silent }), log: silent });
+  createVolumeDrivers({ local: local(folder), plugins: createPlugins({ folders: { sockets: folder, specs: [] }, log: silent }), log: silent });
 
 volumeDriverContract("of a plugin", async () => {
   const plugin = await startPlugin();

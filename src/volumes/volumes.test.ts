@@ -6,8 +6,9 @@ import { createEvents } from "../events/events.ts";
 import { silent } from "../lib/log.ts";
 import { migrations } from "../store/schema.ts";
 import { openStore, type Store } from "../store/store.ts";
-import { parseLocalOptions } from "./options.ts";
+import { checkLocalOptions, localMount, shownOptions, type LocalMount } from "./options.ts";
 import type { Volumes } from "./types.ts";
+import { withServer } from "./server-address.ts";
 import { createVolumes } from "./volumes.ts";
 
 let root: string;
@@ -54,9 +55,11 @@ describe("volumes", () => {
   });
 
   test("names that could lead elsewhere are refused", async () => {
-    for (const name of ["..", "a", "../x", "a/b", "-x", "x y", "x\0y", "y".repeat(256)]) {
+    for (const name of ["..", "../x", "a/b", "-x", "x y", "x\0y"]) {
       expect(volumes.create({ name })).rejects.toThrow("includes invalid characters for a local volume name");
     }
+    expect(volumes.create({ name: "a" })).rejects.toThrow("create a: volume name is too short, names should be at least two alphanumeric characters");
+    expect(volumes.create({ name: "y".repeat(256) })).rejects.toThrow("volume name is too long");
     expect(volumes.create({ name: "ok", driver: "flocker" })).rejects.toThrow('create ok: error looking up volume plugin flocker: plugin "flocker" not found');
   });
 
@@ -64,10 +67,9 @@ describe("volumes", () => {
     expect(await volumes.create({})).toMatchObject({ name: expect.stringMatching(/^[0-9a-f]{64}$/), anonymous: true });
   });
 
-  test("other options under the same name are a conflict", async () => {
-    await volumes.create({ name: "ram", options: { type: "tmpfs", device: "tmpfs" } });
-    await volumes.create({ name: "ram", options: { type: "tmpfs", device: "tmpfs" } });
-    expect(volumes.create({ name: "ram", options: { type: "tmpfs", device: "tmpfs", o: "size=1m" } })).rejects.toThrow("already exists with other options");
+  test("of the same name is the one that is there, whatever is asked for: as Docker has it, checked against 26.1", async () => {
+    const ram = await volumes.create({ name: "ram", options: { type: "tmpfs", device: "tmpfs" }, labels: { a: "b" } });
+    expect(await volumes.create({ name: "ram", options: { type: "tmpfs", device: "tmpfs", o: "size=1m" }, labels: {} })).toEqual(ram);
   });
 
   test("one in use stays", async () => {
@@ -146,22 +148,67 @@ describe("volumes", () => {
 
 describe("options of the local driver", () => {
   test("as mount(8) takes them", () => {
-    expect(parseLocalOptions("v1", {})).toBeUndefined();
-    expect(parseLocalOptions("v1", { type: "tmpfs", device: "tmpfs", o: "size=1m,nosuid,ro" })).toMatchObject({
-      type: "tmpfs",
-      device: "tmpfs",
-      data: "size=1m",
-      flags: 3,
+    expect(localMount({})).toBeUndefined();
+    expect(localMount({ type: "", device: "", o: "" })).toBeUndefined();
+    expect(localMount({ type: "tmpfs", device: "tmpfs", o: "size=1m,nosuid,ro" })).toEqual({ type: "tmpfs", device: "tmpfs", data: "size=1m", flags: 3 });
+    expect(localMount({ type: "none", device: "/srv", o: "bind" })).toMatchObject({ type: "none", device: "/srv", flags: 4096, data: "" });
+    expect(localMount({ type: "nfs", device: ":/x", o: "addr=nas,rw,_netdev,nofail,x-systemd.automount,hard" })).toMatchObject({
+      data: "addr=nas,hard",
+      flags: 0,
     });
-    expect(parseLocalOptions("v1", { type: "none", device: "/srv", o: "bind" })).toMatchObject({ type: "none", device: "/srv", flags: 4096, data: "" });
+    expect(localMount({ type: "cifs", device: "//nas/x", o: "password=a,,b,ro" })).toMatchObject({ data: "password=a,,b", flags: 1 });
   });
-  const bad: [Record<string, string>, string][] = [
-    [{ wat: "1" }, 'invalid option: "wat"'],
-    [{ size: "1g" }, "quota size requested but no quota support"],
-    [{ device: "/x" }, 'missing required option: "type"'],
-    [{ type: "ext4" }, "missing device in volume options"],
-    [{ type: "none", device: "x", o: "bind" }, "must be an absolute path"],
-    [{ type: "nfs", device: ":/x", o: "addr=192.0.2.1" }, "volumes of type nfs are not supported yet"],
+
+  test("passwords are for nobody to see", () => {
+    const o = "username=u,password=geheim,,er,vers=3.0,pass=x,password2=y";
+    expect(shownOptions({ type: "cifs", o })).toEqual({ type: "cifs", o: "username=u,password=********,vers=3.0,pass=********,password2=********" });
+  });
+
+  const good: Record<string, string>[] = [
+    { size: "0" },
+    { type: "nfs", device: ":/x", o: "addr=192.0.2.1" },
+    { type: "cifs", device: "//nas/share", o: "port=445" },
+    { type: "none", device: "/nowhere", o: "bind" },
+    { type: "overlay", device: "overlay", o: "lowerdir=/a:/b,upperdir=/c,workdir=/d" },
   ];
-  for (const [options, error] of bad) test(`refused: ${error}`, () => expect(() => parseLocalOptions("v1", options)).toThrow(error));
+  for (const options of good) test(`taken: ${JSON.stringify(options)}`, () => checkLocalOptions("v1", options));
+
+  const bad: [Record<string, string>, string][] = [
+    [{ wat: "1" }, 'create v1: invalid option: "wat"'],
+    [{ size: "wat" }, "create v1: invalid size: 'wat'"],
+    [{ size: "-1" }, "create v1: invalid size: '-1'"],
+    [{ device: "/x" }, 'create v1: missing required option: "type"'],
+    [{ type: "ext4" }, 'create v1: missing required option: "device"'],
+    [{ o: "ro" }, 'create v1: missing required option: "device"'],
+    [{ type: "tmpfs", device: "tmpfs", size: "1g" }, "size limits the volume's own directory"],
+    [{ type: "none", device: "x", o: "bind" }, "must be an absolute path"],
+    [{ type: "overlay", device: "overlay", o: "lowerdir=/a:b" }, 'lowerdir must be absolute, not "b"'],
+    [{ type: "none", device: "/x", o: "remount" }, "o=remount would change a mount"],
+    [{ type: "cifs", device: "//nas:445/x" }, "port not allowed in CIFS device URL, include 'port' in 'o='"],
+    [{ type: "tmpfs", device: "tm\0pfs" }, "holds a NUL byte"],
+  ];
+  for (const [options, error] of bad) test(`refused: ${error}`, () => expect(() => checkLocalOptions("v1", options)).toThrow(error));
+});
+
+describe("what the kernel's network file systems are told", () => {
+  const nfs = (device: string, data = ""): LocalMount => ({ type: "nfs", device, flags: 0, data });
+  test("addresses for names", async () => {
+    expect((await withServer(nfs(":/x", "addr=localhost,hard"))).data).toMatch(/^addr=(127\.0\.0\.1|::1),hard$/);
+    expect((await withServer(nfs("localhost:/x", "vers=4.1"))).data).toMatch(/^vers=4\.1,addr=(127\.0\.0\.1|::1)$/);
+    expect((await withServer(nfs("[fd00::1]:/x"))).data).toBe("addr=fd00::1");
+    expect((await withServer(nfs(":/x", "addr=fd00::1"))).data).toBe("addr=fd00::1");
+    expect((await withServer({ ...nfs("//192.0.2.1/share", "ro"), type: "cifs" })).data).toBe("ro,ip=192.0.2.1");
+    expect(await withServer({ ...nfs("localhost:/x"), type: "tmpfs" })).toEqual({ ...nfs("localhost:/x"), type: "tmpfs" });
+    expect(withServer(nfs(":/x", "addr=no-such-host.invalid"))).rejects.toThrow(
+      "error resolving passed in network volume address: lookup no-such-host.invalid",
+    );
+  });
+
+  test("a file with credentials", async () => {
+    const path = join(root, "credentials");
+    writeFileSync(path, "# of the NAS\nusername=u\n password = a,b\r\ndomain=\nother=1\n");
+    const cifs = { ...nfs("//192.0.2.1/x", `credentials=${path},vers=3.0`), type: "cifs" };
+    expect((await withServer(cifs)).data).toBe("username=u,password= a,,b,vers=3.0,ip=192.0.2.1");
+    expect(withServer({ ...cifs, data: "credentials=/nowhere" })).rejects.toThrow("reading the credentials of a volume");
+  });
 });

@@ -2,11 +2,12 @@ import { KeyedMutex } from "../lib/mutex.ts";
 import { exportTo, importFrom } from "./archive.ts";
 import { clone, restoreSnapshot, snapshot } from "./clone.ts";
 import { find, usersOf, type Context, type VolumesDeps } from "./context.ts";
-import { copyUp, isEmpty } from "./copy-up.ts";
+import { copyUp, mayFill } from "./copy-up.ts";
 import { create } from "./create.ts";
 import { createLocalDriver } from "./local-driver.ts";
 import { checkDriver, inspect, listAll } from "./look-up.ts";
 import { adopt, mount, unmount } from "./mount.ts";
+import { createMounter } from "./mounter.ts";
 import { prune } from "./prune.ts";
 import { discard, remove } from "./remove.ts";
 import { createVolumeDrivers } from "./remote-driver.ts";
@@ -17,8 +18,10 @@ import { treeSize } from "./usage.ts";
 
 /** Records, names and users of volumes; drivers keep their files. */
 export function createVolumes(deps: VolumesDeps): Volumes {
-  const drivers = createVolumeDrivers({ local: createLocalDriver(), plugins: deps.plugins, log: deps.log });
-  const ctx: Context = { ...deps, drivers, entries: new Map(), making: new Set(), mutex: new KeyedMutex() };
+  const mounter = createMounter();
+  const local = createLocalDriver({ root: deps.root, mounter, log: deps.log });
+  const drivers = createVolumeDrivers({ local, plugins: deps.plugins, log: deps.log });
+  const ctx: Context = { ...deps, drivers, mounter, entries: new Map(), making: new Set(), mutex: new KeyedMutex(), pruning: false };
   const byName = (a: { name: string }, b: { name: string }): number => (a.name < b.name ? -1 : 1);
   return {
     create: (options) => create(ctx, options),
@@ -38,12 +41,13 @@ export function createVolumes(deps: VolumesDeps): Volumes {
     exportTo: (name, options, work) => exportTo(ctx, name, options, work),
     importFrom: (name, archive, options) => importFrom(ctx, name, archive, options),
     usersOf: (name) => usersOf(ctx, name),
-    isEmpty: (name) => isEmpty(ctx, name),
+    mayFill: (name) => mayFill(ctx, name),
     copyUp: (name, sourceDirectory) => copyUp(ctx, name, sourceDirectory),
     mount: (name, container, how) => mount(ctx, name, container, how),
     unmount: (name, container) => unmount(ctx, name, container),
     adopt: (name, container) => adopt(ctx, name, container),
     usage: (name) => treeSize(find(ctx, name).record.mountpoint),
     restore: () => restore(ctx),
+    settle: () => local.settle([...ctx.entries.values()].map(({ record }) => record)),
   };
 }

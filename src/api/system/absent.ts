@@ -3,7 +3,8 @@ import { endpoint, json, type Endpoint, type Method } from "../endpoint.ts";
 
 /** What this engine doesn't have (yet), answered as an engine without it does. */
 
-const noSwarm = 'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.';
+/** Docker's words. */
+export const noSwarm = 'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.';
 const methods: readonly Method[] = ["GET", "POST", "DELETE"];
 const swarmPaths = ["/swarm", "/services", "/nodes", "/tasks", "/secrets", "/configs"];
 

@@ -1,20 +1,24 @@
 import { invalidArgument, kindOf, unavailable } from "../../lib/errors.ts";
+import { labelsOf } from "../../volumes/labels.ts";
+import { shownOptions } from "../../volumes/options.ts";
 import type { VolumeRecord } from "../../volumes/types.ts";
 import { endpoint, json, noContent } from "../endpoint.ts";
 import { matchesLabels, matchesPattern } from "../match.ts";
 import { object, text, textMap } from "../schema.ts";
+import { noSwarm } from "../system/absent.ts";
 import type { Volume } from "../types/networks.ts";
 
 /** One shape for create, list and inspect: clients compare them. */
 export function toVolume(record: VolumeRecord & { status?: Record<string, unknown> }): Volume {
-  const labels = record.anonymous ? { "com.docker.volume.anonymous": "", ...record.labels } : record.labels;
+  const labels = labelsOf(record);
+  const { given } = record;
   return {
     CreatedAt: record.created,
     Driver: record.driver,
-    Labels: Object.keys(labels).length === 0 ? null : labels,
+    Labels: Object.keys(labels).length === 0 && given?.labels !== true ? null : labels,
     Mountpoint: record.mountpoint,
     Name: record.name,
-    Options: Object.keys(record.options).length === 0 ? null : record.options,
+    Options: Object.keys(record.options).length === 0 && given?.options !== true ? null : shownOptions(record.options),
     Scope: record.scope ?? "local",
     ...(record.status !== undefined && { Status: record.status }),
   };
@@ -25,19 +29,23 @@ export const listVolumes = endpoint({
   path: "/volumes",
   handler: async ({ services, query }) => {
     const filters = query.filters(["dangling", "driver", "label", "name"]);
+    const dangling = danglingOf(filters.dangling);
     const any = (name: string, test: (value: string) => boolean): boolean => filters[name] === undefined || filters[name].some(test);
     const fits = (record: VolumeRecord): boolean =>
       any("driver", (driver) => driver === record.driver) &&
       any("name", (name) => matchesPattern(name, record.name)) &&
-      any("dangling", (value) => (services.volumes.usersOf(record.name).length === 0) === isTrue(value)) &&
-      matchesLabels(record.labels, filters.label);
+      (dangling === undefined || (services.volumes.usersOf(record.name).length === 0) === dangling) &&
+      matchesLabels(labelsOf(record), filters.label);
     const { volumes, warnings } = await services.volumes.listAll();
     return json({ Volumes: volumes.filter(fits).map(toVolume), Warnings: warnings.length === 0 ? null : warnings });
   },
 });
 
-function isTrue(value: string): boolean {
-  if (!["true", "1", "false", "0"].includes(value)) throw invalidArgument(`invalid filter 'dangling=${value}'`);
+/** Undefined: of either kind. */
+function danglingOf(values: readonly string[] | undefined): boolean | undefined {
+  if (values === undefined) return undefined;
+  const [value = ""] = values;
+  if (values.length > 1 || !["true", "1", "false", "0"].includes(value)) throw invalidArgument(`invalid filter 'dangling=[${values.join(" ")}]'`);
   return value === "true" || value === "1";
 }
 
@@ -50,13 +58,21 @@ export const inspectVolume = endpoint({
 export const createVolume = endpoint({
   method: "POST",
   path: "/volumes/create",
-  body: object({ Name: text.optional(), Driver: text.optional(), DriverOpts: textMap.optional(), Labels: textMap.optional() }),
-  handler: async ({ services, body }) => {
+  body: object({
+    Name: text.optional(),
+    Driver: text.optional(),
+    DriverOpts: textMap.optional(),
+    Labels: textMap.optional(),
+    ClusterVolumeSpec: object({}).optional(),
+  }),
+  handler: async ({ services, body, api }) => {
+    // before, the field was unknown, and unknown ones are ignored
+    if (body.ClusterVolumeSpec !== undefined && api >= 42) throw unavailable(noSwarm);
     const record = await services.volumes.create({
       ...(body.Name ? { name: body.Name } : {}),
       ...(body.Driver ? { driver: body.Driver } : {}),
-      labels: body.Labels ?? {},
-      options: body.DriverOpts ?? {},
+      ...(body.Labels === undefined ? {} : { labels: body.Labels }),
+      ...(body.DriverOpts === undefined ? {} : { options: body.DriverOpts }),
     });
     return json(toVolume(record), 201);
   },
@@ -82,9 +98,8 @@ export const pruneVolumes = endpoint({
   path: "/volumes/prune",
   since: 25,
   handler: async ({ services, query, api }) => {
-    const { all, ...filters } = query.filters(["all", "label", "label!"]);
     // until 1.41 named volumes went too
-    const { deleted, spaceReclaimed } = await services.volumes.prune({ all: api < 42 || (all ?? []).some(isTrue), filters });
+    const { deleted, spaceReclaimed } = await services.volumes.prune({ all: api < 42, filters: query.filters(["all", "label", "label!"]) });
     return json({ VolumesDeleted: deleted, SpaceReclaimed: spaceReclaimed });
   },
 });
