@@ -35,6 +35,11 @@ export const skips = {
       !existsSync("/dev/loop0") ||
       debianProgram("mkfs.btrfs", "sbin/mkfs.btrfs", "btrfs-progs") === undefined,
   },
+  loop: {
+    reason: "needs ext4 in the kernel, a loop device, and mkfs.ext4 and debugfs on PATH",
+    missing: () =>
+      !readable("/proc/filesystems").includes("ext4") || !existsSync("/dev/loop0") || ["mkfs.ext4", "debugfs"].some((name) => Bun.which(name) === null),
+  },
   skopeo: { reason: "needs skopeo on PATH", missing: () => Bun.which("skopeo") === null },
 } satisfies Record<string, Skip>;
 

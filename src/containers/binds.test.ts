@@ -30,7 +30,7 @@ describe("Binds", () => {
     ["/a:b", "mount path must be absolute"],
     ["a/b:/c", "includes invalid characters for a local volume name"],
     ["..:/c", "includes invalid characters for a local volume name"],
-    ["data:/c:shared", "must not set BindOptions"],
+    ["data:/c:shared", `invalid mount config for type "volume": field BindOptions must not be specified`],
   ];
   for (const [text, error] of bad) test(`refused: ${text}`, () => expect(() => parseBind(text)).toThrow(error));
 });

@@ -1,6 +1,7 @@
 import { isAbsolute, normalize, posix } from "node:path";
 import { invalidArgument, messageOf } from "../lib/errors.ts";
 import type { HostConfig, MountConfig } from "../oci/container.ts";
+import { checkName } from "../volumes/names.ts";
 import { checkIdMapping, parseIdMapping, type IDMapping } from "../oci/id-mapping.ts";
 
 /** One mount as asked for, whichever way it was written: Binds, Mounts, Config.Volumes, Tmpfs. */
@@ -84,8 +85,8 @@ export function parseBind(text: string, volumeDriver = ""): MountRequest {
   }
   const type = isAbsolute(source) ? "bind" : "volume";
   const propagation = [...words].find((word) => propagations.has(word));
-  if (type === "volume" && source !== "" && !isVolumeName(source)) throw invalidArgument(volumeNameError(source));
-  if (type === "volume" && propagation !== undefined) throw invalid("must not set BindOptions");
+  if (type === "volume" && source !== "") checkName(source);
+  if (type === "volume" && propagation !== undefined) throw invalid(`invalid mount config for type "volume": field BindOptions must not be specified`);
   return {
     ...nothing,
     type,
@@ -110,20 +111,6 @@ function ownersIn(words: ReadonlySet<string>, invalid: (why: string) => Error): 
   } catch (error) {
     throw invalid(messageOf(error));
   }
-}
-
-const volumeName = /^[a-zA-Z0-9][a-zA-Z0-9_.-]+$/;
-
-/** Docker's rule: two characters at least. */
-export function isVolumeName(name: string): boolean {
-  return name.length <= 255 && volumeName.test(name);
-}
-
-export function volumeNameError(name: string): string {
-  return (
-    `create ${name}: ${JSON.stringify(name)} includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. ` +
-    "If you intended to pass a host directory, use absolute path"
-  );
 }
 
 function tmpfsSize(bytes: number): string {
@@ -212,7 +199,7 @@ export function parseMount(mount: MountConfig): MountRequest {
     case "volume": {
       const options = mount.VolumeOptions ?? {};
       if (base.source === "" && base.readOnly) throw invalid("must not set ReadOnly mode when using anonymous volumes");
-      if (base.source !== "" && !isVolumeName(base.source)) throw invalid(volumeNameError(base.source));
+      if (base.source !== "") checkName(base.source);
       if (options.Subpath) {
         if (base.source === "") throw invalid("must not set Subpath when using anonymous volumes");
         if (!isLocal(options.Subpath)) throw invalid("subpath must be a relative path within the volume");

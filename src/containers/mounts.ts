@@ -2,7 +2,7 @@ import { mkdirSync, rmdirSync, statSync, unlinkSync, writeFileSync } from "node:
 import { stat } from "node:fs/promises";
 import { attachTree, cloneTree } from "../kernel/bind.ts";
 import { SysError } from "../kernel/ffi.ts";
-import { AT_FDCWD, closeFd, O, openAt } from "../kernel/fs.ts";
+import { AT_FDCWD, closeFd, mountWords, O, openAt } from "../kernel/fs.ts";
 import { holdBeneath, holdInRoot } from "../kernel/inroot.ts";
 import { MS, mount as bindMount, unmount } from "../kernel/mount.ts";
 import { invalidArgument, messageOf } from "../lib/errors.ts";
@@ -31,8 +31,8 @@ async function sandboxMount(ctx: Context, record: ContainerRecord, mount: Contai
   if (type === "tmpfs") return { type, source: "", destination, readOnly, options: mount.options };
   if (type === "bind") {
     await checkSource(mount, rootOnHost(record.idMap));
-    const options = await optionsOf(ctx, record, mount, mount.source);
-    return { type, source: withOwners(ctx, record, mount, mount.source, undefined, held), destination, readOnly, options };
+    const how = await optionsOf(ctx, record, mount, mount.source);
+    return { type, source: withOwners(ctx, record, mount, mount.source, undefined, held), destination, ...how };
   }
   let source = type === "image" ? await mountImage(ctx, record, mount, held) : await ctx.volumes.mount(mount.source, record.id, { destination, readOnly });
   if (mount.subpath !== undefined) {
@@ -43,10 +43,10 @@ async function sandboxMount(ctx: Context, record: ContainerRecord, mount: Contai
     }
   }
   const ids = type === "image" ? undefined : idsOf(ctx.volumes.get(mount.source), record);
-  const options = await optionsOf(ctx, record, mount, source);
-  if (mount.owners !== undefined) return { type: "bind", source: withOwners(ctx, record, mount, source, ids, held), destination, readOnly, options };
+  const how = await optionsOf(ctx, record, mount, source);
+  if (mount.owners !== undefined) return { type: "bind", source: withOwners(ctx, record, mount, source, ids, held), destination, ...how };
   if (ids !== undefined) source = await holdMapped(ctx, record, source, ids, held);
-  return { type: "bind", source, destination, readOnly, options };
+  return { type: "bind", source, destination, ...how };
 }
 
 /** The source itself, or what shows it with the owners that were asked for. `base`: the map that it has in any case. */
@@ -66,12 +66,16 @@ function withOwners(
   };
 }
 
-async function optionsOf(ctx: Context, record: ContainerRecord, mount: ContainerMount, source: string): Promise<string[]> {
+async function optionsOf(ctx: Context, record: ContainerRecord, mount: ContainerMount, source: string): Promise<{ readOnly: boolean; options: string[] }> {
   const isPrivate = mount.slaveIfShared === true && !isShared(source);
-  const options = isPrivate ? mount.options.map((option) => (option === "rslave" ? "rprivate" : option)) : mount.options;
-  if (!mount.readOnly || !(await isReadOnlyBelow(ctx, record, mount))) return options;
+  // crun mounts each bind a second time, with the flags that it is told alone: those of the source (ro, nosuid, …) would be gone
+  const words = mountWords(source);
+  const asked = isPrivate ? mount.options.map((option) => (option === "rslave" ? "rprivate" : option)) : mount.options;
+  const readOnly = mount.readOnly || words.includes("ro");
+  const options = [...asked, ...words.filter((word) => word !== "ro")];
+  if (!mount.readOnly || !(await isReadOnlyBelow(ctx, record, mount))) return { readOnly, options };
   // nothing is mounted below a file, and crun 1.8 takes the word for directories only
-  return (await stat(source)).isDirectory() ? [...options, "rro"] : options;
+  return { readOnly, options: (await stat(source)).isDirectory() ? [...options, "rro"] : options };
 }
 
 /** What a volume's options or a plugin mount has owners of its own, as what `-v /path` mounts has: a container that can't have them doesn't get them either. */

@@ -27,6 +27,7 @@ const c = libc({
   utimensat: { args: [FFIType.i32, FFIType.ptr, FFIType.ptr, FFIType.i32], returns: FFIType.i32 },
   statx: { args: [FFIType.i32, FFIType.ptr, FFIType.i32, FFIType.u32, FFIType.ptr], returns: FFIType.i32 },
   readlinkat: { args: [FFIType.i32, FFIType.ptr, FFIType.ptr, FFIType.u64_fast], returns: FFIType.i64_fast },
+  statfs: { args: [FFIType.ptr, FFIType.ptr], returns: FFIType.i32 },
   fstatfs: { args: [FFIType.i32, FFIType.ptr], returns: FFIType.i32 },
   getdents64: { args: [FFIType.i32, FFIType.ptr, FFIType.u64_fast], returns: FFIType.i64_fast },
 });
@@ -307,6 +308,23 @@ export function isKernelsOwn(fd: number): boolean {
   const buffer = Buffer.alloc(256);
   check(c.fstatfs(int(fd), buffer), "fstatfs");
   return kernelsOwn.has(Number(buffer.readBigInt64LE(0)));
+}
+
+const ST_FLAGS = new Map([
+  [1, "ro"],
+  [2, "nosuid"],
+  [4, "nodev"],
+  [8, "noexec"],
+  [1024, "noatime"],
+  [2048, "nodiratime"],
+]);
+
+/** The words of mount(8) that the mount at `path` has beside the defaults. @throws SysError */
+export function mountWords(path: string): string[] {
+  const buffer = Buffer.alloc(256);
+  check(c.statfs(Buffer.from(`${path}\0`), buffer), "statfs", path);
+  const flags = buffer.readUInt32LE(80);
+  return [...ST_FLAGS].flatMap(([flag, word]) => ((flags & flag) === 0 ? [] : [word]));
 }
 
 export function readlinkAt(dir: number, name: string): string {

@@ -8,6 +8,7 @@ import type { Logger } from "../lib/log.ts";
 import { rootOnHost } from "../oci/id-map.ts";
 import type { VolumeDriver } from "./driver.ts";
 import type { Mounter } from "./mounter.ts";
+import { checkName } from "./names.ts";
 import { checkLocalOptions, isMounted, localMount, sizeLimit } from "./options.ts";
 import type { VolumeRecord } from "./types.ts";
 
@@ -104,21 +105,6 @@ export function createLocalDriver({ root, mounter, log }: { root: string; mounte
       }
     },
   };
-}
-
-const namePattern = /^[a-zA-Z0-9][a-zA-Z0-9_.-]+$/;
-const longestName = 255;
-
-function checkName(name: string): void {
-  const refuse = (why: string): Error => invalidArgument(`create ${name}: ${why}`);
-  if (name.length === 1) throw refuse("volume name is too short, names should be at least two alphanumeric characters");
-  if (!namePattern.test(name)) {
-    throw refuse(
-      `${JSON.stringify(name)} includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. ` +
-        "If you intended to pass a host directory, use absolute path",
-    );
-  }
-  if (name.length > longestName) throw refuse(`volume name is too long, it may have ${longestName} characters`);
 }
 
 function checkQuota(name: string, root: string): void {

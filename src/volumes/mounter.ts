@@ -1,7 +1,7 @@
 import { readFileSync, statSync } from "node:fs";
 import { SysError } from "../kernel/ffi.ts";
 import { MS, unmount as unmountNow } from "../kernel/mount.ts";
-import { invalidArgument, messageOf, unavailable } from "../lib/errors.ts";
+import { invalidArgument, messageOf, prefixed, unavailable } from "../lib/errors.ts";
 import { startWorker, type WorkerHandle } from "../lib/worker.ts";
 import type { MountAnswer, MountOrder } from "./mount.worker.ts";
 import { mountNow } from "./mount-call.ts";
@@ -89,7 +89,9 @@ export function createMounter({ patienceMs = deadlineMs }: { patienceMs?: number
 
   return {
     async mount(target, given) {
-      const what = await withServer(given);
+      const what = await withServer(given).catch((error: unknown) => {
+        throw prefixed(`error while mounting volume '${target}': `, error);
+      });
       if ((what.flags & MS.BIND) === 0) {
         // what is mounted when nobody waits for it any more is unmounted
         const answer = await askWithin({ target, mount: what }, async (member, given) => given.error ?? (await ask(member, { target, unmount: true })));
