@@ -27,3 +27,22 @@ test("file capabilities name the container's root on the host, and nobody in arc
   const other: IdMap = { uids: [{ container: 0, host: 300_000, size: 1000 }], gids: map.gids };
   expect([...xattrsInContainer(other, stored).keys()]).toEqual(["user.x"]);
 });
+
+test("the users and groups of access control lists, too", () => {
+  const hex = (value: Uint8Array): string => Buffer.from(value).toString("hex");
+  // owner, user 5, group, group 6, mask, others
+  const list = (user: number, group: number): Buffer => {
+    const data = Buffer.from("0200000001000600ffffffff020004000000000004000400ffffffff080004000000000010000400ffffffff20000000ffffffff", "hex");
+    data.writeUInt32LE(user, 16);
+    data.writeUInt32LE(group, 32);
+    return data;
+  };
+  const inside = new Map<string, Uint8Array>([["system.posix_acl_access", list(5, 6)], ["system.posix_acl_default", list(7, 8)]]); // prettier-ignore
+  const stored = xattrsOnHost(map, inside);
+  expect([...stored.values()].map(hex)).toEqual([list(100_005, 200_006), list(100_007, 200_008)].map(hex));
+  expect([...xattrsInContainer(map, stored).values()].map(hex)).toEqual([list(5, 6), list(7, 8)].map(hex));
+  expect(() => xattrsOnHost(map, new Map<string, Uint8Array>([["system.posix_acl_access", list(1000, 0)]]))).toThrow(
+    "container ID 1000 cannot be mapped to a host ID",
+  );
+  expect(xattrsOnHost(map, new Map<string, Uint8Array>([["system.posix_acl_access", Buffer.from("02")]])).size).toBe(1);
+});

@@ -1,5 +1,6 @@
 import { writeArchive } from "../archive.ts";
 import { defineCommand } from "../command.ts";
+import { counted, withBar } from "./bar.ts";
 
 export const exportVolume = defineCommand({
   name: "volume export",
@@ -14,6 +15,12 @@ export const exportVolume = defineCommand({
   args: { min: 1, max: 1 },
   completes: "volume",
   async run({ flags, args, client, io }) {
-    await writeArchive(io, flags.output, async () => (await client()).volumes.export(args[0]!, { pause: flags.pause }));
+    const [name = ""] = args;
+    await withBar(io, name, "Exporting", 0, (count) =>
+      writeArchive(io, flags.output, async () => {
+        const { body } = await (await client()).volumes.export(name, { pause: flags.pause });
+        return new Response(body === null ? null : counted(body, count));
+      }),
+    );
   },
 });

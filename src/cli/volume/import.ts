@@ -1,5 +1,6 @@
 import { openArchive } from "../archive.ts";
 import { defineCommand } from "../command.ts";
+import { counted, withBar } from "./bar.ts";
 
 export const importVolume = defineCommand({
   name: "volume import",
@@ -15,7 +16,12 @@ export const importVolume = defineCommand({
   completes: "volume",
   async run({ flags, args, client, io }) {
     const [name = "", file = "-"] = args;
-    const volume = await (await client()).volumes.import(name, await openArchive(io, file), { force: flags.force, labels: flags.label });
+    const archive = await openArchive(io, file);
+    const size = file === "-" ? 0 : Bun.file(file).size;
+    const engine = await client();
+    const volume = await withBar(io, name, "Importing", size, (count) =>
+      engine.volumes.import(name, counted(archive, count), { force: flags.force, labels: flags.label }),
+    );
     await io.out.write(`${volume.Name}\n`);
   },
 });
