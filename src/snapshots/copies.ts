@@ -3,7 +3,10 @@ import { packStream } from "./pack-stream.ts";
 import type { Snapshots } from "./types.ts";
 import type { JobOptions } from "./workers.ts";
 
-export type Copies = Pick<Snapshots, "statPath" | "realDirectory" | "pathTar" | "treeTar" | "extractInto" | "cloneTree" | "wholeTar" | "extractWhole">;
+export type Copies = Pick<
+  Snapshots,
+  "statPath" | "realDirectory" | "pathTar" | "treeTar" | "extractInto" | "cloneTree" | "treeSize" | "wholeTar" | "extractWhole"
+>;
 
 /** Files into and out of trees that belong to others, in the Workers. */
 export function createCopies({ workers }: Pick<SnapshotContext, "workers">): Copies {
@@ -14,6 +17,7 @@ export function createCopies({ workers }: Pick<SnapshotContext, "workers">): Cop
       reading((options) => workers.run({ op: "copyOut", root, path, ...(idMap !== undefined && { idMap }) }, options), signal),
     treeTar: (tree, { idMap, signal } = {}) =>
       reading((options) => workers.run({ op: "pack", tree, listRoot: false, emit: true, sync: false, ...(idMap !== undefined && { idMap }) }, options), signal),
+    treeSize: (tree) => workers.run({ op: "size", tree }),
     cloneTree: async (from, to, options) => await workers.run({ op: "clone", from, to }, options),
     wholeTar: (tree, { idMap, signal }) => reading((options) => workers.run({ op: "packWhole", tree, ...(idMap !== undefined && { idMap }) }, options), signal),
     extractWhole: async (tree, archive, { idMap, signal }) => {

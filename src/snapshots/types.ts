@@ -147,6 +147,8 @@ export interface Snapshots {
    * disk is full, cancelled
    */
   cloneTree(from: string, to: string, options?: { onProgress?: (bytes: number) => void; signal?: AbortSignal }): Promise<void>;
+  /** Bytes of the files in a directory and below, each hard-linked file once. What vanishes meanwhile counts nothing. @throws SysError where there is no directory */
+  treeSize(tree: string): Promise<number>;
   /**
    * Tar of all in a directory, itself first: times, ACLs, extended attributes of users and holes as they are. What others take away meanwhile is left out.
    * `settled` and `idMap` as for `pathTar`.

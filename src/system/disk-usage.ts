@@ -3,6 +3,7 @@ import type { ContainerRecord, Containers } from "../containers/types.ts";
 import { kindOf } from "../lib/errors.ts";
 import type { Images } from "../images/types.ts";
 import { hexOf } from "../oci/digest.ts";
+import { isPlain } from "../volumes/options.ts";
 import type { Volumes } from "../volumes/types.ts";
 import type { DiskUsage, DiskUsageKind } from "./types.ts";
 
@@ -23,9 +24,11 @@ export async function diskUsage({ builder, images, containers, volumes }: DiskUs
   }
   if (kinds.has("volume")) {
     usage.volumes = [];
-    // what plugins keep isn't on this disk
-    for (const record of volumes.list().filter(({ driver }) => driver === "local"))
-      usage.volumes.push({ record, size: await volumes.usage(record.name), users: volumes.usersOf(record.name).length });
+    // what plugins keep isn't on this disk, nor is what options mount: neither is listed by Docker
+    for (const record of volumes.list().filter(isPlain)) {
+      const size = await volumes.usage(record.name);
+      usage.volumes.push({ record, ...(size !== undefined && { size }), users: volumes.usersOf(record.name).length });
+    }
   }
   if (kinds.has("build-cache")) usage.buildCache = builder.cache();
   return usage;

@@ -54,5 +54,6 @@ export interface DiskUsage {
   images?: { items: { record: ImageRecord; containers: number; sharedSize: number }[]; layersSize: number; reclaimable: number; blobsSize: number };
   containers?: { record: ContainerRecord; rw: number; rootFs: number; active: boolean }[];
   buildCache?: CacheRecord[];
-  volumes?: { record: VolumeRecord; size: number; users: number }[];
+  /** Without a size: it can't be told. */
+  volumes?: { record: VolumeRecord; size?: number; users: number }[];
 }

@@ -6,7 +6,6 @@ import { makeFilled, replaceFiles } from "./fill.ts";
 import { whileHeld } from "./hold.ts";
 import { isPlain } from "./options.ts";
 import type { CopyOptions, VolumeRecord } from "./types.ts";
-import { treeSize } from "./usage.ts";
 
 /** The label by which snapshots are listed: the name of the volume that they are of. */
 export const SNAPSHOT_LABEL = "berth.snapshot.of";
@@ -63,7 +62,11 @@ function copyOf(ctx: Context, source: VolumeRecord, name: string, labels: Record
 
 async function copyFiles(ctx: Context, { record }: Entry, directory: string, what: string, { onProgress, signal }: CopyOptions): Promise<void> {
   let total = 0;
-  if (onProgress !== undefined) void treeSize(record.mountpoint).then((bytes) => (total = bytes));
+  if (onProgress !== undefined)
+    void ctx.trees.treeSize(record.mountpoint).then(
+      (bytes) => (total = bytes),
+      () => {},
+    );
   try {
     await ctx.trees.cloneTree(record.mountpoint, directory, {
       ...(onProgress !== undefined && { onProgress: (bytes: number) => onProgress(bytes, Math.max(bytes, total)) }),

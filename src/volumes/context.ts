@@ -38,6 +38,8 @@ export interface Context extends VolumesDeps {
   /** Names of volumes whose files are being made, for as long as that takes. */
   making: Set<string>;
   mounter: Mounter;
+  /** Sizes that are being taken. */
+  counting: Map<string, Promise<number | undefined>>;
   mutex: KeyedMutex;
   /** A prune is under way. */
   pruning: boolean;

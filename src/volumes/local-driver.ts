@@ -9,7 +9,7 @@ import { rootOnHost } from "../oci/id-map.ts";
 import type { VolumeDriver } from "./driver.ts";
 import type { Mounter } from "./mounter.ts";
 import { checkName } from "./names.ts";
-import { checkLocalOptions, isMounted, localMount, sizeLimit } from "./options.ts";
+import { checkLocalOptions, isMounted, isNetworkType, localMount, sizeLimit } from "./options.ts";
 import type { VolumeRecord } from "./types.ts";
 
 export interface LocalDriver extends VolumeDriver {
@@ -72,6 +72,8 @@ export function createLocalDriver({ root, mounter, log }: { root: string; mounte
         await mkdir(mountpoint, { recursive: true, mode: 0o755 });
         await mounter.mount(mountpoint, what);
       }
+      // whoever looks into it now, on the main thread or on one of the pool's few, must not wait for a server that has gone
+      else if (isNetworkType(what.type)) await mounter.checkAnswers(mountpoint);
       users.set(name, present.add(user));
       return mountpoint;
     },

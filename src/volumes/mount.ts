@@ -53,6 +53,7 @@ async function mountRemote(ctx: Context, { record }: Entry, user: string): Promi
   saveRecord(ctx, record);
   try {
     record.mountpoint = await driver.mount(record, user);
+    await ctx.mounter.checkAnswers(record.mountpoint);
   } catch (error) {
     await unmountRemote(ctx, record, user).catch(() => {}); // it may have mounted it all the same
     throw prefixed(`error while mounting volume '${record.name}': `, error);

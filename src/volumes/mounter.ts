@@ -14,6 +14,8 @@ export interface Mounter {
   mount(target: string, what: LocalMount): Promise<void>;
   /** Goes at once from where it is, and away when nobody uses it any more. What isn't there is none. */
   unmount(target: string, what: LocalMount): Promise<void>;
+  /** A server that is there, or no server at all. @throws EngineError unavailable where it doesn't answer */
+  checkAnswers(path: string): Promise<void>;
   /** Up to two of the names in a mounted directory. @throws EngineError unavailable */
   look(path: string): Promise<string[]>;
 }
@@ -69,9 +71,10 @@ export function createMounter({ patienceMs = deadlineMs }: { patienceMs?: number
 
   /** Undefined where that took too long. `late` is told what came then, before the Worker is free again. */
   const askWithin = async (order: MountOrder, late: (member: Member, answer: MountAnswer) => Promise<unknown>): Promise<MountAnswer | undefined> => {
-    const member = await take(mostWorkers);
     let isLate = false;
-    const answer = ask(member, order).then(async (given) => {
+    const answer = take(mostWorkers).then(async (member) => {
+      if (isLate) return void giveBack(member);
+      const given = await ask(member, order);
       if (isLate) await late(member, given);
       giveBack(member);
       return given;
@@ -112,6 +115,10 @@ export function createMounter({ patienceMs = deadlineMs }: { patienceMs?: number
       const member = await take(mostWorkers + 1);
       await ask(member, { target, unmount: true });
       giveBack(member);
+    },
+    async checkAnswers(path) {
+      const answer = await askWithin({ target: path, look: true }, async () => {});
+      if (answer === undefined) throw unavailable(`error while mounting volume '${path}': its server gives ${inTime}`);
     },
     async look(path) {
       const answer = await askWithin({ target: path, look: true }, async () => {});

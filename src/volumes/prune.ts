@@ -8,7 +8,7 @@ import { usersOf, type Context } from "./context.ts";
 import { remove } from "./remove.ts";
 import { anonymousLabel, labelsOf } from "./labels.ts";
 import type { VolumeRecord } from "./types.ts";
-import { treeSize } from "./usage.ts";
+import { usage } from "./usage.ts";
 
 /** Removes what no container refers to and was made without options: anonymous volumes, with `all` named ones too. @throws EngineError invalidArgument for a bad filter */
 export async function prune(
@@ -30,7 +30,7 @@ async function pruneWanted(ctx: Context, wanted: (record: VolumeRecord) => boole
   let spaceReclaimed = 0;
   for (const { record } of Array.from(ctx.entries.values())) {
     if (!wanted(record) || usersOf(ctx, record.name).length > 0) continue;
-    const bytes = await treeSize(record.mountpoint);
+    const bytes = (await usage(ctx, record.name)) ?? 0;
     try {
       await remove(ctx, record.name);
     } catch (error) {

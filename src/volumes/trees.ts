@@ -4,6 +4,8 @@ import type { IdMap } from "../oci/id-map.ts";
 export interface Trees {
   /** Copies what is in directory `from`, and its own attributes, to the empty directory `to`; on the disk when it resolves. `onProgress`: bytes of files. */
   cloneTree(from: string, to: string, options?: { onProgress?: (bytes: number) => void; signal?: AbortSignal }): Promise<void>;
+  /** Bytes of its files, each hard-linked one once. */
+  treeSize(tree: string): Promise<number>;
   /** The tree as an archive, its root directory first. `settled`: nothing reads it any more. `idMap`: whose ids the files have on disk. */
   wholeTar(tree: string, options: { idMap?: IdMap; signal?: AbortSignal }): { tar: ReadableStream<Uint8Array>; settled: () => Promise<void> };
   /** The opposite, into the empty directory `tree`, of any archive (plain or compressed); on the disk when it resolves. */

@@ -100,7 +100,8 @@ export interface Volumes {
   unmount(name: string, container: string): Promise<void>;
   /** After a restart of the engine: `container` still runs with the volume. */
   adopt(name: string, container: string): void;
-  usage(name: string): Promise<number>;
+  /** Bytes of its files; undefined where they can't be counted: it is gone, or lies elsewhere. */
+  usage(name: string): Promise<number | undefined>;
   restore(): Promise<void>;
   /** After all who still run have been adopted: what is mounted for nobody is unmounted. */
   settle(): Promise<void>;

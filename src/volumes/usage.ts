@@ -1,29 +1,26 @@
-import type { Dirent } from "node:fs";
-import { lstat, readdir } from "node:fs/promises";
+import { messageOf } from "../lib/errors.ts";
+import type { Context } from "./context.ts";
+import { isPlain } from "./options.ts";
+import type { VolumeRecord } from "./types.ts";
 
-/** Entries that are looked at before the event loop has its turn. */
-const batch = 64;
-
-/** Bytes of the files below `path`, each hard-linked file once. What vanishes meanwhile counts nothing. */
-export async function treeSize(path: string): Promise<number> {
-  const seen = new Set<string>();
-  const folders = [path];
-  let total = 0;
-  for (let folder = folders.pop(); folder !== undefined; folder = folders.pop()) {
-    const here = folder;
-    const entries = await readdir(here, { withFileTypes: true }).catch(() => [] as Dirent[]);
-    for (let at = 0; at < entries.length; at += batch) {
-      const stats = await Promise.all(entries.slice(at, at + batch).map((entry) => lstat(`${here}/${entry.name}`).catch(() => undefined)));
-      for (const [index, stat] of stats.entries()) {
-        if (stat === undefined) continue;
-        if (stat.isDirectory()) folders.push(`${here}/${entries[at + index]?.name}`);
-        if (!stat.isFile()) continue;
-        const key = `${stat.dev}:${stat.ino}`;
-        if (stat.nlink > 1 && seen.has(key)) continue;
-        if (stat.nlink > 1) seen.add(key);
-        total += stat.size;
-      }
-    }
+/** See Volumes.usage. Several who ask at once share one walk, which may go over 100,000s of files. */
+export async function usage(ctx: Context, name: string): Promise<number | undefined> {
+  const record = ctx.entries.get(name)?.record;
+  // what a server keeps is nothing that this disk holds, and may take hours to be counted
+  if (record === undefined || !isPlain(record)) return undefined;
+  let counted = ctx.counting.get(name);
+  if (counted === undefined) {
+    counted = count(ctx, record).finally(() => ctx.counting.delete(name));
+    ctx.counting.set(name, counted);
   }
-  return total;
+  return await counted;
+}
+
+async function count(ctx: Context, { name, mountpoint }: VolumeRecord): Promise<number | undefined> {
+  try {
+    return await ctx.trees.treeSize(mountpoint);
+  } catch (error) {
+    if (ctx.entries.has(name)) ctx.log.warn("the size of a volume can't be taken", { volume: name, error: messageOf(error) });
+    return undefined;
+  }
 }

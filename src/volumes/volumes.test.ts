@@ -4,6 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createEvents } from "../events/events.ts";
 import { silent } from "../lib/log.ts";
+import { createCopies } from "../snapshots/copies.ts";
+import { createSnapshotWorkers } from "../snapshots/workers.ts";
 import { migrations } from "../store/schema.ts";
 import { openStore, type Store } from "../store/store.ts";
 import { checkLocalOptions, localMount, shownOptions, type LocalMount } from "./options.ts";
@@ -20,7 +22,7 @@ function open(): void {
   store = openStore(join(root, "engine.db"), migrations);
   const events = createEvents({ store, log: silent });
   events.subscribe(({ type, action, actor }) => void actions.push(`${type} ${action} ${actor}`));
-  volumes = createVolumes({ root: join(root, "volumes"), store, events, log: silent, trees: {} as never });
+  volumes = createVolumes({ root: join(root, "volumes"), store, events, log: silent, trees: createCopies({ workers: createSnapshotWorkers() }) });
 }
 beforeEach(() => {
   root = mkdtempSync(join(tmpdir(), "berth-volumes-"));

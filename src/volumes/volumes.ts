@@ -14,14 +14,14 @@ import { createVolumeDrivers } from "./remote-driver.ts";
 import { rename } from "./rename.ts";
 import { restore } from "./restore.ts";
 import type { Volumes } from "./types.ts";
-import { treeSize } from "./usage.ts";
+import { usage } from "./usage.ts";
 
 /** Records, names and users of volumes; drivers keep their files. */
 export function createVolumes(deps: VolumesDeps): Volumes {
   const mounter = createMounter();
   const local = createLocalDriver({ root: deps.root, mounter, log: deps.log });
   const drivers = createVolumeDrivers({ local, plugins: deps.plugins, log: deps.log });
-  const ctx: Context = { ...deps, drivers, mounter, entries: new Map(), making: new Set(), mutex: new KeyedMutex(), pruning: false };
+  const ctx: Context = { ...deps, drivers, mounter, entries: new Map(), making: new Set(), counting: new Map(), mutex: new KeyedMutex(), pruning: false };
   const byName = (a: { name: string }, b: { name: string }): number => (a.name < b.name ? -1 : 1);
   return {
     create: (options) => create(ctx, options),
@@ -46,7 +46,7 @@ export function createVolumes(deps: VolumesDeps): Volumes {
     mount: (name, container, how) => mount(ctx, name, container, how),
     unmount: (name, container) => unmount(ctx, name, container),
     adopt: (name, container) => adopt(ctx, name, container),
-    usage: (name) => treeSize(find(ctx, name).record.mountpoint),
+    usage: (name) => usage(ctx, name),
     restore: () => restore(ctx),
     settle: () => local.settle([...ctx.entries.values()].map(({ record }) => record)),
   };

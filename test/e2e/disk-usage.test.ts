@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { writeFileSync } from "node:fs";
+import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { busyboxArchive } from "../busybox-image.ts";
 import { skipped } from "../skips.ts";
@@ -14,6 +14,13 @@ interface Usage {
     TotalSize: number;
     BlobsSize: number;
     Items: { RepoTags: string[]; Size: number; SharedSize: number; Containers: number }[];
+  };
+  VolumeUsage: {
+    ActiveCount: number;
+    TotalCount: number;
+    Reclaimable: number;
+    TotalSize: number;
+    Items: { Name: string; UsageData: { Size: number; RefCount: number } }[];
   };
   BuildCacheUsage: {
     TotalCount: number;
@@ -55,6 +62,21 @@ describe.skipIf(skipped("root", "overlay", "docker"))("disk usage", () => {
     const berth = await engine.berth(["system", "df", "-v"]);
     expect(berth.stdout).toContain("Build cache usage: 1.024MB");
     expect(berth.stdout).toMatch(/\nBlobs kept beside them, for push and save: [\d.]+kB\n/);
+
+    await engine.ok("volume", "create", "-o", "type=tmpfs", "-o", "device=tmpfs", "elsewhere");
+    await engine.ok("run", "--rm", "-v", "sized:/x", "busybox", "sh", "-c", "dd if=/dev/zero of=/x/f bs=1000 count=5; ln /x/f /x/g; mkdir /x/d");
+    await engine.ok("create", "--name", "sizer", "-v", "sized:/x", "-v", "vanished:/y", "busybox");
+    rmSync(join(engine.data, "volumes/vanished"), { recursive: true });
+    const { VolumeUsage: volumes } = await usage();
+    const sizes = volumes.Items.map(({ Name, UsageData: { Size, RefCount } }) => [Name, Size, RefCount]);
+    expect(sizes).toEqual([
+      ["sized", 5000, 1],
+      ["vanished", -1, 1],
+    ]);
+    expect(volumes).toMatchObject({ TotalSize: 5000, Reclaimable: 0, ActiveCount: 2, TotalCount: 2 });
+    expect(await engine.ok("system", "df", "-v")).toMatch(/\nsized +1 +5kB\n/);
+    await engine.ok("rm", "sizer");
+    await engine.ok("volume", "rm", "sized", "vanished", "elsewhere");
 
     const pruned = await engine.ok("builder", "prune", "-f");
     expect(pruned).toMatch(/Total( reclaimed space)?:\s+1\.024MB/);

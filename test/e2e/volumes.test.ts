@@ -200,6 +200,16 @@ describe.skipIf(skipped("root", "overlay", "docker"))("volumes of the local driv
     expect(await failed("named")).toContain("error resolving passed in network volume address: lookup no-such-host.invalid");
     expect(await failed("cifs")).toContain("data: username=me,password=********,port=1,ip=127.0.0.1: ");
     expect(await ok("volume", "inspect", "cifs")).toContain('"o": "username=me,password=********,port=1"');
+    await ok(
+      "create",
+      "--name",
+      "told",
+      "--mount",
+      'type=volume,src=cifs,dst=/x,volume-opt=type=cifs,volume-opt=device=//a/b,"volume-opt=o=password=geheim,ro"',
+      "busybox",
+    );
+    expect(await ok("inspect", "-f", "{{json .HostConfig.Mounts}}", "told")).toContain('"o":"password=********,ro"');
+    await ok("rm", "told");
     expect(engine.log()).not.toContain("geheim");
     expect(await ok("ps", "-aq")).toBe("");
     await ok("volume", "rm", "nowhere", "unknown", "invalid", "nfs", "named", "cifs");

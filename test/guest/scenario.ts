@@ -190,5 +190,12 @@ await check("a storage limit holds", async () => {
   const script = "mkdir /a && mv /bin/ls /a/x && rm -r /a && echo moved; dd if=/dev/zero of=/big bs=1M count=12 2>/dev/null; stat -c %s /big";
   const [moved, size] = (await ok("run", "--rm", "--storage-opt", "size=8m", "guest", "sh", "-c", script)).split("\n");
   equal([moved, Number(size) > 7 << 20, Number(size) <= 8 << 20], ["moved", true, true]);
+  await ok("volume", "create", "-o", "size=3m", "limited");
+  const fill = "dd if=/dev/zero of=/v/big bs=64k count=100 2>/dev/null; stat -c %s /v/big";
+  const limited = Number(await ok("run", "--rm", "-v", "limited:/v", "guest", "sh", "-c", fill));
+  equal([limited > 2 << 20, limited <= 3 << 20], [true, true]);
+  await ok("volume", "rm", "limited");
+  await ok("volume", "create", "-o", "size=1g", "limited");
+  equal((await run("volume", "create", "-o", "size=1m", "-o", "type=tmpfs", "-o", "device=tmpfs", "both")).code, 1);
   await stopEngine("SIGTERM");
 });

@@ -1,7 +1,8 @@
 import { statusOf } from "../../containers/list.ts";
 import type { ContainerRecord, MountPoint, NetworkSettings } from "../../containers/types.ts";
 import { defaultMaskedPaths, defaultReadonlyPaths } from "../../oci/default-paths.ts";
-import type { ContainerConfig, EndpointSettings, HostConfig } from "../../oci/container.ts";
+import type { ContainerConfig, EndpointSettings, HostConfig, MountConfig } from "../../oci/container.ts";
+import { shownOptions } from "../../volumes/options.ts";
 import { formatNano } from "../../lib/time.ts";
 import { humanDuration, unixSeconds } from "../time.ts";
 import type { ContainerInspect, ContainerState, ContainerSummary, MountSummary, PortSummary } from "../types/containers.ts";
@@ -248,6 +249,14 @@ function withDefaults<T extends object>(defaults: T, given: T): T {
   return result;
 }
 
+/** As the volume's own inspect has it. */
+function withoutPasswords(mount: MountConfig): MountConfig {
+  const { VolumeOptions: volume } = mount;
+  const options = volume?.DriverConfig?.Options;
+  if (options?.o === undefined) return mount;
+  return { ...mount, VolumeOptions: { ...volume, DriverConfig: { ...volume?.DriverConfig, Options: shownOptions(options) } } };
+}
+
 /** `GET /containers/{id}/json` */
 export function toInspect(
   record: ContainerRecord,
@@ -258,6 +267,7 @@ export function toInspect(
   const directory = paths.container(record.id);
   const networks = toEndpoints(network.networks);
   const host = { ...withDefaults(hostDefaults, record.host), Links: legacyLinks(record) };
+  if (host.Mounts !== undefined) host.Mounts = host.Mounts.map(withoutPasswords);
   if (host.Privileged) Object.assign(host, { MaskedPaths: record.host.MaskedPaths ?? null, ReadonlyPaths: record.host.ReadonlyPaths ?? null });
   const inspect: ContainerInspect = {
     Id: record.id,

@@ -79,12 +79,13 @@ function containerPart({ services, api }: Call, { containers }: DiskUsage): Part
 function volumePart({ volumes }: DiskUsage): Part | undefined {
   if (volumes === undefined) return undefined;
   const active = volumes.filter(({ users }) => users > 0);
-  const total = sum(volumes.map(({ size }) => size));
+  const total = sum(volumes.map(({ size = 0 }) => size));
   return {
     name: "VolumeUsage",
     legacyName: "Volumes",
-    sums: { ActiveCount: active.length, TotalCount: volumes.length, Reclaimable: total - sum(active.map(({ size }) => size)), TotalSize: total },
-    items: volumes.map(({ record, size, users }) => ({ ...toVolume(record), UsageData: { RefCount: users, Size: size } })),
+    sums: { ActiveCount: active.length, TotalCount: volumes.length, Reclaimable: total - sum(active.map(({ size = 0 }) => size)), TotalSize: total },
+    // Docker's figure for a size that can't be told
+    items: volumes.map(({ record, size = -1, users }) => ({ ...toVolume(record), UsageData: { RefCount: users, Size: size } })),
   };
 }
 
