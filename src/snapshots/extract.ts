@@ -65,6 +65,8 @@ export async function extractTar(root: Root, source: AsyncIterable<Uint8Array>, 
   });
   for await (const chunk of source) parser.push(chunk);
   parser.finish();
+  // what an export that failed has sent must not pass for all there was
+  if (options.whole === true && !parser.ended) throw invalidArgument("the archive has no end mark: it is empty, or cut off");
   target.finish();
 }
 

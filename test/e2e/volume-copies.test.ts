@@ -198,6 +198,8 @@ describe.skipIf(skipped("root", "overlay", "docker"))("volumes", () => {
       ["link", tarOf([{ name: "l", type: "symlink", linkName: engine.root }, { name: "l/outside", type: "file", body: "x" }])], // prettier-ignore
       ["hard", tarOf([{ name: "h", type: "hardlink", linkName: "../../../../engine.db" }]), "outside of its root"],
       ["cut", readFileSync(join(engine.root, "full.tar")).subarray(0, 3000), "import cut: "],
+      ["nothing", Buffer.alloc(0), "import nothing: the archive has no end mark: it is empty, or cut off"],
+      ["unended", tarOf([{ name: "f", type: "file", body: "1" }]).subarray(0, 1024), "import unended: the archive has no end mark"],
       ["noise", Buffer.from(crypto.getRandomValues(new Uint8Array(5000))), "import noise: "],
     ];
     for (const [name, archive, error] of bad) {
