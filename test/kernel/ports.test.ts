@@ -3,7 +3,7 @@ import { closeFd } from "../../src/kernel/fs.ts";
 import { bindSocket } from "../../src/kernel/socket.ts";
 import { createSocketFilters } from "../../src/kernel/socket-filter.ts";
 import { skips } from "../skips.ts";
-import { ask, eventually, Lab, run, serve } from "./network-lab.ts";
+import { ask, eventually, Lab, lookUp, run, serve } from "./network-lab.ts";
 import { inOwnNamespace } from "./own-namespace.ts";
 
 if (!skips.root.missing()) {
@@ -367,6 +367,25 @@ if (!skips.root.missing()) {
         expect(await ask(lab.outside, "udp", "192.0.2.1", 8081)).toBe("a 172.17.0.1");
         expect(await run("nft", "list", "tables")).not.toContain("berth_");
       });
+    });
+
+    test("a container with the engine's DNS tracks no connections, and hears at once when nobody answers", async () => {
+      await lab.networks.create({ name: "named" });
+      const a = await lab.container({ network: "named", containerName: "a" });
+      const b = await lab.container({ network: "named", containerName: "b" });
+      using _b = await serve(b.path, "b", 80, 80);
+      for (const protocol of ["udp", "tcp"] as const) {
+        expect(await lookUp(a.path, protocol, "b")).toStartWith("code 0 ");
+        expect(await ask(a.path, protocol, b.endpoint.ipv4!, 80)).toBe(`b ${a.endpoint.ipv4}`);
+      }
+      expect(await run("nsenter", `--net=${a.path}`, "cat", "/proc/sys/net/netfilter/nf_conntrack_count")).toBe("0");
+      await lab.networks.close({ containersLive: true });
+      for (const protocol of ["udp", "tcp"] as const) expect(await ask(a.path, protocol, "127.0.0.11", 53)).toBe("error ECONNREFUSED");
+      lab.networks = lab.start();
+      await lab.networks.restore(new Set([a.id, b.id]));
+      expect(await lookUp(a.path, "udp", "b")).toStartWith("code 0 ");
+      lab.remove(a.id, b.id);
+      await lab.networks.remove("named");
     });
   });
 }
