@@ -25,8 +25,16 @@ export async function connectNetwork(ctx: Context, reference: string, network: s
     throw permissionDenied("container cannot be connected to multiple networks with one of the networks in private (none) mode");
   }
   if (Object.hasOwn(record.endpoints, name)) throw permissionDenied(`endpoint with name ${record.name} already exists in network ${name}`);
-  if (entry.sandbox !== undefined) await ctx.networks.connect(connectOptions(record, name, settings, unpublished(ctx, record)));
+  await whereItRuns(ctx, entry, async () => void (await ctx.networks.connect(connectOptions(record, name, settings, unpublished(ctx, record)))));
   changeRecord(ctx, entry, { endpoints: { ...record.endpoints, [name]: settings } });
+}
+
+/** Changes the networks of a container that runs; its files follow. */
+async function whereItRuns(ctx: Context, entry: Entry, change: () => Promise<void>): Promise<void> {
+  if (entry.sandbox === undefined) return;
+  const before = ctx.networks.endpointsOfContainer(entry.record.id);
+  await change();
+  entry.sandbox?.networksChanged(before);
 }
 
 /** The ports of a container that has been on no network, or on internal ones only, where nothing is published. */
@@ -45,7 +53,7 @@ export async function disconnectNetwork(ctx: Context, reference: string, network
   if (record.host.NetworkMode === "host" && name === "host")
     throw permissionDenied("container cannot be disconnected from host network or connected to host network");
   if (!Object.hasOwn(record.endpoints, name)) throw invalidArgument(`container ${record.id} is not connected to network ${name}`);
-  if (entry.sandbox !== undefined) await ctx.networks.disconnect(record.id, name);
+  await whereItRuns(ctx, entry, () => ctx.networks.disconnect(record.id, name));
   const { [name]: _gone, ...endpoints } = record.endpoints;
   ctx.store.tx(() => {
     changeRecord(ctx, entry, { endpoints });

@@ -1,13 +1,9 @@
-import { writeFileSync } from "node:fs";
 import { conflict, messageOf } from "../lib/errors.ts";
 import type { HostConfig } from "../oci/container.ts";
-import { readInside } from "../runtime/inside.ts";
+import { changeFile } from "../sandbox/files.ts";
 import { lookup, lookupPartner, tryLookup, type Context } from "./context.ts";
 import { bridgeLinks, parseLink } from "./links.ts";
 import type { ContainerRecord } from "./types.ts";
-
-/** Bytes; a container writes to it as it likes. */
-const longestHosts = 1 << 20;
 
 /** One container that is linked, on the default bridge, where it runs. */
 interface Linked {
@@ -119,13 +115,9 @@ export function forgetLinked(ctx: Context, parent: ContainerRecord, alias: strin
   changeHosts(ctx, parent, (text) => text.replace(line, ""));
 }
 
-/** Changes a container's /etc/hosts, where it has run, in place, since it is mounted: it may have anything in it by now. */
 function changeHosts(ctx: Context, { id }: ContainerRecord, change: (text: string) => string): void {
   try {
-    const directory = ctx.paths.container(id);
-    const text = readInside(directory, "hosts", longestHosts);
-    const changed = text === undefined ? undefined : change(text);
-    if (changed !== undefined && changed !== text) writeFileSync(`${directory}/hosts`, changed);
+    changeFile(ctx.paths.container(id), "hosts", change);
   } catch (error) {
     ctx.log.warn("changing a container's /etc/hosts for a link", { container: id, error: messageOf(error) });
   }

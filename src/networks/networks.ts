@@ -11,7 +11,7 @@ import { attach, watchForStraggler } from "./attach.ts";
 import { createBridgeDriver } from "./bridge.ts";
 import { ContainerNamespaces } from "./container-namespaces.ts";
 import { connect, disconnect } from "./connect.ts";
-import { driverOf, type NetworkContext, type NetworkOptions } from "./context.ts";
+import { driverOf, isPredefined, type NetworkContext, type NetworkOptions } from "./context.ts";
 import { createResolvers } from "./dns/resolvers.ts";
 import { createFirewall } from "./firewall.ts";
 import { createChores } from "./chores.ts";
@@ -23,7 +23,7 @@ import { HostPorts } from "./ports.ts";
 import { changePorts } from "./publish.ts";
 import { NetworkRecords } from "./records.ts";
 import { releaseEndpoint } from "./release.ts";
-import { containerResolvConf, hostResolvConf, parseResolvConf } from "./resolv-conf.ts";
+import { containerResolvConf, hostResolvConf, isAsGenerated, parseResolvConf, RESOLVER_ADDRESS } from "./resolv-conf.ts";
 import { enableForwarding, restore } from "./restore.ts";
 import type { NetworkRecord, Networks } from "./types.ts";
 
@@ -80,14 +80,11 @@ export function createNetworks({ store, events, log, paths, options }: NetworksD
         if (endpoint.hostInterface !== "") watchForStraggler(ctx, endpoint.hostInterface);
       }
     },
-    resolvConf({ networkMode, dns, search, options: dnsOptions }) {
-      const wanted = {
-        networkMode,
-        dns: dns.length > 0 ? dns : options.dns,
-        search: search.length > 0 ? search : options.dnsSearch,
-        options: dnsOptions.length > 0 ? dnsOptions : options.dnsOpts,
-      };
-      return containerResolvConf(wanted, hostResolvConf(), parseResolvConf(readIfThere("/etc/resolv.conf")));
+    resolvConf: (wanted) => resolvConfOf(ctx, wanted),
+    renewedResolvConf(text, wanted) {
+      const hasResolver = parseResolvConf(text).nameservers.includes(RESOLVER_ADDRESS);
+      const needsResolver = wanted.endpoints.some(({ networkName }) => !isPredefined(networkName));
+      return needsResolver && !hasResolver && isAsGenerated(text) ? resolvConfOf(ctx, wanted) : undefined;
     },
     async restore(running) {
       await restore(ctx, running);
@@ -154,6 +151,18 @@ function assemble({ store, events, log, paths, options }: NetworksDeps, closed: 
     creating,
     drivers: new Map(drivers.map((driver) => [driver.name, driver])),
   };
+}
+
+function resolvConfOf({ options }: NetworkContext, { host, endpoints, dns, search, options: dnsOptions }: Parameters<Networks["resolvConf"]>[0]): string {
+  const wanted = {
+    host,
+    networks: endpoints.map(({ networkName }) => networkName),
+    ipv6: endpoints.some(({ ipv6 }) => ipv6 !== undefined),
+    dns: dns.length > 0 ? dns : options.dns,
+    search: search.length > 0 ? search : options.dnsSearch,
+    options: dnsOptions.length > 0 ? dnsOptions : options.dnsOpts,
+  };
+  return containerResolvConf(wanted, hostResolvConf(), parseResolvConf(readIfThere("/etc/resolv.conf")));
 }
 
 function lookAfterRules(ctx: NetworkContext): void {

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { containerResolvConf, hostResolvConf, parseResolvConf, reachableServers } from "./resolv-conf.ts";
+import { containerResolvConf, hostResolvConf, isAsGenerated, parseResolvConf, reachableServers } from "./resolv-conf.ts";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -7,10 +7,11 @@ import { join } from "node:path";
 const host = parseResolvConf(
   "# comment\nnameserver 127.0.0.1\nnameserver 10.0.0.53 ; trailing\nnameserver fd00::53\nnameserver nonsense\nsearch a.example b.example\noptions edns0 timeout:2\n",
 );
-const dns = (networkMode: string, changes: object = {}) => containerResolvConf({ networkMode, dns: [], search: [], options: [], ...changes }, host, host);
+const dns = (network: string, changes: object = {}) =>
+  containerResolvConf({ host: network === "host", networks: [network], ipv6: false, dns: [], search: [], options: [], ...changes }, host, host);
 
 test("resolv.conf is read as libc reads it", () => {
-  expect(host).toEqual({ nameservers: ["127.0.0.1", "10.0.0.53", "fd00::53"], search: ["a.example", "b.example"], options: ["edns0", "timeout:2"] });
+  expect(host).toEqual({ nameservers: ["127.0.0.1", "10.0.0.53", "fd00::53"], search: ["a.example", "b.example"], options: ["edns0", "timeout:2"], other: [] });
 });
 
 test("on the default bridge loopback and IPv6 servers are left out, and public ones stand in for none", () => {
@@ -38,4 +39,21 @@ test("systemd-resolved's stub leads to the servers behind it", () => {
   writeFileSync(files.systemd, "nameserver 10.0.0.1\n");
   expect(hostResolvConf(files).nameservers).toEqual(["10.0.0.1"]);
   rmSync(root, { recursive: true });
+});
+
+test("with IPv6 its servers are kept; a bad ndots isn't; lines of other kinds come along", () => {
+  expect(dns("bridge", { ipv6: true })).toContain("\nnameserver 10.0.0.53\nnameserver fd00::53\nsearch");
+  expect(reachableServers([], true)).toEqual(["8.8.8.8", "8.8.4.4", "2001:4860:4860::8888", "2001:4860:4860::8844"]);
+  expect(dns("mine", { options: ["ndots:x", "rotate"] })).toContain("options rotate ndots:0\n");
+  const sorted = parseResolvConf("nameserver 10.0.0.1\nsortlist 10.0.0.0/8\n");
+  expect(containerResolvConf({ host: false, networks: ["bridge"], ipv6: false, dns: [], search: [], options: [] }, sorted, sorted)).toContain(
+    "\nsortlist 10.0.0.0/8\n",
+  );
+});
+
+test("a file that was changed is known", () => {
+  const text = dns("bridge");
+  expect(isAsGenerated(text)).toBe(true);
+  for (const other of ["", "nameserver 1.1.1.1\n", `${text}nameserver 1.1.1.1\n`, text.replace("10.0.0.53", "10.0.0.54")])
+    expect(isAsGenerated(other)).toBe(false);
 });

@@ -116,8 +116,10 @@ export interface Networks {
   attach(endpoint: Endpoint, namespacePath: string): Promise<void>;
   /** Frees everything the container has: rules at once, addresses and ports, links with the namespace. */
   release(containerId: string): void;
-  /** The text of /etc/resolv.conf for a container. */
-  resolvConf(options: { networkMode: string; dns: string[]; search: string[]; options: string[] }): string;
+  /** The text of /etc/resolv.conf for a container; `host`: it shares the host's network. */
+  resolvConf(options: { host: boolean; endpoints: readonly Endpoint[]; dns: string[]; search: string[]; options: string[] }): string;
+  /** The new text of a container's resolv.conf, or undefined where it stays: the first user-defined network brings the resolver, unless somebody changed the file. */
+  renewedResolvConf(text: string, options: Parameters<Networks["resolvConf"]>[0]): string | undefined;
   /** Default bridge set up, rules loaded, endpoints of `running` containers kept, all else removed. */
   restore(running: ReadonlySet<string>): Promise<void>;
   /** Engine stops: rules and links stay when containers live on; with none the bridge's rules go. */

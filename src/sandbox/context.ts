@@ -13,7 +13,10 @@ import type { RunningSandbox } from "./types.ts";
 export interface SandboxesDeps {
   paths: Paths;
   snapshots: Pick<Snapshots, "mount" | "unmount" | "initLayer">;
-  networks: Pick<Networks, "createNamespace" | "nameNamespace" | "removeNamespace" | "allocate" | "attach" | "release" | "resolvConf" | "endpointsOfContainer">;
+  networks: Pick<
+    Networks,
+    "createNamespace" | "nameNamespace" | "removeNamespace" | "allocate" | "attach" | "release" | "resolvConf" | "renewedResolvConf" | "endpointsOfContainer"
+  >;
   runtime: Runtimes;
   spawner: Spawner;
   log: Logger;

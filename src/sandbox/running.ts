@@ -1,4 +1,5 @@
 import { existsSync, readFileSync, statSync } from "node:fs";
+import { renewFiles } from "./files.ts";
 import { closeFd } from "../kernel/fs.ts";
 import { rm } from "node:fs/promises";
 import { oomKills, pidsIn, setFrozen } from "../kernel/cgroup.ts";
@@ -6,7 +7,7 @@ import { unmount } from "../kernel/mount.ts";
 import { exitCodeOf, isAlive, openPidfd, sendSignal } from "../kernel/pidfd.ts";
 import { zombieExitCode } from "../kernel/process.ts";
 import { setWindowSizeOf } from "../kernel/pty.ts";
-import { conflict, EngineError, internal } from "../lib/errors.ts";
+import { conflict, EngineError, internal, messageOf } from "../lib/errors.ts";
 import type { Endpoint } from "../networks/types.ts";
 import type { MonitorHub } from "../runtime/attach.ts";
 import { readStats } from "../runtime/stats.ts";
@@ -78,6 +79,13 @@ export function runSandbox(ctx: SandboxContext, parts: RunningParts): RunningSan
     command: (command, options) => runCommand(ctx, parts, rootfs, command, options),
     dial: (address, port, signal) => dial(ctx, pid, address, port, signal),
     update: (limits) => parts.runtime.update(spec.id, ctx.runtime.buildLimits(limits), cgroupPath),
+    networksChanged: (before) => {
+      try {
+        renewFiles(spec, { before, after: ctx.networks.endpointsOfContainer(spec.id) }, ctx.networks);
+      } catch (error) {
+        ctx.log.warn("a container's hosts and resolv.conf could not follow its networks", { container: spec.id, error: messageOf(error) });
+      }
+    },
     stats: () => readStats(cgroups, cgroupPath, pid),
     pids: async () => pidsIn(cgroups, cgroupPath),
     cleanup: () =>

@@ -116,6 +116,8 @@ export interface RunningSandbox {
   dial(address: Uint8Array, port: number, signal: AbortSignal): Promise<Connection>;
   /** New limits, at once: what is given of Memory, MemorySwap, NanoCpus, CpuShares, PidsLimit and the like. */
   update(limits: Partial<HostConfig>): Promise<void>;
+  /** It has joined a network, or left one: its /etc/hosts and resolv.conf follow. `before`: its endpoints until then. */
+  networksChanged(before: readonly Endpoint[]): void;
   /** What it uses now. */
   stats(): StatsSample;
   /** Host pids of all its processes. */

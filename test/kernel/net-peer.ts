@@ -4,6 +4,7 @@
  *   tcp HOST PORT | udp HOST PORT [OWN_PORT] prints what the server says, or `error CODE`; nothing for 1 s is `error timeout`
  *   nameserver ADDRESS                       a DNS server on port 53: `big.test` truncates by UDP, `*.test` is 203.0.113.7, others NXDOMAIN
  *   dns udp|tcp SERVER NAME TYPE             prints the response code and the data of the answers in hex
+ *   flood SERVER NAME                        asks for NAME without end, and never looks at an answer
  */
 import { createServer } from "node:net";
 
@@ -126,7 +127,20 @@ async function lookUp(protocol: string, hostname: string, name: string, type: nu
   socket.write(framed(question(name, type)));
 }
 
-if (mode === "nameserver") await nameserver(args[0]!);
+async function flood(hostname: string, name: string): Promise<void> {
+  const socket = await Bun.udpSocket({ connect: { hostname, port: 53 }, socket: { data() {} } });
+  const message = question(name, 1);
+  for (;;) {
+    for (let i = 0; i < 100; i++) {
+      message.writeUInt16BE(i, 0);
+      socket.send(message);
+    }
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}
+
+if (mode === "flood") await flood(args[0]!, args[1]!);
+else if (mode === "nameserver") await nameserver(args[0]!);
 else if (mode === "dns") await lookUp(args[0]!, args[1]!, args[2]!, Number(args[3]));
 else if (mode === "serve") await serve(args[0]!, Number(args[1]), Number(args[2]), args[3]);
 else await ask(mode!, args[0]!, Number(args[1]), Number(args[2] ?? 0));

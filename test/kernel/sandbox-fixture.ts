@@ -56,6 +56,7 @@ export async function createFixture(options: { at?: string; runtime?: string } =
     removeNamespace: () => {},
     endpointsOfContainer: () => [],
     resolvConf: () => "nameserver 192.0.2.1\n",
+    renewedResolvConf: () => undefined,
   };
   const runtime = await createRuntime({
     paths,
