@@ -391,7 +391,7 @@ async function copyIn(id: number, job: Job & { op: "copyIn" }, state: Running): 
     });
     if (job.whole === true) await withDirectory(job.root, syncFileSystem);
   } catch (error) {
-    throw copyError(decompressionError(error));
+    throw copyError(decompressionError(error), job.whole === true ? "" : "copying into the container: ");
   }
 }
 
@@ -455,9 +455,9 @@ const mistakes = new Set([
   "EOVERFLOW",
 ]);
 
-function copyError(error: unknown): unknown {
+function copyError(error: unknown, what: string): unknown {
   if (!(error instanceof SysError)) return error;
-  if (isDiskFull(error)) return unavailable(`copying into the container: ${error.message}`, error);
-  if (error.code === "EROFS") return permissionDenied(`copying into the container: ${error.message}`, error);
+  if (isDiskFull(error)) return unavailable(what + error.message, error);
+  if (error.code === "EROFS") return permissionDenied(what + error.message, error);
   return mistakes.has(error.code) ? invalidArgument(error.message, error) : error;
 }

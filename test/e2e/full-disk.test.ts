@@ -3,6 +3,7 @@ import { closeSync, mkdirSync, mkdtempSync, openSync, readdirSync, rmSync, statf
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { mount, unmount } from "../../src/kernel/mount.ts";
+import { tarOf } from "../../src/lib/tar-writer.ts";
 import { skipped } from "../skips.ts";
 import { lastingInconsistencies } from "./consistency.ts";
 import { Engine, until } from "./harness.ts";
@@ -164,6 +165,35 @@ describe.skipIf(skipped("root", "overlay", "docker"))("a full disk", () => {
     }
     expect(await engine.ok("run", "--rm", "busybox", "echo", "again")).toBe("again");
   }, 120_000);
+
+  test("stops copies and imports of volumes with a sentence, and has its room back", async () => {
+    using disk = smallDisk(96);
+    await using engine = await Engine.start(["--data-root", disk.path]);
+    await engine.importBusybox();
+    await engine.ok("run", "--rm", "-v", "data:/v", "busybox", "dd", "if=/dev/zero", "of=/v/f", "bs=1M", "count=40");
+    await engine.berth(["volume", "export", "-o", join(engine.root, "data.tar"), "data"]);
+    await engine.ok("run", "--rm", "-v", "filler:/v", "busybox", "dd", "if=/dev/zero", "of=/v/f", "bs=1M", "count=20");
+    for (const args of [
+      ["clone", "data", "half"],
+      ["snapshot", "data"],
+      ["import", "half", join(engine.root, "random.tar")],
+      ["import", "-f", "data", join(engine.root, "random.tar")],
+    ]) {
+      // prettier-ignore
+      writeFileSync(join(engine.root, "random.tar"), tarOf([{ name: "f", type: "file", body: Buffer.alloc(50 << 20, "x") }]));
+      const { code, stderr } = await engine.berth(["volume", ...args]);
+      expect([args, code, stderr]).toEqual([
+        args,
+        1,
+        expect.stringMatching(/^(Error response from daemon: )?(clone data|snapshot data|import half|import data): \w+: no space left on device \(ENOSPC\)\n$/),
+      ]);
+      expect(readdirSync(join(disk.path, "volumes")).sort()).toEqual(["data", "filler"]);
+      expect(readdirSync(join(disk.path, "volumes/data"))).toEqual(["_data"]);
+    }
+    await engine.ok("volume", "rm", "filler");
+    await engine.berth(["volume", "clone", "data", "whole"]);
+    expect(await engine.ok("run", "--rm", "-v", "whole:/v", "busybox", "wc", "-c", "/v/f")).toBe(`${40 << 20} /v/f`);
+  });
 
   test("of run files refuses starts and execs with a sentence, and lets go what runs", async () => {
     using disk = smallDisk(8);

@@ -230,6 +230,23 @@ describe.skipIf(skipped("root", "overlay", "docker"))("volumes", () => {
     await ok("volume", "rm", "live", "still");
   });
 
+  test("an engine that dies while it holds a container still lets it go on when it comes back", async () => {
+    await ok("run", "-d", "--name", "writer", "-v", "busy:/v", "busybox", "sh", "-c", "while :; do echo x >>/v/log; usleep 1000; done");
+    for (let i = 0; i < 10_000; i++) writeFileSync(volume("busy", `small${i}`), "x");
+    const client = Bun.spawn([program, "volume", "snapshot", "--pause", "busy", "half"], {
+      stdio: ["ignore", "ignore", "ignore"],
+      env: { ...process.env, DOCKER_HOST: `unix://${engine.socket}` },
+    });
+    await until("it has begun", async () => existsSync(volume("half")) && (await engine.stateOf("writer")).startsWith("paused"));
+    await engine.kill9();
+    await client.exited;
+    await engine.start();
+    expect(await engine.stateOf("writer")).toStartWith("running");
+    expect(await names()).toEqual(["busy", "full"]);
+    await ok("rm", "-f", "writer");
+    await ok("volume", "rm", "busy");
+  });
+
   test("what the documentation shows", async () => {
     await ok("run", "--rm", "-v", "data:/v", "busybox", "touch", "/v/f");
     const text = readFileSync(join(import.meta.dir, "../../docs/volume-copies.md"), "utf8");
