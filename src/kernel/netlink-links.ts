@@ -1,5 +1,5 @@
 import { attribute, message, nested, type NetlinkMessage, type NetlinkSocket, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, text, u16, u32 } from "./netlink.ts";
-import { IFLA, linkHeader, RTM_NEWLINK } from "./netlink-route.ts";
+import { IFF_UP, IFLA, linkHeader, RTM_NEWLINK, RTM_SETLINK } from "./netlink-route.ts";
 
 const IFLA_MACVLAN_MODE = 1;
 const IFLA_IPVLAN_MODE = 1;
@@ -56,6 +56,16 @@ export function addVlan(name: string, parent: number, id: number): NetlinkMessag
 /** A link that leads nowhere. */
 export function addDummy(name: string): NetlinkMessage {
   return create(`add dummy ${name}`, text(IFLA.IFNAME, name), nested(IFLA.LINKINFO, text(IFLA.INFO_KIND, "dummy")));
+}
+
+/** Puts a link into another namespace, down and under another name. */
+export function moveLink(index: number, name: string, namespace: number): NetlinkMessage {
+  const header = linkHeader({ index, flags: 0, change: IFF_UP });
+  return message(`move link ${index} as ${name}`, RTM_SETLINK, NLM_F_ACK, header, text(IFLA.IFNAME, name), u32(IFLA.NET_NS_FD, namespace));
+}
+
+export function setMac(index: number, mac: Uint8Array): NetlinkMessage {
+  return message(`set the MAC of link ${index}`, RTM_SETLINK, NLM_F_ACK, linkHeader({ index }), attribute(IFLA.ADDRESS, mac));
 }
 
 /** A note on a link, shown by `ip link` as its alias. */

@@ -20,7 +20,7 @@ import { AF_INET, AF_INET6 } from "./socket.ts";
 export const RTM_NEWLINK = 16;
 const RTM_DELLINK = 17;
 const RTM_GETLINK = 18;
-const RTM_SETLINK = 19;
+export const RTM_SETLINK = 19;
 const RTM_NEWADDR = 20;
 const RTM_DELADDR = 21;
 const RTM_GETADDR = 22;
@@ -69,7 +69,7 @@ const RTA_MULTIPATH = 9;
 const RTA_VIA = 18;
 const RTN_UNICAST = 1;
 
-const IFF_UP = 1;
+export const IFF_UP = 1;
 
 /** Attributes of links that more than one file here writes. */
 export const IFLA = {

@@ -5,6 +5,7 @@ import { type GivenAddress, hasStaticAddress } from "./address-book.ts";
 import { bridgeOption, parseBridgeOptions } from "./bridge-options.ts";
 import { driverOf, emitNetworkEvent, isClosed, isPredefined, leadsOut, type NetworkContext } from "./context.ts";
 import type { NetworkDriver } from "./driver.ts";
+import { isElsewhere, makeElsewhere } from "./elsewhere.ts";
 import { type EndpointOptions, parseEndpointOptions } from "./endpoint-options.ts";
 import { newId } from "./network-config.ts";
 import { withoutRouted } from "./own-address-ports.ts";
@@ -16,7 +17,7 @@ import { releaseEndpoint } from "./release.ts";
 import type { ConnectOptions, NetworkRecord, PublishedPort } from "./types.ts";
 
 /** Records an endpoint: addresses, MAC, names, host ports. Nothing of the kernel is touched but the ports' sockets. */
-export function allocate(ctx: NetworkContext, options: ConnectOptions): StoredEndpoint {
+export function allocate(ctx: NetworkContext, options: ConnectOptions): StoredEndpoint | Promise<StoredEndpoint> {
   const network = ctx.records.resolve(options.network);
   const driver = driverOf(ctx, network.driver);
   checkSettings(network, options);
@@ -28,6 +29,7 @@ export function allocate(ctx: NetworkContext, options: ConnectOptions): StoredEn
 
   const id = newId();
   const ipam = options.settings.IPAMConfig;
+  if (isElsewhere(ctx, network)) return allocateElsewhere(ctx, network, id, options, mac, wanted);
   let ipv4: GivenAddress | undefined;
   let ipv6: GivenAddress | undefined;
   let published = false;
@@ -49,6 +51,43 @@ export function allocate(ctx: NetworkContext, options: ConnectOptions): StoredEn
     if (published) ctx.ports.release(options.containerId);
     if (ipv4 !== undefined) ctx.addresses.free(network.id, formatAddress(ipv4.address));
     if (ipv6 !== undefined) ctx.addresses.free(network.id, formatAddress(ipv6.address));
+    throw error;
+  }
+}
+
+/** As `allocate`, where plugins are asked first. */
+async function allocateElsewhere(
+  ctx: NetworkContext,
+  network: NetworkRecord,
+  id: string,
+  options: ConnectOptions,
+  mac: Uint8Array | undefined,
+  wanted: EndpointOptions,
+): Promise<StoredEndpoint> {
+  const { IPAMConfig, DriverOpts } = options.settings;
+  const wish = { ipv4: IPAMConfig?.IPv4Address, ipv6: IPAMConfig?.IPv6Address, mac: mac === undefined ? "" : formatMac(mac) };
+  let isPublished = false;
+  try {
+    return await makeElsewhere(ctx, network, wish, {
+      id,
+      containerId: options.containerId,
+      build: ({ ipv4, ipv6, mac: given }) => {
+        const ports = publish(ctx, network, id, options, { ...(ipv4 && { ipv4: ipv4.address }), ...(ipv6 && { ipv6: ipv6.address }) });
+        isPublished = ports.length > 0;
+        const endpoint = build(ctx, network, id, options, { ipv4, ipv6, mac: given === "" ? undefined : parseMac(given), ports, wanted });
+        if (driverOf(ctx, network.driver).ports === "driver") endpoint.asked = { options: DriverOpts ?? {}, ports: options.portBindings };
+        return endpoint;
+      },
+      record: (endpoint) =>
+        ctx.store.tx(() => {
+          if (endpoint.defaultRoute) takeDefaultRoute(ctx, endpoint);
+          ctx.records.forgetElsewhere(id);
+          ctx.records.insertEndpoint(endpoint);
+          emitNetworkEvent(ctx, "connect", network, options.containerId);
+        }),
+    });
+  } catch (error) {
+    if (isPublished) ctx.ports.release(options.containerId);
     throw error;
   }
 }
@@ -118,6 +157,7 @@ function build(ctx: NetworkContext, network: NetworkRecord, id: string, options:
     throw invalidArgument(`interface name ${interfaceName} is already in use in container ${options.containerName}`);
   }
   const first = ipv4 ?? ipv6;
+  const hasLink = first !== undefined || driver.mac === "driver";
   const endpoint: StoredEndpoint = {
     id,
     networkId: network.id,
@@ -125,7 +165,7 @@ function build(ctx: NetworkContext, network: NetworkRecord, id: string, options:
     containerId: options.containerId,
     containerName: options.containerName,
     hostInterface: first === undefined ? "" : (driver.hostInterface?.(id) ?? ""),
-    containerInterface: first === undefined ? "" : (interfaceName ?? freeInterface(network, others)),
+    containerInterface: !hasLink ? "" : (interfaceName ?? freeInterface(network, others)),
     macAddress: mac === undefined ? macOf(driver, first?.address) : formatMac(mac),
     dnsNames: isPredefined(network.name) ? [] : namesOf(options),
     ports,
@@ -141,12 +181,15 @@ function build(ctx: NetworkContext, network: NetworkRecord, id: string, options:
   if (ipv6 !== undefined) Object.assign(endpoint, { ipv6: formatAddress(ipv6.address), ipv6PrefixLength: ipv6.prefixLength });
   if (ipv4?.gateway !== undefined && !isClosed(network)) endpoint.gateway = ipv4.gateway;
   if (ipv6?.gateway !== undefined && !isClosed(network)) endpoint.gateway6 = ipv6.gateway;
-  endpoint.defaultRoute = leadsOut(network, endpoint) && (rival === undefined || (wanted.gwPriority ?? 0) > (rival.gwPriority ?? 0));
+  // a plugin says only when a container joins whether it leads anywhere
+  endpoint.defaultRoute =
+    (leadsOut(network, endpoint) || (driver.ports === "driver" && !network.internal)) &&
+    (rival === undefined || (wanted.gwPriority ?? 0) > (rival.gwPriority ?? 0));
   return endpoint;
 }
 
 function macOf(driver: NetworkDriver, address: Address | undefined): string {
-  if (driver.mac === "none" || address === undefined) return "";
+  if (driver.mac === "none" || driver.mac === "driver" || address === undefined) return "";
   // locally administered: on a link that is shared with others, nothing but chance tells two hosts' containers apart
   return formatMac(driver.mac === "address" ? macFor(address) : Uint8Array.of(0x02, ...randomBytes(5)));
 }

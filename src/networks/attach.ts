@@ -18,7 +18,7 @@ export async function attach(ctx: NetworkContext, endpoint: Endpoint, namespaceP
   const waits = driver.attach(network, stored, namespace, { defaultRoute: stored.defaultRoute });
   if (waits !== undefined) await waits;
   // what only the kernel knew before
-  if (stored.macAddress !== macAddress) ctx.records.updateEndpoint(stored);
+  if (stored.macAddress !== macAddress || driver.createEndpoint !== undefined) ctx.records.updateEndpoint(stored);
   try {
     ctx.resolvers.ensure(stored.containerId, namespace);
     if (stored.ports.length > 0) ctx.firewall.addPorts([...ctx.ports.serve(stored.containerId), ...ownAddressRules(ctx, stored)]);

@@ -9,6 +9,8 @@ export interface Chores extends Disposable {
   deleteLink(name: string): Promise<void>;
   /** The same in the namespace that `socket`, an rtnetlink socket, was opened in; closes the socket. */
   deleteLinkInside(socket: number, name: string): Promise<void>;
+  /** Puts a link into the namespace `to`, under another name; `socket` as above, or none for the host. */
+  moveLink(options: { socket?: number; name: string; newName: string; to: number }): Promise<void>;
   /** Whether the kernel makes links of a kind; it may have to load a module. */
   knowsLinkKind(kind: string): Promise<boolean>;
   /** A walk through the kernel's table of connections takes 5 ms even when it is empty. */
@@ -50,6 +52,7 @@ export function createChores(): Chores {
   return {
     deleteLink: async (name) => void (await run({ kind: "deleteLink", name })),
     deleteLinkInside: async (socket, name) => void (await run({ kind: "deleteLink", name, socket })),
+    moveLink: async (options) => void (await run({ kind: "moveLink", ...options })),
     knowsLinkKind: (linkKind) => run({ kind: "knowsLinkKind", linkKind }),
     deleteFlows: async (filters) => void (await run({ kind: "deleteFlows", filters })),
     [Symbol.dispose]() {

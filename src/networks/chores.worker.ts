@@ -1,12 +1,15 @@
 import { NETLINK_NETFILTER, NetlinkSocket } from "../kernel/netlink.ts";
 import { deleteFlows, type FlowFilter } from "../kernel/netlink-conntrack.ts";
-import { knowsLinkKind } from "../kernel/netlink-links.ts";
-import { deleteLink, listAddresses, openRouteSocket } from "../kernel/netlink-route.ts";
+import { knowsLinkKind, moveLink } from "../kernel/netlink-links.ts";
+import { deleteLink, getLink, listAddresses, openRouteSocket } from "../kernel/netlink-route.ts";
 import { messageOf } from "../lib/errors.ts";
 
 /** What would hold up the event loop. The answer has the same id. */
 export type Chore = { id: number } & (
-  { kind: "deleteLink"; name: string; socket?: number } | { kind: "knowsLinkKind"; linkKind: string } | { kind: "deleteFlows"; filters: FlowFilter[] }
+  | { kind: "deleteLink"; name: string; socket?: number }
+  | { kind: "knowsLinkKind"; linkKind: string }
+  | { kind: "moveLink"; socket?: number; name: string; newName: string; to: number }
+  | { kind: "deleteFlows"; filters: FlowFilter[] }
 );
 
 export interface ChoreDone {
@@ -26,6 +29,11 @@ function removeLink(name: string, fd: number | undefined): void {
   }
 }
 
+function relocate({ socket: fd, name, newName, to }: { socket?: number; name: string; newName: string; to: number }): void {
+  using socket = fd === undefined ? openRouteSocket() : new NetlinkSocket(fd);
+  socket.request(moveLink(getLink(socket, name).index, newName, to));
+}
+
 function forgetFlows(filters: FlowFilter[]): void {
   using route = openRouteSocket();
   using netfilter = NetlinkSocket.open(NETLINK_NETFILTER);
@@ -42,6 +50,7 @@ self.addEventListener("message", ({ data: chore }) => {
       return;
     }
     if (chore.kind === "deleteLink") removeLink(chore.name, chore.socket);
+    else if (chore.kind === "moveLink") relocate(chore);
     else forgetFlows(chore.filters);
     self.postMessage({ id: chore.id });
   } catch (error) {

@@ -40,7 +40,7 @@ export async function disconnect(ctx: NetworkContext, containerId: string, refer
   if (heir !== undefined && publishes(ctx, heir)) movePorts(ctx, endpoint, heir);
   await releaseEndpoint(ctx, endpoint, { lives: true });
   // it may have gone, too, meanwhile
-  if (heir !== undefined && ctx.records.endpoint(heir.id) !== undefined) moveDefaultRoute(ctx, heir);
+  if (heir !== undefined && ctx.records.endpoint(heir.id) !== undefined) await moveDefaultRoute(ctx, heir);
 }
 
 const publishes = (ctx: NetworkContext, { networkId }: StoredEndpoint): boolean => {
@@ -57,7 +57,7 @@ function heirOf(ctx: NetworkContext, { id, containerId }: StoredEndpoint): Store
 }
 
 /** From now on `heir` gives the default route. */
-function moveDefaultRoute(ctx: NetworkContext, heir: StoredEndpoint): void {
+async function moveDefaultRoute(ctx: NetworkContext, heir: StoredEndpoint): Promise<void> {
   const { containerId } = heir;
   heir.defaultRoute = true;
   ctx.records.updateEndpoint(heir);
@@ -66,5 +66,7 @@ function moveDefaultRoute(ctx: NetworkContext, heir: StoredEndpoint): void {
   using namespace = ctx.namespaces.open(path);
   const { index } = getLink(namespace.route, heir.containerInterface);
   const network = ctx.records.byId(heir.networkId);
-  if (network !== undefined) namespace.route.request(...defaultRoutes(index, network, heir));
+  if (network === undefined) return;
+  namespace.route.request(...defaultRoutes(index, network, heir));
+  await driverOf(ctx, network.driver).setGateway?.(network, heir, true);
 }

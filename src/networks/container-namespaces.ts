@@ -128,7 +128,7 @@ export class ContainerNamespaces {
         closeSync(fd);
         if (kept === undefined) route[Symbol.dispose]();
       };
-      return { fd, route, [Symbol.dispose]: close };
+      return { fd, route, path, [Symbol.dispose]: close };
     } catch (error) {
       closeSync(fd);
       throw error;

@@ -1,8 +1,9 @@
 import type { Events } from "../events/types.ts";
 import type { NamespaceDoor } from "../kernel/namespace.ts";
 import type { NetlinkSocket } from "../kernel/netlink.ts";
-import { invalidArgument } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
+import type { KeyedMutex } from "../lib/mutex.ts";
+import type { Plugins } from "../plugins/types.ts";
 import type { Store } from "../store/store.ts";
 import type { AddressBook } from "./address-book.ts";
 import type { ContainerNamespaces } from "./container-namespaces.ts";
@@ -12,6 +13,7 @@ import type { Firewall } from "./firewall.ts";
 import type { Chores } from "./chores.ts";
 import type { HostPorts } from "./ports.ts";
 import type { NetworkRecords } from "./records.ts";
+import type { RemoteIpam } from "./remote-ipam.ts";
 import type { Endpoint, NetworkRecord } from "./types.ts";
 
 /** `open`: published ports are reached from outside whatever the host's INPUT rules say, as Docker's are; `firewall`: only where those let them in. */
@@ -83,7 +85,15 @@ export interface NetworkContext {
   readonly defaultBridge: string;
   /** The service was closed: its sockets are gone. */
   closed(): boolean;
+  /** The engine's own. */
   readonly drivers: ReadonlyMap<string, NetworkDriver>;
+  readonly plugins: Plugins;
+  /** The driver that a plugin of this name stands in for, whether the plugin is there or not. */
+  pluginDriver(name: string): NetworkDriver;
+  /** Addresses that plugins give out. */
+  readonly ipam: RemoteIpam;
+  /** One change at a time of a network that plugins know of, by its id. */
+  readonly turns: KeyedMutex;
   /** Networks that are being made: their names and subnets are taken. */
   readonly creating: Set<NetworkRecord>;
 }
@@ -100,12 +110,7 @@ export function leadsOut(network: NetworkRecord | undefined, { gateway, gateway6
   return gateway !== undefined || gateway6 !== undefined || network.driverState?.["defaultRoute"] === "link";
 }
 
-/** @throws EngineError invalidArgument */
-export function driverOf(ctx: NetworkContext, name: string): NetworkDriver {
-  const driver = ctx.drivers.get(name);
-  if (driver === undefined) throw invalidArgument(`network driver ${JSON.stringify(name)} is not known here; there are ${[...ctx.drivers.keys()].join(", ")}`);
-  return driver;
-}
+export const driverOf = (ctx: NetworkContext, name: string): NetworkDriver => ctx.drivers.get(name) ?? ctx.pluginDriver(name);
 
 /** Docker's network events: the attributes are name and type, and the container for connect and disconnect. */
 export function emitNetworkEvent(

@@ -10,6 +10,8 @@ export interface NamespaceHandle {
   readonly fd: number;
   /** rtnetlink inside it. */
   readonly route: NetlinkSocket;
+  /** Its file. */
+  readonly path: string;
 }
 
 /** What an endpoint needs in the kernel besides its record. */
@@ -35,12 +37,12 @@ export interface NetworkDriver {
   readonly addresses: boolean;
   /** Who publishes ports: the engine with its rules, the driver itself, or nobody. */
   readonly ports: "engine" | "driver" | "none";
-  /** An endpoint's MAC address: made from its IP address, made at random, or none of its own. */
-  readonly mac: "address" | "random" | "none";
+  /** An endpoint's MAC address: made from its IP address, made at random, what the driver says, or none of its own. */
+  readonly mac: "address" | "random" | "driver" | "none";
   /** It is asked before a network's record goes, and may refuse. */
   readonly mayRefuse?: true;
   /** Whether subnets of a family get no gateway unless one is asked for; absent: all have one. Asked before the network has its subnets. */
-  withoutGateway?(network: NetworkRecord): { 4: boolean; 6: boolean };
+  withoutGateway?(network: NetworkRecord): Awaitable<{ 4: boolean; 6: boolean }>;
   /** Name of the host's end of an endpoint's link, where there is one. */
   hostInterface?(endpointId: string): string;
   /** May set `network.scope`, and note in `network.driverState` what it chose. @throws EngineError invalidArgument naming the option */
@@ -49,13 +51,15 @@ export interface NetworkDriver {
   setUp(network: NetworkRecord): Awaitable<void>;
   /** The opposite; without endpoints. Unless `forGood`, `restore` brings it back. */
   tearDown(network: NetworkRecord, options: { forGood: boolean }): Awaitable<void>;
-  /** The endpoint is about to be recorded: a driver that keeps records too may fill in its MAC, or refuse. */
-  createEndpoint?(network: NetworkRecord, endpoint: Endpoint): Promise<Pick<Partial<Endpoint>, "macAddress">>;
+  /** The endpoint is about to be recorded: a driver that keeps records too may fill in what is missing, or refuse. */
+  createEndpoint?(network: NetworkRecord, endpoint: Endpoint): Promise<Partial<Endpoint>>;
   /** The opposite, after `detach`. */
   deleteEndpoint?(network: NetworkRecord, endpoint: Endpoint): Promise<void>;
   attach(network: NetworkRecord, endpoint: Endpoint, namespace: NamespaceHandle, options: AttachOptions): Awaitable<void>;
   /** From now on no packet of the endpoint passes. */
   detach(network: NetworkRecord, endpoint: Endpoint, options: DetachOptions): Awaitable<void>;
+  /** From now on the endpoint gives its container the default route, or no longer does. */
+  setGateway?(network: NetworkRecord, endpoint: Endpoint, isGateway: boolean): Promise<void>;
   /** After an engine restart: the network is there, with the links of `endpoints` and no others. */
   restore(network: NetworkRecord, endpoints: readonly Endpoint[]): Awaitable<void>;
 }

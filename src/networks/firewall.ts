@@ -13,6 +13,9 @@ import type { GuardLoop } from "./guard-loop.ts";
 import { guardBridgeCommands, guardElements, type PortElement, guardRemoval, guardRuleset, protocols } from "./guard-rules.ts";
 import { type RuleWatch, watchRules } from "./rule-watch.ts";
 
+/** ICMP and ICMPv6, by number: a host without /etc/protocols knows no names. */
+const PINGS = "1, 58";
+
 /** What the rules must know of one address family of a bridge network. */
 export interface FamilyRules {
   subnets: readonly Subnet[];
@@ -223,7 +226,7 @@ ${declarations.join("")}
   }
   chain enter {
 ${accepted}    meta nfproto . oifname @entry jump allow
-    meta nfproto . oifname @pings meta l4proto { icmp, ipv6-icmp } jump allow
+    meta nfproto . oifname @pings meta l4proto { ${PINGS} } jump allow
     meta nfproto . oifname @direct jump opened
     iifname . oifname @trusted jump opened
     drop

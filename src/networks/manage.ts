@@ -5,6 +5,7 @@ import { parseBridgeOptions } from "./bridge-options.ts";
 import { allNetworks, driverOf, emitNetworkEvent, isPredefined, type NetworkContext } from "./context.ts";
 import type { NetworkDriver } from "./driver.ts";
 import { defaultNetwork } from "./default-network.ts";
+import { isElsewhere, removeWithConsent } from "./elsewhere.ts";
 import { hostUse } from "./host-use.ts";
 import { checkName, planSubnets, poolsOf } from "./network-config.ts";
 import { draft, withDefaultOptions } from "./draft.ts";
@@ -14,29 +15,36 @@ import type { NetworkRecord } from "./types.ts";
 export async function createNetwork(ctx: NetworkContext, options: Partial<NetworkRecord> & { name: string }): Promise<NetworkRecord> {
   checkName(options.name);
   if (isPredefined(options.name)) throw permissionDenied(`operation is not permitted on predefined ${options.name} network`);
-  if (allNetworks(ctx).some(({ name }) => name === options.name)) throw conflict(`network with name ${options.name} already exists`);
+  checkFree(ctx, options.name);
   const network = draft(withDefaultOptions(options, ctx.options.defaultNetworkOpts));
+  if (!ctx.drivers.has(network.driver)) await ctx.plugins.get(network.driver, "NetworkDriver");
   const driver = driverOf(ctx, network.driver);
   if (network.driver === "host" || network.driver === "null") {
     throw permissionDenied(`only one instance of "${network.driver}" network is allowed`);
   }
-  if (network.ipam.driver !== "default") throw invalidArgument(`IPAM driver ${JSON.stringify(network.ipam.driver)} is not known here; there is "default"`);
   if (!network.enableIPv4 && !network.enableIPv6) throw invalidArgument("IPv4 or IPv6 must be enabled");
-  network.ipam.config = planSubnets({
-    config: network.ipam.config,
-    enableIPv4: network.enableIPv4,
-    enableIPv6: network.enableIPv6,
-    withoutGateway: driver.withoutGateway?.(network) ?? { 4: false, 6: false },
-    pools: poolsOf(ctx),
-    networks: ctx.addresses.subnets(),
-    avoid: () => hostUse(ctx.host),
-  });
+  const asked = driver.withoutGateway?.(network);
+  const withoutGateway = (asked instanceof Promise ? await asked : asked) ?? { 4: false, 6: false };
+  if (network.ipam.driver !== "default") network.ipam.config = await ctx.ipam.requestPools(network, withoutGateway, ctx.addresses.subnets());
+  else
+    network.ipam.config = planSubnets({
+      config: network.ipam.config,
+      enableIPv4: network.enableIPv4,
+      enableIPv6: network.enableIPv6,
+      withoutGateway,
+      pools: poolsOf(ctx),
+      networks: ctx.addresses.subnets(),
+      avoid: () => hostUse(ctx.host),
+    });
+  // somebody may have been faster while a plugin was asked
+  checkFree(ctx, options.name);
   ctx.creating.add(network);
   ctx.addresses.open(network, []);
   try {
     await make(ctx, driver, network);
   } catch (error) {
     ctx.addresses.close(network.id);
+    if (network.ipam.driver !== "default") await ctx.ipam.releasePools(network);
     throw error;
   } finally {
     ctx.creating.delete(network);
@@ -44,18 +52,25 @@ export async function createNetwork(ctx: NetworkContext, options: Partial<Networ
   return network;
 }
 
+/** @throws EngineError conflict */
+function checkFree(ctx: NetworkContext, name: string): void {
+  if (allNetworks(ctx).some((network) => network.name === name)) throw conflict(`network with name ${name} already exists`);
+}
+
 async function make(ctx: NetworkContext, driver: NetworkDriver, network: NetworkRecord): Promise<void> {
   await checkWith(ctx, driver, network);
+  let isMade = false;
   try {
     const waits = driver.setUp(network);
     if (waits !== undefined) await waits;
+    isMade = true;
     ctx.store.tx(() => {
       ctx.records.saveNetwork(network);
       emitNetworkEvent(ctx, "create", network);
     });
   } catch (error) {
-    // the kernel doesn't take the addresses, the disk is full
-    await driver.tearDown(network, { forGood: true });
+    // the kernel doesn't take the addresses, the disk is full; what a plugin refused to make, it needn't remove
+    if (isMade || driver.mayRefuse !== true) await driver.tearDown(network, { forGood: true });
     if (error instanceof SysError) throw invalidArgument(`network ${network.name} can't be made: ${messageOf(error)}`, error);
     throw error;
   }
@@ -89,12 +104,16 @@ export async function removeNetwork(ctx: NetworkContext, reference: string): Pro
     const list = endpoints.map((endpoint) => `name:"${endpoint.containerName}" id:"${endpoint.id.slice(0, 12)}"`).join(", ");
     throw permissionDenied(`error while removing network: network ${network.name} has active endpoints (${list})`);
   }
+  const remove = (): void => {
+    ctx.store.tx(() => {
+      ctx.records.deleteNetwork(network.id);
+      emitNetworkEvent(ctx, "destroy", network);
+    });
+    ctx.addresses.close(network.id);
+  };
+  if (isElsewhere(ctx, network)) return await removeWithConsent(ctx, network, remove);
   // the row goes first: from here on nobody can join, and a crash leaves only a bridge for restore to find
-  ctx.store.tx(() => {
-    ctx.records.deleteNetwork(network.id);
-    emitNetworkEvent(ctx, "destroy", network);
-  });
-  ctx.addresses.close(network.id);
+  remove();
   await driverOf(ctx, network.driver).tearDown(network, { forGood: true });
 }
 

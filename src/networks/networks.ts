@@ -4,6 +4,8 @@ import { openNamespaceDoor } from "../kernel/namespace.ts";
 import { openRouteSocket } from "../kernel/netlink-route.ts";
 import { messageOf } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
+import { KeyedMutex } from "../lib/mutex.ts";
+import type { Plugins } from "../plugins/types.ts";
 import type { Store } from "../store/store.ts";
 import { AddressBook } from "./address-book.ts";
 import { allocate } from "./allocate.ts";
@@ -17,11 +19,14 @@ import { createFirewall } from "./firewall.ts";
 import { createChores } from "./chores.ts";
 import { createGuardLoop } from "./guard-loop.ts";
 import { createNetwork, pruneNetworks, removeNetwork } from "./manage.ts";
+import type { NetworkDriver } from "./driver.ts";
 import { createParentDriver } from "./parent-driver.ts";
 import { createHostDriver, createNullDriver } from "./plain-drivers.ts";
 import { HostPorts } from "./ports.ts";
 import { changePorts } from "./publish.ts";
 import { NetworkRecords } from "./records.ts";
+import { createRemoteNetworkDriver } from "./remote-driver.ts";
+import { createRemoteIpam } from "./remote-ipam.ts";
 import { releaseEndpoint } from "./release.ts";
 import { containerResolvConf, hostResolvConf, isAsGenerated, parseResolvConf, RESOLVER_ADDRESS } from "./resolv-conf.ts";
 import { enableForwarding, restore } from "./restore.ts";
@@ -32,6 +37,8 @@ export interface NetworksDeps {
   events: Events;
   log: Logger;
   paths: { dataRoot: string; namespaces: string };
+  /** Where drivers of networks and addresses come from that aren't the engine's own. */
+  plugins: Plugins;
   options: NetworkOptions;
 }
 
@@ -42,10 +49,11 @@ const CHECK_MS = 20_000;
 const DEFAULT_DATA_ROOT = "/var/lib/berth";
 const DEFAULT_BRIDGE = "berth0";
 
-export function createNetworks({ store, events, log, paths, options }: NetworksDeps): Networks {
+export function createNetworks(deps: NetworksDeps): Networks {
   let closed = false;
   let watch: ReturnType<typeof setInterval> | undefined;
-  const ctx = assemble({ store, events, log, paths, options }, () => closed);
+  const { options } = deps;
+  const ctx = assemble(deps, () => closed);
   const { records, namespaces } = ctx;
 
   return {
@@ -58,7 +66,7 @@ export function createNetworks({ store, events, log, paths, options }: NetworksD
     },
     remove: (reference) => removeNetwork(ctx, reference),
     prune: (keep) => pruneNetworks(ctx, keep),
-    drivers: () => [...ctx.drivers.keys()].sort(),
+    drivers: () => [...new Set([...ctx.drivers.keys(), ...ctx.plugins.known("NetworkDriver")])].sort(),
     endpointsOf: (networkId) => records.endpointsOf(networkId),
     get revision() {
       return records.revision;
@@ -105,7 +113,7 @@ export function createNetworks({ store, events, log, paths, options }: NetworksD
   };
 }
 
-function assemble({ store, events, log, paths, options }: NetworksDeps, closed: () => boolean): NetworkContext {
+function assemble({ store, events, log, paths, options, plugins }: NetworksDeps, closed: () => boolean): NetworkContext {
   const records = new NetworkRecords(store, log);
   const door = openNamespaceDoor();
   const host = openRouteSocket();
@@ -121,6 +129,7 @@ function assemble({ store, events, log, paths, options }: NetworksDeps, closed: 
     log,
   });
   const creating = new Set<NetworkRecord>();
+  const remote = new Map<string, NetworkDriver>();
   const parents = { host, door, chores, log, engineKey: options.engineKey, networks: () => [...records.list(), ...creating] };
   const drivers = [
     createBridgeDriver({ host, door, firewall, chores, directRouting: options.allowDirectRouting, log }),
@@ -149,6 +158,14 @@ function assemble({ store, events, log, paths, options }: NetworksDeps, closed: 
     chores,
     closed,
     creating,
+    plugins,
+    pluginDriver(name) {
+      const driver = remote.get(name) ?? createRemoteNetworkDriver(name, { plugins, host, door, chores, log });
+      remote.set(name, driver);
+      return driver;
+    },
+    ipam: createRemoteIpam(plugins, log),
+    turns: new KeyedMutex(),
     drivers: new Map(drivers.map((driver) => [driver.name, driver])),
   };
 }

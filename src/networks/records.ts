@@ -146,6 +146,24 @@ export class NetworkRecords {
     });
   }
 
+  /** Ids of endpoints that plugins may know and no container has, with what is known of them. */
+  elsewhere(): Endpoint[] {
+    return this.#store.db
+      .query<{ record: string }, []>("SELECT record FROM plugin_endpoints")
+      .all()
+      .map(({ record }) => JSON.parse(record) as Endpoint);
+  }
+
+  noteElsewhere(endpoint: Endpoint): void {
+    this.#store.db
+      .query("INSERT OR REPLACE INTO plugin_endpoints (id, network, record) VALUES (?, ?, ?)")
+      .run(endpoint.id, endpoint.networkId, JSON.stringify(endpoint));
+  }
+
+  forgetElsewhere(id: string): void {
+    this.#store.db.query("DELETE FROM plugin_endpoints WHERE id = ?").run(id);
+  }
+
   deleteEndpoint(endpoint: StoredEndpoint): void {
     this.#store.db.query("DELETE FROM endpoints WHERE id = ?").run(endpoint.id);
     this.#store.afterCommit(() => this.#forget(endpoint));

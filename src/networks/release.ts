@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { messageOf } from "../lib/errors.ts";
 import { driverOf, emitNetworkEvent, type NetworkContext } from "./context.ts";
+import { isElsewhere, leaveElsewhere } from "./elsewhere.ts";
 import type { Awaitable, DetachOptions } from "./driver.ts";
 import { ownAddressRules } from "./own-address-ports.ts";
 import type { StoredEndpoint } from "./records.ts";
@@ -35,6 +36,7 @@ export function releaseEndpoint(ctx: NetworkContext, endpoint: StoredEndpoint, {
     );
     ctx.ports.release(endpoint.containerId);
   }
+  if (network !== undefined && isElsewhere(ctx, network)) return releaseElsewhere(ctx, network, endpoint, lives);
   const waits = network === undefined ? undefined : attempt(ctx, "silencing the endpoint", endpoint, () => silence(ctx, network, endpoint, lives));
   ctx.store.tx(() => {
     ctx.records.deleteEndpoint(endpoint);
@@ -43,6 +45,17 @@ export function releaseEndpoint(ctx: NetworkContext, endpoint: StoredEndpoint, {
   ctx.addresses.free(endpoint.networkId, endpoint.ipv4);
   ctx.addresses.free(endpoint.networkId, endpoint.ipv6);
   return waits;
+}
+
+/** The row that plugins are to hear of it replaces the endpoint's. The namespace is held until they have. */
+function releaseElsewhere(ctx: NetworkContext, network: NetworkRecord, endpoint: StoredEndpoint, lives: boolean): Promise<void> {
+  const namespace = detachOptions(ctx, endpoint, lives).namespace();
+  ctx.store.tx(() => {
+    ctx.records.deleteEndpoint(endpoint);
+    ctx.records.noteElsewhere(endpoint);
+    emitNetworkEvent(ctx, "disconnect", network, endpoint.containerId);
+  });
+  return leaveElsewhere(ctx, network, endpoint, { lives, ...(namespace && { namespace }) });
 }
 
 const silence = (ctx: NetworkContext, network: NetworkRecord, endpoint: StoredEndpoint, lives: boolean): Awaitable<void> =>

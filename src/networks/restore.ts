@@ -4,6 +4,7 @@ import { messageOf } from "../lib/errors.ts";
 import { parseAddress } from "../lib/address.ts";
 import { parseBridgeOptions } from "./bridge-options.ts";
 import { driverOf, type NetworkContext } from "./context.ts";
+import { isElsewhere, restoreElsewhere } from "./elsewhere.ts";
 import { ensurePredefined } from "./manage.ts";
 import { ownAddressRules } from "./own-address-ports.ts";
 import type { PortTarget } from "./ports.ts";
@@ -12,7 +13,12 @@ import type { StoredEndpoint } from "./records.ts";
 /** Brings records, kernel and sockets together after a start: what belongs to `running` containers stays, all else goes. */
 export async function restore(ctx: NetworkContext, running: ReadonlySet<string>): Promise<void> {
   for (const endpoint of ctx.records.endpoints()) {
-    if (!running.has(endpoint.containerId)) ctx.store.tx(() => ctx.records.deleteEndpoint(endpoint));
+    if (running.has(endpoint.containerId)) continue;
+    const network = ctx.records.byId(endpoint.networkId);
+    ctx.store.tx(() => {
+      ctx.records.deleteEndpoint(endpoint);
+      if (network !== undefined && isElsewhere(ctx, network)) ctx.records.noteElsewhere(endpoint);
+    });
   }
   ctx.namespaces.sweep(running);
   ensurePredefined(ctx);
@@ -38,6 +44,7 @@ export async function restore(ctx: NetworkContext, running: ReadonlySet<string>)
   for (const containerId of running) ctx.resolvers.restore(containerId);
   ctx.firewall.load();
   removeForgottenBridges(ctx);
+  restoreElsewhere(ctx);
 }
 
 export function targetOf(endpoint: StoredEndpoint): PortTarget {

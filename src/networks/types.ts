@@ -15,7 +15,9 @@ export interface NetworkRecord {
   ipam: {
     driver: string;
     options: Record<string, string>;
-    config: { subnet: string; ipRange?: string; gateway?: string; auxAddresses?: Record<string, string> }[];
+    config: { subnet: string; ipRange?: string; gateway?: string; auxAddresses?: Record<string, string>; poolId?: string }[];
+    /** The address plugin wants to know the MAC of whom an address is for. */
+    requiresMac?: true;
   };
   options: Record<string, string>;
   labels: Record<string, string>;
@@ -56,6 +58,10 @@ export interface Endpoint extends Omit<EndpointOptions, "interfaceName"> {
   ipv6PrefixLength?: number;
   gateway6?: string;
   dnsNames: string[];
+  /** What the driver notes of it. */
+  driverState?: Record<string, string>;
+  /** What a driver that is a plugin is told: options of the endpoint, ports that the container exposes and publishes. */
+  asked?: { options: Record<string, string>; ports: Record<string, PortBinding[]> };
   ports: PublishedPort[];
 }
 

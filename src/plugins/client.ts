@@ -3,7 +3,7 @@ import { basename, dirname } from "node:path";
 import { EngineError, internal, messageOf, unavailable } from "../lib/errors.ts";
 import { sleep } from "../lib/sleep.ts";
 import type { PluginAddress } from "./discovery.ts";
-import type { CallOptions } from "./types.ts";
+import { type CallOptions, PluginError } from "./types.ts";
 
 export interface PluginTimes {
   /** How long a call may take, unless it says otherwise: a driver that attaches a disk takes its time. */
@@ -31,9 +31,10 @@ export async function callPlugin(
   times: PluginTimes,
   method: string,
   request: unknown,
-  { deadlineMs = times.callMs, retry = true }: CallOptions = {},
+  { deadlineMs: asked = times.callMs, retry = true }: CallOptions = {},
 ): Promise<Record<string, unknown>> {
   const body = request === undefined ? "" : JSON.stringify(request);
+  const deadlineMs = Math.min(asked, times.callMs);
   const started = performance.now();
   const signal = AbortSignal.timeout(deadlineMs);
   for (let wait = 1000; ; wait *= 2) {
@@ -67,7 +68,8 @@ async function exchange(address: PluginAddress, method: string, body: string, si
     ...where.options,
   });
   const text = await readBounded(response, method);
-  if (response.status !== 200) throw internal(`${method}: ${errorOf(text) ?? (text.trim().slice(0, errorChars) || `status ${response.status}`)}`);
+  if (response.status !== 200)
+    throw new PluginError(response.status, `${method}: ${errorOf(text) ?? (text.trim().slice(0, errorChars) || `status ${response.status}`)}`);
   const answer = objectOf(text, method);
   const failure = errorIn(answer);
   if (failure !== undefined) throw internal(failure);

@@ -1,5 +1,17 @@
+import { EngineError } from "../lib/errors.ts";
+
 /** Subsystems that a plugin may stand in for, under the names of its manifest. */
 export type PluginKind = "VolumeDriver" | "NetworkDriver" | "IpamDriver";
+
+/** A plugin that answers with another status than 200. */
+export class PluginError extends EngineError {
+  readonly status: number;
+
+  constructor(status: number, message: string) {
+    super("internal", message);
+    this.status = status;
+  }
+}
 
 export interface CallOptions {
   /** Milliseconds after which nobody waits any more. */

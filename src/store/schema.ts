@@ -81,4 +81,11 @@ CREATE TABLE image_uses (image TEXT PRIMARY KEY, used_at INTEGER NOT NULL) WITHO
   { id: 5, sql: "DROP TABLE published_ports;" },
   // who referred to a volume without naming it takes it along when it goes; for rows from before, the volume's own record tells
   { id: 6, sql: "ALTER TABLE container_volumes ADD COLUMN unnamed INTEGER NOT NULL DEFAULT 1;" },
+  {
+    id: 7,
+    sql: `
+-- endpoints that a plugin (of a network, or of its addresses) may know and no container has: being made, or being given back
+CREATE TABLE plugin_endpoints (id TEXT PRIMARY KEY, network TEXT NOT NULL, record TEXT NOT NULL) WITHOUT ROWID;
+`,
+  },
 ];

@@ -1,6 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
+import { Glob } from "bun";
 import { busyboxArchive } from "../busybox-image.ts";
 import { Initramfs } from "./initramfs.ts";
 import { guestTools, modulesInOrder, type GuestTools } from "./tools.ts";
@@ -22,6 +23,9 @@ function initramfs({ modules, apparmor }: GuestTools): Uint8Array {
   for (const program of ["crun", "conmon"]) image.addProgram(Bun.which(program) as string, `/usr/bin/${program}`);
   const [nftables = ""] = /\/\S*libnftables\.so\.1\b/.exec(Bun.spawnSync(["/sbin/ldconfig", "-p"]).stdout.toString()) ?? [];
   image.addProgram(nftables);
+  // what the drivers' own tests make links and namespaces with; busybox' shell would take its own ip
+  for (const program of ["sh", "ip", "nsenter", "unshare"]) image.addProgram(Bun.which(program) as string, `/usr/bin/${program}`);
+  for (const path of new Glob("{src,test}/**/*.ts").scanSync(root)) image.addHost(join(root, path), `/guest/tree/${path}`);
   image.add("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\ndockremap:x:990:990::/:/bin/false\n");
   image.add("/etc/group", "root:x:0:\ndockremap:x:990:\n");
   for (const name of ["subuid", "subgid"]) image.add(`/etc/${name}`, "dockremap:100000:65536\n");
@@ -38,7 +42,7 @@ function initramfs({ modules, apparmor }: GuestTools): Uint8Array {
   }
   image.add("/guest/image.tar", busyboxArchive("guest"));
   image.add("/guest/context/Dockerfile", 'FROM guest\nRUN cat /sys/fs/cgroup/memory.max > /limit\nCMD ["cat", "/limit"]\n');
-  const needed = modulesInOrder(modules, /^(overlay|veth|bridge|nf_tables|nft_.*|nf_nat|nf_conntrack|ext4|loop|quota_v2)$/);
+  const needed = modulesInOrder(modules, /^(overlay|veth|bridge|nf_tables|nft_.*|nf_nat|nf_conntrack|ext4|loop|quota_v2|macvlan|ipvlan|8021q|dummy)$/);
   for (const path of needed) image.addHost(path, `/guest/modules/${path.split("/").at(-1)}`);
   image.add("/guest/modules/order", needed.map((path) => `${path.split("/").at(-1)}\n`).join(""));
   return image.bytes();

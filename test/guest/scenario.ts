@@ -112,6 +112,24 @@ await check("volumes", async () => {
   equal(await ok("run", "--rm", "-v", "/guest:/g:ro", "guest", "ls", "/g/image.tar"), "/g/image.tar");
   await ok("volume", "rm", "data");
 });
+await check("networks on a parent, or on none", async () => {
+  for (const driver of ["macvlan", "ipvlan"]) {
+    await ok("network", "create", "-d", driver, "--subnet", "10.60.0.0/24", "-o", `${driver}_mode=${driver === "macvlan" ? "bridge" : "l2"}`, "on-none");
+    await ok("run", "-d", "--name", "first", "--network", "on-none", "guest", "sleep", "1000");
+    await ok("run", "--rm", "--network", "on-none", "guest", "sh", "-c", "nslookup first && ping -c1 -W5 first");
+    await ok("rm", "-f", "first");
+    await ok("network", "rm", "on-none");
+  }
+  equal(
+    readdirSync("/sys/class/net").filter((name) => /^d[im]-/.test(name)),
+    [],
+  );
+  const tests = ["network-driver", "parent-networks"].map((name) => `/guest/tree/test/kernel/${name}.test.ts`);
+  const env = { PATH: "/usr/bin:/bin", HOME: "/root", BUN_BE_BUN: "1", BERTH_TEST_NAMESPACE: "1" };
+  const inside = ["unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "/usr/bin/berth", "test", "--timeout", "120000"];
+  const { exitCode, stdout, stderr } = Bun.spawnSync([...inside, "-t", "vlan|parent", ...tests], { cwd: "/guest/tree", env });
+  equal([exitCode, exitCode === 0 ? "" : stdout.toString() + stderr.toString()], [0, ""]);
+});
 await check("a build", async () => {
   await ok("build", "-q", "-t", "made", "-m", "64m", "/guest/context");
   equal(await ok("run", "--rm", "made"), "67108864");

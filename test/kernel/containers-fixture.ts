@@ -13,6 +13,7 @@ import type { Images } from "../../src/images/types.ts";
 import { createUserNamespaces } from "../../src/kernel/user-namespace.ts";
 import { createLogger, silent } from "../../src/lib/log.ts";
 import { createLogs } from "../../src/logs/logs.ts";
+import { createPlugins } from "../../src/plugins/plugins.ts";
 import { createNetworks } from "../../src/networks/networks.ts";
 import { createSpawner } from "../../src/lib/spawner.ts";
 import { createRuntime } from "../../src/runtime/runtime.ts";
@@ -68,7 +69,14 @@ export async function createEngine(options: { at?: string } = {}): Promise<TestE
   const images = createImages({ store, content, snapshots, registry, events, users, log });
   const volumes = createVolumes({ root: paths.volumes, store, events, log, trees: snapshots });
   const network = { ...networkDefaults, iptables: false, engineKey };
-  const networks = createNetworks({ store, events, log, paths, options: network });
+  const networks = createNetworks({
+    store,
+    events,
+    log,
+    paths,
+    plugins: createPlugins({ folders: { sockets: `${paths.execRoot}/plugins`, specs: [] }, log }),
+    options: network,
+  });
   const runtime = await createRuntime({
     paths,
     log,

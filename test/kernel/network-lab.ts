@@ -6,6 +6,7 @@ import type { EngineEvent } from "../../src/events/types.ts";
 import { silent } from "../../src/lib/log.ts";
 import type { NetworkOptions } from "../../src/networks/context.ts";
 import { createNetworks } from "../../src/networks/networks.ts";
+import { createPlugins } from "../../src/plugins/plugins.ts";
 import type { ConnectOptions, Endpoint, Networks } from "../../src/networks/types.ts";
 import { migrations } from "../../src/store/schema.ts";
 import { openStore } from "../../src/store/store.ts";
@@ -73,6 +74,8 @@ export class Lab implements AsyncDisposable {
   readonly #bus = createEvents({ store: this.store, log: silent });
   readonly #world: { pid: number; kill(signal: number): void };
   readonly #options: Partial<NetworkOptions>;
+  /** Where plugins listen. */
+  pluginFolder = join(this.root, "plugins");
   networks: Networks;
   readonly #made = new Set<string>();
   #count = 0;
@@ -106,6 +109,7 @@ export class Lab implements AsyncDisposable {
       events: this.#bus,
       log: silent,
       paths: { dataRoot: this.root, namespaces: join(this.root, "netns") },
+      plugins: createPlugins({ folders: { sockets: this.pluginFolder, specs: [] }, log: silent, times: { callMs: 5000, retryMs: 2000 } }),
       options: { ...networkDefaults, ...this.#options, ...changes },
     });
   }

@@ -141,7 +141,7 @@ if (!skips.root.missing()) {
     });
 
     test.skipIf(skipped("ipvlan")).each(["l3", "l3s"])("ipvlan in layer 3 (%s) routes by the link alone", async (mode) => {
-      await outside("ip", "route", "replace", "10.11.0.0/24", "dev", "eth0");
+      await outside("ip", "route", "replace", "10.11.0.0/24", "via", "192.0.2.1");
       const network = await make("ipvlan", { parent: "world", ipvlan_mode: mode }, [{ subnet: "10.11.0.0/24" }]);
       const { path, endpoint } = await lab.container({ network: network.id });
       expect(endpoint.gateway).toBeUndefined();
