@@ -113,9 +113,10 @@ async function open(make: (parts: Parts) => NetworkDriver, options: Record<strin
     },
     hostLinks: () => listLinks(parts.host).map((link) => link.name),
     linksIn: (namespace) => listLinks(namespace.route).map((link) => link.name),
+    // a bridge port may wait a second for its carrier (kernel/netlink-route.ts, joinBridge)
     async reaches(from, to) {
       const path = `/proc/${process.pid}/fd/${from.fd}`;
-      const ping = Bun.spawn(["nsenter", `--net=${path}`, "busybox", "ping", "-c1", "-W1", to.ipv4 ?? ""], { stdout: "ignore", stderr: "ignore" });
+      const ping = Bun.spawn(["nsenter", `--net=${path}`, "busybox", "ping", "-c1", "-W3", to.ipv4 ?? ""], { stdout: "ignore", stderr: "ignore" });
       return (await ping.exited) === 0;
     },
     async close() {
