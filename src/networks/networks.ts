@@ -52,7 +52,6 @@ const DEFAULT_BRIDGE = "berth0";
 export function createNetworks(deps: NetworksDeps): Networks {
   let closed = false;
   let watch: ReturnType<typeof setInterval> | undefined;
-  const { options } = deps;
   const ctx = assemble(deps, () => closed);
   const { records, namespaces } = ctx;
 
