@@ -25,7 +25,11 @@ export function rename(ctx: Context, reference: string, newName: string): void {
   if (name === oldName) throw invalidArgument("Renaming a container with the same name as its current name");
   const owner = ctx.names.get(name);
   if (owner !== undefined) throw conflict(prefix + nameConflict(name, owner).message);
-  changeRecord(ctx, entry, { name }, { action: "rename", attributes: { oldName: `/${oldName}` } });
+  ctx.store.tx(() => {
+    changeRecord(ctx, entry, { name }, { action: "rename", attributes: { oldName: `/${oldName}` } });
+    const { config, endpoints } = entry.record;
+    ctx.networks.rename({ containerId: id, containerName: name, hostname: config.Hostname ?? "", settings: endpoints });
+  });
   ctx.names.delete(oldName);
   ctx.names.set(name, id);
 }

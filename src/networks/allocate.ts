@@ -213,7 +213,12 @@ function linksOf({ settings }: ConnectOptions): Record<string, string> {
 }
 
 /** In Docker's order: the first gives the PTR record. */
-function namesOf({ containerName, containerId, hostname, settings }: ConnectOptions): string[] {
+export function namesOf({
+  containerName,
+  containerId,
+  hostname,
+  settings,
+}: Pick<ConnectOptions, "containerName" | "containerId" | "hostname" | "settings">): string[] {
   const all = [containerName, ...(settings.Aliases ?? []), containerId.slice(0, 12), hostname];
   return [...new Set(all.filter((name) => name !== ""))];
 }

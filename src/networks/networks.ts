@@ -8,7 +8,7 @@ import { KeyedMutex } from "../lib/mutex.ts";
 import type { Plugins } from "../plugins/types.ts";
 import type { Store } from "../store/store.ts";
 import { AddressBook } from "./address-book.ts";
-import { allocate } from "./allocate.ts";
+import { allocate, namesOf } from "./allocate.ts";
 import { attach, watchForStraggler } from "./attach.ts";
 import { createBridgeDriver } from "./bridge.ts";
 import { ContainerNamespaces } from "./container-namespaces.ts";
@@ -77,6 +77,12 @@ export function createNetworks(deps: NetworksDeps): Networks {
     allocate: (wanted) => allocate(ctx, wanted),
     connect: (wanted) => connect(ctx, wanted),
     disconnect: (containerId, network) => disconnect(ctx, containerId, network),
+    rename({ settings, ...names }) {
+      for (const endpoint of records.endpointsOfContainer(names.containerId)) {
+        const dnsNames = isPredefined(endpoint.networkName) ? [] : namesOf({ ...names, settings: settings[endpoint.networkName] ?? {} });
+        records.renameEndpoint(endpoint, { containerName: names.containerName, dnsNames });
+      }
+    },
     changePorts: (containerId, change) => changePorts(ctx, containerId, change),
     attach: (endpoint, namespacePath) => attach(ctx, endpoint, namespacePath),
     release(containerId) {

@@ -164,6 +164,16 @@ export class NetworkRecords {
     this.#store.db.query("DELETE FROM plugin_endpoints WHERE id = ?").run(id);
   }
 
+  /** Inside a transaction; memory follows the commit. */
+  renameEndpoint(endpoint: StoredEndpoint, names: Pick<StoredEndpoint, "containerName" | "dnsNames">): void {
+    this.#store.db.query("UPDATE endpoints SET record = ? WHERE id = ?").run(JSON.stringify({ ...endpoint, ...names }), endpoint.id);
+    this.#store.afterCommit(() => {
+      Object.assign(endpoint, names);
+      this.#revision++;
+      this.#onEndpoint?.(endpoint, true);
+    });
+  }
+
   deleteEndpoint(endpoint: StoredEndpoint): void {
     this.#store.db.query("DELETE FROM endpoints WHERE id = ?").run(endpoint.id);
     this.#store.afterCommit(() => this.#forget(endpoint));

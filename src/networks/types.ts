@@ -118,6 +118,8 @@ export interface Networks {
    * @throws EngineError conflict, invalidArgument, as `allocate`: then nothing has changed
    */
   changePorts(containerId: string, change: { remove: readonly PublishedPort[]; add: Record<string, PortBinding[]> }): PortChange | undefined;
+  /** The container has another name: it answers to it at once, and no longer to the old one. `settings`: as it was connected, by network. Inside a transaction. */
+  rename(options: Pick<ConnectOptions, "containerId" | "containerName" | "hostname"> & { settings: Record<string, EndpointSettings> }): void;
   /** Makes it so in the kernel. On failure undoes its own steps and throws. */
   attach(endpoint: Endpoint, namespacePath: string): Promise<void>;
   /** Frees everything the container has: rules at once, addresses and ports, links with the namespace. */

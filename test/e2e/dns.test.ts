@@ -187,6 +187,17 @@ describe("names", () => {
     await engine.removeAll();
   });
 
+  test("a container that is renamed answers to its new name, and keeps its aliases", async () => {
+    await ok("run", "-d", "--name", "before", "--network", "net", "--network-alias", "alias", "busybox", "sleep", "1000");
+    await ok("run", "-d", "--name", "asker", "--network", "net", "busybox", "sleep", "1000");
+    const address = await addressOf("before", "net");
+    await ok("rename", "before", "after");
+    expect(await Promise.all(["after", "alias", "before"].map((name) => find("asker", name, "-type=a")))).toEqual([[address], [address], []]);
+    expect(await find("asker", address)).toEqual(["after.net"]);
+    expect(await ok("network", "inspect", "-f", "{{range .Containers}}{{.Name}} {{end}}", "net")).toContain("after");
+    await engine.removeAll();
+  });
+
   test("who shares a network shares its resolver", async () => {
     await ok("run", "-d", "--name", "owner", "--network", "net", "busybox", "sleep", "1000");
     expect(await ok("run", "--rm", "--network", "container:owner", "busybox", "nslookup", "-type=a", "owner")).toContain(await addressOf("owner", "net"));
