@@ -1,4 +1,4 @@
-import { prefixed } from "../lib/errors.ts";
+import { messageOf, prefixed } from "../lib/errors.ts";
 import { find, saveRecord, type Context, type Entry } from "./context.ts";
 
 /** See Volumes.mount. @throws EngineError notFound, invalidArgument where its options can't be mounted */
@@ -78,4 +78,19 @@ async function unmountRemote(ctx: Context, record: Entry["record"], user: string
   await (await ctx.drivers.get(record.driver)).unmount(record, user);
   record.mountedFor = (record.mountedFor ?? []).filter((each) => each !== user);
   saveRecord(ctx, record);
+}
+
+/** Gives back what plugins have mounted for looks and copies of an engine that died in the middle of them. Never throws. */
+export async function settleRemote(ctx: Context): Promise<void> {
+  for (const { record, active } of Array.from(ctx.entries.values())) {
+    for (const user of record.mountedFor ?? []) {
+      // containers give theirs back themselves
+      if (active.has(user) || !/^(moment|copy) /.test(user)) continue;
+      try {
+        await unmountRemote(ctx, record, user);
+      } catch (error) {
+        ctx.log.warn("unmounting a volume that nobody uses", { volume: record.name, error: messageOf(error) });
+      }
+    }
+  }
 }

@@ -6,7 +6,7 @@ import { copyUp, mayFill } from "./copy-up.ts";
 import { create } from "./create.ts";
 import { createLocalDriver } from "./local-driver.ts";
 import { checkDriver, inspect, listAll } from "./look-up.ts";
-import { adopt, mount, unmount } from "./mount.ts";
+import { adopt, mount, settleRemote, unmount } from "./mount.ts";
 import { createMounter } from "./mounter.ts";
 import { prune } from "./prune.ts";
 import { discard, remove } from "./remove.ts";
@@ -48,6 +48,10 @@ export function createVolumes(deps: VolumesDeps): Volumes {
     adopt: (name, container) => adopt(ctx, name, container),
     usage: (name) => usage(ctx, name),
     restore: () => restore(ctx),
-    settle: () => local.settle([...ctx.entries.values()].map(({ record }) => record)),
+    settle: async () => {
+      await local.settle([...ctx.entries.values()].map(({ record }) => record));
+      // a plugin that doesn't answer holds nobody up
+      void settleRemote(ctx);
+    },
   };
 }
