@@ -60,10 +60,18 @@ test("what was asked for is told by what it has become: ranges, free ports, -P",
   expect(plan(host, { PublishRemove: [{ HostPort: "8000-8010" }] })).toEqual([[":->80/tcp"], []]);
   const all: HostConfig = { PublishAllPorts: true, PortBindings: { "80/tcp": [{ HostPort: "8080" }] } };
   const allBound = ["0.0.0.0:8080->80/tcp", "0.0.0.0:32768->81/tcp", "0.0.0.0:32769->82/udp"];
-  expect(plan(all, { PublishRemove: [{ HostPort: "8080" }] }, allBound, ["80/tcp", "81/tcp", "82/udp"])).toEqual([[], allBound.slice(0, 1), "-P"]);
+  expect(plan(all, { PublishRemove: [{ HostPort: "8080" }] }, allBound, ["80/tcp", "81/tcp", "82/udp"])).toEqual([
+    [":->81/tcp", ":->82/udp"],
+    allBound.slice(0, 1),
+  ]);
   expect(plan(all, { PublishRemove: [{ HostPort: "32768" }] }, allBound, ["80/tcp", "81/tcp", "82/udp"])).toEqual([
     [":8080->80/tcp", ":->82/udp"],
     allBound.slice(1, 2),
+  ]);
+  expect(plan(all, { PublishAdd: { "81/tcp": [{ HostPort: "9000" }] } }, allBound, ["80/tcp", "81/tcp", "82/udp"])).toEqual([
+    [":8080->80/tcp", ":->81/tcp", ":9000->81/tcp"],
+    [],
+    "-P",
   ]);
 });
 

@@ -48,10 +48,11 @@ export function planPorts(
     gone.push(...matching);
   }
   refuseDoubles(left, add);
-  // what -P implied and nobody asked for by name has to be named from now on, or it would come back
-  const nameAll = gone.some(({ isImplied }) => isImplied);
+  // -P would bring back what went, and passes over a port that has bindings: what it implied is named from now on
+  const nameAll = host.PublishAllPorts === true && gone.length > 0;
+  const isNamed = ({ key, isImplied }: Publication): boolean => !isImplied || nameAll || key in add;
   const PortBindings: Record<string, PortBinding[]> = {};
-  for (const { key, binding, isImplied } of left) if (nameAll || !isImplied) (PortBindings[key] ??= []).push(binding);
+  for (const publication of left.filter(isNamed)) (PortBindings[publication.key] ??= []).push(publication.binding);
   for (const [key, bindings] of Object.entries(add)) (PortBindings[key] ??= []).push(...bindings);
   return { host: { PortBindings, PublishAllPorts: host.PublishAllPorts === true && !nameAll }, remove: gone.flatMap((publication) => publication.bound), add };
 }

@@ -194,7 +194,7 @@ table inet ${table} {
 ${declarations.join("")}
   chain raw {
     type filter hook prerouting priority raw
-    iifname @br ip daddr 127.0.0.0/8 drop
+    ip daddr 127.0.0.0/8 iifname @br drop
   }
   chain publish {
     dnat ip to ip daddr . meta l4proto . th dport map @p4a
