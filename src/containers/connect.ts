@@ -11,7 +11,8 @@ export async function connectNetwork(ctx: Context, reference: string, network: s
   const entry = lookup(ctx, reference);
   await entry.starting?.settled;
   using _lock = await ctx.mutex.lock(entry.record.id);
-  const { name, driver } = ctx.networks.resolve(network);
+  const { name, driver, configOnly } = ctx.networks.resolve(network);
+  if (configOnly === true) throw permissionDenied("cannot create endpoint on configuration-only network");
   checkEndpoint(name, settings);
   const { record } = entry;
   if (entry.removing !== undefined)

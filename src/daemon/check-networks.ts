@@ -1,9 +1,8 @@
 import { isIP } from "node:net";
 import { invalidArgument } from "../lib/errors.ts";
-import { type Address, formatSubnet, overlaps, parsePrefix } from "../lib/address.ts";
+import { parsePrefix } from "../lib/address.ts";
+import { problemOfIPv6Subnet } from "../networks/ipv6-subnet.ts";
 import type { DaemonOptions } from "./options.ts";
-
-const linkLocal = parsePrefix("fe80::/64")!.subnet;
 
 /** What the settings say of the default network; where they contradict each other or the host, that is told when it is set up. @throws EngineError invalidArgument */
 export function checkNetworks(options: DaemonOptions): void {
@@ -11,22 +10,12 @@ export function checkNetworks(options: DaemonOptions): void {
   if (bip6 !== "" && parsePrefix(bip6)?.address.family !== 6)
     throw invalidArgument(`invalid CIDR address: ${bip6}: want an IPv6 address of the bridge and its prefix, such as fd00:a::1/64`);
   if (fixedCidr !== "" && parsePrefix(fixedCidr)?.address.family !== 4) throw invalidArgument(`parse fixed-cidr failed: invalid CIDR address: ${fixedCidr}`);
-  if (fixedCidrV6 !== "") checkFixedV6(fixedCidrV6);
+  const problem = fixedCidrV6 === "" ? undefined : problemOfIPv6Subnet(fixedCidrV6);
+  if (problem !== undefined) throw invalidArgument(`invalid fixed-cidr-v6: ${problem}`);
   if (defaultGateway !== "" && isIP(defaultGateway) !== 4) throw invalidArgument(`invalid IP address: ${defaultGateway}`);
   if (defaultGatewayV6 !== "" && isIP(defaultGatewayV6) !== 6) throw invalidArgument(`invalid IP address: ${defaultGatewayV6}`);
   if (mtu < 0 || mtu > 65535) throw invalidArgument(`invalid default MTU: ${mtu}`);
   checkMark(bridgeAcceptFwmark);
-}
-
-const isMulticast = ({ value }: Address): boolean => value >> 120n === 0xffn;
-
-/** In moby's words (ValidateFixedCIDRV6). */
-function checkFixedV6(text: string): void {
-  const fail = (why: string): Error => invalidArgument(`invalid fixed-cidr-v6: ${why}`);
-  const prefix = parsePrefix(text);
-  if (prefix === undefined || prefix.address.family !== 6) throw fail(`'${text}' is not a valid IPv6 subnet`);
-  if (isMulticast(prefix.address)) throw fail(`multicast subnet '${text}' is not allowed`);
-  if (overlaps(prefix.subnet, linkLocal) && formatSubnet(prefix.subnet) !== "fe80::/64") throw fail(`'${text}' clashes with the Link-Local prefix 'fe80::/64'`);
 }
 
 /** `MARK[/MASK]`, each 32 bits, decimal or with 0x. */

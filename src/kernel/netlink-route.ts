@@ -15,6 +15,7 @@ import {
   u8,
   u32,
 } from "./netlink.ts";
+import { addressFrom, formatAddress } from "../lib/address.ts";
 import { AF_INET, AF_INET6 } from "./socket.ts";
 
 export const RTM_NEWLINK = 16;
@@ -202,7 +203,7 @@ function addressMessage(type: number, flags: number, index: number, address: Uin
   header.writeUInt32LE(index, 4);
   const parts = [header, attribute(IFA_LOCAL, address), attribute(IFA_ADDRESS, address)];
   if (address.length === 4 && prefixLength < 31) parts.push(attribute(IFA_BROADCAST, broadcast(address, prefixLength)));
-  return message(`address ${[...address].join(".")}/${prefixLength} on link ${index}`, type, flags, ...parts);
+  return message(`address ${formatAddress(addressFrom(address))}/${prefixLength} on link ${index}`, type, flags, ...parts);
 }
 
 function broadcast(address: Uint8Array, prefixLength: number): Uint8Array {

@@ -1,8 +1,8 @@
 import { conflict, invalidArgument } from "../lib/errors.ts";
 import type { EndpointIpamConfig } from "../oci/container.ts";
 import { type Address, contains, formatAddress, formatSubnet, parseAddress, parsePrefix, type Subnet } from "../lib/address.ts";
-import { AddressPool, type PoolStatus } from "./ipam.ts";
-import type { Endpoint, NetworkRecord } from "./types.ts";
+import { AddressPool } from "./ipam.ts";
+import type { Endpoint, NetworkRecord, SubnetStatus } from "./types.ts";
 
 /** What an endpoint was given of one family. */
 export interface GivenAddress {
@@ -28,6 +28,7 @@ export class AddressBook {
 
   /** Must be called before anything else is asked about the network; gateways and auxiliary addresses are taken. */
   open(network: NetworkRecord, endpoints: readonly Endpoint[]): void {
+    if (network.configOnly === true) return; // its subnets are others'
     const blocks = network.ipam.config.flatMap((config): Block[] => {
       const subnet = parsePrefix(config.subnet)?.subnet;
       if (subnet === undefined) return [];
@@ -61,9 +62,8 @@ export class AddressBook {
     throw conflict(`no available IPv${family} addresses on this network's address pools: ${blocks[0].network}`);
   }
 
-  /** By subnet. */
-  status(networkId: string): [subnet: string, status: PoolStatus][] {
-    return (this.#blocks.get(networkId) ?? []).map(({ pool }) => [formatSubnet(pool.subnet), pool.status]);
+  status(networkId: string): SubnetStatus[] {
+    return (this.#blocks.get(networkId) ?? []).map(({ pool }) => ({ subnet: formatSubnet(pool.subnet), ...pool.status }));
   }
 
   /** Of all networks. */

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { EngineError, invalidArgument, messageOf } from "../lib/errors.ts";
+import { EngineError, invalidArgument, messageOf, permissionDenied } from "../lib/errors.ts";
 import { type Address, formatAddress, formatMac, macFor, parseAddress, parseMac } from "../lib/address.ts";
 import { type GivenAddress, hasStaticAddress } from "./address-book.ts";
 import { bridgeOption, parseBridgeOptions } from "./bridge-options.ts";
@@ -19,6 +19,7 @@ import type { ConnectOptions, NetworkRecord, PublishedPort } from "./types.ts";
 /** Records an endpoint: addresses, MAC, names, host ports. Nothing of the kernel is touched but the ports' sockets. */
 export function allocate(ctx: NetworkContext, options: ConnectOptions): StoredEndpoint | Promise<StoredEndpoint> {
   const network = ctx.records.resolve(options.network);
+  if (network.configOnly === true) throw permissionDenied("cannot create endpoint on configuration-only network");
   const driver = driverOf(ctx, network.driver);
   checkSettings(network, options);
   const mac = wantedMac(driver, options);

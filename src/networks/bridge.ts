@@ -25,6 +25,7 @@ import type { NetworkDriver } from "./driver.ts";
 import { configureEndpoint, defaultRoutes, ipv6Settings } from "./endpoint-link.ts";
 import { bridgeNetfilter, type FamilyRules, type Firewall } from "./firewall.ts";
 import type { Chores } from "./chores.ts";
+import { problemOfIPv6Subnet } from "./ipv6-subnet.ts";
 import type { NetworkRecord } from "./types.ts";
 
 export interface BridgeDriverOptions {
@@ -148,6 +149,10 @@ export function createBridgeDriver(options: BridgeDriverOptions): NetworkDriver 
 
     validate(network) {
       const bridge = parseBridgeOptions(network);
+      for (const { subnet } of network.ipam.config) {
+        const problem = subnet.includes(":") ? problemOfIPv6Subnet(subnet) : undefined;
+        if (problem !== undefined) throw invalidArgument(problem);
+      }
       const link = findLink(host, bridge.name);
       if (link !== undefined && link.kind !== "bridge") throw invalidArgument(`network ${network.name}: interface ${bridge.name} exists and is no bridge`);
     },

@@ -83,7 +83,7 @@ function complete(ctx: NetworkContext, network: NetworkRecord, family: 4 | 6, { 
   const asked = bridge?.subnet ?? range;
   const others = ctx.records
     .list()
-    .filter((other) => other.id !== network.id)
+    .filter((other) => other.id !== network.id && other.configOnly !== true)
     .flatMap((other) => other.ipam.config.flatMap((config) => parsePrefix(config.subnet)?.subnet ?? []));
   if (asked !== undefined) {
     const gateway = bridge === undefined ? {} : { gateway: formatAddress(bridge.address) };

@@ -1,16 +1,19 @@
 import { invalidArgument } from "../lib/errors.ts";
 import { parseBool } from "../lib/bool.ts";
 import { newId } from "./network-config.ts";
-import type { NetworkRecord } from "./types.ts";
+import type { NetworkRecord, NetworkWish } from "./types.ts";
 
 /** A new network's record with Docker's defaults. */
-export function draft(options: Partial<NetworkRecord> & { name: string }): NetworkRecord {
+export function draft(options: NetworkWish): NetworkRecord {
   return {
+    ...(options.configOnly === true ? { configOnly: true } : {}),
+    ...(options.configFrom === undefined ? {} : { configFrom: options.configFrom }),
     id: newId(),
     name: options.name,
-    driver: options.driver === undefined || options.driver === "" || options.driver === "default" ? "bridge" : options.driver,
+    // moby: so that engines which know no such networks can't use one
+    driver: options.configOnly === true ? "null" : driverName(options),
     created: new Date().toISOString(),
-    scope: "local",
+    scope: options.scope === "global" ? "global" : "local",
     internal: options.internal ?? false,
     attachable: options.attachable ?? false,
     enableIPv4: options.enableIPv4 ?? true,
@@ -28,11 +31,11 @@ export function draft(options: Partial<NetworkRecord> & { name: string }): Netwo
 /** Options that stand for fields of the request, for `--default-network-opt` (moby daemon/network.go). */
 const familyOption = { enableIPv4: "com.docker.network.enable_ipv4", enableIPv6: "com.docker.network.enable_ipv6" } as const;
 
-type Wish = Partial<NetworkRecord> & { name: string };
+const driverName = ({ driver = "" }: NetworkWish): string => (driver === "" || driver === "default" ? "bridge" : driver);
 
 /** Fills in what the settings say of new networks of a driver. What the network itself says goes first. @throws EngineError invalidArgument */
-export function withDefaultOptions(wish: Wish, defaults: Readonly<Record<string, Readonly<Record<string, string>>>>): Wish {
-  const result: Wish = { ...wish, options: { ...defaults[wish.driver || "bridge"], ...wish.options } };
+export function withDefaultOptions(wish: NetworkWish, defaults: Readonly<Record<string, Readonly<Record<string, string>>>>): NetworkWish {
+  const result: NetworkWish = { ...wish, options: { ...(wish.configFrom === undefined ? defaults[driverName(wish)] : {}), ...wish.options } };
   for (const field of ["enableIPv4", "enableIPv6"] as const) {
     const option = familyOption[field];
     const { [option]: text, ...rest } = result.options ?? {};

@@ -81,14 +81,6 @@ function fits(pool: string, { family, size = 0 }: SubnetSearch): boolean {
   return subnet?.family === family && subnet.prefixLength <= size;
 }
 
-/** How much of a subnet is given out. */
-export interface PoolStatus {
-  /** Network and broadcast address, gateway and auxiliary addresses included. */
-  inUse: bigint;
-  /** What may still be chosen. */
-  available: bigint;
-}
-
 /** The addresses of one subnet that are given out. In memory; the rows in the database are the record and the guard. */
 export class AddressPool {
   readonly subnet: Subnet;
@@ -137,7 +129,8 @@ export class AddressPool {
     if (this.#used.delete(address.value) && address.value < this.#lowest && address.value >= this.#first) this.#lowest = address.value;
   }
 
-  get status(): PoolStatus {
+  /** How many are taken, and how many may still be chosen. */
+  get status(): { inUse: bigint; available: bigint } {
     const inRange = [...this.#used].filter((value) => value >= this.#first && value <= this.#last).length;
     return { inUse: BigInt(this.#used.size), available: this.#last - this.#first + 1n - BigInt(inRange) };
   }

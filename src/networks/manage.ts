@@ -2,6 +2,7 @@ import { SysError } from "../kernel/ffi.ts";
 import { conflict, EngineError, invalidArgument, messageOf, permissionDenied } from "../lib/errors.ts";
 import { findLink } from "../kernel/netlink-route.ts";
 import { parseBridgeOptions } from "./bridge-options.ts";
+import { checkKind, checkUnused, takeConfiguration } from "./config-networks.ts";
 import { allNetworks, driverOf, emitNetworkEvent, isPredefined, type NetworkContext } from "./context.ts";
 import type { NetworkDriver } from "./driver.ts";
 import { defaultNetwork } from "./default-network.ts";
@@ -9,14 +10,16 @@ import { isElsewhere, removeWithConsent } from "./elsewhere.ts";
 import { hostUse } from "./host-use.ts";
 import { checkName, planSubnets, poolsOf } from "./network-config.ts";
 import { draft, withDefaultOptions } from "./draft.ts";
-import type { NetworkRecord } from "./types.ts";
+import type { NetworkRecord, NetworkWish } from "./types.ts";
 
 /** Validates, chooses subnets, makes the network in the kernel, then records it. @throws EngineError */
-export async function createNetwork(ctx: NetworkContext, options: Partial<NetworkRecord> & { name: string }): Promise<NetworkRecord> {
-  checkName(options.name);
-  if (isPredefined(options.name)) throw permissionDenied(`operation is not permitted on predefined ${options.name} network`);
-  checkFree(ctx, options.name);
-  const network = draft(withDefaultOptions(options, ctx.options.defaultNetworkOpts));
+export async function createNetwork(ctx: NetworkContext, wish: NetworkWish): Promise<NetworkRecord> {
+  checkName(wish.name);
+  if (isPredefined(wish.name)) throw permissionDenied(`operation is not permitted on predefined ${wish.name} network `); // the blank is Docker's
+  checkFree(ctx, wish.name);
+  checkKind(wish);
+  const network = draft(withDefaultOptions(takeConfiguration(ctx, wish), ctx.options.defaultNetworkOpts));
+  if (network.configOnly === true) return record(ctx, network);
   if (!ctx.drivers.has(network.driver)) await ctx.plugins.get(network.driver, "NetworkDriver");
   const driver = driverOf(ctx, network.driver);
   if (network.driver === "host" || network.driver === "null") {
@@ -64,10 +67,7 @@ async function make(ctx: NetworkContext, driver: NetworkDriver, network: Network
     const waits = driver.setUp(network);
     if (waits !== undefined) await waits;
     isMade = true;
-    ctx.store.tx(() => {
-      ctx.records.saveNetwork(network);
-      emitNetworkEvent(ctx, "create", network);
-    });
+    record(ctx, network);
   } catch (error) {
     // the kernel doesn't take the addresses, the disk is full; what a plugin refused to make, it needn't remove
     if (isMade || driver.mayRefuse !== true) await driver.tearDown(network, { forGood: true });
@@ -83,6 +83,14 @@ async function checkWith(ctx: NetworkContext, driver: NetworkDriver, network: Ne
   claimBridge(ctx, network);
 }
 
+function record(ctx: NetworkContext, network: NetworkRecord): NetworkRecord {
+  ctx.store.tx(() => {
+    ctx.records.saveNetwork(network);
+    emitNetworkEvent(ctx, "create", network);
+  });
+  return network;
+}
+
 /** One network a bridge; notes whether somebody else made it. */
 function claimBridge(ctx: NetworkContext, network: NetworkRecord): void {
   if (network.driver !== "bridge") return;
@@ -91,7 +99,7 @@ function claimBridge(ctx: NetworkContext, network: NetworkRecord): void {
     (candidate) => candidate.driver === "bridge" && candidate.id !== network.id && parseBridgeOptions(candidate).name === name,
   );
   if (other !== undefined)
-    throw conflict(`cannot create network ${network.id} (${name}): conflicts with network ${other.id} (${name}): networks have same bridge name`);
+    throw permissionDenied(`cannot create network ${network.id} (${name}): conflicts with network ${other.id} (${name}): networks have same bridge name`);
   if (findLink(ctx.host, name) !== undefined) network.foreign = true;
 }
 
@@ -99,6 +107,7 @@ function claimBridge(ctx: NetworkContext, network: NetworkRecord): void {
 export async function removeNetwork(ctx: NetworkContext, reference: string): Promise<void> {
   const network = ctx.records.resolve(reference);
   if (isPredefined(network.name)) throw permissionDenied(`${network.name} is a pre-defined network and cannot be removed`);
+  checkUnused(ctx, network);
   const endpoints = ctx.records.endpointsOf(network.id);
   if (endpoints.length > 0) {
     const list = endpoints.map((endpoint) => `name:"${endpoint.containerName}" id:"${endpoint.id.slice(0, 12)}"`).join(", ");
@@ -138,7 +147,7 @@ export function ensurePredefined(ctx: NetworkContext): void {
 export async function pruneNetworks(ctx: NetworkContext, keep: (network: NetworkRecord) => boolean): Promise<string[]> {
   const deleted: string[] = [];
   for (const network of ctx.records.list()) {
-    if (isPredefined(network.name) || keep(network) || ctx.records.endpointsOf(network.id).length > 0) continue;
+    if (isPredefined(network.name) || network.configOnly === true || keep(network) || ctx.records.endpointsOf(network.id).length > 0) continue;
     try {
       await removeNetwork(ctx, network.id);
       deleted.push(network.name);

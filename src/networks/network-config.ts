@@ -14,16 +14,17 @@ const namePattern = /^[a-zA-Z0-9](?:[a-zA-Z0-9_. -]*[a-zA-Z0-9_.-])?$/;
 
 /** @throws EngineError invalidArgument */
 export function checkName(name: string): void {
-  if (name.trim() === "" || name.length > 255) throw invalidArgument(`invalid network name: ${JSON.stringify(name)}: it must have 1 to 255 characters`);
+  if (name.trim() === "") throw invalidArgument("invalid name: name is empty");
+  if (name.length > 255) throw invalidArgument(`invalid network name: ${JSON.stringify(name)}: it must have 1 to 255 characters`);
   if (!namePattern.test(name))
     throw invalidArgument(`invalid network name: ${JSON.stringify(name)}: only [a-zA-Z0-9][a-zA-Z0-9_.-]* are allowed, and spaces within`);
 }
 
 function checkWithin(what: string, text: string, subnet: Subnet): string | undefined {
   const address = parseAddress(text);
-  if (address === undefined) return `invalid ${what} ${text}: it is not an IP address`;
-  if (address.family !== subnet.family) return `invalid ${what} ${text}: parent subnet is an IPv${subnet.family} block`;
-  return contains(subnet, address) ? undefined : `invalid ${what} ${text}: parent subnet ${formatSubnet(subnet)} doesn't contain this address`;
+  if (address === undefined) return `invalid ${what}: invalid address`;
+  if (address.family !== subnet.family) return `invalid ${what}: parent subnet is an IPv${subnet.family} block`;
+  return contains(subnet, address) ? undefined : `invalid ${what}: parent subnet ${formatSubnet(subnet)} doesn't contain this address`;
 }
 
 /** All that is wrong with one block, in moby's words (daemon/network.go). */
@@ -48,7 +49,7 @@ function problemsOf(config: IpamConfig): string[] {
       if (!overlaps(range.subnet, subnet)) problems.push(`invalid ip-range ${config.ipRange}: parent subnet ${formatSubnet(subnet)} doesn't contain ip-range`);
     }
   }
-  if (config.gateway !== undefined) problems.push(checkWithin("gateway", config.gateway, subnet));
+  if (config.gateway !== undefined) problems.push(checkWithin(`gateway ${config.gateway}`, config.gateway, subnet));
   for (const [name, text] of Object.entries(config.auxAddresses ?? {})) problems.push(checkWithin(`auxiliary address ${name}`, text, subnet));
   return problems.filter((problem) => problem !== undefined);
 }
@@ -76,16 +77,21 @@ export function poolsOf({ options }: { options: { defaultAddressPools: readonly 
 /** A block without addresses, `0.0.0.0/24` or `::/64`, asks for any subnet of that size; `/0` for any at all. */
 const isSize = ({ address, subnet }: { address: Address; subnet: Subnet }): boolean => address.value === 0n && subnet.base === 0n;
 
-/** Complete blocks: subnets chosen where none was given, gateways filled in. @throws EngineError invalidArgument with all problems, permissionDenied for an overlap */
-export function planSubnets(plan: SubnetPlan): IpamConfig[] {
-  const enabled = { 4: plan.enableIPv4, 6: plan.enableIPv6 };
-  const wanted = plan.config.map(withoutEmpty).filter(({ subnet }) => {
+/** The blocks of the families that are on. @throws EngineError invalidArgument with all problems */
+export function checkSubnets(config: readonly IpamConfig[], enabled: { 4: boolean; 6: boolean }): IpamConfig[] {
+  const wanted = config.map(withoutEmpty).filter(({ subnet }) => {
     const family = parsePrefix(subnet)?.subnet.family;
     return family === undefined || enabled[family];
   });
   const problems = wanted.flatMap(problemsOf);
   if (problems.length > 0) throw invalidArgument(`invalid network config:\n${problems.join("\n")}`);
+  return wanted;
+}
 
+/** Complete blocks: subnets chosen where none was given, gateways filled in. @throws EngineError invalidArgument with all problems, permissionDenied for an overlap */
+export function planSubnets(plan: SubnetPlan): IpamConfig[] {
+  const enabled = { 4: plan.enableIPv4, 6: plan.enableIPv6 };
+  const wanted = checkSubnets(plan.config, enabled);
   const blocks: IpamConfig[] = [];
   const taken = [...plan.networks];
   const avoid = lazy(plan.avoid);

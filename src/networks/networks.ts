@@ -64,6 +64,7 @@ export function createNetworks(deps: NetworksDeps): Networks {
       return network;
     },
     remove: (reference) => removeNetwork(ctx, reference),
+    subnetsOf: (networkId) => ctx.addresses.status(networkId),
     prune: (keep) => pruneNetworks(ctx, keep),
     drivers: () => [...new Set([...ctx.drivers.keys(), ...ctx.plugins.known("NetworkDriver")])].sort(),
     endpointsOf: (networkId) => records.endpointsOf(networkId),

@@ -7,7 +7,12 @@ export interface NetworkRecord {
   /** bridge, host or null (`none`). */
   driver: string;
   created: string;
+  /** `local`, or `global` where that was asked for, which means nothing in a single engine. */
   scope: "local" | "global";
+  /** Holds configuration for other networks, and is nothing in the kernel. */
+  configOnly?: boolean;
+  /** Name of the network that the configuration came from. */
+  configFrom?: string;
   internal: boolean;
   attachable: boolean;
   enableIPv4: boolean;
@@ -25,6 +30,18 @@ export interface NetworkRecord {
   driverState?: Record<string, string>;
   /** The bridge was there before us (an administrator's): it is never removed, nor anything that is on it. */
   foreign?: boolean;
+}
+
+/** What is asked of a new network. */
+export type NetworkWish = Omit<Partial<NetworkRecord>, "scope"> & { name: string; scope?: string; ingress?: boolean };
+
+/** How much of a subnet is given out. */
+export interface SubnetStatus {
+  subnet: string;
+  /** Addresses of the network and its broadcast, gateway and auxiliary addresses included. */
+  inUse: bigint;
+  /** What may still be chosen. */
+  available: bigint;
 }
 
 /** A published port, as it was really bound. */
@@ -91,7 +108,9 @@ export interface Networks {
   list(): NetworkRecord[];
   /** Full id, then name, then unique prefix. @throws EngineError notFound `network x not found` */
   resolve(reference: string): NetworkRecord;
-  create(options: Partial<NetworkRecord> & { name: string }): Promise<NetworkRecord>;
+  create(wish: NetworkWish): Promise<NetworkRecord>;
+  /** Of each subnet of a network. */
+  subnetsOf(networkId: string): SubnetStatus[];
   remove(reference: string): Promise<void>;
   /** Removes networks without endpoints, predefined ones excepted, unless `keep` says otherwise. Returns their names. */
   prune(keep: (network: NetworkRecord) => boolean): Promise<string[]>;

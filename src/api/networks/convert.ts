@@ -1,12 +1,29 @@
-import type { Endpoint, NetworkRecord } from "../../networks/types.ts";
+import type { Endpoint, NetworkRecord, SubnetStatus } from "../../networks/types.ts";
 import type { NetworkInspect } from "../types/networks.ts";
 import { gateFields, type ApiVersion, type FieldGate } from "../versions.ts";
 
-const gates: FieldGate[] = [{ path: "EnableIPv4", since: 48 }];
+const gates: FieldGate[] = [
+  { path: "EnableIPv4", since: 48 },
+  { path: "Status", since: 52 },
+];
+
+interface Context {
+  api: ApiVersion;
+  endpoints?: Endpoint[];
+  subnets?: SubnetStatus[];
+  nameOf(container: string): string;
+}
+
+/** ES2027, which TypeScript's library doesn't know yet. */
+const { rawJSON } = JSON as unknown as { rawJSON(text: string): unknown };
+const most = (1n << 64n) - 1n;
+
+/** A count of 64 bits, exact: Go reads it as uint64, which a rounded one overflows. */
+const count = (value: bigint): unknown => rawJSON(String(value < most ? value : most));
 
 /** Without `endpoints` as the list shows it: until 1.51 with an empty map of containers. */
-export function toNetwork(record: NetworkRecord, context: { api: ApiVersion; endpoints?: Endpoint[]; nameOf(container: string): string }): NetworkInspect {
-  const { api, endpoints, nameOf } = context;
+export function toNetwork(record: NetworkRecord, context: Context): NetworkInspect {
+  const { api, endpoints, subnets, nameOf } = context;
   const { ipam } = record;
   const inspect: NetworkInspect = {
     Name: record.name,
@@ -29,13 +46,24 @@ export function toNetwork(record: NetworkRecord, context: { api: ApiVersion; end
     Internal: record.internal,
     Attachable: record.attachable,
     Ingress: false,
-    ConfigFrom: { Network: "" },
-    ConfigOnly: false,
+    ConfigFrom: { Network: record.configFrom ?? "" },
+    ConfigOnly: record.configOnly ?? false,
     ...(endpoints === undefined && api >= 52
       ? {}
       : { Containers: Object.fromEntries((endpoints ?? []).map((each) => [each.containerId, toAttached(each, nameOf)])) }),
     Options: record.options,
     Labels: record.labels,
+    ...(subnets === undefined
+      ? {}
+      : {
+          Status: {
+            IPAM: {
+              Subnets: Object.fromEntries(
+                subnets.map(({ subnet, inUse, available }) => [subnet, { IPsInUse: count(inUse), DynamicIPsAvailable: count(available) }]),
+              ),
+            },
+          },
+        }),
   };
   return gateFields(inspect, gates, api);
 }

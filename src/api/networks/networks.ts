@@ -1,7 +1,8 @@
-import { invalidArgument, kindOf, notImplemented } from "../../lib/errors.ts";
+import { invalidArgument, kindOf, notFound } from "../../lib/errors.ts";
 import type { NetworkRecord } from "../../networks/types.ts";
 import { endpointSettings } from "../containers/schemas.ts";
 import { endpoint, json, noContent, type Call } from "../endpoint.ts";
+import { parseBool } from "../../lib/bool.ts";
 import { hasLabel } from "../../lib/match.ts";
 import { matchesLabels, matchesPattern } from "../match.ts";
 import { untilFilter } from "../prune.ts";
@@ -64,15 +65,21 @@ export const inspectNetwork = endpoint({
   method: "GET",
   path: "/networks/{id}",
   handler: (call) => {
-    const { services, params, api } = call;
-    const record = services.networks.resolve(params.id!);
-    return json(toNetwork(record, { api, endpoints: services.networks.endpointsOf(record.id), nameOf: nameOf(call) }));
+    const { services, params, query, api } = call;
+    const verbose = query.text("verbose"); // would add services, which there are none of
+    if (verbose !== "") parseBool(verbose, (why) => invalidArgument(`invalid value for verbose: ${verbose}: ${why}`));
+    const { networks } = services;
+    const record = networks.resolve(params.id!);
+    const scope = query.text("scope");
+    if (scope !== "" && scope !== record.scope) throw notFound(`network ${params.id} not found`);
+    return json(toNetwork(record, { api, endpoints: networks.endpointsOf(record.id), subnets: networks.subnetsOf(record.id), nameOf: nameOf(call) }));
   },
 });
 
 const createRequest = object({
   Name: text.default(""),
   Driver: text.optional(),
+  Scope: text.optional(),
   Internal: bool.optional(),
   Attachable: bool.optional(),
   Ingress: bool.optional(),
@@ -95,11 +102,13 @@ export const createNetwork = endpoint({
   body: createRequest,
   bodyRequired: true,
   handler: async ({ services, body, api }) => {
-    if (body.ConfigOnly || (body.ConfigFrom?.Network ?? "") !== "") throw notImplemented("networks that only hold configuration are not supported");
-    if (body.Ingress) throw invalidArgument("ingress networks need swarm mode, which this engine is not part of");
     const record = await services.networks.create({
       name: body.Name,
       driver: body.Driver || "bridge",
+      scope: body.Scope ?? "",
+      ingress: body.Ingress ?? false,
+      configOnly: body.ConfigOnly ?? false,
+      ...(body.ConfigFrom?.Network ? { configFrom: body.ConfigFrom.Network } : {}),
       internal: body.Internal ?? false,
       attachable: body.Attachable ?? false,
       ...(body.EnableIPv4 === undefined || api < 48 ? {} : { enableIPv4: body.EnableIPv4 }),

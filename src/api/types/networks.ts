@@ -21,6 +21,8 @@ export interface NetworkInspect {
   Containers?: Record<string, { Name: string; EndpointID: string; MacAddress: string; IPv4Address: string; IPv6Address: string }>;
   Options: Record<string, string>;
   Labels: Record<string, string>;
+  /** Since 1.52; counts of 64 bits, written whole. */
+  Status?: { IPAM: { Subnets: Record<string, { IPsInUse: unknown; DynamicIPsAvailable: unknown }> } };
 }
 
 export interface Volume {
