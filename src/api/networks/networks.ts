@@ -26,6 +26,7 @@ const nameOf =
 function listing(call: Call): unknown[] {
   const { services, query, api } = call;
   const filters = query.filters(["dangling", "driver", "id", "label", "name", "scope", "type"]);
+  const dangling = danglingFilter(filters["dangling"]);
   const fits = (record: NetworkRecord): boolean => {
     const any = (name: string, test: (value: string) => boolean): boolean => filters[name] === undefined || filters[name].some(test);
     return (
@@ -34,7 +35,7 @@ function listing(call: Call): unknown[] {
       any("name", (name) => matchesPattern(name, record.name)) &&
       any("scope", (scope) => scope === record.scope) &&
       any("type", (type) => isType(record, type)) &&
-      any("dangling", (value) => isDangling(call, record) === isTrue(value)) &&
+      (dangling === undefined || isDangling(call, record) === dangling) &&
       matchesLabels(record.labels, filters.label)
     );
   };
@@ -49,9 +50,12 @@ function isType(record: NetworkRecord, type: string): boolean {
   return predefined.includes(record.name) === (type === "builtin");
 }
 
-function isTrue(value: string): boolean {
-  if (!["true", "1", "false", "0"].includes(value)) throw invalidArgument(`invalid filter 'dangling=${value}'`);
-  return value === "true" || value === "1";
+/** @throws EngineError invalidArgument in Docker's words */
+function danglingFilter([value, ...more]: readonly string[] = []): boolean | undefined {
+  if (more.length > 0) throw invalidArgument('got more than one value for filter key "dangling"');
+  if (value !== undefined && !["true", "1", "false", "0"].includes(value))
+    throw invalidArgument(`invalid value for filter 'dangling', must be "true" (or "1"), or "false" (or "0")`);
+  return value === undefined ? undefined : value === "true" || value === "1";
 }
 
 function isDangling({ services }: Call<unknown>, record: NetworkRecord): boolean {
