@@ -5,6 +5,7 @@ import { type GivenAddress, hasStaticAddress } from "./address-book.ts";
 import { bridgeOption, parseBridgeOptions } from "./bridge-options.ts";
 import { driverOf, emitNetworkEvent, isClosed, isPredefined, leadsOut, type NetworkContext } from "./context.ts";
 import type { NetworkDriver } from "./driver.ts";
+import { settleDefaultRoutes } from "./default-routes.ts";
 import { isElsewhere, makeElsewhere } from "./elsewhere.ts";
 import { type EndpointOptions, parseEndpointOptions } from "./endpoint-options.ts";
 import { newId } from "./network-config.ts";
@@ -43,7 +44,7 @@ export function allocate(ctx: NetworkContext, options: ConnectOptions): StoredEn
     published = ports.length > 0;
     const endpoint = build(ctx, network, id, options, { ipv4, ipv6, mac, ports, wanted });
     ctx.store.tx(() => {
-      if (endpoint.defaultRoute) takeDefaultRoute(ctx, endpoint);
+      settleWith(ctx, endpoint);
       ctx.records.insertEndpoint(endpoint);
       emitNetworkEvent(ctx, "connect", network, options.containerId);
     });
@@ -81,7 +82,7 @@ async function allocateElsewhere(
       },
       record: (endpoint) =>
         ctx.store.tx(() => {
-          if (endpoint.defaultRoute) takeDefaultRoute(ctx, endpoint);
+          settleWith(ctx, endpoint);
           ctx.records.forgetElsewhere(id);
           ctx.records.insertEndpoint(endpoint);
           emitNetworkEvent(ctx, "connect", network, options.containerId);
@@ -91,6 +92,12 @@ async function allocateElsewhere(
     if (isPublished) ctx.ports.release(options.containerId);
     throw error;
   }
+}
+
+/** Decides whether a new endpoint gives default routes; who gave them until now may no longer do so. */
+function settleWith(ctx: NetworkContext, endpoint: StoredEndpoint): void {
+  const all = [...ctx.records.endpointsOfContainer(endpoint.containerId), endpoint];
+  for (const changed of settleDefaultRoutes(ctx, all)) if (changed !== endpoint) ctx.records.updateEndpoint(changed);
 }
 
 /** Docker's rules for what may be asked on which network (moby daemon/container_operations.go). */
@@ -140,20 +147,10 @@ interface Given {
   wanted: EndpointOptions;
 }
 
-/** Who gave the default route until now no longer does. */
-function takeDefaultRoute(ctx: NetworkContext, endpoint: StoredEndpoint): void {
-  for (const other of ctx.records.endpointsOfContainer(endpoint.containerId)) {
-    if (other.id === endpoint.id || !other.defaultRoute) continue;
-    other.defaultRoute = false;
-    ctx.records.updateEndpoint(other);
-  }
-}
-
 function build(ctx: NetworkContext, network: NetworkRecord, id: string, options: ConnectOptions, { ipv4, ipv6, mac, ports, wanted }: Given): StoredEndpoint {
   const { interfaceName, ...kept } = wanted;
   const driver = driverOf(ctx, network.driver);
   const others = ctx.records.endpointsOfContainer(options.containerId);
-  const rival = others.find((other) => other.defaultRoute);
   if (interfaceName !== undefined && others.some((other) => other.containerInterface === interfaceName)) {
     throw invalidArgument(`interface name ${interfaceName} is already in use in container ${options.containerName}`);
   }
@@ -171,7 +168,7 @@ function build(ctx: NetworkContext, network: NetworkRecord, id: string, options:
     dnsNames: isPredefined(network.name) ? [] : namesOf(options),
     ports,
     order: ctx.records.nextOrder(),
-    defaultRoute: false,
+    defaultRoute: false, // settled among all of the container's
     ...kept,
   };
   const links = isPredefined(network.name) ? {} : linksOf(options);
@@ -182,10 +179,6 @@ function build(ctx: NetworkContext, network: NetworkRecord, id: string, options:
   if (ipv6 !== undefined) Object.assign(endpoint, { ipv6: formatAddress(ipv6.address), ipv6PrefixLength: ipv6.prefixLength });
   if (ipv4?.gateway !== undefined && !isClosed(network)) endpoint.gateway = ipv4.gateway;
   if (ipv6?.gateway !== undefined && !isClosed(network)) endpoint.gateway6 = ipv6.gateway;
-  // a plugin says only when a container joins whether it leads anywhere
-  endpoint.defaultRoute =
-    (leadsOut(network, endpoint) || (driver.ports === "driver" && !network.internal)) &&
-    (rival === undefined || (wanted.gwPriority ?? 0) > (rival.gwPriority ?? 0));
   return endpoint;
 }
 

@@ -15,7 +15,7 @@ export async function attach(ctx: NetworkContext, endpoint: Endpoint, namespaceP
   const driver = driverOf(ctx, network.driver);
   using namespace = ctx.namespaces.open(namespacePath);
   const { macAddress } = stored;
-  const waits = driver.attach(network, stored, namespace, { defaultRoute: stored.defaultRoute });
+  const waits = driver.attach(network, stored, namespace, { defaultRoute: stored.defaultRoute || stored.defaultRoutes?.[6] === true });
   if (waits !== undefined) await waits;
   // what only the kernel knew before
   if (stored.macAddress !== macAddress || driver.createEndpoint !== undefined) ctx.records.updateEndpoint(stored);

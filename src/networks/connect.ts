@@ -3,7 +3,8 @@ import { notFound, permissionDenied } from "../lib/errors.ts";
 import { getLink } from "../kernel/netlink-route.ts";
 import { allocate } from "./allocate.ts";
 import { attach } from "./attach.ts";
-import { driverOf, leadsOut, type NetworkContext } from "./context.ts";
+import { driverOf, type NetworkContext } from "./context.ts";
+import { settleDefaultRoutes } from "./default-routes.ts";
 import { defaultRoutes } from "./endpoint-link.ts";
 import { movePorts } from "./publish.ts";
 import type { StoredEndpoint } from "./records.ts";
@@ -24,6 +25,7 @@ export async function connect(ctx: NetworkContext, options: ConnectOptions): Pro
     await attach(ctx, endpoint, path);
   } catch (error) {
     await releaseEndpoint(ctx, endpoint, { lives: true });
+    await moveDefaultRoutes(ctx, options.containerId);
     throw error;
   }
   const publisher = present.find((other) => other.ports.length > 0);
@@ -36,11 +38,14 @@ export async function disconnect(ctx: NetworkContext, containerId: string, refer
   const network = ctx.records.resolve(reference);
   const endpoint = ctx.records.endpointsOfContainer(containerId).find((candidate) => candidate.networkId === network.id);
   if (endpoint === undefined) throw notFound(`container ${containerId} is not connected to network ${network.name}`);
-  const heir = endpoint.defaultRoute ? heirOf(ctx, endpoint) : undefined;
-  if (heir !== undefined && publishes(ctx, heir)) movePorts(ctx, endpoint, heir);
+  const heirs = settleDefaultRoutes(
+    ctx,
+    ctx.records.endpointsOfContainer(containerId).filter((other) => other.id !== endpoint.id),
+  );
+  const publisher = heirs.find((heir) => heir.defaultRoute);
+  if (publisher !== undefined && publishes(ctx, publisher)) movePorts(ctx, endpoint, publisher);
   await releaseEndpoint(ctx, endpoint, { lives: true });
-  // it may have gone, too, meanwhile
-  if (heir !== undefined && ctx.records.endpoint(heir.id) !== undefined) await moveDefaultRoute(ctx, heir);
+  await giveDefaultRoutes(ctx, containerId, heirs);
 }
 
 const publishes = (ctx: NetworkContext, { networkId }: StoredEndpoint): boolean => {
@@ -48,25 +53,23 @@ const publishes = (ctx: NetworkContext, { networkId }: StoredEndpoint): boolean 
   return network !== undefined && driverOf(ctx, network.driver).ports === "engine";
 };
 
-/** The next network that leads outside. */
-function heirOf(ctx: NetworkContext, { id, containerId }: StoredEndpoint): StoredEndpoint | undefined {
-  return ctx.records
-    .endpointsOfContainer(containerId)
-    .filter((other) => other.id !== id && leadsOut(ctx.records.byId(other.networkId), other))
-    .sort((a, b) => (b.gwPriority ?? 0) - (a.gwPriority ?? 0))[0];
+/** Other networks give the default routes that went with the one that was left. */
+async function moveDefaultRoutes(ctx: NetworkContext, containerId: string): Promise<void> {
+  await giveDefaultRoutes(ctx, containerId, settleDefaultRoutes(ctx, ctx.records.endpointsOfContainer(containerId)));
 }
 
-/** From now on `heir` gives the default route. */
-async function moveDefaultRoute(ctx: NetworkContext, heir: StoredEndpoint): Promise<void> {
-  const { containerId } = heir;
-  heir.defaultRoute = true;
-  ctx.records.updateEndpoint(heir);
+async function giveDefaultRoutes(ctx: NetworkContext, containerId: string, changed: readonly StoredEndpoint[]): Promise<void> {
+  // one may have gone, too, meanwhile
+  const heirs = changed.filter((endpoint) => ctx.records.endpoint(endpoint.id) !== undefined);
+  if (heirs.length === 0) return;
+  for (const heir of heirs) ctx.records.updateEndpoint(heir);
   const path = ctx.namespaces.path(containerId);
   if (!existsSync(path)) return;
   using namespace = ctx.namespaces.open(path);
-  const { index } = getLink(namespace.route, heir.containerInterface);
-  const network = ctx.records.byId(heir.networkId);
-  if (network === undefined) return;
-  namespace.route.request(...defaultRoutes(index, network, heir));
-  await driverOf(ctx, network.driver).setGateway?.(network, heir, true);
+  for (const heir of heirs) {
+    const network = ctx.records.byId(heir.networkId);
+    if (network === undefined || heir.containerInterface === "") continue;
+    namespace.route.request(...defaultRoutes(getLink(namespace.route, heir.containerInterface).index, network, heir));
+    if (heir.defaultRoute) await driverOf(ctx, network.driver).setGateway?.(network, heir, true);
+  }
 }

@@ -17,13 +17,14 @@ export function configureEndpoint(door: NamespaceDoor, namespace: NamespaceHandl
   writeEndpointSysctls(door, namespace.fd, endpoint);
 }
 
-/** The default routes by the endpoint's gateways, or, where the driver says so, by its link alone. */
-export function defaultRoutes(index: number, network: NetworkRecord, { gateway, gateway6, ipv4, ipv6 }: Endpoint): NetlinkMessage[] {
+/** The default routes that are the endpoint's to give: by its gateways, or, where the driver says so, by its link alone. */
+export function defaultRoutes(index: number, network: NetworkRecord, endpoint: Endpoint): NetlinkMessage[] {
+  const { gateway, gateway6, ipv4, ipv6, defaultRoutes: own = { 4: true, 6: true } } = endpoint;
   if (network.driverState?.["defaultRoute"] === "link") {
-    const sizes = [...(ipv4 === undefined ? [] : [4]), ...(ipv6 === undefined ? [] : [16])];
+    const sizes = [...(ipv4 === undefined || !own[4] ? [] : [4]), ...(ipv6 === undefined || !own[6] ? [] : [16])];
     return sizes.map((bytes) => addRoute(index, { destination: new Uint8Array(bytes), prefixLength: 0 }));
   }
-  return [gateway, gateway6].flatMap((text) => {
+  return [own[4] ? gateway : undefined, own[6] ? gateway6 : undefined].flatMap((text) => {
     const address = text === undefined ? undefined : parseAddress(text);
     return address === undefined ? [] : [addDefaultRoute(index, bytesOf(address))];
   });

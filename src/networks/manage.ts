@@ -40,7 +40,7 @@ export async function createNetwork(ctx: NetworkContext, wish: NetworkWish): Pro
       avoid: () => hostUse(ctx.host),
     });
   // somebody may have been faster while a plugin was asked
-  checkFree(ctx, options.name);
+  checkFree(ctx, network.name);
   ctx.creating.add(network);
   ctx.addresses.open(network, []);
   try {

@@ -74,6 +74,8 @@ export interface Endpoint extends Omit<EndpointOptions, "interfaceName"> {
   ipv6?: string;
   ipv6PrefixLength?: number;
   gateway6?: string;
+  /** The families whose default route it gives, where it gives one; absent: all it has a gateway for. */
+  defaultRoutes?: { 4: boolean; 6: boolean };
   dnsNames: string[];
   /** What the driver notes of it. */
   driverState?: Record<string, string>;
