@@ -3,7 +3,7 @@ import { EngineError, invalidArgument, messageOf, permissionDenied } from "../li
 import { type Address, formatAddress, formatMac, macFor, parseAddress, parseMac } from "../lib/address.ts";
 import { type GivenAddress, hasStaticAddress } from "./address-book.ts";
 import { bridgeOption, parseBridgeOptions } from "./bridge-options.ts";
-import { driverOf, emitNetworkEvent, isClosed, isPredefined, leadsOut, type NetworkContext } from "./context.ts";
+import { driverOf, emitNetworkEvent, isClosed, isPredefined, type NetworkContext } from "./context.ts";
 import type { NetworkDriver } from "./driver.ts";
 import { settleDefaultRoutes } from "./default-routes.ts";
 import { isElsewhere, makeElsewhere } from "./elsewhere.ts";
