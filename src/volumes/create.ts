@@ -4,6 +4,7 @@ import { formatNano } from "../lib/time.ts";
 import { dataOf, saveRecord, setPhase, type Context } from "./context.ts";
 import type { VolumeDriver } from "./driver.ts";
 import { checkNotMade } from "./fill.ts";
+import { remoteOwner } from "./look-up.ts";
 import type { VolumeRecord, Volumes } from "./types.ts";
 
 /** See Volumes.create. */
@@ -17,7 +18,9 @@ export async function create(ctx: Context, asked: Parameters<Volumes["create"]>[
     await checkDriver(ctx, existing, asked.driver);
     return existing;
   }
-  const driver = await driverFor(ctx, asked.name, asked.driver);
+  const isNamed = asked.name !== undefined && asked.name !== "" && asked.anonymous !== true;
+  const owner = isNamed && !asked.driver ? await remoteOwner(ctx, name) : undefined;
+  const driver = owner ?? (await driverFor(ctx, asked.name, asked.driver));
   driver.validate(name, options);
   const isLocal = driver === ctx.drivers.local;
   const record: VolumeRecord = {

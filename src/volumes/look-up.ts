@@ -25,6 +25,11 @@ export async function inspect(ctx: Context, name: string): ReturnType<Volumes["i
   return { ...foreignRecord(found.driver, name, found.state), ...present((await found.driver.inspect({ name })) ?? {}) };
 }
 
+/** The plugin that has a volume of this name, though the engine has no record of it: what is asked for by name alone is that one, as in Docker. */
+export async function remoteOwner(ctx: Context, name: string): Promise<VolumeDriver | undefined> {
+  return (await ctx.drivers.listRemote()).volumes.find((each) => each.name === name)?.driver;
+}
+
 /** See Volumes.checkDriver. */
 export async function checkDriver(ctx: Context, name: string): Promise<void> {
   if (name !== "local") await ctx.drivers.get(name);

@@ -38,6 +38,24 @@ export async function whileMounted<T>(ctx: Context, entry: Entry, work: (path: s
   }
 }
 
+/** After a start: plugins hear of users that ended with a former engine. In the background: nobody waits for a plugin. */
+export function settleRemote(ctx: Context): void {
+  for (const [name, entry] of ctx.entries) {
+    for (const user of entry.record.mountedFor ?? []) {
+      if (entry.active.has(user)) continue;
+      takeBack(ctx, name, entry, user).catch((error: unknown) =>
+        ctx.log.warn("a volume is still mounted for nobody: its plugin failed", { volume: name, plugin: entry.record.driver, error: messageOf(error) }),
+      );
+    }
+  }
+}
+
+async function takeBack(ctx: Context, name: string, entry: Entry, user: string): Promise<void> {
+  using _lock = await ctx.mutex.lock(name);
+  // it may have been started again
+  if (!entry.active.has(user)) await unmountFor(ctx, entry, user);
+}
+
 /** Under the volume's lock. */
 export async function mountFor(ctx: Context, entry: Entry, user: string): Promise<void> {
   const { record } = entry;
@@ -78,19 +96,4 @@ async function unmountRemote(ctx: Context, record: Entry["record"], user: string
   await (await ctx.drivers.get(record.driver)).unmount(record, user);
   record.mountedFor = (record.mountedFor ?? []).filter((each) => each !== user);
   saveRecord(ctx, record);
-}
-
-/** Gives back what plugins have mounted for looks and copies of an engine that died in the middle of them. Never throws. */
-export async function settleRemote(ctx: Context): Promise<void> {
-  for (const { record, active } of Array.from(ctx.entries.values())) {
-    for (const user of record.mountedFor ?? []) {
-      // containers give theirs back themselves
-      if (active.has(user) || !/^(moment|copy) /.test(user)) continue;
-      try {
-        await unmountRemote(ctx, record, user);
-      } catch (error) {
-        ctx.log.warn("unmounting a volume that nobody uses", { volume: record.name, error: messageOf(error) });
-      }
-    }
-  }
 }

@@ -1,5 +1,6 @@
 import { conflict, messageOf, notFound, prefixed } from "../lib/errors.ts";
 import { setPhase, usersOf, type Context } from "./context.ts";
+import { foreignRecord, remoteOwner } from "./look-up.ts";
 import { checkNotHeld, isHeld } from "./hold.ts";
 import type { VolumeRecord } from "./types.ts";
 
@@ -8,6 +9,8 @@ export async function remove(ctx: Context, name: string, options: { force?: bool
   using _lock = await ctx.mutex.lock(name);
   const entry = ctx.entries.get(name);
   if (entry === undefined) {
+    const owner = await remoteOwner(ctx, name);
+    if (owner !== undefined) return await removeRemote(ctx, foreignRecord(owner, name, {}), options.force === true);
     if (options.force === true) return;
     throw notFound(`get ${name}: no such volume`);
   }

@@ -49,9 +49,8 @@ export function createVolumes(deps: VolumesDeps): Volumes {
     usage: (name) => usage(ctx, name),
     restore: () => restore(ctx),
     settle: async () => {
+      settleRemote(ctx);
       await local.settle([...ctx.entries.values()].map(({ record }) => record));
-      // a plugin that doesn't answer holds nobody up
-      void settleRemote(ctx);
     },
   };
 }
