@@ -1,4 +1,4 @@
-import { statSync } from "node:fs";
+import { stat } from "node:fs/promises";
 import { invalidArgument } from "../lib/errors.ts";
 import { idInContainer, idOnHost, type IdMap, type IdRange } from "../oci/id-map.ts";
 import { identity, overrideIds, type IDMapping, type IDRange } from "../oci/id-mapping.ts";
@@ -9,9 +9,15 @@ import type { ContainerRecord } from "./types.ts";
  * The map of an idmapped mount (`container`: ids on disk, `host`: ids shown) that shows the owners in `source` as `mapping` wants; undefined where that
  * changes nothing. `base`: the map without `mapping`; undefined: none. `rootfs`: the container's root, which knows its users. @throws EngineError invalidArgument
  */
-export function mountIds(record: ContainerRecord, mapping: IDMapping, source: string, base: IdMap | undefined, rootfs: string): IdMap | undefined {
+export async function mountIds(
+  record: ContainerRecord,
+  mapping: IDMapping,
+  source: string,
+  base: IdMap | undefined,
+  rootfs: string,
+): Promise<IdMap | undefined> {
   const shown = base ?? { uids: identity, gids: identity };
-  const map = mapping.Source === "match-user" ? matchUser(record, mapping, source, shown, rootfs) : given(record, mapping, shown);
+  const map = mapping.Source === "match-user" ? await matchUser(record, mapping, source, shown, rootfs) : given(record, mapping, shown);
   return isIdentity(map.uids) && isIdentity(map.gids) ? undefined : map;
 }
 
@@ -24,9 +30,9 @@ const isIdentity = (ranges: readonly IdRange[]): boolean => {
 };
 
 /** The source's owner is the container's user, and its group that user's. */
-function matchUser({ config, idMap }: ContainerRecord, { User: user }: IDMapping, source: string, base: IdMap, rootfs: string): IdMap {
+async function matchUser({ config, idMap }: ContainerRecord, { User: user }: IDMapping, source: string, base: IdMap, rootfs: string): Promise<IdMap> {
   const { uid, gid } = resolveUser(rootfs, user ?? config.User ?? "");
-  const owner = statSync(source);
+  const owner = await stat(source);
   return { uids: match(base.uids, owner.uid, uid, idMap?.uids), gids: match(base.gids, owner.gid, gid, idMap?.gids) };
 }
 

@@ -61,7 +61,7 @@ function withOwners(
   const { owners } = mount;
   if (owners === undefined) return source;
   return async (rootfs) => {
-    const ids = mountIds(record, owners, source, base, rootfs);
+    const ids = await mountIds(record, owners, source, base, rootfs);
     return ids === undefined ? source : await holdMapped(ctx, record, source, ids, held, { recursive: mount.options.includes("rbind") });
   };
 }

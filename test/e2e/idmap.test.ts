@@ -2,11 +2,11 @@ import { describe, expect, test } from "bun:test";
 import { chownSync, lstatSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { skipped } from "../skips.ts";
-import { suiteEngine } from "./harness.ts";
+import { run, suiteEngine } from "./harness.ts";
 
 /** Files of the host with the owners that the container's user would have: `idmap` of binds and volumes. */
 describe.skipIf(skipped("root", "overlay", "docker", "userns"))("idmap", () => {
-  const engine = suiteEngine(["--userns-remap", "default"], undefined, { ownEtc: true });
+  const engine = suiteEngine(["--userns-remap", "default", "--add-runtime", `other=${Bun.which("runc")}`], undefined, { ownEtc: true });
   const ok = (...args: string[]): Promise<string> => engine.ok(...args);
   /** Most of it has nothing to do with user namespaces. */
   const sh = (script: string, ...options: string[]): Promise<string> => ok("run", "--rm", "--userns", "host", ...options, "busybox", "sh", "-c", script);
@@ -35,6 +35,8 @@ describe.skipIf(skipped("root", "overlay", "docker", "userns"))("idmap", () => {
     expect(await sh(list, "-v", `${mine}:/d:idmap=77`)).toBe("77:0\n77:0");
     expect(await sh(list, "-v", `${mine}:/d`)).toBe("1234:2345\n1234:2345");
     expect(await sh(`${list}; touch /d/x 2>&1`, "-v", `${mine}:/d:ro,idmap`).catch(String)).toContain("Read-only file system");
+    expect(await sh(`${list}; touch /d/other`, "--runtime", "other", "-u", "worker", "-v", `${mine}:/d:idmap`)).toBe("1000:1000\n1000:1000");
+    expect(owner(join(mine, "other"))).toBe("1234:2345");
     expect(await refused("run", "--rm", "--userns", "host", "-v", `${mine}:/d:idmap=nobodyhere`, "busybox", "true")).toContain(
       "unable to find user nobodyhere",
     );
@@ -150,6 +152,32 @@ describe.skipIf(skipped("root", "overlay", "docker", "userns"))("idmap", () => {
         ]);
       else expect([line, await ok(...words.slice(1, 3), "--userns=host", ...words.slice(3))]).toEqual([line, expected]);
     }
+  });
+
+  test("what is mounted below it, too", async () => {
+    const mine = folder(1234);
+    const onHost = async (...command: string[]): Promise<number> => (await run([...engine.onHost, ...command])).code;
+    for (const name of ["memory", "kernel"]) mkdirSync(join(mine, name));
+    expect(await onHost("mount", "-t", "tmpfs", "-o", "uid=1234,gid=1234", "tmpfs", join(mine, "memory"))).toBe(0);
+    expect(await sh("stat -c %u:%g /d/memory", "-v", `${mine}:/d:idmap`)).toBe("0:0");
+    expect(await onHost("mount", "-t", "sysfs", "sysfs", join(mine, "kernel"))).toBe(0);
+    const below = "something mounted below it is of a file system without idmapped mounts";
+    expect(await refused("run", "--rm", "--userns", "host", "-v", `${mine}:/d:idmap`, "busybox", "true")).toContain(below);
+    const plain = [
+      "run",
+      "--rm",
+      "--userns=host",
+      "--mount",
+      `type=bind,src=${mine},dst=/d,idmap,bind-nonrecursive`,
+      "busybox",
+      "stat",
+      "-c",
+      "%u:%g",
+      "/d",
+      "/d/memory",
+    ];
+    expect(await engine.berth(plain)).toEqual({ code: 0, stdout: "0:0\n65534:65534\n", stderr: "" });
+    for (const name of ["memory", "kernel"]) expect(await onHost("umount", join(mine, name))).toBe(0);
   });
 
   test("what can't be is refused with the reason", async () => {
