@@ -36,6 +36,8 @@ export function parseAddress(text: string): Address | undefined {
 
 /** The canonical text (RFC 5952 for IPv6). */
 export function formatAddress(address: Address): string {
+  // by far the most common: published ports are on it
+  if (address.value === 0n) return address.family === 4 ? "0.0.0.0" : "::";
   if (address.family === 4) return [24n, 16n, 8n, 0n].map((shift) => (address.value >> shift) & 255n).join(".");
   const groups = Array.from({ length: 8 }, (_, i) => (address.value >> BigInt(112 - 16 * i)) & 0xffffn);
   let best = { at: -1, length: 1 };
@@ -52,6 +54,7 @@ export function formatAddress(address: Address): string {
 /** 4 or 16 bytes, network order. */
 export function bytesOf(address: Address): Uint8Array {
   const length = address.family === 4 ? 4 : 16;
+  if (address.value === 0n) return new Uint8Array(length);
   return Uint8Array.from({ length }, (_, i) => Number((address.value >> BigInt(8 * (length - 1 - i))) & 255n));
 }
 
