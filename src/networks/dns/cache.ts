@@ -46,8 +46,8 @@ export class Cache {
     }
   }
 
-  /** The response to `query` as it is now; `long` where it is there and doesn't fit into `limit`. */
-  get(message: Uint8Array, query: Query, limit: number, now: number): Uint8Array | "long" | undefined {
+  /** The response to `query` as it is now, cut to `limit`. */
+  get(message: Uint8Array, query: Query, limit: number, now: number): Uint8Array | undefined {
     const key = keyOf(query);
     const entry = this.#entries.get(key);
     if (entry === undefined) return undefined;
@@ -57,7 +57,7 @@ export class Cache {
     }
     this.#entries.delete(key);
     this.#entries.set(key, entry);
-    return reuse(entry.reply, entry.offsets, Math.floor((now - entry.storedAt) / 1000), message, query, limit) ?? "long";
+    return reuse(entry.reply, entry.offsets, Math.floor((now - entry.storedAt) / 1000), message, query, limit);
   }
 
   clear(): void {

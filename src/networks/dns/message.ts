@@ -241,22 +241,34 @@ function nameEnd(data: Buffer, start: number): number | undefined {
   return undefined;
 }
 
-/** A response that others got as the answer to `query`, `age` seconds later. Undefined where it is longer than `limit`. */
-export function reuse(reply: Uint8Array, offsets: readonly number[], age: number, message: Uint8Array, query: Query, limit: number): Buffer | undefined {
-  if (reply.length > limit) return undefined;
+/** A response that others got as the answer to `query`, `age` seconds later; what is longer than `limit` is cut. */
+export function reuse(reply: Uint8Array, offsets: readonly number[], age: number, message: Uint8Array, query: Query, limit: number): Buffer {
   const copy = Buffer.from(reply);
   copy.writeUInt16BE(query.id, 0);
   // in the client's case: some check that (draft-vixie-dnsext-dns0x20)
   copy.set(message.subarray(HEADER, query.questionEnd), HEADER);
   for (const at of offsets) copy.writeUInt32BE(Math.max(0, timeAt(copy, at) - age), at);
-  return copy;
+  return copy.length > limit ? cut(copy, query, limit) : copy;
 }
 
-/** An empty response that says: ask by TCP. */
-export function truncated(message: Uint8Array, query: Query): Buffer {
-  const reply = respond(message, query, responseCode.ok, [], SMALLEST_UDP);
-  reply[2]! |= TRUNCATED >> 8;
-  return reply;
+/** As many answers as fit, and that there are more. Names point backwards only, so the beginning of a message is whole by itself. */
+function cut(reply: Buffer, query: Query, limit: number): Buffer {
+  const extension = query.edns === undefined ? [] : [opt(OUR_UDP_SIZE, query.edns.dnssecOk)];
+  const room = limit - (query.edns === undefined ? 0 : OPT_SIZE);
+  let kept = 0;
+  let end = query.questionEnd;
+  for (; kept < answerCount(reply); kept++) {
+    const at = nameEnd(reply, end);
+    const next = at === undefined || at + 10 > reply.length ? undefined : at + 10 + reply.readUInt16BE(at + 8);
+    if (next === undefined || next > room) break;
+    end = next;
+  }
+  const begin = Buffer.from(reply.subarray(0, end));
+  begin[2]! |= TRUNCATED >> 8;
+  begin.writeUInt16BE(kept, 6);
+  begin.writeUInt16BE(0, 8);
+  begin.writeUInt16BE(extension.length, 10);
+  return Buffer.concat([begin, ...extension]);
 }
 
 /** A message as TCP carries it: its length first. */
