@@ -12,6 +12,7 @@ export const SNAPSHOT_LABEL = "berth.snapshot.of";
 
 /** See Volumes.clone. */
 export async function clone(ctx: Context, name: string, to: string, options: CopyOptions & { labels?: Record<string, string> }): Promise<VolumeRecord> {
+  if (to === "") throw invalidArgument(`clone ${name}: the new volume has no name`);
   return await whileHeld(ctx, name, async (entry) => {
     const record = copyOf(ctx, entry.record, to, options.labels);
     return await makeFilled(ctx, record, (directory) => copyFiles(ctx, entry, directory, `clone ${name}`, options), { source: name });
@@ -25,10 +26,19 @@ export async function snapshot(ctx: Context, name: string, to: string, options: 
     const now = formatNano(realtimeNano())
       .replaceAll(/[-:]|\.\d+Z$/g, "")
       .replace("T", "-");
-    const record = copyOf(ctx, entry.record, to || `${name}.${now}`, { ...options.labels, [SNAPSHOT_LABEL]: name });
+    const record = copyOf(ctx, entry.record, to || freeName(ctx, `${name}.${now}`), { ...options.labels, [SNAPSHOT_LABEL]: name });
     const whole: VolumeRecord = { ...record, snapshotOf: name };
     return await makeFilled(ctx, whole, (directory) => copyFiles(ctx, entry, directory, `snapshot ${name}`, options), { source: name });
   });
+}
+
+/** Two may be made within a second. */
+function freeName(ctx: Context, name: string): string {
+  const isTaken = (each: string): boolean => ctx.entries.has(each) || ctx.making.has(each);
+  if (!isTaken(name)) return name;
+  let count = 2;
+  while (isTaken(`${name}-${count}`)) count++;
+  return `${name}-${count}`;
 }
 
 /** See Volumes.restoreSnapshot. */

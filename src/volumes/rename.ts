@@ -9,6 +9,7 @@ import type { VolumeRecord } from "./types.ts";
 
 /** See Volumes.rename. */
 export async function rename(ctx: Context, name: string, to: string, follow: (before: VolumeRecord, after: VolumeRecord) => void): Promise<VolumeRecord> {
+  if (to === "") throw invalidArgument(`rename ${name}: the new name is empty`);
   if (name === to) throw invalidArgument(`rename ${name}: that is its name already`);
   // two of a kind in the order of their names, as everywhere
   const [first = "", second = ""] = [name, to].sort();
