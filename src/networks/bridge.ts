@@ -36,8 +36,13 @@ export interface BridgeDriverOptions {
   chores: Chores;
   /** Published ports are reached under the containers' own addresses, whatever the network says. */
   directRouting: boolean;
+  /** Written on bridges that are ours, so that one whose network's row went just before a crash is known. */
+  alias: string;
   log: Logger;
 }
+
+/** Of our bridges; other links of ours have another. */
+export const bridgeAlias = (engineKey: string): string => `berth ${engineKey} bridge`;
 
 /** Host ends of our veths: `veth` and 8 hex digits of the endpoint's id. */
 export const hostInterfaceName = (endpointId: string): string => `veth${endpointId.slice(0, 8)}`;
@@ -83,17 +88,20 @@ function configureBridge(name: string, ipv6: boolean, publishes: boolean): void 
   writeSysctl(`${ipv6Settings}/${name}/accept_dad`, "0");
 }
 
+/** Link-local IPv6 ones are the kernel's. */
+const isOurs = (address: Uint8Array): boolean => address.length === 4 || (address.length === 16 && !(address[0] === 0xfe && (address[1]! & 0xc0) === 0x80));
+
 /** Addresses of a former subnet of the network. */
 function staleAddresses(host: NetlinkSocket, index: number, gateways: ReturnType<typeof ownAddresses>): NetlinkMessage[] {
   const wanted = new Set(gateways.map((gateway) => formatAddress(gateway.address)));
   return listAddresses(host)
-    .filter((entry) => entry.index === index && entry.address.length === 4 && !wanted.has(formatAddress(addressFrom(entry.address))))
+    .filter((entry) => entry.index === index && isOurs(entry.address) && !wanted.has(formatAddress(addressFrom(entry.address))))
     .map((entry) => deleteAddress(index, entry.address, entry.prefixLength));
 }
 
 /** Linux bridges with a veth pair for each endpoint. */
 export function createBridgeDriver(options: BridgeDriverOptions): NetworkDriver {
-  const { host, door, firewall, chores, directRouting, log } = options;
+  const { host, door, firewall, chores, directRouting, alias, log } = options;
 
   const setUp = (network: NetworkRecord): number => {
     const bridge = parseBridgeOptions(network);
@@ -102,7 +110,7 @@ export function createBridgeDriver(options: BridgeDriverOptions): NetworkDriver 
     if (link === undefined) {
       const first = gateways[0]?.address;
       const mac = first === undefined ? Uint8Array.of(0x02, 0x42, ...Buffer.from(network.id.slice(0, 8), "hex")) : macFor(first);
-      host.request(addBridge(bridge.name, { mac, ...(bridge.mtu === undefined ? {} : { mtu: bridge.mtu }) }));
+      host.request(addBridge(bridge.name, { mac, alias, ...(bridge.mtu === undefined ? {} : { mtu: bridge.mtu }) }));
       link = getLink(host, bridge.name);
     }
     if (link.kind !== "bridge") throw invalidArgument(`network ${network.name}: interface ${bridge.name} exists and is no bridge`);
@@ -161,9 +169,16 @@ export function createBridgeDriver(options: BridgeDriverOptions): NetworkDriver 
       setUp(network);
     },
 
+    tearsDownLate: true,
+
     async tearDown(network) {
       firewall.removeNetwork(network.id);
-      if (network.foreign !== true) await chores.deleteLink(parseBridgeOptions(network).name);
+      if (network.foreign === true) return;
+      const { name } = parseBridgeOptions(network);
+      const link = findLink(host, name);
+      // its subnets are free for others at once: the link itself takes the kernel a while
+      if (link !== undefined) host.request(...staleAddresses(host, link.index, []));
+      await chores.deleteLink(name);
     },
 
     attach(network, endpoint, namespace, { defaultRoute }) {

@@ -80,6 +80,8 @@ export interface NetworkContext {
   /** rtnetlink of the host. */
   readonly host: NetlinkSocket;
   readonly chores: Chores;
+  /** Removed networks whose links the kernel still takes away, by id, with their bridges' names. */
+  readonly leaving: Map<string, { bridge: string; gone: Promise<void> }>;
   readonly resolvers: Resolvers;
   /** The default network's bridge where the settings name none. */
   readonly defaultBridge: string;

@@ -78,6 +78,7 @@ async function make(ctx: NetworkContext, driver: NetworkDriver, network: Network
 
 /** What can be known to be wrong before anything is made. */
 async function checkWith(ctx: NetworkContext, driver: NetworkDriver, network: NetworkRecord): Promise<void> {
+  await waitForName(ctx, network);
   const waits = driver.validate(network);
   if (waits !== undefined) await waits;
   claimBridge(ctx, network);
@@ -123,7 +124,20 @@ export async function removeNetwork(ctx: NetworkContext, reference: string): Pro
   if (isElsewhere(ctx, network)) return await removeWithConsent(ctx, network, remove);
   // the row goes first: from here on nobody can join, and a crash leaves only a bridge for restore to find
   remove();
-  await driverOf(ctx, network.driver).tearDown(network, { forGood: true });
+  const driver = driverOf(ctx, network.driver);
+  const torn = driver.tearDown(network, { forGood: true });
+  if (driver.tearsDownLate !== true) return await torn;
+  const gone = Promise.resolve(torn)
+    .catch((error: unknown) => ctx.log.warn("could not take a removed network down", { network: network.name, error: messageOf(error) }))
+    .finally(() => ctx.leaving.delete(network.id));
+  ctx.leaving.set(network.id, { bridge: parseBridgeOptions(network).name, gone });
+}
+
+/** A bridge by the name that a new network wants may be on its way out. */
+async function waitForName(ctx: NetworkContext, network: NetworkRecord): Promise<void> {
+  if (network.driver !== "bridge" || ctx.leaving.size === 0) return;
+  const { name } = parseBridgeOptions(network);
+  await Promise.all([...ctx.leaving.values()].map(({ bridge, gone }) => (bridge === name ? gone : undefined)));
 }
 
 /** Makes sure that `bridge`, `host` and `none` are recorded, and that the default bridge's subnet suits the host of today. */

@@ -10,7 +10,7 @@ import type { Store } from "../store/store.ts";
 import { AddressBook } from "./address-book.ts";
 import { allocate, namesOf } from "./allocate.ts";
 import { attach, watchForStraggler } from "./attach.ts";
-import { createBridgeDriver } from "./bridge.ts";
+import { bridgeAlias, createBridgeDriver } from "./bridge.ts";
 import { ContainerNamespaces } from "./container-namespaces.ts";
 import { connect, disconnect } from "./connect.ts";
 import { driverOf, isPredefined, type NetworkContext, type NetworkOptions } from "./context.ts";
@@ -114,6 +114,7 @@ export function createNetworks(deps: NetworksDeps): Networks {
       await ctx.resolvers.close();
       namespaces.closeAll();
       if (!containersLive) await takeDown(ctx);
+      await Promise.all([...ctx.leaving.values()].map(({ gone }) => gone));
       for (const resource of [ctx.firewall, ctx.host, ctx.door, ctx.chores]) resource[Symbol.dispose]();
     },
   };
@@ -138,7 +139,7 @@ function assemble({ store, events, log, paths, options, plugins }: NetworksDeps,
   const remote = new Map<string, NetworkDriver>();
   const parents = { host, door, chores, log, engineKey: options.engineKey, networks: () => [...records.list(), ...creating] };
   const drivers = [
-    createBridgeDriver({ host, door, firewall, chores, directRouting: options.allowDirectRouting, log }),
+    createBridgeDriver({ host, door, firewall, chores, directRouting: options.allowDirectRouting, alias: bridgeAlias(options.engineKey), log }),
     createParentDriver("macvlan", parents),
     createParentDriver("ipvlan", parents),
     createHostDriver(),
@@ -155,6 +156,7 @@ function assemble({ store, events, log, paths, options, plugins }: NetworksDeps,
     log,
     records,
     addresses: new AddressBook(),
+    leaving: new Map(),
     ports: new HostPorts({ dnat: { 4: firewall.active, 6: firewall.active && options.ip6tables }, proxies: options.userlandProxy, log }),
     firewall,
     namespaces,

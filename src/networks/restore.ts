@@ -1,7 +1,9 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { writeSysctl } from "../kernel/namespace.ts";
+import { listLinks } from "../kernel/netlink-route.ts";
 import { messageOf } from "../lib/errors.ts";
 import { parseAddress } from "../lib/address.ts";
+import { bridgeAlias } from "./bridge.ts";
 import { parseBridgeOptions } from "./bridge-options.ts";
 import { driverOf, type NetworkContext } from "./context.ts";
 import { isElsewhere, restoreElsewhere } from "./elsewhere.ts";
@@ -69,11 +71,13 @@ export function enableForwarding(ctx: NetworkContext): void {
   set(`${conf}/all/forwarding`, "1");
 }
 
-/** Bridges whose network's row went just before a crash. Ours are told by their names: `br-` and 12 hex digits with our table's set as witness. */
+/** Bridges whose network's row went just before a crash. Ours bear our alias, or `br-` and 12 hex digits as name with our table's set as witness. */
 function removeForgottenBridges(ctx: NetworkContext): void {
   const known = new Set(ctx.records.list().flatMap((network) => (network.driver === "bridge" ? [parseBridgeOptions(network).name] : [])));
-  for (const name of ctx.firewall.formerBridges) {
-    if (known.has(name) || !/^br-[0-9a-f]{12}$/.test(name)) continue;
+  const ours = listLinks(ctx.host).filter((link) => link.kind === "bridge" && link.alias === bridgeAlias(ctx.options.engineKey));
+  const former = ctx.firewall.formerBridges.filter((name) => /^br-[0-9a-f]{12}$/.test(name));
+  for (const name of new Set([...former, ...ours.map((link) => link.name)])) {
+    if (known.has(name)) continue;
     ctx.chores.deleteLink(name).catch((error: unknown) => ctx.log.warn("could not delete a removed network's bridge", { link: name, error: messageOf(error) }));
   }
 }

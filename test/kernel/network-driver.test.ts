@@ -133,7 +133,7 @@ async function open(make: (parts: Parts) => NetworkDriver, options: Record<strin
 
 if (!skips.root.missing()) {
   inOwnNamespace(import.meta.path, "network drivers", () => {
-    networkDriverContract("bridge", () => open((parts) => createBridgeDriver({ ...parts, directRouting: false, log: silent })));
+    networkDriverContract("bridge", () => open((parts) => createBridgeDriver({ ...parts, directRouting: false, alias: "", log: silent })));
     networkDriverContract("host", () => open(createHostDriver));
     networkDriverContract("null", () => open(createNullDriver));
     for (const driver of ["macvlan", "ipvlan"] as const) {
