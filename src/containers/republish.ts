@@ -42,9 +42,9 @@ export function planPorts(
   let left = publicationsOf(host, exposed, bound);
   const gone: Publication[] = [];
   for (const removal of removals) {
-    const matching = left.filter((publication) => isMeant(publication, removal));
+    const { matching = [], others = [] } = Object.groupBy(left, (publication) => (isMeant(publication, removal) ? "matching" : "others"));
     if (matching.length === 0) throw invalidArgument(`container ${name} publishes no host port ${removal.text}`);
-    left = left.filter((publication) => !matching.includes(publication));
+    left = others;
     gone.push(...matching);
   }
   refuseDoubles(left, add);
@@ -71,7 +71,10 @@ function parseRemoval({ HostIp = "", HostPort, Protocol = "tcp" }: NonNullable<P
 
 /** Undefined: any port. */
 function rangeOf(text: string): { first: number; last: number } | undefined {
-  const [first = 0, last = first] = text.split("-").map(Number);
+  const [first = 0, last = first] = text
+    .replace(/\/\w+$/, "")
+    .split("-")
+    .map(Number);
   return first === 0 ? undefined : { first, last };
 }
 
@@ -102,40 +105,57 @@ function publicationsOf(host: HostConfig, exposed: Record<string, object> | null
     const range = rangeOf(binding.HostPort);
     return (binding.HostIp === "" ? 0.5 : 0) + (range === undefined ? 65536 : range.last - range.first);
   };
-  const groups = Map.groupBy(bound, (port) => `${port.containerPort}/${port.proto} ${port.hostPort}`);
+  const byKey = new Map<string, Map<number, PublishedPort[]>>();
+  for (const port of bound) {
+    const key = `${port.containerPort}/${port.proto}`;
+    const numbers = byKey.get(key) ?? new Map<number, PublishedPort[]>();
+    byKey.set(key, numbers);
+    numbers.set(port.hostPort, [...(numbers.get(port.hostPort) ?? []), port]);
+  }
   for (const publication of all.toSorted((a, b) => freedom(a) - freedom(b))) {
-    for (const [name, ports] of groups) {
-      if (!name.startsWith(`${publication.key} `)) continue;
-      const { HostIp, HostPort } = publication.binding;
-      const range = rangeOf(HostPort);
-      const fits = ports.filter(
-        ({ hostIp, hostPort }) =>
-          (HostIp === "" || sameAddress(hostIp, HostIp)) && (!range || hostPort === 0 || (hostPort >= range.first && hostPort <= range.last)),
-      );
-      if (fits.length === 0) continue;
-      publication.bound = fits;
-      const rest = ports.filter((port) => !fits.includes(port));
-      if (rest.length === 0) groups.delete(name);
-      else groups.set(name, rest);
-      break;
-    }
+    const numbers = byKey.get(publication.key);
+    const hostPort = numbers && fittingNumber(publication.binding, numbers);
+    if (numbers === undefined || hostPort === undefined) continue;
+    const { true: fits = [], false: rest = [] } = Object.groupBy(numbers.get(hostPort) ?? [], (port) => `${isOn(port, publication.binding)}` as const);
+    publication.bound = fits;
+    if (rest.length === 0) numbers.delete(hostPort);
+    else numbers.set(hostPort, rest);
   }
   return all;
+}
+
+const isOn = ({ hostIp }: PublishedPort, { HostIp }: Required<PortBinding>): boolean => HostIp === "" || sameAddress(hostIp, HostIp);
+
+/** Of the host ports that a container's port has, one that the binding may have become. */
+function fittingNumber(binding: Required<PortBinding>, numbers: ReadonlyMap<number, readonly PublishedPort[]>): number | undefined {
+  const fits = (hostPort: number): boolean => numbers.get(hostPort)?.some((port) => isOn(port, binding)) === true;
+  const range = rangeOf(binding.HostPort);
+  // 0: on the container's own address
+  if (range !== undefined && range.first === range.last) return [range.first, 0].find(fits);
+  const isInRange = (hostPort: number): boolean => range === undefined || hostPort === 0 || (hostPort >= range.first && hostPort <= range.last);
+  return numbers.keys().find((hostPort) => isInRange(hostPort) && fits(hostPort));
 }
 
 /** Of a container at rest nobody else would notice before its start. */
 function refuseDoubles(left: readonly Publication[], add: Record<string, PortBinding[]>): void {
   const isAny = (address: string): boolean => ["", "0.0.0.0", "::", "[::]"].includes(address);
   const overlap = (a: string, b: string): boolean => isAny(a) || isAny(b) || sameAddress(a, b);
-  const taken = left.map(({ key, binding }) => ({ proto: key.split("/")[1], ...binding }));
+  const numbers = new Map<string, string[]>();
+  const addressesOn = (key: string, hostPort: string): string[] => {
+    const name = `${key.split("/")[1]} ${hostPort}`;
+    const known = numbers.get(name) ?? [];
+    numbers.set(name, known);
+    return known;
+  };
+  for (const { key, binding } of left) addressesOn(key, binding.HostPort).push(binding.HostIp);
   for (const [key, bindings] of Object.entries(add)) {
-    const proto = key.split("/")[1];
     for (const { HostIp = "", HostPort = "" } of bindings) {
+      const taken = addressesOn(key, HostPort);
       const isExact = /^\d+$/.test(HostPort) && HostPort !== "0";
-      if (isExact && taken.some((other) => other.proto === proto && other.HostPort === HostPort && overlap(other.HostIp, HostIp))) {
+      if (isExact && taken.some((other) => overlap(other, HostIp))) {
         throw conflict(`Bind for ${HostIp || "0.0.0.0"}:${HostPort} failed: port is already allocated`);
       }
-      taken.push({ proto, HostIp, HostPort });
+      taken.push(HostIp);
     }
   }
 }

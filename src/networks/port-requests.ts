@@ -46,7 +46,9 @@ function hostsOf(text: string, defaultHost: Address, ipv6: boolean): Address[] {
   return defaultHost.family === 4 && defaultHost.value === 0n && ipv6 ? [any4, any6] : [defaultHost];
 }
 
-function parseHostPort(text: string): { first: number; last: number } | undefined {
+function parseHostPort(asked: string): { first: number; last: number } | undefined {
+  // Docker takes `8080/tcp` here, too, and passes over the protocol
+  const text = asked.replace(/\/\w+$/, "");
   if (text === "" || text === "0") return undefined;
   const match = /^(\d{1,5})(?:-(\d{1,5}))?$/.exec(text);
   const first = Number(match?.[1]);

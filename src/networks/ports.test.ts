@@ -12,7 +12,7 @@ const shown = (bindings: Parameters<typeof parseBindings>[0], host = anywhere, i
 
 test("bindings are read as Docker reads them, exact ports first", () => {
   expect(
-    shown({ "80/tcp": [{}, { HostPort: "8080" }], "53/udp": [{ HostIp: "127.0.0.1", HostPort: "5300-5309" }], "81": [{ HostIp: "[::1]", HostPort: "0" }] }),
+    shown({ "80/tcp": [{}, { HostPort: "8080" }], "53/udp": [{ HostIp: "127.0.0.1", HostPort: "5300-5309/udp" }], "81": [{ HostIp: "[::1]", HostPort: "0" }] }),
   ).toEqual(["0.0.0.0,:: 8080-8080 80/tcp", "127.0.0.1 5300-5309 53/udp", "0.0.0.0,:: * 80/tcp", "::1 * 81/tcp"]);
   expect(shown({ "80/tcp": [{ HostPort: "1" }] }, anywhere, false)).toEqual(["0.0.0.0 1-1 80/tcp"]);
   expect(shown({ "80/tcp": [{ HostPort: "1" }] }, parseAddress("10.0.0.1")!)).toEqual(["10.0.0.1 1-1 80/tcp"]);
