@@ -105,7 +105,6 @@ export function createMounter({ patienceMs = deadlineMs }: { patienceMs?: number
       try {
         mountNow(target, what);
       } catch (error) {
-        unmountNow(target, { lazy: true });
         throw mountError(target, what, { code: error instanceof SysError ? error.code : "", message: messageOf(error) });
       }
     },

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { skipped } from "../skips.ts";
 import { suiteEngine, until } from "./harness.ts";
 
@@ -176,6 +176,18 @@ describe.skipIf(skipped("root", "overlay", "docker"))("volumes of the local driv
     await ok("volume", "rm", "ram", "left");
   });
 
+  test("the options that docs/volumes.md shows are taken", async () => {
+    const text = readFileSync(resolve(import.meta.dir, "../../docs/volumes.md"), "utf8");
+    const examples = [...text.matchAll(/`(-o (?:type|size)=[^`]+)`/g)].map(([, example = ""]) => example);
+    expect(examples.length).toBe(8);
+    for (const example of examples) {
+      const { code, stderr } = await engine.berth(["volume", "create", ...example.split(" "), "example"]);
+      if (example.startsWith("-o size=")) expect([code, stderr].join()).toMatch(/^0|quota size requested but no quota support/);
+      else expect([code, stderr]).toEqual([0, ""]);
+      await ok("volume", "rm", "-f", "example");
+    }
+  });
+
   test("a mount that fails says why and leaves nothing", async () => {
     const volume = (name: string, options: Record<string, string>): Promise<unknown> => create({ Name: name, DriverOpts: options });
     await volume("nowhere", { type: "none", device: "/nonexistent", o: "bind" });
@@ -211,8 +223,14 @@ describe.skipIf(skipped("root", "overlay", "docker"))("volumes of the local driv
     expect(await ok("inspect", "-f", "{{json .HostConfig.Mounts}}", "told")).toContain('"o":"password=********,ro"');
     await ok("rm", "told");
     expect(engine.log()).not.toContain("geheim");
+    // what was mounted before is unmounted, whatever fails after it
+    await volume("good", { type: "tmpfs", device: "tmpfs" });
+    await engine.refused("run", "--rm", "-v", "good:/x", "-v", "nowhere:/y", "busybox", "true");
+    expect(isMounted("good")).toBe(false);
+    await engine.refused("run", "--rm", "-v", "good:/x", "busybox", "/no-such-program");
+    expect(isMounted("good")).toBe(false);
     expect(await ok("ps", "-aq")).toBe("");
-    await ok("volume", "rm", "nowhere", "unknown", "invalid", "nfs", "named", "cifs");
+    await ok("volume", "rm", "good", "nowhere", "unknown", "invalid", "nfs", "named", "cifs");
     const bad: [Record<string, string>, string][] = [
       [{ type: "tmpfs" }, 'missing required option: "device"'],
       [{ size: "wat" }, "invalid size: 'wat'"],
