@@ -5,7 +5,7 @@ import { SysError } from "../kernel/ffi.ts";
 import { AT_FDCWD, closeFd, mountWords, O, openAt } from "../kernel/fs.ts";
 import { holdBeneath, holdInRoot } from "../kernel/inroot.ts";
 import { MS, mount as bindMount, unmount } from "../kernel/mount.ts";
-import { invalidArgument, messageOf } from "../lib/errors.ts";
+import { cancelled, invalidArgument, messageOf } from "../lib/errors.ts";
 import { bytesOf } from "../lib/tar.ts";
 import { rootOnHost, translation, type IdMap } from "../oci/id-map.ts";
 import { isMounted } from "../volumes/options.ts";
@@ -18,15 +18,21 @@ import { mountIds } from "./mount-owners.ts";
 import type { ContainerMount, ContainerRecord } from "./types.ts";
 
 /** The mounts of one run, parents before what is mounted inside them. `held` keeps directories in place until the container has them. */
-export async function sandboxMounts(ctx: Context, record: ContainerRecord, held: DisposableStack): Promise<SandboxMount[]> {
+export async function sandboxMounts(ctx: Context, record: ContainerRecord, held: DisposableStack, signal?: AbortSignal): Promise<SandboxMount[]> {
   const mounts: SandboxMount[] = [];
-  for (const mount of record.mountSources) mounts.push(await sandboxMount(ctx, record, mount, held));
+  for (const mount of record.mountSources) mounts.push(await sandboxMount(ctx, record, mount, held, signal));
   return mounts.sort((a, b) => depth(a.destination) - depth(b.destination));
 }
 
 const depth = (path: string): number => path.split("/").length;
 
-async function sandboxMount(ctx: Context, record: ContainerRecord, mount: ContainerMount, held: DisposableStack): Promise<SandboxMount> {
+async function sandboxMount(
+  ctx: Context,
+  record: ContainerRecord,
+  mount: ContainerMount,
+  held: DisposableStack,
+  signal: AbortSignal | undefined,
+): Promise<SandboxMount> {
   const { type, destination, readOnly } = mount;
   if (type === "tmpfs") return { type, source: "", destination, readOnly, options: mount.options };
   if (type === "bind") {
@@ -34,7 +40,10 @@ async function sandboxMount(ctx: Context, record: ContainerRecord, mount: Contai
     const how = await optionsOf(ctx, record, mount, mount.source);
     return { type, source: withOwners(ctx, record, mount, mount.source, undefined, held), destination, ...how };
   }
-  let source = type === "image" ? await mountImage(ctx, record, mount, held) : await ctx.volumes.mount(mount.source, record.id, { destination, readOnly });
+  let source =
+    type === "image"
+      ? await mountImage(ctx, record, mount, held)
+      : await unlessAborted(ctx.volumes.mount(mount.source, record.id, { destination, readOnly }), signal);
   if (mount.subpath !== undefined) {
     try {
       source = holdSubpath(ctx, record, source, { ...mount, subpath: mount.subpath }, held);
@@ -64,6 +73,23 @@ function withOwners(
     const ids = await mountIds(record, owners, source, base, rootfs);
     return ids === undefined ? source : await holdMapped(ctx, record, source, ids, held, { recursive: mount.options.includes("rbind") });
   };
+}
+
+/** A server or a plugin may take its time to mount something: the container can go all the same. The volume comes back with `releaseVolumes`. */
+async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return await work;
+  const { promise, reject } = Promise.withResolvers<never>();
+  const onAbort = (): void => reject(cancelled("the start was cancelled", signal.reason));
+  signal.addEventListener("abort", onAbort, { once: true });
+  if (signal.aborted) onAbort();
+  try {
+    return await Promise.race([work, promise]);
+  } catch (error) {
+    work.catch(() => {}); // what becomes of it nobody wants to know
+    throw error;
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+  }
 }
 
 async function optionsOf(ctx: Context, record: ContainerRecord, mount: ContainerMount, source: string): Promise<{ readOnly: boolean; options: string[] }> {

@@ -64,7 +64,7 @@ async function startSandbox(ctx: Context, entry: Entry, signal: AbortSignal): Pr
   if (entry.record.state.startedAt !== "0") endLogLine(ctx, entry.record);
   // Directories within volumes, held until the container has them.
   using held = new DisposableStack();
-  const spec = sandboxSpec(ctx, entry.record, await sandboxMounts(ctx, entry.record, held));
+  const spec = sandboxSpec(ctx, entry.record, await sandboxMounts(ctx, entry.record, held, signal));
   const created = await ctx.sandboxes.create(spec, { attach: entry.output.hasListeners || spec.config.OpenStdin === true, signal });
   try {
     if (signal.aborted) throw cancelled(`the start of container ${entry.record.id} was cancelled`);

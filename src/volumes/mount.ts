@@ -13,6 +13,13 @@ export async function mount(ctx: Context, name: string, container: string, how?:
 
 /** See Volumes.unmount. */
 export async function unmount(ctx: Context, name: string, container: string): Promise<void> {
+  const work = unmountInTurn(ctx, name, container);
+  if ((ctx.entries.get(name)?.record.driver ?? "local") === "local") return await work;
+  // nobody waits for a plugin to be rid of a container; whoever wants the volume next has to
+  work.catch((error: unknown) => ctx.log.warn("unmounting a volume: its plugin failed", { volume: name, container, error: messageOf(error) }));
+}
+
+async function unmountInTurn(ctx: Context, name: string, container: string): Promise<void> {
   using _lock = await ctx.mutex.lock(name);
   const entry = ctx.entries.get(name);
   if (entry === undefined || !(await unmountFor(ctx, entry, container))) return;

@@ -16,8 +16,11 @@ export interface TestPlugin extends AsyncDisposable {
   start(): Promise<void>;
 }
 
-export async function startPlugin(name = "tested"): Promise<TestPlugin> {
-  const folder = mkdtempSync(join(tmpdir(), "berth-plugin-"));
+/** `launcher`: a prefix that runs it elsewhere; `folder`: an empty one that is its own. */
+export async function startPlugin(
+  name = "tested",
+  { launcher = [], folder = mkdtempSync(join(tmpdir(), "berth-plugin-")) }: { launcher?: string[]; folder?: string } = {},
+): Promise<TestPlugin> {
   const root = join(folder, "root");
   const socket = join(folder, "sockets", `${name}.sock`);
   mkdirSync(join(folder, "sockets"));
@@ -41,7 +44,11 @@ export async function startPlugin(name = "tested"): Promise<TestPlugin> {
       else writeFileSync(file, typeof what === "string" ? what : JSON.stringify(what));
     },
     async start() {
-      child = Bun.spawn([process.execPath, join(import.meta.dir, "plugin.ts"), socket, root], { stdin: "ignore", stdout: "pipe", stderr: "inherit" });
+      child = Bun.spawn([...launcher, process.execPath, join(import.meta.dir, "plugin.ts"), socket, root], {
+        stdin: "ignore",
+        stdout: "pipe",
+        stderr: "inherit",
+      });
       const { value } = await child.stdout.getReader().read();
       if (
         !Buffer.from(value ?? [])
