@@ -75,8 +75,9 @@ const framed = (message: Buffer): Buffer => Buffer.concat([Buffer.of(message.len
 /** What the test's name server says to a query without further sections. */
 function zone(query: Buffer, protocol: string): Buffer {
   const name = query.toString("latin1", 12, query.indexOf(0, 12));
-  const reply = Buffer.from(query);
+  const reply = Buffer.from(query.subarray(0, query.indexOf(0, 12) + 5));
   reply.writeUInt16BE(0x8180, 2);
+  reply.writeUInt16BE(0, 10);
   if (!name.endsWith("test")) reply.writeUInt16BE(0x8183, 2);
   else if (name.includes("big") && protocol === "udp") reply.writeUInt16BE(0x8380, 2);
   else {

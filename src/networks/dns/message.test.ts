@@ -1,6 +1,20 @@
 import { expect, test } from "bun:test";
 import { formatAddress } from "../../lib/address.ts";
-import { addressAnswer, answersQuestion, ask, codeOf, isNameable, nameAnswer, parseQuery, recordType, refusalOf, respond, reverseAddress } from "./message.ts";
+import {
+  addressAnswer,
+  answersQuestion,
+  ask,
+  codeOf,
+  isNameable,
+  lifetimeOf,
+  nameAnswer,
+  parseQuery,
+  recordType,
+  refusalOf,
+  respond,
+  reuse,
+  reverseAddress,
+} from "./message.ts";
 
 const hex = (text: string): Buffer => Buffer.from(text.replaceAll(" ", ""), "hex");
 /** id 0x1234, RD, one question: www.example A IN. */
@@ -95,4 +109,30 @@ test("what can't be read is answered with its id alone: broken, or something tha
 test("names that DNS can't carry are known", () => {
   for (const name of ["", "a..b", ".a", "x".repeat(64), `${"a.".repeat(127)}`]) expect(isNameable(name)).toBe(false);
   expect(isNameable(`${"x".repeat(63)}.b`)).toBe(true);
+});
+
+test("no bytes, however broken, make anything throw", () => {
+  let state = 42;
+  const random = (most: number): number => {
+    state = (Math.imul(state, 1_103_515_245) + 12_345) >>> 0;
+    return (state >>> 8) % most;
+  };
+  const query = parseQuery(question)!;
+  const reply = respond(
+    question,
+    query,
+    0,
+    Array.from({ length: 5 }, (_, i) => addressAnswer(Uint8Array.of(10, 0, 0, i))),
+    512,
+  );
+  for (let i = 0; i < 20_000; i++) {
+    const broken = Buffer.from((i % 2 === 0 ? reply : question).subarray(0, 1 + random(reply.length)));
+    for (let j = random(6); j >= 0; j--) broken[random(broken.length)] = random(256);
+    const parsed = parseQuery(broken);
+    if (parsed === undefined) refusalOf(broken);
+    else respond(broken, parsed, 0, [], parsed.udpSize);
+    if (!answersQuestion(broken, question, { ...query, id: 0 }) || broken.length < query.questionEnd) continue;
+    lifetimeOf(broken, query);
+    expect(reuse(broken, [], 0, question, query, 60).length).toBeLessThanOrEqual(Math.max(60, query.questionEnd));
+  }
 });
