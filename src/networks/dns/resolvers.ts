@@ -22,6 +22,8 @@ type ResolverContext = Pick<NetworkContext, "door" | "records" | "namespaces" | 
 export function createResolvers(ctx: ResolverContext): Resolvers {
   /** Containers that are served. */
   const running = new Set<string>();
+  /** Containers whose resolver could not be restored: rules that lead nowhere stand in their namespaces. */
+  const broken = new Set<string>();
   let thread: Thread | undefined;
 
   /** Made when the first container needs it; from then on it hears of every endpoint. */
@@ -62,7 +64,7 @@ export function createResolvers(ctx: ResolverContext): Resolvers {
   return {
     ensure(containerId, namespace) {
       const named = ctx.records.endpointsOfContainer(containerId).some((endpoint) => !isPredefined(endpoint.networkName));
-      if (named && !running.has(containerId)) open(containerId, namespace, false);
+      if (named && !running.has(containerId)) open(containerId, namespace, broken.delete(containerId));
     },
     restore(containerId) {
       const ports = ctx.records.resolverOf(containerId);
@@ -79,10 +81,12 @@ export function createResolvers(ctx: ResolverContext): Resolvers {
       } catch (error) {
         // it has ended since it was found running
         if ((error as { code?: string }).code === "ENOENT") return ctx.records.deleteResolver(containerId);
+        broken.add(containerId);
         ctx.log.error("a container's resolver could not be started again: it resolves no names", { container: containerId, error: messageOf(error) });
       }
     },
     stop(containerId) {
+      broken.delete(containerId);
       if (!running.delete(containerId)) return;
       tell({ kind: "stop", containerId });
       ctx.records.deleteResolver(containerId);
