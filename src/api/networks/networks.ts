@@ -163,8 +163,11 @@ export const connectNetwork = endpoint({
   method: "POST",
   path: "/networks/{id}/connect",
   body: object({ Container: text.default(""), EndpointConfig: endpointSettings.optional() }),
-  handler: async ({ services, params, body }) => {
-    await services.containers.connectNetwork(body.Container, params.id!, body.EndpointConfig ?? {});
+  handler: async ({ services, params, body, api }) => {
+    const { MacAddress, ...settings } = body.EndpointConfig ?? {};
+    // before, clients sent what inspect had told them
+    const asked = MacAddress === undefined || api < 54 ? settings : { ...settings, MacAddress };
+    await services.containers.connectNetwork(body.Container, params.id!, asked);
     return { status: 200 };
   },
 });

@@ -1,0 +1,157 @@
+import { afterEach, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { skips } from "../skips.ts";
+import { Engine, run, suiteEngine } from "./harness.ts";
+
+if (!skips.root.missing()) {
+  const engine = suiteEngine();
+  const { ok } = { ok: engine.ok.bind(engine) };
+  afterEach(async () => {
+    await engine.removeAll();
+    const ids = (await ok("network", "ls", "-q", "--filter", "type=custom")).split("\n").filter(Boolean);
+    // configuration-only networks last: others depend on them
+    for (const id of [...ids, ...ids]) await engine.docker(["network", "rm", id]);
+  });
+
+  const api = async (method: string, path: string, body?: unknown): Promise<[status: number, answer: unknown]> => {
+    const answer = await engine.api(method, path, body);
+    const text = await answer.text();
+    const json: unknown = text === "" ? undefined : JSON.parse(text);
+    const { message } = (json ?? {}) as { message?: string };
+    return [answer.status, message ?? json];
+  };
+
+  test("what the documentation shows", async () => {
+    const text = readFileSync(join(import.meta.dir, "../../docs/networks.md"), "utf8");
+    const [, script = ""] = /^```sh\n(.*?)^```/ms.exec(text)!;
+    for (const line of script.trim().split("\n")) {
+      const [command = "", expected] = line.split(" # ").map((part) => part.trim());
+      const args = [...command.matchAll(/'([^']*)'|(\S+)/g)].map(([, quoted, plain]) => quoted ?? plain!);
+      const { code, stdout, stderr } = await engine.berth(args.slice(1));
+      expect([line, code, stderr]).toEqual([line, 0, ""]);
+      if (expected !== undefined) expect([line, stdout.trim().split(/ *\n/).join(", ")]).toEqual([line, expected]);
+    }
+  });
+
+  test("configuration-only networks", async () => {
+    const config = {
+      Name: "cfg",
+      ConfigOnly: true,
+      IPAM: { Config: [{ Subnet: "10.7.0.0/24" }] },
+      Options: { "com.docker.network.driver.mtu": "1400" },
+      Labels: { a: "b" },
+    };
+    expect((await api("POST", "/networks/create", { ...config, Internal: true }))[0]).toBe(403);
+    expect((await api("POST", "/networks/create", { ...config, IPAM: { Config: [{ Subnet: "10.7.0.1/24" }] } }))[0]).toBe(400);
+    expect((await api("POST", "/networks/create", config))[0]).toBe(201);
+    expect(await api("GET", "/networks/cfg")).toEqual([200, expect.objectContaining({ Driver: "null", ConfigOnly: true })]);
+    expect(await api("POST", "/networks/create", { Name: "net", ConfigFrom: { Network: "nope" } })).toEqual([
+      404,
+      'configuration network "nope" does not exist',
+    ]);
+    expect(await api("POST", "/networks/create", { Name: "net", ConfigFrom: { Network: "cfg" }, Labels: { x: "y" } })).toEqual([
+      403,
+      "user-specified configurations are not supported if the network depends on a configuration network",
+    ]);
+    expect((await api("POST", "/networks/create", { Name: "net", ConfigFrom: { Network: "cfg" } }))[0]).toBe(201);
+    const [, net] = await api("GET", "/networks/net");
+    expect(net).toMatchObject({ Driver: "bridge", ConfigFrom: { Network: "cfg" }, Options: config.Options, Labels: config.Labels });
+    expect(net).toMatchObject({ IPAM: { Config: [{ Subnet: "10.7.0.0/24", Gateway: "10.7.0.1" }] } });
+    expect(await api("DELETE", "/networks/cfg")).toEqual([403, 'error while removing network: configuration network "cfg" is in use']);
+    expect(await engine.refused("run", "--rm", "--network", "cfg", "busybox", "true")).toContain("cannot create endpoint on configuration-only network");
+    await engine.removeAll();
+    expect(await ok("network", "prune", "-f")).toContain("net");
+    expect(await ok("network", "ls", "--filter", "type=custom", "--format", "{{.Name}}")).toBe("cfg");
+  });
+
+  test("inspect tells what is given out of each subnet, exactly, since API 1.52", async () => {
+    await ok("network", "create", "--ipv6", "--subnet", "10.8.0.0/24", "--ip-range", "10.8.0.0/28", "--subnet", "fd08::/64", "net");
+    await ok("run", "-d", "--network", "net", "--ip", "10.8.0.77", "busybox", "sleep", "1000");
+    const text = await (await engine.api("GET", "/v1.52/networks/net")).text();
+    expect(text).toContain('"10.8.0.0/24":{"IPsInUse":4,"DynamicIPsAvailable":14}');
+    expect(text).toContain('"fd08::/64":{"IPsInUse":3,"DynamicIPsAvailable":18446744073709551613}');
+    expect(await (await engine.api("GET", "/v1.51/networks/net")).text()).not.toContain("Status");
+  });
+
+  test("wishes that can't be granted are refused in Docker's words, and change nothing", async () => {
+    await ok("network", "create", "--subnet", "10.9.0.0/29", "net");
+    const links = await run([...engine.onHost, "busybox", "ip", "-o", "link"]);
+    const subnet = (Subnet: string, more = {}): object => ({ IPAM: { Config: [{ Subnet, ...more }] } });
+    for (const [body, status, message] of [
+      [subnet("10.9.0.0/16"), 403, "invalid pool request: Pool overlaps with other one on this address space"],
+      [
+        subnet("10.10.0.0/24", { Gateway: "10.10.1.1" }),
+        400,
+        "invalid network config:\ninvalid gateway 10.10.1.1: parent subnet 10.10.0.0/24 doesn't contain this address",
+      ],
+      [subnet("10.10.0.0/24", { Gateway: "10.10.0.255" }), 403, "failed to allocate gateway (10.10.0.255): Address already in use"],
+      [subnet("10.10.0.0/33"), 400, "invalid network config:\ninvalid subnet 10.10.0.0/33: invalid CIDR block notation"],
+      [{ EnableIPv6: true, ...subnet("ff02::/64") }, 400, "multicast subnet 'ff02::/64' is not allowed"],
+      [{ EnableIPv4: false }, 400, "IPv4 or IPv6 must be enabled"],
+      [{ Ingress: true }, 403, "Ingress network can only be global scope network"],
+      [{ Scope: "swarm" }, 403, "cannot create a swarm scoped network when swarm is not active"],
+      [{ Options: { "com.docker.network.bridge.name": `br${engine.key}` } }, 403, expect.stringContaining("networks have same bridge name")],
+    ] as const) {
+      expect(await api("POST", "/networks/create", { Name: "bad", ...body })).toEqual([status, message]);
+    }
+    expect(await run([...engine.onHost, "busybox", "ip", "-o", "link"])).toEqual(links);
+
+    const start = (...flags: string[]): Promise<string> => engine.refused("run", "--rm", "--network", "net", ...flags, "busybox", "true");
+    await ok("run", "-d", "--name", "first", "--network", "net", "--ip", "10.9.0.6", "busybox", "sleep", "1000");
+    expect(await start("--ip", "10.9.0.6")).toContain("Address already in use");
+    expect(await start("--ip", "10.9.0.7")).toContain("Address already in use"); // broadcast
+    expect(await start("--ip", "10.9.1.1")).toContain("no configured subnet contains IP address 10.9.1.1");
+    for (const name of ["aa", "bb", "cc", "dd"]) await ok("run", "-d", "--name", name, "--network", "net", "busybox", "sleep", "1000");
+    expect(await start()).toMatch(/no available IPv4 addresses on this network's address pools: net \([0-9a-f]{64}\)/);
+    await ok("rm", "-f", "bb");
+    expect(await ok("run", "--rm", "--network", "net", "busybox", "hostname", "-i")).toBe("10.9.0.3");
+    expect((await api("GET", "/networks?filters=%7B%22dangling%22%3A%5B%22x%22%5D%7D"))[0]).toBe(400);
+    expect(await api("GET", "/networks/net?verbose=x")).toEqual([400, 'invalid value for verbose: x: strconv.ParseBool: parsing "x": invalid syntax']);
+    expect((await api("GET", "/networks/net?scope=swarm"))[0]).toBe(404);
+  });
+
+  test("a MAC address at a connection counts since API 1.54, before it was an echo of inspect", async () => {
+    await ok("network", "create", "net");
+    const macOf = (name: string): Promise<string> => ok("inspect", "-f", "{{.NetworkSettings.Networks.net.MacAddress}}", name);
+    for (const [version, name] of [
+      ["1.53", "old"],
+      ["1.54", "new"],
+    ] as const) {
+      await ok("run", "-d", "--name", name, "busybox", "sleep", "1000");
+      const body = { Container: name, EndpointConfig: { MacAddress: `02:00:00:00:00:0${name.length}` } };
+      expect((await api("POST", `/v${version}/networks/net/connect`, body))[0]).toBe(200);
+    }
+    expect([await macOf("old"), await macOf("new")]).toEqual([expect.stringMatching(/^02:42:/), "02:00:00:00:00:03"]);
+  });
+
+  test("settings of the default network, and a network removed and made again by the same bridge and subnet", async () => {
+    const flags = ["--bip", "10.60.0.1/16", "--fixed-cidr", "10.60.7.0/24", "--mtu", "1380", "--ipv6", "--bip6", "fd60::1/64"];
+    await using other = await Engine.start([
+      ...flags,
+      "--default-network-opt",
+      "bridge=com.docker.network.driver.mtu=1390",
+      "--default-address-pool",
+      "base=10.61.0.0/16,size=26",
+    ]);
+    await other.ok("load", "-i", await engineImage());
+    const lines = (await other.ok("run", "--rm", "busybox", "ip", "addr", "show", "eth0")).split("\n").map((line) => line.trim());
+    expect(lines[0]).toContain("mtu 1380");
+    expect(lines.filter((line) => line.startsWith("inet")).map((line) => line.split(" ")[1])).toEqual(expect.arrayContaining(["10.60.7.0/16", "fd60::2/64"]));
+    for (let i = 0; i < 5; i++) {
+      await other.ok("network", "create", "-o", "com.docker.network.bridge.name=br-again", "again");
+      expect(await other.ok("network", "inspect", "-f", "{{(index .IPAM.Config 0).Subnet}} {{.Options}}", "again")).toBe(
+        "10.61.0.0/26 map[com.docker.network.bridge.name:br-again com.docker.network.driver.mtu:1390]",
+      );
+      expect(await other.ok("run", "--rm", "--network", "again", "busybox", "hostname", "-i")).toBe("10.61.0.2");
+      await other.ok("network", "rm", "again");
+    }
+  });
+
+  /** The suite's image as an archive. */
+  async function engineImage(): Promise<string> {
+    const file = join(engine.root, "busybox.tar");
+    await ok("save", "-o", file, "busybox");
+    return file;
+  }
+}
