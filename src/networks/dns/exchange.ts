@@ -74,7 +74,7 @@ export function exchange(options: ExchangeOptions, done: (reply: Buffer | undefi
     const isPatient = loop.now() < started + PATIENCE_MS;
     for (const { state, server, negative } of tried) {
       if (negative !== undefined) return finish(negative);
-      if (state === "pending" && isPatient && up.includes(server)) return;
+      if (state === "pending" && isPatient && server.silences < SILENCES) return;
     }
     if (next >= order.length && tried.every(({ state }) => state === "over")) finish(bad);
   };
