@@ -1,4 +1,3 @@
-import { existsSync } from "node:fs";
 import { closeFd } from "../kernel/fs.ts";
 import { conflict, EngineError, invalidArgument, messageOf } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
@@ -71,8 +70,8 @@ export class HostPorts {
   readonly #range = ephemeralRange();
   #next: number;
   #sockets = 0;
-  /** Whether the host has IPv6. */
-  readonly ipv6 = existsSync("/proc/net/if_inet6");
+  /** Whether the host has IPv6; told as Docker tells it. */
+  readonly ipv6 = isListenable({ family: 6, value: 1n });
 
   constructor(options: { dnat: { 4: boolean; 6: boolean }; proxies?: boolean; log: Logger }) {
     this.#dnat = options.dnat;
@@ -208,7 +207,7 @@ export class HostPorts {
     const { soft } = readLimit(rlimitNumbers["NOFILE"]!);
     if (soft < 0 || this.#sockets + wanted <= soft * (1 - FILES_LEFT)) return;
     throw conflict(
-      `publishing ${wanted} more ports failed: ${this.#sockets} are held already, each is an open file, and the engine may have ${soft} of them (raise LimitNOFILE of its service, or ulimit -n)`,
+      `publishing ${wanted} more ports failed: ${this.#sockets} are held already, each is an open file, and of the ${soft} that the engine may have three quarters are for ports (raise LimitNOFILE of its service, or ulimit -n)`,
     );
   }
 
@@ -330,6 +329,15 @@ function joined(ports: readonly PublishedPort[]): (Omit<PublishedPort, "hostIp">
     else result.push({ proto, containerPort, hostPort, hosts: [host] });
   }
   return result;
+}
+
+function isListenable(host: Address): boolean {
+  try {
+    closeFd(bindSocket("tcp", bytesOf(host), 0));
+    return true;
+  } catch {
+    return false; // no IPv6 in the kernel, or switched off by sysctl
+  }
 }
 
 /** @throws EngineError conflict, invalidArgument */

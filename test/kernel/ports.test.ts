@@ -387,5 +387,16 @@ if (!skips.root.missing()) {
       lab.remove(a.id, b.id);
       await lab.networks.remove("named");
     });
+
+    test("where IPv6 is switched off ports are published by IPv4 alone", async () => {
+      await run("sh", "-c", "echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6");
+      await withSettings({}, async () => {
+        const a = await lab.container({ portBindings: { "80/tcp": [{ HostPort: "8080" }] } });
+        expect(listed(a.endpoint.ports)).toEqual(["0.0.0.0:8080"]);
+        using _a = await serve(a.path, "a", 80, 81);
+        expect(await ask(lab.outside, "tcp", "192.0.2.1", 8080)).toBe("a 192.0.2.9");
+        await run("sh", "-c", "echo 0 >/proc/sys/net/ipv6/conf/all/disable_ipv6");
+      });
+    });
   });
 }
