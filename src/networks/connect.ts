@@ -29,7 +29,7 @@ export async function connect(ctx: NetworkContext, options: ConnectOptions): Pro
     throw error;
   }
   const publisher = present.find((other) => other.ports.length > 0);
-  if (publisher !== undefined && endpoint.defaultRoute) movePorts(ctx, publisher, endpoint);
+  if (publisher !== undefined && endpoint.defaultRoute && publishes(ctx, endpoint)) movePorts(ctx, publisher, endpoint);
   return endpoint;
 }
 

@@ -171,6 +171,19 @@ if (!skips.root.missing()) {
       expect(await routes(container)).toMatch(/default via \S+ dev eth1/);
     });
 
+    test.skipIf(skipped("macvlan"))("published ports stay with the bridge", async () => {
+      const network = await make("macvlan", { parent: "world" }, [{ subnet: "192.0.2.0/24", ipRange: "192.0.2.128/25", gateway: "192.0.2.9" }]);
+      const container = await lab.container({ portBindings: { "80/tcp": [{ HostPort: "8099" }] } });
+      const options = { containerId: container.id, containerName: "x", hostname: "x", portBindings: {} };
+      await lab.networks.connect({ ...options, network: network.id, settings: { GwPriority: 1 } });
+      expect(await routes(container)).toContain("default via 192.0.2.9 dev eth1");
+      const ports = lab.networks.endpointsOfContainer(container.id).map((endpoint) => [endpoint.networkName, endpoint.ports.length > 0]);
+      expect(ports).toEqual([
+        ["bridge", true],
+        [network.name, false],
+      ]);
+    });
+
     test.skipIf(skipped("macvlan", "vlan", "dummy"))("restarts: what lives goes on, what a crash left goes", async () => {
       const network = await make("macvlan", { parent: "world.30" }, [{ subnet: "10.13.0.0/24" }]);
       const [one, two] = [await lab.container({ network: network.id }), await lab.container({ network: network.id })];
