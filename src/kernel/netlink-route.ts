@@ -97,11 +97,9 @@ export function linkHeader(options: { family?: number; index?: number; flags?: n
 
 const family = (address: Uint8Array): number => (address.length === 4 ? AF_INET : AF_INET6);
 
-/** `alias` is a text that `ip link` shows and the kernel keeps. */
-export function addBridge(name: string, options: { mac: Uint8Array; mtu?: number; alias: string }): NetlinkMessage {
+export function addBridge(name: string, options: { mac: Uint8Array; mtu?: number }): NetlinkMessage {
   const parts = [linkHeader(), text(IFLA_IFNAME, name), attribute(IFLA_ADDRESS, options.mac), nested(IFLA_LINKINFO, text(IFLA_INFO_KIND, "bridge"))];
   if (options.mtu !== undefined) parts.push(u32(IFLA_MTU, options.mtu));
-  if (options.alias !== "") parts.push(text(IFLA.IFALIAS, options.alias));
   return message(`add bridge ${name}`, RTM_NEWLINK, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, ...parts);
 }
 

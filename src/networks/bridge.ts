@@ -19,6 +19,7 @@ import {
   setLinkUp,
   silenceBridgePort,
 } from "../kernel/netlink-route.ts";
+import { setAlias } from "../kernel/netlink-links.ts";
 import { type Address, addressFrom, bytesOf, formatAddress, macFor, parseAddress, parseMac, parsePrefix } from "../lib/address.ts";
 import { type BridgeOptions, parseBridgeOptions } from "./bridge-options.ts";
 import type { NetworkDriver } from "./driver.ts";
@@ -110,7 +111,9 @@ export function createBridgeDriver(options: BridgeDriverOptions): NetworkDriver 
     if (link === undefined) {
       const first = gateways[0]?.address;
       const mac = first === undefined ? Uint8Array.of(0x02, 0x42, ...Buffer.from(network.id.slice(0, 8), "hex")) : macFor(first);
-      host.request(addBridge(bridge.name, { mac, alias, ...(bridge.mtu === undefined ? {} : { mtu: bridge.mtu }) }));
+      // not taken when a link is created
+      const mark = alias === "" ? [] : [setAlias(bridge.name, alias)];
+      host.request(addBridge(bridge.name, { mac, ...(bridge.mtu === undefined ? {} : { mtu: bridge.mtu }) }), ...mark);
       link = getLink(host, bridge.name);
     }
     if (link.kind !== "bridge") throw invalidArgument(`network ${network.name}: interface ${bridge.name} exists and is no bridge`);

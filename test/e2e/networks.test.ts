@@ -76,7 +76,9 @@ if (!skips.root.missing()) {
 
   test("wishes that can't be granted are refused in Docker's words, and change nothing", async () => {
     await ok("network", "create", "--subnet", "10.9.0.0/29", "net");
-    const links = await run([...engine.onHost, "busybox", "ip", "-o", "link"]);
+    const links = async (): Promise<string[]> =>
+      (await run([...engine.onHost, "busybox", "ip", "-o", "link"])).stdout.split("\n").map((line) => line.split(": ")[1] ?? "");
+    const before = await links(); // bridges of networks removed before are still on their way out
     const subnet = (Subnet: string, more = {}): object => ({ IPAM: { Config: [{ Subnet, ...more }] } });
     for (const [body, status, message] of [
       [subnet("10.9.0.0/16"), 403, "invalid pool request: Pool overlaps with other one on this address space"],
@@ -95,7 +97,7 @@ if (!skips.root.missing()) {
     ] as const) {
       expect(await api("POST", "/networks/create", { Name: "bad", ...body })).toEqual([status, message]);
     }
-    expect(await run([...engine.onHost, "busybox", "ip", "-o", "link"])).toEqual(links);
+    expect((await links()).filter((name) => !before.includes(name))).toEqual([]);
 
     const start = (...flags: string[]): Promise<string> => engine.refused("run", "--rm", "--network", "net", ...flags, "busybox", "true");
     await ok("run", "-d", "--name", "first", "--network", "net", "--ip", "10.9.0.6", "busybox", "sleep", "1000");
