@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { startPlugin, type TestPlugin } from "../../test/plugin/start.ts";
@@ -106,4 +106,30 @@ describe("calls", () => {
     await plugin.stop();
     await expect(found.call("VolumeDriver.Capabilities", {}, { retry: false })).rejects.toThrow("can't be reached at");
   });
+});
+
+test("a plugin by https: its certificate counts where the spec names an authority, and the engine shows its own", async () => {
+  const fixtures = join(import.meta.dir, "../../test/fixtures/tls");
+  const root = mkdtempSync(join(tmpdir(), "berth-tls-plugin-"));
+  const read = (name: string): string => readFileSync(join(fixtures, name), "utf8");
+  using server = Bun.serve({
+    port: 0,
+    hostname: "127.0.0.1",
+    tls: { cert: read("server-cert.pem"), key: read("server-key.pem"), ca: read("ca.pem"), requestCert: true, rejectUnauthorized: true },
+    fetch: () => Response.json({ Implements: ["VolumeDriver"] }),
+  });
+  const spec = (name: string, TLSConfig: object): void =>
+    writeFileSync(join(root, `${name}.json`), JSON.stringify({ Name: name, Addr: `https://127.0.0.1:${server.port}`, TLSConfig }));
+  const own = { CertFile: join(fixtures, "client-cert.pem"), KeyFile: join(fixtures, "client-key.pem") };
+  try {
+    spec("known", { CAFile: join(fixtures, "ca.pem"), ...own });
+    spec("unchecked", own);
+    spec("nobody", { CAFile: join(fixtures, "ca.pem") });
+    spec("stranger", { CAFile: join(fixtures, "client-cert.pem"), ...own });
+    const plugins = createPlugins({ folders: { sockets: root, specs: [root] }, log: silent, times: { callMs: 5000, retryMs: 500 } });
+    for (const name of ["known", "unchecked"]) expect((await plugins.get(name, "VolumeDriver")).name).toBe(name);
+    for (const name of ["nobody", "stranger"]) await expect(plugins.get(name, "VolumeDriver")).rejects.toThrow(`plugin ${name} can't be reached at https://`);
+  } finally {
+    rmSync(root, { recursive: true });
+  }
 });
