@@ -39,6 +39,7 @@ import {
   listNetworksSlash,
   pruneNetworks,
 } from "./networks/networks.ts";
+import { checkNetworks } from "./networks/check.ts";
 import { absent } from "./system/absent.ts";
 import { checkStorage } from "./system/check.ts";
 import { debugVars } from "./system/debug.ts";
@@ -64,6 +65,7 @@ export const endpoints: readonly Endpoint[] = [
   auth,
   stopAllContainers,
   checkStorage,
+  checkNetworks,
   offerImage,
   offeredLayer,
   missingLayers,

@@ -249,6 +249,7 @@ export const commands: readonly CommandEntry[] = [
   { name: "context use", summary: "Set the current context", load: async () => (await import("./context/use.ts")).use },
   { name: "image inspect", summary: "Display detailed information on one or more images", load: async () => (await import("./image/inspect.ts")).inspect },
   { name: "image prune", summary: "Remove unused images", load: async () => (await import("./image/prune.ts")).prune },
+  { name: "network check", summary: "Check networks, and repair them", load: async () => (await import("./network/check.ts")).check },
   { name: "network connect", summary: "Connect a container to a network", load: async () => (await import("./network/connect.ts")).connect },
   { name: "network create", summary: "Create a network", load: async () => (await import("./network/create.ts")).create },
   { name: "network disconnect", summary: "Disconnect a container from a network", load: async () => (await import("./network/disconnect.ts")).disconnect },

@@ -1,7 +1,7 @@
 import type { EndpointSettings } from "../oci/container.ts";
 import { filtersParam } from "./query.ts";
 import type { Transport } from "./transport.ts";
-import type { Filters, NetworkCreateRequest, NetworkResource, PruneResponse } from "./types.ts";
+import type { Filters, NetworkCreateRequest, NetworkReport, NetworkResource, PruneResponse } from "./types.ts";
 
 const at = (name: string, verb = ""): string => `/networks/${encodeURIComponent(name)}${verb}`;
 
@@ -20,6 +20,8 @@ export function networkCalls(transport: Transport) {
     disconnect: async (name: string, container: string, force = false): Promise<void> => {
       await transport.request("POST", at(name, "/disconnect"), { json: { Container: container, Force: force } });
     },
+    check: (options: { repair?: boolean } = {}): Promise<NetworkReport> =>
+      transport.json("POST", "/berth/networks/check", { query: { repair: options.repair } }),
     prune: (filters?: Filters): Promise<PruneResponse> => transport.json("POST", "/networks/prune", { query: { filters: filtersParam(filters) } }),
   };
 }

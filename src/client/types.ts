@@ -118,6 +118,12 @@ export interface CheckReport {
   problems: CheckProblem[];
 }
 
+/** What `POST /berth/networks/check` found. */
+export interface NetworkReport {
+  checked: { networks: number; containers: number; ports: number };
+  problems: { kind: string; network?: string; container?: string; level: "problem" | "hint"; problem: string; next?: string; repaired?: string }[];
+}
+
 export interface NetworkCreateRequest {
   Name: string;
   Driver: string;

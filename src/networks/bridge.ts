@@ -49,7 +49,7 @@ export const bridgeAlias = (engineKey: string): string => `berth ${engineKey} br
 export const hostInterfaceName = (endpointId: string): string => `veth${endpointId.slice(0, 8)}`;
 
 /** What the bridge itself has: the gateways of its subnets, with their prefix lengths. */
-function ownAddresses(network: NetworkRecord, { inhibitIpv4, gatewayMode }: BridgeOptions): { address: Address; prefixLength: number }[] {
+export function ownAddresses(network: NetworkRecord, { inhibitIpv4, gatewayMode }: BridgeOptions): { address: Address; prefixLength: number }[] {
   return network.ipam.config.flatMap((config) => {
     const subnet = parsePrefix(config.subnet)?.subnet;
     const address = config.gateway === undefined ? undefined : parseAddress(config.gateway);
@@ -132,6 +132,9 @@ export function createBridgeDriver(options: BridgeDriverOptions): NetworkDriver 
     return index;
   };
 
+  const join = (network: NetworkRecord, name: string, master: number): void =>
+    host.request(joinBridge(name, master), setBridgePort(name, { hairpin: true, isolated: !parseBridgeOptions(network).icc && !bridgeNetfilter() }));
+
   /** Silent at once, gone a little later. */
   const discard = (name: string, index: number): void => {
     try {
@@ -197,7 +200,7 @@ export function createBridgeDriver(options: BridgeDriverOptions): NetworkDriver 
         host.request(veth, ...(existsSync(ipv6Settings) ? [noAutomaticAddress(name)] : []));
         const { index } = getLink(namespace.route, endpoint.containerInterface);
         configureEndpoint(door, namespace, index, endpoint, defaultRoute ? defaultRoutes(index, network, endpoint) : []);
-        host.request(joinBridge(name, master), setBridgePort(name, { hairpin: true, isolated: !bridge.icc && !bridgeNetfilter() }));
+        join(network, name, master);
       } catch (error) {
         const made = findLink(host, endpoint.hostInterface);
         if (made !== undefined) discard(made.name, made.index);
@@ -215,7 +218,7 @@ export function createBridgeDriver(options: BridgeDriverOptions): NetworkDriver 
       const index = setUp(network);
       const wanted = new Set(endpoints.map((endpoint) => endpoint.hostInterface));
       for (const link of listLinks(host)) {
-        if (wanted.has(link.name) && link.master !== index) host.request(joinBridge(link.name, index));
+        if (wanted.has(link.name) && (link.master !== index || !link.up)) join(network, link.name, index);
         const ours = network.foreign !== true || /^veth[0-9a-f]{8}$/.test(link.name);
         if (link.master === index && ours && !wanted.has(link.name)) discard(link.name, link.index);
       }

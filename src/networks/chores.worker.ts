@@ -3,6 +3,7 @@ import { deleteFlows, type FlowFilter } from "../kernel/netlink-conntrack.ts";
 import { knowsLinkKind, moveLink } from "../kernel/netlink-links.ts";
 import { deleteLink, getLink, listAddresses, openRouteSocket } from "../kernel/netlink-route.ts";
 import { messageOf } from "../lib/errors.ts";
+import { compareRules, type RuleTable } from "./compare-rules.ts";
 
 /** What would hold up the event loop. The answer has the same id. */
 export type Chore = { id: number } & (
@@ -10,12 +11,14 @@ export type Chore = { id: number } & (
   | { kind: "knowsLinkKind"; linkKind: string }
   | { kind: "moveLink"; socket?: number; name: string; newName: string; to: number }
   | { kind: "deleteFlows"; filters: FlowFilter[] }
+  | { kind: "compareRules"; tables: RuleTable[] }
 );
 
 export interface ChoreDone {
   id: number;
   error?: string;
-  answer?: boolean;
+  /** Of `knowsLinkKind`, and of `compareRules` lines of rules. */
+  answer?: boolean | string[];
 }
 
 declare const self: { addEventListener(type: "message", listener: (event: { data: Chore }) => void): void; postMessage(message: ChoreDone): void };
@@ -42,17 +45,29 @@ function forgetFlows(filters: FlowFilter[]): void {
   deleteFlows(netfilter, filters, (address) => (address.length === 4 && address[0] === LOOPBACK) || own.has(Buffer.from(address).toString("hex")));
 }
 
+function perform(chore: Chore): boolean | string[] {
+  switch (chore.kind) {
+    case "knowsLinkKind": {
+      using socket = openRouteSocket();
+      return knowsLinkKind(socket, chore.linkKind);
+    }
+    case "deleteLink":
+      removeLink(chore.name, chore.socket);
+      return true;
+    case "moveLink":
+      relocate(chore);
+      return true;
+    case "deleteFlows":
+      forgetFlows(chore.filters);
+      return true;
+    case "compareRules":
+      return compareRules(chore.tables);
+  }
+}
+
 self.addEventListener("message", ({ data: chore }) => {
   try {
-    if (chore.kind === "knowsLinkKind") {
-      using socket = openRouteSocket();
-      self.postMessage({ id: chore.id, answer: knowsLinkKind(socket, chore.linkKind) });
-      return;
-    }
-    if (chore.kind === "deleteLink") removeLink(chore.name, chore.socket);
-    else if (chore.kind === "moveLink") relocate(chore);
-    else forgetFlows(chore.filters);
-    self.postMessage({ id: chore.id });
+    self.postMessage({ id: chore.id, answer: perform(chore) });
   } catch (error) {
     self.postMessage({ id: chore.id, error: messageOf(error) });
   }

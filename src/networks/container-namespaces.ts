@@ -137,14 +137,17 @@ export class ContainerNamespaces {
 
   /** Removes the namespaces of all but `kept`, ids of containers. */
   sweep(kept: ReadonlySet<string>): void {
-    let names: string[];
+    for (const name of this.list()) if (!kept.has(name)) this.remove(name);
+  }
+
+  /** Ids of those that have a namespace. */
+  list(): string[] {
     try {
-      names = readdirSync(this.#folder);
+      return readdirSync(this.#folder);
     } catch (error) {
-      if ((error as { code?: string }).code === "ENOENT") return;
+      if ((error as { code?: string }).code === "ENOENT") return [];
       throw error;
     }
-    for (const name of names) if (!kept.has(name)) this.remove(name);
   }
 
   closeAll(): void {

@@ -10,7 +10,9 @@ import { type Address, bytesOf, formatAddress, formatSubnet, type Subnet } from 
 import type { Chores } from "./chores.ts";
 import { acceptMarked, type ForwardPolicy, removeMarked, warnOfLegacy } from "./forward-policy.ts";
 import type { GuardLoop } from "./guard-loop.ts";
-import { guardBridgeCommands, guardElements, type PortElement, guardRemoval, guardRuleset, protocols } from "./guard-rules.ts";
+import { type DroppingChain, droppingChains } from "./foreign-chains.ts";
+import type { RuleTable } from "./compare-rules.ts";
+import { guardBridgeCommands, guardTable, guardElements, type PortElement, guardRemoval, guardRuleset, protocols } from "./guard-rules.ts";
 import { type RuleWatch, watchRules } from "./rule-watch.ts";
 
 /** ICMP and ICMPv6, by number: a host without /etc/protocols knows no names. */
@@ -67,6 +69,10 @@ export interface Firewall extends Disposable {
   load(): void;
   /** Looks whether somebody flushed our table (a restart of nftables.service does) or set up a FORWARD policy since, and mends it. Half a millisecond. */
   check(): void;
+  /** What differs between the kernel's rules and the recorded ones, line by line. In a Worker. */
+  compare(): Promise<string[]>;
+  /** Others' chains that drop what our own has allowed. */
+  droppingChains(): DroppingChain[];
   /** Takes the table out, and the accept rule in others' FORWARD chains when no other engine is left. */
   unload(): void;
 }
@@ -326,6 +332,30 @@ export function createFirewall(options: FirewallOptions): Firewall {
     policies = acceptMarked(nft, log, guard ? ["FORWARD", "OUTPUT"] : ["FORWARD"]);
   };
 
+  /** Our tables as they should be, each under a name for comparison. */
+  const expected = (): RuleTable[] => {
+    const copy = `berth_compare_${options.engineKey}`;
+    const all = [...ports.values()];
+    const own = {
+      table: `inet ${table}`,
+      family: "inet",
+      copy,
+      ruleset: ruleset(
+        copy,
+        networks.values(),
+        all.filter((rule) => !isGuarded(rule)),
+        options,
+      ),
+    };
+    if (!guard) return [own];
+    const bridges = [...networks.values()].map(({ bridge }) => bridge);
+    const guarded = ([4, 6] as const).map((family) => {
+      const ip = family === 4 ? "ip" : "ip6";
+      return { table: `${ip} ${table}`, family: ip, copy, ruleset: guardTable(copy, family, bridges, all.filter(isGuarded), loop) };
+    });
+    return [own, ...guarded];
+  };
+
   const loadGuard = (nft: Nftables): void => {
     const bridges = [...networks.values()].map(({ bridge }) => bridge);
     try {
@@ -442,6 +472,8 @@ export function createFirewall(options: FirewallOptions): Firewall {
       });
       accept(tools.nft);
     },
+    compare: async () => (tools === undefined || !loaded ? [] : await chores.compareRules(expected())),
+    droppingChains: () => (tools === undefined ? [] : droppingChains(tools.nft, guard ? ["forward", "output"] : ["forward"], /^berth_/)),
     unload() {
       if (tools === undefined) return;
       loaded = false;

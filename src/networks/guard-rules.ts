@@ -31,7 +31,8 @@ export function guardElements(rule: PortRule): PortElement[] {
   ];
 }
 
-function table(name: string, family: 4 | 6, bridges: readonly string[], rules: readonly PortRule[], loop: GuardLoop): string {
+/** One family's table, as nft commands that replace what is there. */
+export function guardTable(name: string, family: 4 | 6, bridges: readonly string[], rules: readonly PortRule[], loop: GuardLoop): string {
   const ip = family === 4 ? "ip" : "ip6";
   const address = `ipv${family}_addr`;
   const filled = (kind: string, set: string, type: string, elements: readonly string[]): string =>
@@ -89,7 +90,7 @@ ${filled("set", "br", "ifname", quoted)}${filled("set", "s", "inet_proto . inet_
 
 /** Both tables, as nft commands that replace what is there. */
 export function guardRuleset(name: string, bridges: readonly string[], rules: readonly PortRule[], loop: GuardLoop): string {
-  return table(name, 4, bridges, rules, loop) + table(name, 6, bridges, rules, loop);
+  return guardTable(name, 4, bridges, rules, loop) + guardTable(name, 6, bridges, rules, loop);
 }
 
 /** What takes both away, whether they are there or not. */

@@ -16,6 +16,7 @@ import { connect, disconnect } from "./connect.ts";
 import { driverOf, isPredefined, type NetworkContext, type NetworkOptions } from "./context.ts";
 import { createResolvers } from "./dns/resolvers.ts";
 import { createFirewall } from "./firewall.ts";
+import { checkNetworks, lookAfterNetworks } from "./check/check.ts";
 import { createChores } from "./chores.ts";
 import { createGuardLoop } from "./guard-loop.ts";
 import { createNetwork, pruneNetworks, removeNetwork } from "./manage.ts";
@@ -42,7 +43,7 @@ export interface NetworksDeps {
   options: NetworkOptions;
 }
 
-/** How often the rules are looked after. */
+/** How often rules, bridges and forwarding are looked after. */
 const CHECK_MS = 20_000;
 
 /** The default data root's bridge has a name people can know; others carry the engine's key. */
@@ -100,10 +101,11 @@ export function createNetworks(deps: NetworksDeps): Networks {
       const needsResolver = wanted.endpoints.some(({ networkName }) => !isPredefined(networkName));
       return needsResolver && !hasResolver && isAsGenerated(text) ? resolvConfOf(ctx, wanted) : undefined;
     },
+    check: (wanted) => checkNetworks(ctx, wanted),
     async restore(running) {
       await restore(ctx, running);
       namespaces.prepare();
-      watch = setInterval(() => lookAfterRules(ctx), CHECK_MS);
+      watch = setInterval(() => void lookAfter(ctx), CHECK_MS);
       watch.unref();
     },
     async close({ containersLive }) {
@@ -190,11 +192,12 @@ function resolvConfOf({ options }: NetworkContext, { host, endpoints, dns, searc
   return containerResolvConf(wanted, hostResolvConf(), parseResolvConf(readIfThere("/etc/resolv.conf")));
 }
 
-function lookAfterRules(ctx: NetworkContext): void {
+async function lookAfter(ctx: NetworkContext): Promise<void> {
   try {
     ctx.firewall.check();
+    await lookAfterNetworks(ctx);
   } catch (error) {
-    ctx.log.error("the firewall rules could not be checked", { error: messageOf(error) });
+    ctx.log.error("networks could not be looked after", { error: messageOf(error) });
   }
 }
 

@@ -148,6 +148,20 @@ export class HostPorts {
     };
   }
 
+  /** Ports that another process has; `retake` tries again. */
+  unheld(): { containerId: string; where: string; proto: string; retake(): void }[] {
+    const all = [...this.#byContainer.values()].flatMap((each) => [...each]).filter(({ fd, proto }) => fd === undefined && proto !== "sctp");
+    return all.map((held) => ({
+      containerId: held.containerId,
+      where: `${held.hosts.map(formatHost).join(", ")}:${held.hostPort}`,
+      proto: held.proto,
+      retake: () => {
+        held.fd = this.#bind(held.proto as "tcp" | "udp", held.hosts, held.hostPort, held.target);
+        this.serve(held.containerId);
+      },
+    }));
+  }
+
   close(): void {
     clearImmediate(this.#serving);
     for (const id of this.#byContainer.keys()) this.release(id);

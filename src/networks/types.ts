@@ -1,3 +1,4 @@
+import type { NetworkCheckOptions, NetworkReport } from "./check/types.ts";
 import type { EndpointOptions } from "./endpoint-options.ts";
 import type { EndpointSettings, PortBinding } from "../oci/container.ts";
 
@@ -149,6 +150,8 @@ export interface Networks {
   resolvConf(options: { host: boolean; endpoints: readonly Endpoint[]; dns: string[]; search: string[]; options: string[] }): string;
   /** The new text of a container's resolv.conf, or undefined where it stays: the first user-defined network brings the resolver, unless somebody changed the file. */
   renewedResolvConf(text: string, options: Parameters<Networks["resolvConf"]>[0]): string | undefined;
+  /** What is wrong with networks, on the host and in running containers; mended where asked and safe. Takes up to 2 s where a name server is silent. */
+  check(options: NetworkCheckOptions): Promise<NetworkReport>;
   /** Default bridge set up, rules loaded, endpoints of `running` containers kept, all else removed. */
   restore(running: ReadonlySet<string>): Promise<void>;
   /** Engine stops: rules and links stay when containers live on; with none the bridge's rules go. */

@@ -2,6 +2,7 @@
  * A small program for network tests, run inside some namespace:
  *   serve NAME TCP_PORT UDP_PORT [ADDRESS]   answers every connection and datagram with `NAME <peer's address>`; prints `ready`
  *   tcp HOST PORT | udp HOST PORT [OWN_PORT] prints what the server says, or `error CODE`; nothing for 1 s is `error timeout`
+ *   stream HOST PORT                         sends what it reads from standard input and prints what comes back; prints `closed` when that ends
  *   nameserver ADDRESS                       a DNS server on port 53: `big.test` truncates by UDP, `*.test` is 203.0.113.7, others NXDOMAIN
  *   dns udp|tcp SERVER NAME TYPE             prints the response code and the data of the answers in hex
  *   flood SERVER NAME                        asks for NAME without end, and never looks at an answer
@@ -63,6 +64,15 @@ async function ask(protocol: string, hostname: string, port: number, ownPort = 0
       connectError: (_socket, error) => finish(`error ${(error as { code?: string }).code}`),
     },
   }).catch((error: { code?: string }) => finish(`error ${error.code}`));
+}
+
+async function stream(hostname: string, port: number): Promise<void> {
+  const socket = await Bun.connect({
+    hostname,
+    port,
+    socket: { data: (_socket, data) => void process.stdout.write(data), close: () => finish("closed"), error: () => {} },
+  });
+  for await (const line of process.stdin) socket.write(line as Uint8Array);
 }
 
 function question(name: string, type: number): Buffer {
@@ -142,6 +152,7 @@ async function flood(hostname: string, name: string): Promise<void> {
 
 if (mode === "flood") await flood(args[0]!, args[1]!);
 else if (mode === "nameserver") await nameserver(args[0]!);
+else if (mode === "stream") await stream(args[0]!, Number(args[1]));
 else if (mode === "dns") await lookUp(args[0]!, args[1]!, args[2]!, Number(args[3]));
 else if (mode === "serve") await serve(args[0]!, Number(args[1]), Number(args[2]), args[3]);
 else await ask(mode!, args[0]!, Number(args[1]), Number(args[2] ?? 0));

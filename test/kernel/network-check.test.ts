@@ -1,0 +1,186 @@
+import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
+import type { NetworkProblem } from "../../src/networks/check/types.ts";
+import { skips } from "../skips.ts";
+import { ask, type Container, eventually, Lab, run, serve, serveNames } from "./network-lab.ts";
+import { inOwnNamespace } from "./own-namespace.ts";
+
+if (!skips.root.missing()) {
+  inOwnNamespace(import.meta.path, "a check of networks", () => {
+    let lab: Lab;
+    let names: Disposable;
+    const nft = (command: string): Promise<string> => run("nft", command);
+    const check = async (repair = false, atRest: ReadonlySet<string> = new Set()): Promise<NetworkProblem[]> =>
+      (await lab.networks.check({ repair, atRest })).problems;
+    const sentences = async (repair = false): Promise<string[]> => (await check(repair)).map(({ problem }) => problem);
+
+    beforeAll(async () => {
+      lab = await Lab.open({ dns: ["192.0.2.9"] });
+      names = await serveNames(lab.outside, "192.0.2.9");
+    });
+    afterEach(() => lab.removeAll());
+    afterAll(async () => {
+      names[Symbol.dispose]();
+      await lab[Symbol.asyncDispose]();
+    });
+
+    const published = (): Promise<Container> => lab.container({ containerName: "web", portBindings: { "80/tcp": [{ HostPort: "8080" }] } });
+
+    /** `damage` is found in these words, mended by the check, and the container is reached as before. */
+    async function mends(damage: (a: Container) => Promise<unknown>, said: RegExp, network = "bridge"): Promise<void> {
+      const a = await lab.container({ containerName: "web", network, portBindings: { "80/tcp": [{ HostPort: "8080" }] } });
+      const b = await lab.container({ containerName: "peer", network });
+      using _a = await serve(a.path, "a", 80, 80);
+      expect(await check()).toEqual([]);
+      await damage(a);
+      const found = await check();
+      expect(found.map(({ problem }) => problem).join("\n")).toMatch(said);
+      expect(found[0]!.next).toContain("berth network check --repair");
+      const repaired = await check(true);
+      expect(repaired.filter((problem) => problem.repaired === undefined)).toEqual([]);
+      expect(await check()).toEqual([]);
+      await eventually(async () => (await ask(lab.outside, "tcp", "192.0.2.1", 8080)) === "a 192.0.2.9", "the published port answers");
+      expect(await ask(b.path, "tcp", a.endpoint.ipv4!, 80)).toBe(`a ${b.endpoint.ipv4}`);
+      using _world = await serve(lab.outside, "world", 7, 7);
+      expect(await ask(a.path, "tcp", "192.0.2.9", 7)).toBe("world 192.0.2.1");
+      lab.removeAll();
+    }
+    const ip = (...args: string[]): Promise<string> => run("ip", ...args);
+
+    test("says so where all is well, with what it looked at", async () => {
+      await published();
+      expect(await lab.networks.check({ repair: false, atRest: new Set() })).toEqual({ checked: { networks: 3, containers: 1, ports: 2 }, problems: [] });
+    });
+
+    test("a bridge that somebody deleted, while containers run", () =>
+      mends(() => ip("link", "delete", "brabc123"), /^bridge brabc123 of network bridge is gone: its containers reach nobody/));
+    test("one taken down", () => mends(() => ip("link", "set", "brabc123", "down"), /^bridge brabc123 of network bridge is down/));
+    test("one that lost its address", () =>
+      mends(() => ip("addr", "flush", "dev", "brabc123"), /^bridge brabc123 of network bridge has lost its address 172.17.0.1: containers have no gateway/));
+    test("a bridge with settings that somebody reset", () =>
+      mends(() => run("sysctl", "-qw", "net.ipv4.conf.brabc123.forwarding=0"), /net.ipv4.conf.brabc123.forwarding is 0: its containers reach nothing outside/));
+    test("a container's link that somebody deleted", () =>
+      mends(({ endpoint }) => ip("link", "delete", endpoint.hostInterface), /^container web has lost its link to network bridge/));
+    test("one that got another name", async () => {
+      await mends(({ endpoint }) => ip("link", "set", endpoint.hostInterface, "name", "renamed"), /^container web has lost its link .* or has another name/);
+      expect(await ip("-br", "link")).not.toContain("renamed");
+    });
+    test("one taken off its bridge", () =>
+      mends(
+        ({ endpoint }) => ip("link", "set", endpoint.hostInterface, "nomaster"),
+        /^the link of container web to network bridge \(veth\w+\) is no port of its bridge brabc123/,
+      ));
+    test("one taken down", () => mends(({ endpoint }) => ip("link", "set", endpoint.hostInterface, "down"), /^the link of container web .* is down/));
+    test("a container's address that is gone", () =>
+      mends(
+        ({ path }) => run("nsenter", `--net=${path}`, "ip", "addr", "flush", "dev", "eth0"),
+        /^interface eth0 of container web \(network bridge\) has lost its address 172.17.0.2/,
+      ));
+    test("a network of the user's, whose containers keep from each other after the bridge came back", async () => {
+      const net = await lab.networks.create({ name: "apart", options: { "com.docker.network.bridge.enable_icc": "false" } });
+      const [a, b] = [await lab.container({ network: "apart" }), await lab.container({ network: "apart" })];
+      using _b = await serve(b.path, "b", 80, 80);
+      await ip("link", "delete", `br-${net.id.slice(0, 12)}`);
+      await check(true);
+      expect(await check()).toEqual([]);
+      expect(await ask(a.path, "tcp", b.endpoint.ipv4!, 80)).toMatch(/^error/);
+      lab.removeAll();
+      await lab.networks.remove("apart");
+    });
+
+    test("forwarding that somebody turned off", () =>
+      mends(() => run("sysctl", "-qw", "net.ipv4.ip_forward=0"), /^the host doesn't forward IPv4 packets \(net.ipv4.ip_forward is 0\)/));
+
+    test("rules that differ are told line by line", async () => {
+      await published();
+      await lab.networks.close({ containersLive: true }); // so that nobody mends them at once
+      const saved = await nft("list table inet berth_abc123");
+      lab.networks = lab.start();
+      await lab.networks.restore(new Set(lab.networks.list().flatMap(({ id }) => lab.networks.endpointsOf(id).map(({ containerId }) => containerId))));
+      expect(await nft("list table inet berth_abc123")).toBe(saved);
+      await nft("insert rule inet berth_abc123 forward counter drop; delete element inet berth_abc123 p4 { tcp . 8080 }");
+      const [found] = await check();
+      expect(found!.problem).toContain("missing: p4: element tcp . 8080 : 172.17.0.2 . 80");
+      expect(found!.problem).toContain("too much: forward: counter packets bytes drop");
+      await eventually(async () => (await check()).length === 0, "they are mended without being asked");
+      expect(await nft("list tables")).not.toContain("compare");
+    });
+
+    test("others' chains that drop: told with the command that helps", async () => {
+      await nft("add table inet filter; add chain inet filter passing { type filter hook forward priority 10 ; policy drop ; }");
+      const [found] = await check(true);
+      expect(found).toEqual({
+        kind: "rules",
+        level: "problem",
+        problem:
+          "chain passing of nftables' table inet filter drops what it doesn't name (hook forward, policy drop): containers reach nothing outside unless one of its rules lets them",
+        next: "nft insert rule inet filter passing meta mark and 0xe00000 == 0xe00000 accept, in the file that sets the chain up too",
+      });
+      const before = await nft("list table inet filter");
+      await run("sh", "-c", found!.next!.replace(/, in the file.*/, ""));
+      expect(await check()).toEqual([]);
+      expect(await nft("list table inet filter")).not.toBe(before);
+      const a = await lab.container();
+      using _world = await serve(lab.outside, "world", 7, 7);
+      expect(await ask(a.path, "tcp", "192.0.2.9", 7)).toBe("world 192.0.2.1");
+      await nft("delete table inet filter");
+    });
+
+    test("a route of somebody else's within a network's addresses; a smaller MTU on the way out; strict filters with two ways out", async () => {
+      await ip("route", "add", "172.17.9.0/24", "via", "192.0.2.9");
+      expect(await sentences()).toEqual([
+        expect.stringMatching(/^the host sends 172.17.9.0\/24 out by world, which is within 172.17.0.0\/16 of network bridge/),
+      ]);
+      await ip("route", "delete", "172.17.9.0/24");
+      await ip("route", "add", "default", "via", "192.0.2.9");
+      await ip("link", "set", "world", "mtu", "1400");
+      const [mtu] = await check();
+      expect(mtu).toMatchObject({ level: "hint", problem: expect.stringMatching(/^network bridge has an MTU of 1500, the host's way out \(world\) 1400/) });
+      await ip("link", "set", "world", "mtu", "1500");
+      await ip("link", "add", "second", "type", "bridge");
+      await ip("link", "set", "second", "up");
+      await ip("route", "add", "default", "dev", "second", "metric", "100");
+      await run("sysctl", "-qw", "net.ipv4.conf.world.rp_filter=1");
+      expect(await sentences()).toEqual([expect.stringMatching(/^the host has 2 ways out, and filters strictly by reverse path on world/)]);
+      await ip("link", "delete", "second");
+      await ip("route", "delete", "default");
+      await run("sysctl", "-qw", "net.ipv4.conf.world.rp_filter=0");
+    });
+
+    test("name servers that say nothing", async () => {
+      names[Symbol.dispose]();
+      expect(await sentences()).toEqual(["no name server answers: 192.0.2.9; containers resolve no names but each other's"]);
+      names = await serveNames(lab.outside, "192.0.2.9");
+    });
+
+    test("a published port that another process took while no engine ran", async () => {
+      const a = await published();
+      await lab.networks.close({ containersLive: true });
+      const taken = Bun.listen({ hostname: "0.0.0.0", port: 8080, socket: { data() {} } });
+      lab.networks = lab.start();
+      await lab.networks.restore(new Set([a.id]));
+      const [found] = await check(true);
+      expect(found).toMatchObject({
+        kind: "port",
+        container: a.id,
+        problem: expect.stringMatching(/:8080\/tcp of container c+\w+ is taken by another process/),
+      });
+      expect(found!.next).toContain("it can't be repaired: ");
+      taken.stop(true);
+      expect((await check(true)).map(({ repaired }) => repaired)).toEqual(["held again"]);
+      expect(await check()).toEqual([]);
+    });
+
+    test("the namespace of a container that doesn't run, and a link that is nobody's", async () => {
+      const gone = lab.newId();
+      lab.networks.createNamespace(gone);
+      await ip("link", "add", "vethdeadbeef", "type", "veth", "peer", "name", "other");
+      await ip("link", "set", "vethdeadbeef", "master", "brabc123");
+      const found = await check(true, new Set([gone]));
+      expect(found.map(({ problem, repaired }) => [problem, repaired])).toEqual([
+        ["link vethdeadbeef on bridge brabc123 belongs to no container", "removed"],
+        [`container ${gone.slice(0, 12)} doesn't run, but its network namespace is still there`, "removed"],
+      ]);
+      expect(await check(false, new Set([gone]))).toEqual([]);
+    });
+  });
+}
