@@ -54,13 +54,26 @@ export async function disconnectNetwork(ctx: Context, reference: string, network
   if (record.host.NetworkMode === "host" && name === "host")
     throw permissionDenied("container cannot be disconnected from host network or connected to host network");
   if (!Object.hasOwn(record.endpoints, name)) throw invalidArgument(`container ${record.id} is not connected to network ${name}`);
-  await whereItRuns(ctx, entry, () => ctx.networks.disconnect(record.id, name));
   const { [name]: _gone, ...endpoints } = record.endpoints;
+  const forget = (): void => changeRecord(ctx, entry, { endpoints });
+  // together with its endpoint, so that nobody who is killed in between leaves the one without the other
+  if (entry.sandbox !== undefined && isOn(ctx, entry, name)) return await whereItRuns(ctx, entry, () => ctx.networks.disconnect(record.id, name, forget));
   ctx.store.tx(() => {
-    changeRecord(ctx, entry, { endpoints });
+    forget();
     // of one at rest nobody else knows
     if (entry.sandbox === undefined) emitNetworkEvent(ctx, record, name, "disconnect");
   });
+}
+
+const isOn = (ctx: Context, { record }: Entry, network: string): boolean =>
+  ctx.networks.endpointsOfContainer(record.id).some(({ networkName }) => networkName === network);
+
+/** Takes a container that an earlier engine left running off networks that its record doesn't know: that engine was killed before it had answered. */
+export async function undoConnections(ctx: Context, entry: Entry): Promise<void> {
+  using _lock = await ctx.mutex.lock(entry.record.id);
+  for (const { networkName } of ctx.networks.endpointsOfContainer(entry.record.id)) {
+    if (!Object.hasOwn(entry.record.endpoints, networkName)) await whereItRuns(ctx, entry, () => ctx.networks.disconnect(entry.record.id, networkName));
+  }
 }
 
 /** A forced disconnection works for a network that isn't there any more. */

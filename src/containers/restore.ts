@@ -5,6 +5,7 @@ import { parseRfc3339 } from "../lib/time.ts";
 import type { ExitStatus } from "../sandbox/types.ts";
 import { nextRestart } from "./backoff.ts";
 import { parseRecord } from "../store/damage.ts";
+import { undoConnections } from "./connect.ts";
 import { baseOf, changeState, type Context, type Entry } from "./context.ts";
 import { newEntry, removeIntent } from "./create.ts";
 import { recordExit } from "./exit.ts";
@@ -128,6 +129,12 @@ export async function resume(ctx: Context, restored: Restored): Promise<void> {
     } catch (error) {
       ctx.log.error("removing what is left of a container", { container: record.id, error: messageOf(error) });
     }
+  }
+  for (const entry of ctx.entries.values()) {
+    if (entry.sandbox === undefined) continue;
+    await undoConnections(ctx, entry).catch((error: unknown) =>
+      ctx.log.error("undoing a connection to a network", { container: entry.record.id, error: messageOf(error) }),
+    );
   }
   const starting: Entry[] = [];
   for (const entry of ctx.entries.values()) {

@@ -1,11 +1,10 @@
 import { existsSync } from "node:fs";
 import { notFound, permissionDenied } from "../lib/errors.ts";
-import { getLink } from "../kernel/netlink-route.ts";
 import { allocate } from "./allocate.ts";
 import { attach } from "./attach.ts";
 import { driverOf, type NetworkContext } from "./context.ts";
+import { giveDefaultRoutes, moveDefaultRoutes } from "./move-default-routes.ts";
 import { settleDefaultRoutes } from "./default-routes.ts";
-import { defaultRoutes } from "./endpoint-link.ts";
 import { movePorts } from "./publish.ts";
 import type { StoredEndpoint } from "./records.ts";
 import { releaseEndpoint } from "./release.ts";
@@ -33,8 +32,8 @@ export async function connect(ctx: NetworkContext, options: ConnectOptions): Pro
   return endpoint;
 }
 
-/** Takes a container off a network, with its interface. @throws EngineError notFound */
-export async function disconnect(ctx: NetworkContext, containerId: string, reference: string): Promise<void> {
+/** Takes a container off a network, with its interface; `write` is committed with it. @throws EngineError notFound */
+export async function disconnect(ctx: NetworkContext, containerId: string, reference: string, write?: () => void): Promise<void> {
   const network = ctx.records.resolve(reference);
   const endpoint = ctx.records.endpointsOfContainer(containerId).find((candidate) => candidate.networkId === network.id);
   if (endpoint === undefined) throw notFound(`container ${containerId} is not connected to network ${network.name}`);
@@ -44,7 +43,7 @@ export async function disconnect(ctx: NetworkContext, containerId: string, refer
   );
   const publisher = heirs.find((heir) => heir.defaultRoute);
   if (publisher !== undefined && publishes(ctx, publisher)) movePorts(ctx, endpoint, publisher);
-  await releaseEndpoint(ctx, endpoint, { lives: true });
+  await releaseEndpoint(ctx, endpoint, { lives: true, ...(write && { write }) });
   await giveDefaultRoutes(ctx, containerId, heirs);
 }
 
@@ -52,24 +51,3 @@ const publishes = (ctx: NetworkContext, { networkId }: StoredEndpoint): boolean 
   const network = ctx.records.byId(networkId);
   return network !== undefined && driverOf(ctx, network.driver).ports === "engine";
 };
-
-/** Other networks give the default routes that went with the one that was left. */
-async function moveDefaultRoutes(ctx: NetworkContext, containerId: string): Promise<void> {
-  await giveDefaultRoutes(ctx, containerId, settleDefaultRoutes(ctx, ctx.records.endpointsOfContainer(containerId)));
-}
-
-async function giveDefaultRoutes(ctx: NetworkContext, containerId: string, changed: readonly StoredEndpoint[]): Promise<void> {
-  // one may have gone, too, meanwhile
-  const heirs = changed.filter((endpoint) => ctx.records.endpoint(endpoint.id) !== undefined);
-  if (heirs.length === 0) return;
-  for (const heir of heirs) ctx.records.updateEndpoint(heir);
-  const path = ctx.namespaces.path(containerId);
-  if (!existsSync(path)) return;
-  using namespace = ctx.namespaces.open(path);
-  for (const heir of heirs) {
-    const network = ctx.records.byId(heir.networkId);
-    if (network === undefined || heir.containerInterface === "") continue;
-    namespace.route.request(...defaultRoutes(getLink(namespace.route, heir.containerInterface).index, network, heir));
-    if (heir.defaultRoute) await driverOf(ctx, network.driver).setGateway?.(network, heir, true);
-  }
-}

@@ -78,7 +78,7 @@ export function createNetworks(deps: NetworksDeps): Networks {
     removeNamespace: (containerId) => namespaces.remove(containerId),
     allocate: (wanted) => allocate(ctx, wanted),
     connect: (wanted) => connect(ctx, wanted),
-    disconnect: (containerId, network) => disconnect(ctx, containerId, network),
+    disconnect: (containerId, network, write) => disconnect(ctx, containerId, network, write),
     rename({ settings, ...names }) {
       for (const endpoint of records.endpointsOfContainer(names.containerId)) {
         const dnsNames = isPredefined(endpoint.networkName) ? [] : namesOf({ ...names, settings: settings[endpoint.networkName] ?? {} });

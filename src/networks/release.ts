@@ -26,9 +26,9 @@ export function detachOptions(ctx: NetworkContext, { containerId }: StoredEndpoi
 
 /**
  * Frees what one endpoint has: rules and traffic at once, then sockets, rows, addresses. Its link goes with the container's namespace, or, where the container
- * `lives`, before the promise is kept.
+ * `lives`, before the promise is kept. `write` is committed with the endpoint's row.
  */
-export function releaseEndpoint(ctx: NetworkContext, endpoint: StoredEndpoint, { lives }: { lives: boolean }): Awaitable<void> {
+export function releaseEndpoint(ctx: NetworkContext, endpoint: StoredEndpoint, { lives, write }: { lives: boolean; write?: () => void }): Awaitable<void> {
   const network = ctx.records.byId(endpoint.networkId);
   if (endpoint.ports.length > 0) {
     void attempt(ctx, "taking out the rules of published ports", endpoint, () =>
@@ -40,6 +40,7 @@ export function releaseEndpoint(ctx: NetworkContext, endpoint: StoredEndpoint, {
   const waits = network === undefined ? undefined : attempt(ctx, "silencing the endpoint", endpoint, () => silence(ctx, network, endpoint, lives));
   ctx.store.tx(() => {
     ctx.records.deleteEndpoint(endpoint);
+    write?.();
     if (network !== undefined) emitNetworkEvent(ctx, "disconnect", network, endpoint.containerId);
   });
   ctx.addresses.free(endpoint.networkId, endpoint.ipv4);

@@ -6,6 +6,7 @@ import { parseAddress } from "../lib/address.ts";
 import { bridgeAlias } from "./bridge.ts";
 import { parseBridgeOptions } from "./bridge-options.ts";
 import { driverOf, type NetworkContext } from "./context.ts";
+import { moveDefaultRoutes } from "./move-default-routes.ts";
 import { isElsewhere, restoreElsewhere } from "./elsewhere.ts";
 import { ensurePredefined } from "./manage.ts";
 import { ownAddressRules } from "./own-address-ports.ts";
@@ -43,7 +44,15 @@ export async function restore(ctx: NetworkContext, running: ReadonlySet<string>)
     ctx.firewall.addPorts([...ctx.ports.serve(endpoint.containerId), ...ownAddressRules(ctx, endpoint)]);
   }
   for (const containerId of ctx.records.resolvers()) if (!running.has(containerId)) ctx.records.deleteResolver(containerId);
-  for (const containerId of running) ctx.resolvers.restore(containerId);
+  for (const containerId of running) {
+    try {
+      // an engine was killed between a disconnection and the move of the default route
+      await moveDefaultRoutes(ctx, containerId);
+    } catch (error) {
+      ctx.log.warn("a container has no default route", { container: containerId, error: messageOf(error) });
+    }
+    ctx.resolvers.restore(containerId);
+  }
   ctx.firewall.load();
   removeForgottenBridges(ctx);
   restoreElsewhere(ctx);

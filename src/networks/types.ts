@@ -133,8 +133,8 @@ export interface Networks {
    * @throws EngineError permissionDenied where the container is on the network already
    */
   connect(options: ConnectOptions): Promise<Endpoint>;
-  /** The opposite of `connect`; the default route moves to another of the container's networks. @throws EngineError notFound `container x is not connected to network y` */
-  disconnect(containerId: string, network: string): Promise<void>;
+  /** The opposite of `connect`, committed together with `write`; the default route moves to another of the container's networks. @throws EngineError notFound `container x is not connected to network y` */
+  disconnect(containerId: string, network: string, write?: () => void): Promise<void>;
   /**
    * Prepares another set of published ports for a running container. Undefined where it has no network to publish on.
    * @throws EngineError conflict, invalidArgument, as `allocate`: then nothing has changed

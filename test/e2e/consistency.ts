@@ -102,10 +102,9 @@ export async function inconsistencies(engine: Engine, unmonitored: ReadonlySet<s
     published,
   );
   same(
-    "endpoint's container",
-    new Set(records.endpoints.map(({ container }) => container)),
-    // a client may have taken one off its last network
-    inNamespaceOfTheirOwn.filter(({ networks }) => networks > 0).map(({ id }) => id),
+    "endpoint",
+    records.endpoints.map(({ container, network }) => `${container} ${network}`),
+    inNamespaceOfTheirOwn.flatMap(({ id, networks }) => (JSON.parse(networks) as string[]).map((network) => `${id} ${network}`)),
   );
   return wrong;
 }
@@ -120,11 +119,11 @@ export async function lastingInconsistencies(engine: Engine): Promise<string[]> 
 }
 
 interface Records {
-  containers: { id: string; status: string; network: string; networks: number }[];
+  containers: { id: string; status: string; network: string; networks: string }[];
   snapshots: { id: string; kind: string }[];
   volumes: string[];
   blobs: string[];
-  endpoints: { container: string; ports: { proto: string; hostPort: number; containerPort: number }[] }[];
+  endpoints: { container: string; network: string; ports: { proto: string; hostPort: number; containerPort: number }[] }[];
   /** Names of the bridges of user-defined networks. */
   bridges: string[];
   /** What the records say that can't be. */
@@ -163,13 +162,16 @@ function readRecords(path: string): Records {
   return {
     problems,
     containers: all(
-      "SELECT id, state ->> '$.state.status' AS status, record ->> '$.host.NetworkMode' AS network, (SELECT count(*) FROM json_each(record, '$.endpoints')) AS networks FROM containers",
+      "SELECT id, state ->> '$.state.status' AS status, record ->> '$.host.NetworkMode' AS network, (SELECT json_group_array(key) FROM json_each(record, '$.endpoints')) AS networks FROM containers",
     ),
     snapshots: all("SELECT id, kind FROM snapshots"),
     volumes: texts("SELECT name AS text FROM volumes"),
     blobs: texts("SELECT digest AS text FROM blobs"),
-    endpoints: all<{ container: string; ports: string }>("SELECT container, record ->> 'ports' AS ports FROM endpoints").map(({ container, ports }) => ({
+    endpoints: all<{ container: string; network: string; ports: string }>(
+      "SELECT container, record ->> 'networkName' AS network, record ->> 'ports' AS ports FROM endpoints",
+    ).map(({ container, network, ports }) => ({
       container,
+      network,
       ports: JSON.parse(ports) as Records["endpoints"][number]["ports"],
     })),
     bridges: texts("SELECT 'br-' || substr(id, 1, 12) AS text FROM networks WHERE driver = 'bridge' AND name <> 'bridge'"),
