@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { invalidArgument, messageOf } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
 import { type NamespaceDoor, writeSysctl } from "../kernel/namespace.ts";
+import { setAlias } from "../kernel/netlink-links.ts";
 import type { NetlinkMessage, NetlinkSocket } from "../kernel/netlink.ts";
 import {
   addAddress,
@@ -19,7 +20,6 @@ import {
   setLinkUp,
   silenceBridgePort,
 } from "../kernel/netlink-route.ts";
-import { setAlias } from "../kernel/netlink-links.ts";
 import { type Address, addressFrom, bytesOf, formatAddress, macFor, parseAddress, parseMac, parsePrefix } from "../lib/address.ts";
 import { type BridgeOptions, parseBridgeOptions } from "./bridge-options.ts";
 import type { NetworkDriver } from "./driver.ts";

@@ -371,6 +371,18 @@ if (!skips.root.missing()) {
       await lab.networks.remove("joined");
     });
 
+    test("a bridge of ours whose network was never written down goes at the next start", async () => {
+      const net = await lab.networks.create({ name: "unwritten" });
+      const name = `br-${net.id.slice(0, 12)}`;
+      expect(await run("ip", "link", "show", name)).toContain("alias berth abc123 bridge");
+      lab.store.db.query("DELETE FROM networks WHERE id = ?").run(net.id);
+      await lab.networks.close({ containersLive: true });
+      await run("nft", "flush", "ruleset"); // no witness but the alias
+      lab.networks = lab.start();
+      await lab.networks.restore(new Set());
+      await eventually(async () => !(await links()).includes(name), "the bridge is gone");
+    });
+
     test("events tell of networks and endpoints", async () => {
       lab.events.length = 0;
       const net = await lab.networks.create({ name: "seen" });
