@@ -218,7 +218,8 @@ export function createBridgeDriver(options: BridgeDriverOptions): NetworkDriver 
       const index = setUp(network);
       const wanted = new Set(endpoints.map((endpoint) => endpoint.hostInterface));
       for (const link of listLinks(host)) {
-        if (wanted.has(link.name) && (link.master !== index || !link.up)) join(network, link.name, index);
+        // also one that is joined: whether containers may talk to each other may have changed with the engine's settings
+        if (wanted.has(link.name)) join(network, link.name, index);
         const ours = network.foreign !== true || /^veth[0-9a-f]{8}$/.test(link.name);
         if (link.master === index && ours && !wanted.has(link.name)) discard(link.name, link.index);
       }
