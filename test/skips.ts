@@ -2,7 +2,7 @@ import { existsSync, readFileSync, statfsSync } from "node:fs";
 import { release, tmpdir } from "node:os";
 import { knowsLinkKind } from "../src/kernel/netlink-links.ts";
 import { openRouteSocket } from "../src/kernel/netlink-route.ts";
-import { composeProgram, debianProgram, dockerClients } from "./e2e/debian.ts";
+import { composeProgram, debianProgram, dockerClients, unpackedProgram } from "./e2e/debian.ts";
 import { dockerdPath } from "./e2e/dockerd.ts";
 import { guestTools } from "./guest/tools.ts";
 
@@ -27,6 +27,7 @@ export const skips = {
   dummy: { reason: "needs dummy links in the kernel (the guest has them)", missing: () => !hasLinkKind("dummy") },
   systemd: { reason: "needs systemd-analyze on PATH", missing: () => Bun.which("systemd-analyze") === null },
   umoci: { reason: "needs umoci (on PATH, or Debian's package)", missing: () => debianProgram("umoci", "usr/bin/umoci") === undefined },
+  ufw: { reason: "needs ufw (Debian's package)", missing: () => unpackedProgram("usr/sbin/ufw", "ufw") === undefined },
   dockerd: { reason: "needs dockerd, containerd and runc (on PATH, or Debian's packages)", missing: () => dockerdPath() === undefined },
   btrfs: {
     reason: "needs btrfs in the kernel, a loop device, and mkfs.btrfs (on PATH, or Debian's package)",
