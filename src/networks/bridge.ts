@@ -24,7 +24,8 @@ import { type Address, addressFrom, bytesOf, formatAddress, macFor, parseAddress
 import { type BridgeOptions, parseBridgeOptions } from "./bridge-options.ts";
 import type { NetworkDriver } from "./driver.ts";
 import { configureEndpoint, defaultRoutes, ipv6Settings } from "./endpoint-link.ts";
-import { bridgeNetfilter, type FamilyRules, type Firewall } from "./firewall.ts";
+import { bridgeNetfilter, type Firewall } from "./firewall.ts";
+import type { FamilyRules } from "./ruleset.ts";
 import type { Chores } from "./chores.ts";
 import { problemOfIPv6Subnet } from "./ipv6-subnet.ts";
 import type { NetworkRecord } from "./types.ts";

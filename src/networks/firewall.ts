@@ -3,56 +3,18 @@ import { messageOf, notImplemented } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
 import type { FlowFilter } from "../kernel/netlink-conntrack.ts";
 import { NETLINK_NETFILTER, NetlinkSocket } from "../kernel/netlink.ts";
-import { addElements, batch, concatenation, deleteElements } from "../kernel/nftables-batch.ts";
+import { addElements, batch, deleteElements } from "../kernel/nftables-batch.ts";
 import { type Nftables, openNftables } from "../kernel/nftables.ts";
 import { AF_INET, AF_INET6 } from "../kernel/socket.ts";
-import { type Address, bytesOf, formatAddress, formatSubnet, type Subnet } from "../lib/address.ts";
+import { bytesOf, formatAddress } from "../lib/address.ts";
 import type { Chores } from "./chores.ts";
 import { acceptMarked, type ForwardPolicy, removeMarked, warnOfLegacy } from "./forward-policy.ts";
 import type { GuardLoop } from "./guard-loop.ts";
 import { type DroppingChain, droppingChains } from "./foreign-chains.ts";
 import type { RuleTable } from "./compare-rules.ts";
-import { guardBridgeCommands, guardTable, guardElements, type PortElement, guardRemoval, guardRuleset, protocols } from "./guard-rules.ts";
+import { guardBridgeCommands, guardTable, guardElements, guardRemoval, guardRuleset } from "./guard-rules.ts";
 import { type RuleWatch, watchRules } from "./rule-watch.ts";
-
-/** ICMP and ICMPv6, by number: a host without /etc/protocols knows no names. */
-const PINGS = "1, 58";
-
-/** What the rules must know of one address family of a bridge network. */
-export interface FamilyRules {
-  subnets: readonly Subnet[];
-  /** What its containers send out of the host leaves under the host's address. */
-  masquerade: boolean;
-  /** That address; undefined: the one of the outgoing link. */
-  hostAddress?: Address;
-  /** Which of its containers' own addresses are reached from outside: none, those of published ports (`PortRule.hostPort` 0), or all. */
-  entry: "none" | "published" | "all";
-  /** Pings are let in. */
-  icmp: boolean;
-}
-
-/** What the rules must know of one bridge network. */
-export interface BridgeRules {
-  bridge: string;
-  internal: boolean;
-  /** Containers of the network may talk to each other. */
-  icc: boolean;
-  /** Links of the host from which published ports are reached under the containers' own addresses. */
-  trusted: readonly string[];
-  families: { 4: FamilyRules; 6: FamilyRules };
-}
-
-/** Packets for `hostIp`:`hostPort` go to the container. */
-export interface PortRule {
-  proto: "tcp" | "udp" | "sctp";
-  /** The unspecified address stands for every address of the host. */
-  hostIp: Address;
-  /** 0: no port of the host's, but the container's own address is opened for those whom the network lets in. */
-  hostPort: number;
-  /** Of the same family as `hostIp`. */
-  containerIp: Address;
-  containerPort: number;
-}
+import { type BridgeRules, type EngineRules, networkCommands, portElement, type PortRule, protocols, ruleset } from "./ruleset.ts";
 
 /** Our table: state is recorded at any time and put into the kernel by `load` in one transaction; later changes go in at once. */
 export interface Firewall extends Disposable {
@@ -86,29 +48,6 @@ export function bridgeNetfilter(): boolean {
   }
 }
 
-const port = (value: number): Uint8Array => Uint8Array.of(value >> 8, value & 0xff);
-
-/** Which set or map an element belongs to, and its bytes. */
-function portElement(rule: PortRule): PortElement {
-  const proto = Uint8Array.of(protocols[rule.proto]);
-  const { family } = rule.containerIp;
-  const container = bytesOf(rule.containerIp);
-  if (rule.hostPort === 0) return { family: "inet", set: `d${family}`, element: { key: concatenation(container, proto, port(rule.containerPort)) } };
-  const anywhere = rule.hostIp.value === 0n;
-  const key = anywhere ? concatenation(proto, port(rule.hostPort)) : concatenation(bytesOf(rule.hostIp), proto, port(rule.hostPort));
-  return { family: "inet", set: `p${family}${anywhere ? "" : "a"}`, element: { key, value: concatenation(container, port(rule.containerPort)) } };
-}
-
-/** The same as text, for the base ruleset. */
-function portText(rule: PortRule): Element {
-  const { family } = rule.containerIp;
-  const container = formatAddress(rule.containerIp);
-  if (rule.hostPort === 0) return [`d${family}`, `${container} . ${rule.proto} . ${rule.containerPort}`];
-  const anywhere = rule.hostIp.value === 0n;
-  const where = anywhere ? "" : `${formatAddress(rule.hostIp)} . `;
-  return [`p${family}${anywhere ? "" : "a"}`, `${where}${rule.proto} . ${rule.hostPort} : ${container} . ${rule.containerPort}`];
-}
-
 const FORGET_AFTER_MS = 100;
 
 /** Flows to the host's UDP ports: those that are led to the container, or elsewhere. */
@@ -125,145 +64,6 @@ const udpFlows = (rules: readonly PortRule[], led: "here" | "elsewhere"): FlowFi
 
 const ruleKey = ({ proto, hostIp, hostPort, containerIp, containerPort }: PortRule): string =>
   hostPort === 0 ? `${proto} ${formatAddress(containerIp)} ${containerPort} direct` : `${proto} ${formatAddress(hostIp)} ${hostPort}`;
-
-/** The sets and maps of the table with their types; `flags interval` where an element is a subnet. */
-const sets: readonly [name: string, kind: "set" | "map", type: string, interval?: "interval"][] = [
-  ["br", "set", "ifname"],
-  ["brint", "set", "ifname"],
-  ["icc", "set", "ifname . ifname"],
-  ["noicc", "set", "ifname . ifname"],
-  ["trusted", "set", "ifname . ifname"],
-  ["entry", "set", "nf_proto . ifname"],
-  ["direct", "set", "nf_proto . ifname"],
-  ["pings", "set", "nf_proto . ifname"],
-  ["masq4", "set", "ipv4_addr", "interval"],
-  ["masq6", "set", "ipv6_addr", "interval"],
-  ["snat4", "map", "ipv4_addr : ipv4_addr", "interval"],
-  ["snat6", "map", "ipv6_addr : ipv6_addr", "interval"],
-  ["own4", "set", "ipv4_addr", "interval"],
-  ["own6", "set", "ipv6_addr", "interval"],
-  ["p4", "map", "inet_proto . inet_service : ipv4_addr . inet_service"],
-  ["p4a", "map", "ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service"],
-  ["p6", "map", "inet_proto . inet_service : ipv6_addr . inet_service"],
-  ["p6a", "map", "ipv6_addr . inet_proto . inet_service : ipv6_addr . inet_service"],
-  ["d4", "set", "ipv4_addr . inet_proto . inet_service"],
-  ["d6", "set", "ipv6_addr . inet_proto . inet_service"],
-];
-
-/** An element of a set, or of a map (`key : value`), as nft writes it. */
-type Element = [set: string, element: string];
-
-/** What one network puts into which set. */
-function networkElements(n: BridgeRules): Element[] {
-  const name = `"${n.bridge}"`;
-  const list: Element[] = [
-    ["br", name],
-    [n.icc ? "icc" : "noicc", `${name} . ${name}`],
-  ];
-  if (n.internal) return [...list, ["brint", name]];
-  for (const link of n.trusted) list.push(["trusted", `"${link}" . ${name}`]);
-  for (const family of [4, 6] as const) {
-    const { subnets, masquerade, hostAddress, entry, icmp } = n.families[family];
-    const here = `ipv${family} . ${name}`;
-    if (entry !== "none") list.push([entry === "all" ? "entry" : "direct", here]);
-    if (icmp) list.push(["pings", here]);
-    for (const subnet of subnets.map(formatSubnet)) {
-      list.push([`own${family}`, subnet]);
-      if (masquerade) list.push([`masq${family}`, subnet]);
-      if (masquerade && hostAddress !== undefined) list.push([`snat${family}`, `${subnet} : ${formatAddress(hostAddress)}`]);
-    }
-  }
-  return list;
-}
-
-/** What holds for all networks. */
-export interface EngineRules {
-  /** `MARK` or `MARK/MASK`, already checked: packets that bear it reach containers on any network but internal ones. Empty: none. */
-  acceptMark: string;
-  /** Whether the rules concern IPv6 at all. */
-  ip6tables: boolean;
-}
-
-/** The whole table: test/kernel/network.test.ts has the traffic that must pass, and the attacks that must not. */
-export function ruleset(table: string, networks: Iterable<BridgeRules>, ports: Iterable<PortRule>, { acceptMark, ip6tables }: EngineRules): string {
-  const elements = Map.groupBy([...[...networks].flatMap(networkElements), ...[...ports].map(portText)], ([set]) => set);
-  const declarations = sets.map(([name, kind, type, interval]) => {
-    const filled = elements.get(name)?.map(([, element]) => element) ?? [];
-    const flags = interval === undefined ? "" : `    flags ${interval}\n`;
-    return `  ${kind} ${name} {\n    type ${type}\n${flags}${filled.length > 0 ? `    elements = { ${filled.join(", ")} }\n` : ""}  }\n`;
-  });
-  const [mark, mask] = acceptMark.split("/");
-  const accepted = acceptMark === "" ? "" : `    meta mark ${mask === undefined ? "" : `and ${Number(mask)} == `}${Number(mark)} jump allow\n`;
-  const text = `add table inet ${table}
-delete table inet ${table}
-table inet ${table} {
-${declarations.join("")}
-  chain raw {
-    type filter hook prerouting priority raw
-    ip daddr 127.0.0.0/8 iifname @br drop
-  }
-  chain publish {
-    dnat ip to ip daddr . meta l4proto . th dport map @p4a
-    dnat ip to meta l4proto . th dport map @p4
-    dnat ip6 to ip6 daddr . meta l4proto . th dport map @p6a
-    dnat ip6 to meta l4proto . th dport map @p6
-  }
-  chain pre {
-    type nat hook prerouting priority dstnat
-    fib daddr type local jump publish
-  }
-  chain out {
-    type nat hook output priority -100
-    ip6 daddr ::1 return
-    fib daddr type local jump publish
-  }
-  chain post {
-    type nat hook postrouting priority srcnat
-    ip saddr 127.0.0.0/8 oifname @br masquerade
-    oifname != @br snat ip to ip saddr map @snat4
-    oifname != @br snat ip6 to ip6 saddr map @snat6
-    ip saddr @masq4 oifname != @br masquerade
-    ip6 saddr @masq6 oifname != @br masquerade
-    ip saddr @own4 oifname @br ct status dnat masquerade
-    ip6 saddr @own6 oifname @br ct status dnat masquerade
-  }
-  chain allow {
-    meta mark set meta mark or 0x00e00000 accept
-  }
-  chain enter {
-${accepted}    meta nfproto . oifname @entry jump allow
-    meta nfproto . oifname @pings meta l4proto { ${PINGS} } jump allow
-    meta nfproto . oifname @direct jump opened
-    iifname . oifname @trusted jump opened
-    drop
-  }
-  chain opened {
-    ip daddr . meta l4proto . th dport @d4 jump allow
-    ip6 daddr . meta l4proto . th dport @d6 jump allow
-  }
-  chain forward {
-    type filter hook forward priority filter - 1
-    iifname != @br oifname != @br accept
-    ct state established,related jump allow
-    iifname . oifname @icc jump allow
-    oifname @br ct status dnat iifname != @brint jump allow
-    oifname @brint drop
-    iifname @brint drop
-    iifname . oifname @noicc drop
-    oifname @br jump enter
-    iifname @br jump allow
-  }
-}
-`;
-  return ip6tables ? text : text.replaceAll(/(type \w+ hook [^\n]*\n)/g, "$1    meta nfproto ipv6 accept\n");
-}
-
-/** Commands that add or delete a network's elements. */
-const networkCommands = (verb: "add" | "delete", table: string, n: BridgeRules): string =>
-  networkElements(n)
-    // an element of a map is deleted by its key
-    .map(([set, element]) => `${verb} element inet ${table} ${set} { ${verb === "delete" && set.startsWith("snat") ? element.split(" : ")[0] : element} }\n`)
-    .join("");
 
 /** Opens libnftables and the raw socket; undefined, after a clear line in the log, where that can't be. */
 function openTools(enabled: boolean, log: Logger): { nft: Nftables; socket: NetlinkSocket } | undefined {

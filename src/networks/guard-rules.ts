@@ -1,19 +1,7 @@
-import { concatenation, type MapElement, type Target } from "../kernel/nftables-batch.ts";
+import { concatenation } from "../kernel/nftables-batch.ts";
 import { bytesOf, formatAddress } from "../lib/address.ts";
-import type { PortRule } from "./firewall.ts";
+import { port, type PortElement, type PortRule, protocols } from "./ruleset.ts";
 import { type GuardLoop, LOOP_MARK, loopGateway } from "./guard-loop.ts";
-
-/** IP protocol numbers. */
-export const protocols = { tcp: 6, udp: 17, sctp: 132 } as const;
-
-/** What stands for a published port in a set or map. */
-export interface PortElement {
-  family: Target["family"];
-  set: string;
-  element: MapElement;
-}
-
-const port = (value: number): Uint8Array => Uint8Array.of(value >> 8, value & 0xff);
 
 /**
  * Rules for published ports whose packets pass the host's own INPUT rules first (docs/adr/0012). They lie in tables of families ip and ip6, since

@@ -2,7 +2,7 @@ import { formatAddress, parseAddress } from "../lib/address.ts";
 import type { BridgeOptions } from "./bridge-options.ts";
 import { opensOwnAddresses } from "./bridge.ts";
 import type { NetworkContext } from "./context.ts";
-import type { PortRule } from "./firewall.ts";
+import type { PortRule } from "./ruleset.ts";
 import type { PortRequest } from "./port-requests.ts";
 import type { PortTarget } from "./ports.ts";
 import type { Endpoint, PublishedPort } from "./types.ts";

@@ -6,7 +6,7 @@ import { readLimit, rlimitNumbers } from "../kernel/process.ts";
 import { bindSocket } from "../kernel/socket.ts";
 import { createSocketFilters } from "../kernel/socket-filter.ts";
 import { type Address, bytesOf, formatAddress, parseAddress } from "../lib/address.ts";
-import type { PortRule } from "./firewall.ts";
+import type { PortRule } from "./ruleset.ts";
 import { any6, ephemeralRange, type PortRequest, reservedPorts } from "./port-requests.ts";
 import { proxyTcp, proxyUdp } from "./proxy.ts";
 import type { PublishedPort } from "./types.ts";
