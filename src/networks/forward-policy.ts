@@ -6,7 +6,8 @@ import type { Nftables } from "../kernel/nftables.ts";
 /**
  * Docker and ufw set the policy of iptables' FORWARD chain to DROP. A drop anywhere wins over an accept elsewhere, so our packets would die there.
  * Our own forward chain marks what it allows; one rule in that chain accepts what is marked. iptables-save still understands the table
- * (it is what `iptables -I FORWARD -m mark --mark 0xe00000/0xe00000 -j ACCEPT` makes). An administrator's drops further down are not overridden: policy only.
+ * (it is what `iptables -A FORWARD -m mark --mark 0xe00000/0xe00000 -j ACCEPT` makes). It comes last, so what others drop by name stays dropped (DOCKER-USER,
+ * dockerd's guard of ports that aren't published, `ufw route deny`): only the policy is overridden, and a last rule that does the same as one.
  */
 export interface ForwardPolicy {
   family: "ip" | "ip6";
@@ -15,12 +16,22 @@ export interface ForwardPolicy {
 
 const mark = /mark (?:and|&) 0x0*e00000 == 0x0*e00000 .*accept # handle (\d+)/;
 
+/** A rule for all that is left, which stands for a policy: `iptables -A FORWARD -j REJECT`, ufw's for `ufw default reject routed`. */
+const catchAll = /^\s*(?:counter packets \d+ bytes \d+ )?(?:drop|reject(?: with [^#]*)?|(?:jump|goto) ufw-reject-\w+) # handle (\d+)$/m;
+
 function listChain(nft: Nftables, { family, chain }: ForwardPolicy): string | undefined {
   try {
     return nft.run(`list chain ${family} filter ${chain}\n`);
   } catch {
     return undefined; // no such chain: nothing drops there
   }
+}
+
+/** The command that puts a rule into `chain`, listed as `text`. What passes OUTPUT with our mark is but on its way to the judgement of INPUT, so it comes first there. */
+function placeIn(text: string, { family, chain }: ForwardPolicy): string {
+  if (chain === "OUTPUT") return `insert rule ${family} filter ${chain}`;
+  const handle = catchAll.exec(text)?.[1];
+  return handle === undefined ? `add rule ${family} filter ${chain}` : `insert rule ${family} filter ${chain} handle ${handle}`;
 }
 
 /** Adds the rule where it is needed and missing. Returns the chains that have it. */
@@ -31,7 +42,7 @@ export function acceptMarked(nft: Nftables, log: Logger, chains: readonly Forwar
     if (text === undefined) return false;
     if (mark.test(text)) return true;
     if (!/policy drop/.test(text)) return false;
-    nft.run(`insert rule ${where.family} filter ${where.chain} meta mark and 0x00e00000 == 0x00e00000 counter accept\n`);
+    nft.run(`${placeIn(text, where)} meta mark and 0x00e00000 == 0x00e00000 counter accept\n`);
     log.info("a chain of iptables drops by default: one rule accepts what our own chains have allowed", { ...where, mark: "0xe00000/0xe00000" });
     return true;
   });
@@ -61,6 +72,6 @@ export function warnOfLegacy(log: Logger): void {
   }
   if (!/^filter$/m.test(names)) return;
   log.warn("iptables-legacy holds a filter table; if its FORWARD policy is DROP, containers have no network until you run the command", {
-    command: "iptables-legacy -I FORWARD -m mark --mark 0xe00000/0xe00000 -j ACCEPT",
+    command: "iptables-legacy -A FORWARD -m mark --mark 0xe00000/0xe00000 -j ACCEPT",
   });
 }

@@ -91,5 +91,20 @@ X`,
       expect((await theirs()).replace(accept, "")).toBe(own);
       expect(own).not.toBe(during);
     });
+
+    test("the one rule overrides what stands for a policy, not what an administrator or a dockerd drops by name", async () => {
+      const { outside } = lab;
+      const a = await lab.container({ portBindings: { "80/tcp": [{ HostPort: "8080" }], "81/tcp": [{ HostPort: "8081" }] } });
+      using _a = await serve(a.path, "a", 80, 80);
+      using _b = await serve(a.path, "b", 81, 81);
+      const port = (number: number): Promise<string> => ask(outside, "tcp", "192.0.2.1", number);
+      for (const last of ["counter drop", "reject", "jump ufw-reject-forward"]) {
+        await nft("add chain ip filter ufw-reject-forward; add rule ip filter ufw-reject-forward reject");
+        await nft(`flush chain ip filter FORWARD; add rule ip filter FORWARD tcp dport 81 counter drop; add rule ip filter FORWARD ${last}`);
+        await eventually(async () => accept.test(await theirs()), "the rule is back");
+        expect([last, await port(8080), await port(8081)]).toEqual([last, "a 192.0.2.9", "error timeout"]);
+      }
+      lab.removeAll();
+    });
   });
 }

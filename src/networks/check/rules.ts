@@ -82,7 +82,7 @@ function legacyFindings(): Finding[] {
         kind: "rules",
         level: "hint",
         problem,
-        next: `${program} -S FORWARD; where it says -P FORWARD DROP: ${program} -I FORWARD -m mark --mark ${MARK}/${MARK} -j ACCEPT`,
+        next: `${program} -S FORWARD; where it says -P FORWARD DROP: ${program} -A FORWARD -m mark --mark ${MARK}/${MARK} -j ACCEPT`,
       },
     ];
   });
