@@ -29,6 +29,7 @@ export const skips = {
   umoci: { reason: "needs umoci (on PATH, or Debian's package)", missing: () => debianProgram("umoci", "usr/bin/umoci") === undefined },
   ufw: { reason: "needs ufw (Debian's package)", missing: () => unpackedProgram("usr/sbin/ufw", "ufw") === undefined },
   dockerd: { reason: "needs dockerd, containerd and runc (on PATH, or Debian's packages)", missing: () => dockerdPath() === undefined },
+  iptables: { reason: "needs iptables over nftables on PATH", missing: () => Bun.which("iptables") === null || !iptablesVersion().includes("nf_tables") },
   btrfs: {
     reason: "needs btrfs in the kernel, a loop device, and mkfs.btrfs (on PATH, or Debian's package)",
     missing: () =>
@@ -50,6 +51,10 @@ function hasIdMaps(): boolean {
   const [major = 0, minor = 0] = release().split(".").map(Number);
   const needed = statfsSync(tmpdir()).type === TMPFS_MAGIC ? [6, 3] : [5, 19];
   return (major > needed[0]! || (major === needed[0] && minor >= needed[1]!)) && readable("/proc/sys/user/max_user_namespaces").trim() !== "0";
+}
+
+function iptablesVersion(): string {
+  return Bun.spawnSync(["iptables", "--version"]).stdout.toString();
 }
 
 function hasLinkKind(kind: string): boolean {

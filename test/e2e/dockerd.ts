@@ -13,7 +13,7 @@ export function dockerdPath(): string | undefined {
   return programs.includes(undefined) ? undefined : programs.map((program) => dirname(program!)).join(":");
 }
 
-/** A Docker daemon with roots of its own, in namespaces of its own, without a bridge or rules: for images, not for containers. */
+/** A Docker daemon with roots of its own, in namespaces of its own. */
 export interface Dockerd extends AsyncDisposable {
   version: string;
   /** Where it listens. */
@@ -24,13 +24,15 @@ export interface Dockerd extends AsyncDisposable {
 /** What it would write outside of its roots; hidden from it by empty folders. */
 const touched = ["/etc/docker", "/run/docker", "/opt/containerd", "/var/lib/docker"];
 
-export async function startDockerd(path: string): Promise<Dockerd> {
+/** @param onHost what enters the network that it is to work in, with its bridge and rules; without, it has neither: for images, not for containers */
+export async function startDockerd(path: string, onHost?: readonly string[]): Promise<Dockerd> {
   const root = mkdtempSync(join(tmpdir(), "berth-dockerd-"));
   const hide = `for d in ${touched.join(" ")}; do [ ! -d $d ] || mount -t tmpfs none $d; done`;
   const options = `--data-root ${root}/data --exec-root ${root}/run --pidfile ${root}/pid --host unix://${root}/s --config-file ${root}/none`;
-  const command = `${hide}; echo '{}' >${root}/none; exec dockerd ${options} --bridge none --iptables=false --ip6tables=false --userland-proxy=false >${root}/log 2>&1`;
+  const network = onHost === undefined ? "--bridge none --iptables=false --ip6tables=false --userland-proxy=false" : "";
+  const command = `${hide}; echo '{}' >${root}/none; exec dockerd ${options} ${network} >${root}/log 2>&1`;
   // A process namespace takes containerd with it, whatever happens.
-  const child = Bun.spawn(["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", command], {
+  const child = Bun.spawn([...(onHost ?? ["unshare", "--net"]), "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", command], {
     env: { ...process.env, PATH: `${path}:${process.env["PATH"] ?? ""}` },
     stdio: ["ignore", "ignore", "ignore"],
   });
