@@ -32,7 +32,7 @@ function initramfs({ modules, apparmor }: GuestTools): Uint8Array {
   image.add("/etc/hosts", "127.0.0.1 localhost\n");
   image.add("/etc/resolv.conf", "nameserver 192.0.2.1\n");
   image.add("/init", readFileSync(join(import.meta.dir, "init.sh")), 0o755);
-  for (const name of ["start.sh", "inside.ts", "scenario.ts", "reboot.ts"]) image.addHost(join(import.meta.dir, name), `/guest/${name}`);
+  for (const name of ["start.sh", "inside.ts", "scenario.ts", "reboot.ts", "nfs.ts"]) image.addHost(join(import.meta.dir, name), `/guest/${name}`);
   image.addHost(apparmor, "/sbin/apparmor_parser");
   const quota = makeDisk(48 << 20, ["-O", "quota,project", "-E", "quotatype=prjquota"]);
   try {
@@ -42,7 +42,10 @@ function initramfs({ modules, apparmor }: GuestTools): Uint8Array {
   }
   image.add("/guest/image.tar", busyboxArchive("guest"));
   image.add("/guest/context/Dockerfile", 'FROM guest\nRUN cat /sys/fs/cgroup/memory.max > /limit\nCMD ["cat", "/limit"]\n');
-  const needed = modulesInOrder(modules, /^(overlay|veth|bridge|nf_tables|nft_.*|nf_nat|nf_conntrack|ext4|loop|quota_v2|macvlan|ipvlan|8021q|dummy)$/);
+  const needed = modulesInOrder(
+    modules,
+    /^(overlay|veth|bridge|nf_tables|nft_.*|nf_nat|nf_conntrack|ext4|loop|quota_v2|macvlan|ipvlan|8021q|dummy|sctp|nfs|nfsv4|nfsd)$/,
+  );
   for (const path of needed) image.addHost(path, `/guest/modules/${path.split("/").at(-1)}`);
   image.add("/guest/modules/order", needed.map((path) => `${path.split("/").at(-1)}\n`).join(""));
   return image.bytes();

@@ -1,5 +1,6 @@
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { api, check, endWithoutEngine, equal, ok, run, startEngine, state, stopEngine, until } from "./inside.ts";
+import { serveNfs } from "./nfs.ts";
 
 /**
  * Runs inside the guest, by the compiled executable itself as Bun. The outer test expects a fixed list of checks.
@@ -11,6 +12,9 @@ interface Stats {
 }
 
 const cgroupsLeft = (): string[] => (readdirSync("/sys/fs/cgroup", { recursive: true }) as string[]).filter((path) => /[0-9a-f]{64}/.test(path));
+
+/** The host's own, on the default network. */
+const bridgeAddress = (): string => /\d+\.\d+\.\d+\.\d+/.exec(Bun.spawnSync(["ip", "-4", "addr", "show", "berth0"]).stdout.toString())?.[0] ?? "";
 
 await check("the engine starts on cgroup v2", async () => {
   await startEngine();
@@ -92,10 +96,7 @@ await check("limits are updated", async () => {
 });
 await check("a published port", async () => {
   await ok("run", "-d", "--name", "web", "-p", "8080:80", "guest", "sh", "-c", "mkdir /www; echo hello > /www/x; exec httpd -f -p 80 -h /www");
-  const [address] = (Bun.spawnSync(["ip", "-4", "addr", "show", "berth0"])
-    .stdout.toString()
-    .match(/\d+\.\d+\.\d+\.\d+/) ?? []) as string[];
-  for (const host of ["127.0.0.1", address]) {
+  for (const host of ["127.0.0.1", bridgeAddress()]) {
     await until(
       `an answer on ${host}`,
       async () =>
@@ -106,11 +107,32 @@ await check("a published port", async () => {
     );
   }
 });
+await check("a published SCTP port", async () => {
+  await ok("run", "-d", "--name", "sctp", "-p", "9999:7777/sctp", "guest", "sleep", "1000");
+  const { Pid } = await state("sctp");
+  const env = { PATH: "/usr/bin:/bin", HOME: "/root", BUN_BE_BUN: "1" };
+  const program = ["/usr/bin/berth", "run", "/guest/tree/test/guest/sctp.ts"];
+  await using server = Bun.spawn(["nsenter", `--net=/proc/${Pid}/ns/net`, ...program, "serve", "7777"], { env, stdout: "pipe", stderr: "inherit" });
+  await server.stdout.getReader().read(); // it listens
+  const asked = Bun.spawnSync(["timeout", "30", ...program, "ask", bridgeAddress(), "9999", "hello"], { env });
+  equal([asked.stdout.toString(), asked.stderr.toString()], ["HELLO\n", ""]);
+  await ok("rm", "-f", "sctp");
+});
 await check("volumes", async () => {
   await ok("run", "--rm", "-v", "data:/d", "guest", "sh", "-c", "echo kept > /d/f");
   equal(await ok("run", "--rm", "-v", "data:/d:ro", "guest", "cat", "/d/f"), "kept");
   equal(await ok("run", "--rm", "-v", "/guest:/g:ro", "guest", "ls", "/g/image.tar"), "/g/image.tar");
   await ok("volume", "rm", "data");
+});
+await check("a volume on a server", async () => {
+  serveNfs("/export");
+  await ok("volume", "create", "-o", "type=nfs", "-o", "o=addr=127.0.0.1,vers=4,rw", "-o", "device=:/", "served");
+  await ok("run", "--rm", "-v", "served:/v", "guest", "sh", "-c", "echo kept > /v/f");
+  equal(readFileSync("/export/f", "utf8"), "kept\n");
+  const mounted = await ok("run", "--rm", "-v", "served:/v:ro", "guest", "sh", "-c", "cat /v/f; grep -o '/v nfs4 ro' /proc/mounts");
+  equal(mounted.split("\n"), ["kept", "/v nfs4 ro"]);
+  await ok("volume", "rm", "served");
+  equal(readFileSync("/proc/mounts", "utf8").includes(" nfs4 "), false);
 });
 await check("networks on a parent, or on none", async () => {
   for (const driver of ["macvlan", "ipvlan"]) {
