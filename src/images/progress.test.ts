@@ -1,4 +1,4 @@
-import { expect, test } from "bun:test";
+import { expect, spyOn, test } from "bun:test";
 import { humanSize, layerProgress, progressBar, shortDigest } from "./progress.ts";
 import type { ProgressMessage } from "./types.ts";
 
@@ -35,4 +35,15 @@ test("one layer says little but its end", () => {
   expect(seen.length).toBeLessThan(100);
   expect(seen.at(-1)).toEqual({ status: "Downloading", progressDetail: { current: 1000, total: 1000 }, progress: progressBar(1000, 1000), id: "0123456789ab" });
   expect(shortDigest("sha256:abc")).toBe("abc");
+});
+
+test("the first bytes are told at once, however young the process is", () => {
+  const clock = spyOn(performance, "now").mockReturnValue(20);
+  try {
+    const seen: ProgressMessage[] = [];
+    layerProgress((message) => void seen.push(message), "sha256:0123").bytes("Downloading", 1, 1000);
+    expect(seen.map(({ status }) => status)).toEqual(["Downloading"]);
+  } finally {
+    clock.mockRestore();
+  }
 });

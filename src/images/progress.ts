@@ -39,7 +39,7 @@ export interface LayerProgress {
 
 export function layerProgress(sink: ProgressSink, digest: string): LayerProgress {
   const id = shortDigest(digest);
-  let last = 0;
+  let last = -Infinity;
   return {
     status: (text) => sink({ status: text, progressDetail: {}, id }),
     bytes: (text, current, total) => {
