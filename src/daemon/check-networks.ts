@@ -4,8 +4,9 @@ import { parsePrefix } from "../lib/address.ts";
 import { problemOfIPv6Subnet } from "../networks/ipv6-subnet.ts";
 import type { DaemonOptions } from "./options.ts";
 
-/** What the settings say of the default network; where they contradict each other or the host, that is told when it is set up. @throws EngineError invalidArgument */
+/** What the settings say of networks, the default one above all; where they contradict each other or the host, that is told when it is set up. @throws EngineError invalidArgument */
 export function checkNetworks(options: DaemonOptions): void {
+  checkBridge(options);
   const { bip6, fixedCidr, fixedCidrV6, defaultGateway, defaultGatewayV6, mtu, bridgeAcceptFwmark } = options;
   if (bip6 !== "" && parsePrefix(bip6)?.address.family !== 6)
     throw invalidArgument(`invalid CIDR address: ${bip6}: want an IPv6 address of the bridge and its prefix, such as fd00:a::1/64`);
@@ -16,6 +17,16 @@ export function checkNetworks(options: DaemonOptions): void {
   if (defaultGatewayV6 !== "" && isIP(defaultGatewayV6) !== 6) throw invalidArgument(`invalid IP address: ${defaultGatewayV6}`);
   if (mtu < 0 || mtu > 65535) throw invalidArgument(`invalid default MTU: ${mtu}`);
   checkMark(bridgeAcceptFwmark);
+}
+
+function checkBridge({ bip, ip, bridge }: DaemonOptions): void {
+  const [address = "", prefix = ""] = bip.split("/");
+  if (bip !== "" && (isIP(address) !== 4 || !/^\d{1,2}$/.test(prefix) || Number(prefix) > 32))
+    throw invalidArgument(`invalid CIDR address: ${bip}: want an address of the bridge and its prefix, such as 172.20.0.1/16`);
+  if (ip !== "" && isIP(ip) === 0) throw invalidArgument(`invalid IP address: ${ip}`);
+  // IFNAMSIZ, and what the kernel refuses in a name
+  if (bridge.length > 15 || /[\s/]/.test(bridge))
+    throw invalidArgument(`invalid bridge name ${JSON.stringify(bridge)}: want 15 characters at the most, no blanks and slashes`);
 }
 
 /** `MARK[/MASK]`, each 32 bits, decimal or with 0x. */

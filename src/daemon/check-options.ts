@@ -26,7 +26,6 @@ export function checkOptions(options: DaemonOptions): void {
   for (const { base, size } of options.defaultAddressPools) checkPool(base, size);
   checkCounts(options);
   options.imageGcLow = lowWatermark(options.imageGcHigh, options.imageGcLow);
-  checkBridge(options);
   checkNetworks(options);
   const { defaultRuntime, runtimes } = options;
   if (!meansDefault(defaultRuntime, runtimes) && defaultRuntime !== "crun" && runtimes[defaultRuntime] === undefined) {
@@ -76,16 +75,6 @@ function checkPool(base: unknown, size: unknown): void {
     throw invalidArgument(`invalid base pool ${JSON.stringify(base)}: want a network such as 10.0.0.0/8`);
   if (!Number.isInteger(size) || Number(size) < Number(prefix) || Number(size) > bits)
     throw invalidArgument(`invalid pool size ${String(size)} for base ${String(base)}`);
-}
-
-function checkBridge({ bip, ip, bridge }: DaemonOptions): void {
-  const [address = "", prefix = ""] = bip.split("/");
-  if (bip !== "" && (isIP(address) !== 4 || !/^\d{1,2}$/.test(prefix) || Number(prefix) > 32))
-    throw invalidArgument(`invalid CIDR address: ${bip}: want an address of the bridge and its prefix, such as 172.20.0.1/16`);
-  if (ip !== "" && isIP(ip) === 0) throw invalidArgument(`invalid IP address: ${ip}`);
-  // IFNAMSIZ, and what the kernel refuses in a name
-  if (bridge.length > 15 || /[\s/]/.test(bridge))
-    throw invalidArgument(`invalid bridge name ${JSON.stringify(bridge)}: want 15 characters at the most, no blanks and slashes`);
 }
 
 function checkCounts(options: DaemonOptions): void {

@@ -1,6 +1,6 @@
 import { invalidArgument, messageOf, notImplemented } from "../lib/errors.ts";
 import type { LogFormat, LogLevel } from "../lib/log.ts";
-import type { PublishMode } from "../networks/context.ts";
+import type { NetworkOptions } from "../networks/context.ts";
 import { maskCredentials } from "../system/mask.ts";
 import type { Amount, CacheRuleSetting } from "../system/collector.ts";
 import { checkOptions } from "./check-options.ts";
@@ -11,7 +11,7 @@ import { defaultCacheRules } from "./gc-options.ts";
 import { socketsHandedOver } from "./handed-over.ts";
 
 /** The engine's settings: flags over daemon.json over defaults. Names are dockerd's, in camel case. */
-export interface DaemonOptions {
+export interface DaemonOptions extends Required<Omit<NetworkOptions, "engineKey" | "engineId">> {
   hosts: string[];
   dataRoot: string;
   execRoot: string;
@@ -31,30 +31,6 @@ export interface DaemonOptions {
   tlscert: string;
   tlskey: string;
   group: string;
-  bip: string;
-  bip6: string;
-  fixedCidr: string;
-  fixedCidrV6: string;
-  defaultGateway: string;
-  defaultGatewayV6: string;
-  mtu: number;
-  icc: boolean;
-  ipMasq: boolean;
-  ipForward: boolean;
-  ipv6: boolean;
-  allowDirectRouting: boolean;
-  bridgeAcceptFwmark: string;
-  defaultNetworkOpts: Record<string, Record<string, string>>;
-  bridge: string;
-  ip: string;
-  iptables: boolean;
-  ip6tables: boolean;
-  userlandProxy: boolean;
-  publishMode: PublishMode;
-  dns: string[];
-  dnsOpts: string[];
-  dnsSearch: string[];
-  defaultAddressPools: { base: string; size: number }[];
   insecureRegistries: string[];
   /** URLs of mirrors by registry; `*` for all that have none of their own. */
   mirrors: Record<string, string[]>;
