@@ -24,11 +24,16 @@ export function detachOptions(ctx: NetworkContext, { containerId }: StoredEndpoi
   return { lives, namespace: () => (existsSync(path) ? ctx.namespaces.open(path) : undefined) };
 }
 
+interface ReleaseOptions {
+  lives: boolean;
+  write?: () => void;
+}
+
 /**
  * Frees what one endpoint has: rules and traffic at once, then sockets, rows, addresses. Its link goes with the container's namespace, or, where the container
  * `lives`, before the promise is kept. `write` is committed with the endpoint's row.
  */
-export function releaseEndpoint(ctx: NetworkContext, endpoint: StoredEndpoint, { lives, write }: { lives: boolean; write?: () => void }): Awaitable<void> {
+export function releaseEndpoint(ctx: NetworkContext, endpoint: StoredEndpoint, { lives, write }: ReleaseOptions): Awaitable<void> {
   const network = ctx.records.byId(endpoint.networkId);
   if (endpoint.ports.length > 0) {
     void attempt(ctx, "taking out the rules of published ports", endpoint, () =>
@@ -36,7 +41,7 @@ export function releaseEndpoint(ctx: NetworkContext, endpoint: StoredEndpoint, {
     );
     ctx.ports.release(endpoint.containerId);
   }
-  if (network !== undefined && isElsewhere(ctx, network)) return releaseElsewhere(ctx, network, endpoint, lives);
+  if (network !== undefined && isElsewhere(ctx, network)) return releaseElsewhere(ctx, network, endpoint, { lives, ...(write && { write }) });
   const waits = network === undefined ? undefined : attempt(ctx, "silencing the endpoint", endpoint, () => silence(ctx, network, endpoint, lives));
   ctx.store.tx(() => {
     ctx.records.deleteEndpoint(endpoint);
@@ -49,11 +54,12 @@ export function releaseEndpoint(ctx: NetworkContext, endpoint: StoredEndpoint, {
 }
 
 /** The row that plugins are to hear of it replaces the endpoint's. The namespace is held until they have. */
-function releaseElsewhere(ctx: NetworkContext, network: NetworkRecord, endpoint: StoredEndpoint, lives: boolean): Promise<void> {
+function releaseElsewhere(ctx: NetworkContext, network: NetworkRecord, endpoint: StoredEndpoint, { lives, write }: ReleaseOptions): Promise<void> {
   const namespace = detachOptions(ctx, endpoint, lives).namespace();
   ctx.store.tx(() => {
     ctx.records.deleteEndpoint(endpoint);
     ctx.records.noteElsewhere(endpoint);
+    write?.();
     emitNetworkEvent(ctx, "disconnect", network, endpoint.containerId);
   });
   return leaveElsewhere(ctx, network, endpoint, { lives, ...(namespace && { namespace }) });

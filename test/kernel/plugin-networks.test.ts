@@ -85,7 +85,9 @@ if (!skips.root.missing()) {
       expect(routes).toContain("198.51.100.0/24 dev eth0");
 
       const end = plugin.calls().length;
-      await lab.networks.disconnect(two.id, network.id);
+      let isWritten = false;
+      await lab.networks.disconnect(two.id, network.id, () => (isWritten = true));
+      expect(isWritten).toBe(true);
       expect(methods(end)).toEqual(["RevokeExternalConnectivity", "Leave", "DeleteEndpoint"]);
       expect(await run("nsenter", `--net=${two.path}`, "ip", "-o", "link")).not.toContain("eth0");
       lab.remove(one.id);
