@@ -93,3 +93,32 @@ test("without proxies a port is published in the container's own families alone"
     ports.close();
   }
 });
+
+test("a port that another process had is counted once it is taken back; one that is given up for a moment is nobody else's to take back", () => {
+  const ports = new HostPorts({ dnat: { 4: true, 6: true }, log: silent });
+  const other = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
+  const local = parseAddress("127.0.0.1")!;
+  const target = { ipv4: parseAddress("172.17.0.2")! };
+  const published = { proto: "tcp" as const, containerPort: 80, hostIp: "127.0.0.1", hostPort: other.port };
+  const tooMany = new Array(2_000_000).fill({ proto: "tcp", containerPort: 80, hosts: [local] });
+  const held = (count: number) => expect(() => ports.reserve("b", tooMany, target)).toThrow(`: ${count} are held already`);
+  try {
+    ports.restore("a", [published], target);
+    held(0);
+    const [lost] = ports.unheld();
+    expect(() => lost!.retake()).toThrow("address already in use");
+    other.stop(true);
+    lost!.retake();
+    expect(ports.unheld()).toEqual([]);
+    held(1);
+    const suspended = ports.suspend("a", [published]);
+    expect(ports.unheld()).toEqual([]);
+    suspended.resume();
+    held(1);
+    ports.release("a");
+    held(0);
+  } finally {
+    ports.close();
+    other.stop(true);
+  }
+});

@@ -150,15 +150,15 @@ export class HostPorts {
 
   /** Ports that another process has; `retake` tries again. */
   unheld(): { containerId: string; where: string; proto: string; retake(): void }[] {
-    const all = [...this.#byContainer.values()].flatMap((each) => [...each]).filter(({ fd, proto }) => fd === undefined && proto !== "sctp");
+    // one that is suspended has no socket on purpose
+    const all = [...this.#byContainer.values()]
+      .flatMap((each) => [...each])
+      .filter(({ fd, proto, isSuspended }) => fd === undefined && proto !== "sctp" && isSuspended !== true);
     return all.map((held) => ({
       containerId: held.containerId,
-      where: `${held.hosts.map(formatHost).join(", ")}:${held.hostPort}`,
+      where: whereOf(held),
       proto: held.proto,
-      retake: () => {
-        held.fd = this.#bind(held.proto as "tcp" | "udp", held.hosts, held.hostPort, held.target);
-        this.serve(held.containerId);
-      },
+      retake: () => this.#open(held),
     }));
   }
 
@@ -182,10 +182,10 @@ export class HostPorts {
     });
   }
 
-  #warnUnheld({ containerId, hosts, hostPort, proto }: Held, error: unknown): void {
+  #warnUnheld(held: Held, error: unknown): void {
     this.#log.warn("a published port could not be held again", {
-      container: containerId,
-      port: `${hosts.map(formatHost).join(", ")}:${hostPort}/${proto}`,
+      container: held.containerId,
+      port: `${whereOf(held)}/${held.proto}`,
       error: messageOf(error),
     });
   }
@@ -315,14 +315,20 @@ export class HostPorts {
 
   #resume(held: Held): void {
     delete held.isSuspended;
-    if (held.proto === "sctp") return;
     try {
-      held.fd = this.#bind(held.proto, held.hosts, held.hostPort, held.target);
-      this.#sockets++;
-      this.#serveLater(held);
+      this.#open(held);
     } catch (error) {
       this.#warnUnheld(held, error);
     }
+  }
+
+  /** A socket again for a port that has lost its own, while it is the container's still. @throws EngineError conflict, invalidArgument */
+  #open(held: Held): void {
+    const isLost = held.fd === undefined && held.isSuspended !== true && this.#byContainer.get(held.containerId)?.has(held) === true;
+    if (!isLost || held.proto === "sctp") return;
+    held.fd = this.#bind(held.proto, held.hosts, held.hostPort, held.target);
+    this.#sockets++;
+    this.#serveLater(held);
   }
 }
 
@@ -330,6 +336,7 @@ export class HostPorts {
 export const portKey = ({ proto, hostIp, hostPort, containerPort }: PublishedPort): string => `${proto} ${hostIp} ${hostPort} ${containerPort}`;
 
 const formatHost = (host: Address): string => (host.family === 6 ? `[${formatAddress(host)}]` : formatAddress(host));
+const whereOf = ({ hosts, hostPort }: Held): string => `${hosts.map(formatHost).join(", ")}:${hostPort}`;
 
 /** Ports as they are recorded, one for each address, as they were reserved: the any-addresses of both families together. */
 function joined(ports: readonly PublishedPort[]): (Omit<PublishedPort, "hostIp"> & { hosts: Address[] })[] {
