@@ -1,5 +1,6 @@
 import { findLink } from "../kernel/netlink-route.ts";
 import { driverOf, type NetworkContext } from "./context.ts";
+import { givesDefaultRoute } from "./default-routes.ts";
 import { messageOf, notFound } from "../lib/errors.ts";
 import { ownAddressRules } from "./own-address-ports.ts";
 import type { Endpoint } from "./types.ts";
@@ -15,7 +16,7 @@ export async function attach(ctx: NetworkContext, endpoint: Endpoint, namespaceP
   const driver = driverOf(ctx, network.driver);
   using namespace = ctx.namespaces.open(namespacePath);
   const { macAddress } = stored;
-  const waits = driver.attach(network, stored, namespace, { defaultRoute: stored.defaultRoute || stored.defaultRoutes?.[6] === true });
+  const waits = driver.attach(network, stored, namespace, { defaultRoute: givesDefaultRoute(stored) });
   if (waits !== undefined) await waits;
   // what only the kernel knew before
   if (stored.macAddress !== macAddress || driver.createEndpoint !== undefined) ctx.records.updateEndpoint(stored);

@@ -13,6 +13,9 @@ function leadsOutBy(ctx: NetworkContext, endpoint: StoredEndpoint, family: 4 | 6
   return leadsOut(network, family === 4 ? { ...(gateway !== undefined && { gateway }) } : { ...(gateway6 !== undefined && { gateway6 }) });
 }
 
+/** Whether an endpoint gives its container a default route, of either family. */
+export const givesDefaultRoute = ({ defaultRoute, defaultRoutes }: StoredEndpoint): boolean => defaultRoute || defaultRoutes?.[6] === true;
+
 /**
  * Decides which of a container's endpoints gives its default route, for each family: the highest priority, then who was there first. Published
  * ports go with `defaultRoute`: IPv4's, or IPv6's where no network leads outside by IPv4. Returns the endpoints whose part changed, changed.

@@ -88,6 +88,25 @@ if (!skips.root.missing()) {
       await lab.networks.remove("apart");
     });
 
+    test("a link that gives IPv6's default route alone has that again", async () => {
+      await lab.networks.create({ name: "six", enableIPv6: true, ipam: { driver: "default", options: {}, config: [{ subnet: "fd00:6::/64" }] } });
+      const a = await lab.container();
+      await lab.networks.connect({
+        ...{ containerId: a.id, containerName: "web", hostname: "web", network: "six" },
+        ...{ settings: {}, portBindings: {} },
+      });
+      const inside = (...args: string[]): Promise<string> => run("nsenter", `--net=${a.path}`, "ip", "-6", ...args);
+      const { hostInterface } = lab.networks.endpointsOfContainer(a.id)[1]!;
+      for (const damage of [() => inside("addr", "flush", "dev", "eth1"), () => ip("link", "delete", hostInterface)]) {
+        expect(await inside("route")).toContain("default via fd00:6::1 dev eth1");
+        await damage();
+        expect((await check(true)).every(({ repaired }) => repaired !== undefined)).toBe(true);
+      }
+      expect(await inside("route")).toContain("default via fd00:6::1 dev eth1");
+      lab.removeAll();
+      await lab.networks.remove("six");
+    });
+
     test("forwarding that somebody turned off", () =>
       mends(() => run("sysctl", "-qw", "net.ipv4.ip_forward=0"), /^the host doesn't forward IPv4 packets \(net.ipv4.ip_forward is 0\)/));
 

@@ -4,6 +4,7 @@ import { addressFrom, formatAddress } from "../../lib/address.ts";
 import { ownAddresses } from "../bridge.ts";
 import { parseBridgeOptions } from "../bridge-options.ts";
 import { driverOf, type NetworkContext } from "../context.ts";
+import { givesDefaultRoute } from "../default-routes.ts";
 import { configureEndpoint, defaultRoutes } from "../endpoint-link.ts";
 import type { StoredEndpoint } from "../records.ts";
 import type { NetworkRecord } from "../types.ts";
@@ -107,7 +108,7 @@ function endpointFindings(
   const state = inside.up ? `has lost its address ${lost.join(" and ")}` : "is down";
   const configure = (): string => {
     using again = ctx.namespaces.open(path);
-    configureEndpoint(ctx.door, again, inside.index, endpoint, endpoint.defaultRoute ? defaultRoutes(inside.index, network, endpoint) : []);
+    configureEndpoint(ctx.door, again, inside.index, endpoint, givesDefaultRoute(endpoint) ? defaultRoutes(inside.index, network, endpoint) : []);
     return "configured again";
   };
   return [{ ...what, problem: `interface ${containerInterface} of container ${containerName} (network ${network.name}) ${state}`, repair: configure }];
@@ -118,7 +119,7 @@ async function attachAgain(ctx: NetworkContext, network: NetworkRecord, endpoint
   using namespace = ctx.namespaces.open(path);
   // its other end may be on the host under another name: with this one it goes, too
   if (findLink(namespace.route, endpoint.containerInterface) !== undefined) namespace.route.request(deleteLink(endpoint.containerInterface));
-  await driverOf(ctx, network.driver).attach(network, endpoint, namespace, { defaultRoute: endpoint.defaultRoute });
+  await driverOf(ctx, network.driver).attach(network, endpoint, namespace, { defaultRoute: givesDefaultRoute(endpoint) });
   return "given a new link with the same addresses";
 }
 
