@@ -38,6 +38,17 @@ describe.skipIf(skipped("root"))("mounts of volumes", () => {
     await mounter.unmount(targets[0]!, tmpfs);
   });
 
+  test("mounts below a directory with blanks in its path are found", async () => {
+    const mounter = createMounter();
+    const directory = join(root, "a b\\c");
+    const target = join(directory, "data");
+    mkdirSync(target, { recursive: true });
+    await mounter.mount(target, tmpfs);
+    expect(await mountPointsIn(directory)).toEqual([target]);
+    await mounter.unmount(target, tmpfs);
+    expect(await mountPointsIn(directory)).toEqual([]);
+  });
+
   test("what is mounted too late is unmounted", async () => {
     const mounter = createMounter({ patienceMs: 0 });
     const [target = ""] = places(1);
