@@ -1,4 +1,5 @@
 import { existsSync, readFileSync, realpathSync } from "node:fs";
+import { unescapePath } from "../kernel/mountinfo.ts";
 import { invalidArgument } from "../lib/errors.ts";
 import type { MountSpec } from "../oci/runtime-spec.ts";
 
@@ -152,8 +153,9 @@ function sourceMount(source: string): { target: string; optional: string; type: 
   for (const line of readFileSync("/proc/self/mountinfo", "utf8").split("\n")) {
     const [mount = "", superblock = ""] = line.split(" - ");
     const fields = mount.split(" ");
-    const target = fields[4]?.replaceAll(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
-    if (target === undefined || target.length < best.target.length) continue;
+    if (fields[4] === undefined) continue;
+    const target = unescapePath(fields[4]);
+    if (target.length < best.target.length) continue;
     if (target === "/" || path.startsWith(`${target}/`)) best = { target, optional: fields.slice(6).join(" "), type: superblock.split(" ")[0] ?? "" };
   }
   return best;

@@ -1,8 +1,9 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { basename } from "node:path";
 import { killCgroup, removeCgroup } from "../kernel/cgroup.ts";
 import { unmount } from "../kernel/mount.ts";
+import { mountPointsIn } from "../kernel/mountinfo.ts";
 import { signalProcess } from "../kernel/pidfd.ts";
 import { argumentsOf, childrenOf, processesOfSession } from "../kernel/process.ts";
 import { messageOf } from "../lib/errors.ts";
@@ -51,7 +52,7 @@ export async function sweep(ctx: SandboxContext, known: ReadonlySet<string>): Pr
     await attempt(`network of ${id}`, () => ctx.networks.removeNamespace(id));
   }
   // mounts before directories; the table is the kernel's own
-  for (const target of mountsBelow(paths.bundles)) {
+  for (const target of (await mountPointsIn(paths.bundles)).toReversed()) {
     const id = target.slice(paths.bundles.length + 1).split("/")[0] ?? "";
     if (isStale(id)) await attempt(`mount ${target}`, () => unmount(target, { lazy: true }));
   }
@@ -126,13 +127,4 @@ async function endCgroup({ runtime }: SandboxContext, cgroup: string): Promise<v
     await Bun.sleep(5);
   }
   throw new Error("processes are left in it");
-}
-
-/** Mount points under `directory`, innermost and latest first. */
-function mountsBelow(directory: string): string[] {
-  return readFileSync("/proc/self/mountinfo", "utf8")
-    .split("\n")
-    .map((line) => line.split(" ")[4]?.replaceAll(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8))) ?? "")
-    .filter((target) => target.startsWith(`${directory}/`))
-    .toReversed();
 }
