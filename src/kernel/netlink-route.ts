@@ -65,12 +65,13 @@ const IFA_F_NODAD = 2;
 const RTA_DST = 1;
 const RTA_OIF = 4;
 const RTA_GATEWAY = 5;
-const RTA_PRIORITY = 6;
 const RTA_MULTIPATH = 9;
+const RTA_TABLE = 15;
 const RTA_VIA = 18;
 const RTN_UNICAST = 1;
 
 export const IFF_UP = 1;
+const IFF_NOARP = 0x80;
 
 /** Attributes of links that more than one file here writes. */
 export const IFLA = {
@@ -182,8 +183,9 @@ export function silenceBridgePort(index: number): NetlinkMessage {
   );
 }
 
-export function setLinkUp({ index }: { index: number }): NetlinkMessage {
-  return message(`set link ${index} up`, RTM_SETLINK, NLM_F_ACK, linkHeader({ index, flags: IFF_UP }));
+/** Without ARP the link asks nobody for hardware addresses: frames to anyone bear its own. */
+export function setLinkUp({ index }: { index: number }, { arp = true }: { arp?: boolean } = {}): NetlinkMessage {
+  return message(`set link ${index} up`, RTM_SETLINK, NLM_F_ACK, linkHeader({ index, flags: arp ? IFF_UP : IFF_UP | IFF_NOARP }));
 }
 
 export function setLinkMtu(index: number, mtu: number): NetlinkMessage {
@@ -219,9 +221,9 @@ export function deleteAddress(index: number, address: Uint8Array, prefixLength: 
   return addressMessage(RTM_DELADDR, NLM_F_ACK, index, address, prefixLength);
 }
 
-/** The default route by `gateway`; the lower the priority, the more it is preferred (0 = the kernel's default). */
-export function addDefaultRoute(index: number, gateway: Uint8Array, priority = 0): NetlinkMessage {
-  return addRoute(index, { destination: new Uint8Array(gateway.length), prefixLength: 0, gateway }, priority);
+/** The default route by `gateway`. */
+export function addDefaultRoute(index: number, gateway: Uint8Array): NetlinkMessage {
+  return addRoute(index, { destination: new Uint8Array(gateway.length), prefixLength: 0, gateway });
 }
 
 export interface NewRoute {
@@ -230,20 +232,22 @@ export interface NewRoute {
   prefixLength: number;
   /** Absent: what lies there is on the link itself. */
   gateway?: Uint8Array;
+  /** Absent: the main one. */
+  table?: number;
 }
 
-export function addRoute(index: number, { destination, prefixLength, gateway }: NewRoute, priority = 0): NetlinkMessage {
+export function addRoute(index: number, { destination, prefixLength, gateway, table }: NewRoute): NetlinkMessage {
   const header = Buffer.alloc(12);
   header.writeUInt8(family(destination), 0);
   header.writeUInt8(prefixLength, 1);
-  header.writeUInt8(254, 4); // main table
+  header.writeUInt8(table === undefined ? 254 : 0, 4); // main, or what the attribute tells: a byte is too short
   header.writeUInt8(3, 5); // protocol: boot, as ip(8) sets it
   header.writeUInt8(gateway === undefined && destination.length === 4 ? 253 : 0, 6); // scope: link or universe
   header.writeUInt8(1, 7); // unicast
   const parts = [header, u32(RTA_OIF, index)];
   if (gateway !== undefined) parts.push(attribute(RTA_GATEWAY, gateway));
   if (prefixLength > 0) parts.push(attribute(RTA_DST, destination));
-  if (priority > 0) parts.push(u32(RTA_PRIORITY, priority));
+  if (table !== undefined) parts.push(u32(RTA_TABLE, table));
   return message(`${prefixLength === 0 ? "default route" : "route"} by link ${index}`, RTM_NEWROUTE, NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE, ...parts);
 }
 

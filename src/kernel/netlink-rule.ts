@@ -1,13 +1,9 @@
-import { attribute, message, type NetlinkMessage, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, text, u32, u8 } from "./netlink.ts";
+import { message, type NetlinkMessage, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, text, u32, u8 } from "./netlink.ts";
 import { AF_INET, AF_INET6 } from "./socket.ts";
 
-/** linux/rtnetlink.h, linux/fib_rules.h, linux/if.h */
-const RTM_NEWROUTE = 24;
+/** linux/rtnetlink.h, linux/fib_rules.h */
 const RTM_NEWRULE = 32;
 const RTM_DELRULE = 33;
-const RTM_SETLINK = 19;
-const RTA_OIF = 4;
-const RTA_TABLE = 15;
 const FRA_IIFNAME = 3;
 const FRA_PRIORITY = 6;
 const FRA_FWMARK = 10;
@@ -16,9 +12,6 @@ const FRA_FWMASK = 16;
 const FRA_PROTOCOL = 21;
 const FR_ACT_TO_TBL = 1;
 const RTPROT_BOOT = 3;
-const IFF_UP = 1;
-const IFF_NOARP = 0x80;
-const PROTOCOL_OFFSET = 5;
 
 const families = { 4: AF_INET, 6: AF_INET6 } as const;
 
@@ -48,30 +41,3 @@ export const addRoutingRule = (rule: RoutingRule): NetlinkMessage => ruleMessage
 
 /** ENOENT where it isn't there. */
 export const deleteRoutingRule = (rule: RoutingRule): NetlinkMessage => ruleMessage("delete", RTM_DELRULE, NLM_F_ACK, rule);
-
-/** In a table of its own: everything is reached through a link, without a gateway. */
-export function addTableRoute(family: 4 | 6, table: number, link: number): NetlinkMessage {
-  const header = Buffer.alloc(12);
-  header.writeUInt8(families[family], 0);
-  header.writeUInt8(RTPROT_BOOT, PROTOCOL_OFFSET);
-  header.writeUInt8(family === 4 ? 253 : 0, 6); // scope: link
-  header.writeUInt8(1, 7); // unicast
-  const flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE;
-  return message(`default route of table ${table}`, RTM_NEWROUTE, flags, header, u32(RTA_TABLE, table), u32(RTA_OIF, link));
-}
-
-/** The link asks nobody for hardware addresses: frames to anyone bear its own. */
-export function setLinkUpWithoutArp(index: number): NetlinkMessage {
-  const header = Buffer.alloc(16);
-  header.writeInt32LE(index, 4);
-  header.writeUInt32LE(IFF_UP | IFF_NOARP, 8);
-  header.writeUInt32LE(IFF_UP | IFF_NOARP, 12);
-  return message(`set link ${index} up`, RTM_SETLINK, NLM_F_ACK, header);
-}
-
-/** Sets a link's hardware address. */
-export function setHardwareAddress(index: number, mac: Uint8Array): NetlinkMessage {
-  const header = Buffer.alloc(16);
-  header.writeInt32LE(index, 4);
-  return message(`set address of link ${index}`, RTM_SETLINK, NLM_F_ACK, header, attribute(1, mac)); // IFLA_ADDRESS
-}

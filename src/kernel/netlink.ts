@@ -61,13 +61,13 @@ export function u16be(type: number, value: number): Buffer {
 }
 
 /** In the machine's order (both our architectures are little-endian). */
-/** In the host's order. */
 export function u16(type: number, value: number): Buffer {
   const data = Buffer.alloc(2);
   data.writeUInt16LE(value);
   return attribute(type, data);
 }
 
+/** In the machine's order, too. */
 export function u32(type: number, value: number): Buffer {
   const data = Buffer.alloc(4);
   data.writeUInt32LE(value >>> 0);

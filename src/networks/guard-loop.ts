@@ -1,8 +1,9 @@
 import { closeSync, existsSync, openSync } from "node:fs";
 import { writeSysctl } from "../kernel/namespace.ts";
 import type { NetlinkMessage, NetlinkSocket } from "../kernel/netlink.ts";
-import { addAddress, addVeth, deleteLink, findLink, getLink, noAutomaticAddress } from "../kernel/netlink-route.ts";
-import { addRoutingRule, addTableRoute, deleteRoutingRule, type RoutingRule, setHardwareAddress, setLinkUpWithoutArp } from "../kernel/netlink-rule.ts";
+import { setMac } from "../kernel/netlink-links.ts";
+import { addAddress, addRoute, addVeth, deleteLink, findLink, getLink, noAutomaticAddress, setLinkUp } from "../kernel/netlink-route.ts";
+import { addRoutingRule, deleteRoutingRule, type RoutingRule } from "../kernel/netlink-rule.ts";
 import { bytesOf, parseAddress } from "../lib/address.ts";
 
 /** The mark of packets that go round: the bits that the FORWARD rule accepts, and one of their own that the routing rule knows. */
@@ -66,7 +67,7 @@ export function createGuardLoop(host: NetlinkSocket, engineKey: string): GuardLo
     } finally {
       closeSync(namespace);
     }
-    host.request(setHardwareAddress(getLink(host, entry).index, MAC));
+    host.request(setMac(getLink(host, entry).index, MAC));
   };
 
   const settings = (link: string, family: "ipv4" | "ipv6", values: Record<string, string>): void => {
@@ -78,16 +79,17 @@ export function createGuardLoop(host: NetlinkSocket, engineKey: string): GuardLo
     exit,
     setUp() {
       if (findLink(host, entry) === undefined || findLink(host, exit) === undefined) makeLinks();
-      const [out, back] = [getLink(host, entry).index, getLink(host, exit).index];
+      const [out, back] = [getLink(host, entry), getLink(host, exit)];
       settings(exit, "ipv4", { rp_filter: "0", src_valid_mark: "1", forwarding: "1" });
       const six = families().includes(6);
       if (six) {
         for (const link of [entry, exit]) settings(link, "ipv6", { disable_ipv6: "0", accept_ra: "0", accept_dad: "0" });
         host.request(noAutomaticAddress(entry), noAutomaticAddress(exit));
       }
-      host.request(setLinkUpWithoutArp(out), setLinkUpWithoutArp(back));
-      if (six) host.request(addAddress(out, bytesOf(parseAddress(OWN_ADDRESS)!), 64));
-      host.request(...families().map((family) => addTableRoute(family, table, back)));
+      host.request(setLinkUp(out, { arp: false }), setLinkUp(back, { arp: false }));
+      if (six) host.request(addAddress(out.index, bytesOf(parseAddress(OWN_ADDRESS)!), 64));
+      const everything = families().map((family) => new Uint8Array(family === 4 ? 4 : 16));
+      host.request(...everything.map((destination) => addRoute(back.index, { destination, prefixLength: 0, table })));
       sendEach(rules().map(addRoutingRule), "EEXIST");
     },
     tearDown() {
