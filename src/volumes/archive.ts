@@ -1,6 +1,5 @@
-import { readdir } from "node:fs/promises";
 import { realtimeNano } from "../kernel/clock.ts";
-import { conflict, prefixed } from "../lib/errors.ts";
+import { prefixed } from "../lib/errors.ts";
 import { formatNano } from "../lib/time.ts";
 import { dataOf, type Context } from "./context.ts";
 import { makeFilled, replaceFiles } from "./fill.ts";
@@ -42,12 +41,8 @@ export async function importFrom(
   };
   const entry = ctx.entries.get(name);
   if (entry !== undefined) {
-    const { driver, mountpoint, idMap } = entry.record;
-    // what is kept elsewhere is refused below
-    if (!force && driver === "local" && (await readdir(mountpoint)).length > 0) {
-      throw conflict(`import ${name}: the volume isn't empty; with force (--force) what is in it is replaced`);
-    }
-    return await replaceFiles(ctx, name, (directory) => fill(directory, idMap), { action: "import" });
+    const { idMap } = entry.record;
+    return await replaceFiles(ctx, name, (directory) => fill(directory, idMap), { action: "import", onlyEmpty: !force });
   }
   const record: VolumeRecord = {
     name,

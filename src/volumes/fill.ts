@@ -1,5 +1,6 @@
 import { mkdir, rm } from "node:fs/promises";
 import { exchange } from "../kernel/copy-file.ts";
+import { isEmptyDirectory } from "../kernel/fs.ts";
 import { conflict, invalidArgument } from "../lib/errors.ts";
 import type { IdMap } from "../oci/id-map.ts";
 import { saveRecord, setPhase, stagingOf, type Context, type Entry } from "./context.ts";
@@ -50,13 +51,19 @@ export function checkNotMade(ctx: Context, name: string): void {
 
 /**
  * Other files for a volume: those that `fill` makes in a directory beside it, in one step. Until then it has its own, whatever happens.
- * `action`: the event's, and what errors say was attempted. @throws EngineError conflict while a container runs with it, invalidArgument where its files are kept elsewhere
+ * `action`: the event's, and what errors say was attempted. `onlyEmpty`: what has files keeps them. @throws EngineError conflict for that and while a
+ * container runs with it, invalidArgument where its files are kept elsewhere
  */
 export async function replaceFiles(
   ctx: Context,
   name: string,
   fill: (directory: string) => Promise<void>,
-  { action, idMap, attributes = {} }: { action: string; idMap?: (own: IdMap | undefined) => IdMap | undefined; attributes?: Record<string, string> },
+  {
+    action,
+    onlyEmpty = false,
+    idMap,
+    attributes = {},
+  }: { action: string; onlyEmpty?: boolean; idMap?: (own: IdMap | undefined) => IdMap | undefined; attributes?: Record<string, string> },
 ): Promise<VolumeRecord> {
   const what = `${action} ${name}`;
   const check = (entry: Entry): void => {
@@ -71,7 +78,11 @@ export async function replaceFiles(
     check(entry);
     if (isHeld(entry)) throw conflict(`${what}: volume is in use - [its files are being copied]`);
   };
+  const checkEmpty = ({ record }: Entry): void => {
+    if (onlyEmpty && !isEmptyDirectory(record.mountpoint)) throw conflict(`${what}: the volume isn't empty; with force (--force) what is in it is replaced`);
+  };
   const replace = async (entry: Entry): Promise<VolumeRecord> => {
+    checkEmpty(entry);
     const staging = stagingOf(ctx, name);
     setPhase(ctx, name, "copying");
     try {
@@ -79,7 +90,9 @@ export async function replaceFiles(
       await mkdir(staging, { mode: 0o755 });
       await fill(staging);
       return await ctx.mutex.run(name, () => {
-        check(entry); // a container may have started meanwhile
+        // a container may have started meanwhile, or have left files and ended
+        check(entry);
+        checkEmpty(entry);
         const { idMap: own, ...rest } = entry.record;
         const map = idMap === undefined ? own : idMap(own);
         const record: VolumeRecord = { ...rest, ...(map !== undefined && { idMap: map }) };

@@ -1,8 +1,9 @@
 import { describe, expect, test } from "bun:test";
-import { chownSync, lstatSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { chownSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createEvents } from "../../src/events/events.ts";
 import { silent } from "../../src/lib/log.ts";
+import { tarOf } from "../../src/lib/tar-writer.ts";
 import type { IdMap } from "../../src/oci/id-map.ts";
 import { createPlugins } from "../../src/plugins/plugins.ts";
 import { createVolumes } from "../../src/volumes/volumes.ts";
@@ -93,6 +94,30 @@ describe.skipIf(skipped("root"))("copies of volumes", () => {
     expect([owner(back.mountpoint), owner(join(back.mountpoint, "f"))]).toEqual(["100000:200000", "100005:200006"]);
     const copy = await volumes.clone("mapped", "copy");
     expect([owner(copy.mountpoint), owner(join(copy.mountpoint, "f")), copy.idMap]).toEqual(["100000:200000", "100005:200006", map]);
+  });
+
+  test("without force an import takes no file away, also none that comes while the archive does", async () => {
+    using place = temporaryDirectory("copies");
+    await using lab = open(place.path);
+    const { volumes } = lab;
+    const { mountpoint } = await volumes.create({ name: "data" });
+    const archive = tarOf([{ name: "f", type: "file", body: "of the archive" }]);
+    const late = new ReadableStream<Uint8Array>(
+      {
+        pull: (out) => {
+          writeFileSync(join(mountpoint, "mine"), "1");
+          out.enqueue(archive);
+          out.close();
+        },
+      },
+      { highWaterMark: 0 },
+    );
+    await expect(volumes.importFrom("data", late, {})).rejects.toThrow("import data: the volume isn't empty; with force (--force) what is in it is replaced");
+    expect(readdirSync(mountpoint)).toEqual(["mine"]);
+    rmSync(mountpoint, { recursive: true });
+    await expect(volumes.importFrom("data", new Response(archive).body as never, {})).rejects.toThrow(
+      "it is gone: somebody removed the directory of volume data",
+    );
   });
 
   test("what is being copied stays, under its name", async () => {
