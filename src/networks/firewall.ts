@@ -12,7 +12,7 @@ import { acceptMarked, type ForwardPolicy, removeMarked, warnOfLegacy } from "./
 import type { GuardLoop } from "./guard-loop.ts";
 import { type DroppingChain, droppingChains } from "./foreign-chains.ts";
 import type { RuleTable } from "./compare-rules.ts";
-import { guardBridgeCommands, guardTable, guardElements, guardRemoval, guardRuleset } from "./guard-rules.ts";
+import { guardBridgeCommands, guardElements, guardRemoval, guardTables } from "./guard-rules.ts";
 import { type RuleWatch, watchRules } from "./rule-watch.ts";
 import { type BridgeRules, type EngineRules, networkCommands, portElement, type PortRule, protocols, ruleset } from "./ruleset.ts";
 
@@ -119,10 +119,21 @@ export function createFirewall(options: FirewallOptions): Firewall {
   /** An opened address of a container is no port of the host's. */
   const isGuarded = ({ hostPort }: PortRule): boolean => guard && hostPort !== 0;
 
+  /** Our table as it should be, under any name. */
+  const ownRules = (name: string): string => {
+    const plain = [...ports.values()].filter((rule) => !isGuarded(rule));
+    return ruleset(name, networks.values(), plain, options);
+  };
+
+  /** Those that the guard has besides. */
+  const guardRules = (name: string): ReturnType<typeof guardTables> => {
+    const bridges = [...networks.values()].map(({ bridge }) => bridge);
+    return guard ? guardTables(name, bridges, [...ports.values()].filter(isGuarded), loop) : [];
+  };
+
   const load = (): void => {
     if (tools === undefined) return;
-    const plain = [...ports.values()].filter((rule) => !isGuarded(rule));
-    tools.nft.run(ruleset(table, networks.values(), plain, options));
+    tools.nft.run(ownRules(table));
     if (guard) loadGuard(tools.nft);
     loaded = true;
     accept(tools.nft);
@@ -132,35 +143,21 @@ export function createFirewall(options: FirewallOptions): Firewall {
     policies = acceptMarked(nft, log, guard ? ["FORWARD", "OUTPUT"] : ["FORWARD"]);
   };
 
-  /** Our tables as they should be, each under a name for comparison. */
+  /** All of them, each under a name for comparison. */
   const expected = (): RuleTable[] => {
     const copy = `berth_compare_${options.engineKey}`;
-    const all = [...ports.values()];
-    const own = {
-      table: `inet ${table}`,
-      family: "inet",
-      copy,
-      ruleset: ruleset(
-        copy,
-        networks.values(),
-        all.filter((rule) => !isGuarded(rule)),
-        options,
-      ),
-    };
-    if (!guard) return [own];
-    const bridges = [...networks.values()].map(({ bridge }) => bridge);
-    const guarded = ([4, 6] as const).map((family) => {
-      const ip = family === 4 ? "ip" : "ip6";
-      return { table: `${ip} ${table}`, family: ip, copy, ruleset: guardTable(copy, family, bridges, all.filter(isGuarded), loop) };
-    });
-    return [own, ...guarded];
+    const all = [{ family: "inet", ruleset: ownRules(copy) }, ...guardRules(copy)];
+    return all.map((each) => ({ ...each, table: `${each.family} ${table}`, copy }));
   };
 
   const loadGuard = (nft: Nftables): void => {
-    const bridges = [...networks.values()].map(({ bridge }) => bridge);
     try {
       loop.setUp();
-      nft.run(guardRuleset(table, bridges, [...ports.values()].filter(isGuarded), loop));
+      nft.run(
+        guardRules(table)
+          .map((each) => each.ruleset)
+          .join(""),
+      );
     } catch (error) {
       throw notImplemented(`--publish-mode firewall can't be had here (it needs nft_dup_ipv4 and policy routing in the kernel): ${messageOf(error)}`, error);
     }

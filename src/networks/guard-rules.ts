@@ -1,7 +1,5 @@
-import { concatenation } from "../kernel/nftables-batch.ts";
-import { bytesOf, formatAddress } from "../lib/address.ts";
-import { port, type PortElement, type PortRule, protocols } from "./ruleset.ts";
 import { type GuardLoop, LOOP_MARK, loopGateway } from "./guard-loop.ts";
+import { declareSets, type Element, leadBytes, leadText, type PortElement, type PortRule } from "./ruleset.ts";
 
 /**
  * Rules for published ports whose packets pass the host's own INPUT rules first (docs/adr/0012). They lie in tables of families ip and ip6, since
@@ -9,43 +7,41 @@ import { type GuardLoop, LOOP_MARK, loopGateway } from "./guard-loop.ts";
  */
 export function guardElements(rule: PortRule): PortElement[] {
   const { family } = rule.hostIp;
-  const own = [Uint8Array.of(protocols[rule.proto]), port(rule.hostPort)];
-  const anywhere = rule.hostIp.value === 0n;
-  const key = concatenation(...(anywhere ? own : [bytesOf(rule.hostIp), ...own]));
-  const suffix = anywhere ? "" : "a";
+  const { suffix, key, value } = leadBytes(rule);
   return [
-    { family, set: `p${suffix}`, element: { key, value: concatenation(bytesOf(rule.containerIp), port(rule.containerPort)) } },
+    { family, set: `p${suffix}`, element: { key, value } },
     { family, set: `s${suffix}`, element: { key } },
   ];
 }
 
+/** The same as text. */
+function guardText(rule: PortRule): Element[] {
+  const { suffix, key, value } = leadText(rule);
+  return [
+    [`p${suffix}`, `${key} : ${value}`],
+    [`s${suffix}`, key],
+  ];
+}
+
 /** One family's table, as nft commands that replace what is there. */
-export function guardTable(name: string, family: 4 | 6, bridges: readonly string[], rules: readonly PortRule[], loop: GuardLoop): string {
-  const ip = family === 4 ? "ip" : "ip6";
+function guardTable(name: string, family: 4 | 6, bridges: readonly string[], rules: readonly PortRule[], loop: GuardLoop): string {
+  const ip = ipOf(family);
   const address = `ipv${family}_addr`;
-  const filled = (kind: string, set: string, type: string, elements: readonly string[]): string =>
-    `  ${kind} ${set} {\n    type ${type}\n${elements.length > 0 ? `    elements = { ${elements.join(", ")} }\n` : ""}  }\n`;
-  const of = (anywhere: boolean): { keys: string[]; entries: string[] } => {
-    const mine = rules.filter(({ hostIp }) => hostIp.family === family && (hostIp.value === 0n) === anywhere);
-    const keys = mine.map((rule) => `${anywhere ? "" : `${formatAddress(rule.hostIp)} . `}${rule.proto} . ${rule.hostPort}`);
-    return { keys, entries: mine.map((rule, i) => `${keys[i]} : ${formatAddress(rule.containerIp)} . ${rule.containerPort}`) };
-  };
-  const [everywhere, one] = [of(true), of(false)];
-  const quoted = bridges.map((bridge) => `"${bridge}"`);
+  const where = "inet_proto . inet_service";
+  const declarations = declareSets(
+    [
+      ["br", "set", "ifname"],
+      ["s", "set", where],
+      ["sa", "set", `${address} . ${where}`],
+      ["p", "map", `${where} : ${address} . inet_service`],
+      ["pa", "map", `${address} . ${where} : ${address} . inet_service`],
+    ],
+    [...bridges.map((bridge): Element => ["br", `"${bridge}"`]), ...rules.filter(({ hostIp }) => hostIp.family === family).flatMap(guardText)],
+  );
   return `add table ${ip} ${name}
 delete table ${ip} ${name}
 table ${ip} ${name} {
-${filled("set", "br", "ifname", quoted)}${filled("set", "s", "inet_proto . inet_service", everywhere.keys)}${filled(
-    "set",
-    "sa",
-    `${address} . inet_proto . inet_service`,
-    one.keys,
-  )}${filled("map", "p", `inet_proto . inet_service : ${address} . inet_service`, everywhere.entries)}${filled(
-    "map",
-    "pa",
-    `${address} . inet_proto . inet_service : ${address} . inet_service`,
-    one.entries,
-  )}
+${declarations}
   chain publish {
     dnat to ${ip} daddr . meta l4proto . th dport map @pa
     dnat to meta l4proto . th dport map @p
@@ -76,10 +72,11 @@ ${filled("set", "br", "ifname", quoted)}${filled("set", "s", "inet_proto . inet_
 `;
 }
 
-/** Both tables, as nft commands that replace what is there. */
-export function guardRuleset(name: string, bridges: readonly string[], rules: readonly PortRule[], loop: GuardLoop): string {
-  return guardTable(name, 4, bridges, rules, loop) + guardTable(name, 6, bridges, rules, loop);
-}
+const ipOf = (family: 4 | 6): "ip" | "ip6" => (family === 4 ? "ip" : "ip6");
+
+/** Both tables, each as nft commands that replace what is there. */
+export const guardTables = (name: string, bridges: readonly string[], rules: readonly PortRule[], loop: GuardLoop): { family: string; ruleset: string }[] =>
+  ([4, 6] as const).map((family) => ({ family: ipOf(family), ruleset: guardTable(name, family, bridges, rules, loop) }));
 
 /** What takes both away, whether they are there or not. */
 export const guardRemoval = (name: string): string => ["ip", "ip6"].map((ip) => `add table ${ip} ${name}\ndelete table ${ip} ${name}\n`).join("");

@@ -12,7 +12,7 @@ export interface PortElement {
 }
 
 /** As it stands in packets. */
-export const port = (value: number): Uint8Array => Uint8Array.of(value >> 8, value & 0xff);
+const port = (value: number): Uint8Array => Uint8Array.of(value >> 8, value & 0xff);
 
 /** ICMP and ICMPv6, by number: a host without /etc/protocols knows no names. */
 const PINGS = "1, 58";
@@ -53,29 +53,50 @@ export interface PortRule {
   containerPort: number;
 }
 
+/** A port of the host's and where it leads, as they stand in packets. Ports on one of the host's addresses are in sets of their own, whose names end in `suffix`. */
+export function leadBytes({ proto, hostIp, hostPort, containerIp, containerPort }: PortRule): { suffix: "" | "a"; key: Uint8Array; value: Uint8Array } {
+  const anywhere = hostIp.value === 0n;
+  const own = [Uint8Array.of(protocols[proto]), port(hostPort)];
+  return {
+    suffix: anywhere ? "" : "a",
+    key: concatenation(...(anywhere ? own : [bytesOf(hostIp), ...own])),
+    value: concatenation(bytesOf(containerIp), port(containerPort)),
+  };
+}
+
+/** The same as nft writes it. */
+export function leadText({ proto, hostIp, hostPort, containerIp, containerPort }: PortRule): { suffix: "" | "a"; key: string; value: string } {
+  const anywhere = hostIp.value === 0n;
+  return {
+    suffix: anywhere ? "" : "a",
+    key: `${anywhere ? "" : `${formatAddress(hostIp)} . `}${proto} . ${hostPort}`,
+    value: `${formatAddress(containerIp)} . ${containerPort}`,
+  };
+}
+
 /** Which set or map an element belongs to, and its bytes. */
 export function portElement(rule: PortRule): PortElement {
-  const proto = Uint8Array.of(protocols[rule.proto]);
   const { family } = rule.containerIp;
-  const container = bytesOf(rule.containerIp);
-  if (rule.hostPort === 0) return { family: "inet", set: `d${family}`, element: { key: concatenation(container, proto, port(rule.containerPort)) } };
-  const anywhere = rule.hostIp.value === 0n;
-  const key = anywhere ? concatenation(proto, port(rule.hostPort)) : concatenation(bytesOf(rule.hostIp), proto, port(rule.hostPort));
-  return { family: "inet", set: `p${family}${anywhere ? "" : "a"}`, element: { key, value: concatenation(container, port(rule.containerPort)) } };
+  if (rule.hostPort === 0) {
+    const key = concatenation(bytesOf(rule.containerIp), Uint8Array.of(protocols[rule.proto]), port(rule.containerPort));
+    return { family: "inet", set: `d${family}`, element: { key } };
+  }
+  const { suffix, key, value } = leadBytes(rule);
+  return { family: "inet", set: `p${family}${suffix}`, element: { key, value } };
 }
 
 /** The same as text, for the base ruleset. */
 function portText(rule: PortRule): Element {
   const { family } = rule.containerIp;
-  const container = formatAddress(rule.containerIp);
-  if (rule.hostPort === 0) return [`d${family}`, `${container} . ${rule.proto} . ${rule.containerPort}`];
-  const anywhere = rule.hostIp.value === 0n;
-  const where = anywhere ? "" : `${formatAddress(rule.hostIp)} . `;
-  return [`p${family}${anywhere ? "" : "a"}`, `${where}${rule.proto} . ${rule.hostPort} : ${container} . ${rule.containerPort}`];
+  if (rule.hostPort === 0) return [`d${family}`, `${formatAddress(rule.containerIp)} . ${rule.proto} . ${rule.containerPort}`];
+  const { suffix, key, value } = leadText(rule);
+  return [`p${family}${suffix}`, `${key} : ${value}`];
 }
 
-/** The sets and maps of the table with their types; `flags interval` where an element is a subnet. */
-const sets: readonly [name: string, kind: "set" | "map", type: string, interval?: "interval"][] = [
+/** A set or map with the type of its elements; `flags interval` where an element is a subnet. */
+type SetDeclaration = readonly [name: string, kind: "set" | "map", type: string, interval?: "interval"];
+
+const sets: readonly SetDeclaration[] = [
   ["br", "set", "ifname"],
   ["brint", "set", "ifname"],
   ["icc", "set", "ifname . ifname"],
@@ -99,7 +120,19 @@ const sets: readonly [name: string, kind: "set" | "map", type: string, interval?
 ];
 
 /** An element of a set, or of a map (`key : value`), as nft writes it. */
-type Element = [set: string, element: string];
+export type Element = [set: string, element: string];
+
+/** Declares sets and maps, with what is in them from the start. */
+export function declareSets(declarations: readonly SetDeclaration[], elements: readonly Element[]): string {
+  const bySet = Map.groupBy(elements, ([set]) => set);
+  return declarations
+    .map(([name, kind, type, interval]) => {
+      const filled = bySet.get(name)?.map(([, element]) => element) ?? [];
+      const flags = interval === undefined ? "" : `    flags ${interval}\n`;
+      return `  ${kind} ${name} {\n    type ${type}\n${flags}${filled.length > 0 ? `    elements = { ${filled.join(", ")} }\n` : ""}  }\n`;
+    })
+    .join("");
+}
 
 /** What one network puts into which set. */
 function networkElements(n: BridgeRules): Element[] {
@@ -134,18 +167,13 @@ export interface EngineRules {
 
 /** The whole table: test/kernel/network.test.ts has the traffic that must pass, and the attacks that must not. */
 export function ruleset(table: string, networks: Iterable<BridgeRules>, ports: Iterable<PortRule>, { acceptMark, ip6tables }: EngineRules): string {
-  const elements = Map.groupBy([...[...networks].flatMap(networkElements), ...[...ports].map(portText)], ([set]) => set);
-  const declarations = sets.map(([name, kind, type, interval]) => {
-    const filled = elements.get(name)?.map(([, element]) => element) ?? [];
-    const flags = interval === undefined ? "" : `    flags ${interval}\n`;
-    return `  ${kind} ${name} {\n    type ${type}\n${flags}${filled.length > 0 ? `    elements = { ${filled.join(", ")} }\n` : ""}  }\n`;
-  });
+  const declarations = declareSets(sets, [...[...networks].flatMap(networkElements), ...[...ports].map(portText)]);
   const [mark, mask] = acceptMark.split("/");
   const accepted = acceptMark === "" ? "" : `    meta mark ${mask === undefined ? "" : `and ${Number(mask)} == `}${Number(mark)} jump allow\n`;
   const text = `add table inet ${table}
 delete table inet ${table}
 table inet ${table} {
-${declarations.join("")}
+${declarations}
   chain raw {
     type filter hook prerouting priority raw
     ip daddr 127.0.0.0/8 iifname @br drop
