@@ -1,7 +1,5 @@
-import { realtimeNano } from "../kernel/clock.ts";
 import { prefixed } from "../lib/errors.ts";
-import { formatNano } from "../lib/time.ts";
-import { dataOf, type Context } from "./context.ts";
+import { plainRecord, type Context } from "./context.ts";
 import { makeFilled, replaceFiles } from "./fill.ts";
 import { whileHeld } from "./hold.ts";
 import { isPlain } from "./options.ts";
@@ -44,16 +42,6 @@ export async function importFrom(
     const { idMap } = entry.record;
     return await replaceFiles(ctx, name, (directory) => fill(directory, idMap), { action: "import", onlyEmpty: !force });
   }
-  const record: VolumeRecord = {
-    name,
-    driver: "local",
-    scope: "local",
-    mountpoint: dataOf(ctx, name),
-    created: formatNano(realtimeNano()).replace(/\.\d+Z$/, "Z"),
-    labels,
-    options: {},
-    anonymous: false,
-    ...(ctx.idMap !== undefined && { idMap: ctx.idMap }),
-  };
+  const record: VolumeRecord = { ...plainRecord(ctx, name), labels, ...(ctx.idMap !== undefined && { idMap: ctx.idMap }) };
   return await makeFilled(ctx, record, (directory) => fill(directory, ctx.idMap), { source: "import" });
 }

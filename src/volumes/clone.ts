@@ -1,7 +1,7 @@
 import { realtimeNano } from "../kernel/clock.ts";
 import { invalidArgument, prefixed } from "../lib/errors.ts";
 import { formatNano } from "../lib/time.ts";
-import { dataOf, find, type Context, type Entry } from "./context.ts";
+import { find, plainRecord, type Context, type Entry } from "./context.ts";
 import { makeFilled, replaceFiles } from "./fill.ts";
 import { whileHeld } from "./hold.ts";
 import { isPlain } from "./options.ts";
@@ -56,16 +56,10 @@ export async function restoreSnapshot(ctx: Context, name: string, options: CopyO
 /** A plain volume with the same labels, but for those that say whose it is: Compose would take the copy for its own. */
 function copyOf(ctx: Context, source: VolumeRecord, name: string, labels: Record<string, string> = {}): VolumeRecord {
   const carried = Object.entries(source.labels).filter(([key]) => !key.startsWith("com.docker.compose.") && key !== SNAPSHOT_LABEL);
-  // what an option or a plugin mounts has the host's ids
   return {
-    name,
-    driver: "local",
-    scope: "local",
-    mountpoint: dataOf(ctx, name),
-    created: formatNano(realtimeNano()).replace(/\.\d+Z$/, "Z"),
+    ...plainRecord(ctx, name),
     labels: { ...Object.fromEntries(carried), ...labels },
-    options: {},
-    anonymous: false,
+    // what an option or a plugin mounts has the host's ids
     ...(isPlain(source) && source.idMap !== undefined && { idMap: source.idMap }),
   };
 }

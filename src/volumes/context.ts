@@ -1,7 +1,9 @@
 import { join } from "node:path";
 import type { Events } from "../events/types.ts";
+import { realtimeNano } from "../kernel/clock.ts";
 import { notFound } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
+import { formatNano } from "../lib/time.ts";
 import type { IdMap } from "../oci/id-map.ts";
 import type { KeyedMutex } from "../lib/mutex.ts";
 import type { Plugins } from "../plugins/types.ts";
@@ -51,6 +53,14 @@ export type Phase = "intent" | "ready" | "copying" | "renaming" | "deleting";
 export const dataOf = (ctx: Context, name: string): string => join(ctx.root, name, "_data");
 /** Where copyUp copies to before it moves things in. */
 export const stagingOf = (ctx: Context, name: string): string => join(ctx.root, name, "_copy");
+
+/** A volume's time: Docker shows whole seconds. */
+export const createdNow = (): string => formatNano(realtimeNano()).replace(/\.\d+Z$/, "Z");
+
+/** The record of a directory of the engine's own, as its name alone tells it. */
+export function plainRecord(ctx: Context, name: string): VolumeRecord {
+  return { name, driver: "local", scope: "local", mountpoint: dataOf(ctx, name), created: createdNow(), labels: {}, options: {}, anonymous: false };
+}
 
 /** @throws EngineError notFound */
 export function find(ctx: Context, name: string): Entry {

@@ -1,7 +1,5 @@
-import { realtimeNano } from "../kernel/clock.ts";
 import { conflict, prefixed } from "../lib/errors.ts";
-import { formatNano } from "../lib/time.ts";
-import { dataOf, saveRecord, setPhase, type Context } from "./context.ts";
+import { createdNow, dataOf, saveRecord, setPhase, type Context } from "./context.ts";
 import type { VolumeDriver } from "./driver.ts";
 import { checkNotMade } from "./fill.ts";
 import { remoteOwner } from "./look-up.ts";
@@ -28,8 +26,7 @@ export async function create(ctx: Context, asked: Parameters<Volumes["create"]>[
     driver: driver.name,
     scope: driver.scope,
     mountpoint: isLocal ? dataOf(ctx, name) : "",
-    // Docker shows whole seconds.
-    created: formatNano(realtimeNano()).replace(/\.\d+Z$/, "Z"),
+    created: createdNow(),
     labels: asked.labels ?? {},
     options,
     given: { labels: asked.labels !== undefined, options: asked.options !== undefined },

@@ -1,6 +1,6 @@
 import { rm } from "node:fs/promises";
 import { parseRecord } from "../store/damage.ts";
-import { dataOf, setPhase, stagingOf, type Context, type Phase } from "./context.ts";
+import { plainRecord, setPhase, stagingOf, type Context, type Phase } from "./context.ts";
 import { finishRename } from "./rename.ts";
 import type { VolumeRecord } from "./types.ts";
 
@@ -20,7 +20,9 @@ export async function restore(ctx: Context): Promise<void> {
       setPhase(ctx, name, "ready");
     }
     const parsed = parseRecord<VolumeRecord>(record, `volume ${name}`, ctx.log) ?? {
+      // its data outlive a damaged record
       ...plainRecord(ctx, name),
+      created: new Date(0).toISOString(),
       driver,
       ...(driver !== "local" && { mountpoint: "" }),
     };
@@ -29,18 +31,4 @@ export async function restore(ctx: Context): Promise<void> {
       active: new Set(),
     });
   }
-}
-
-/** What a volume's name alone tells: its data outlive a damaged record. */
-function plainRecord(ctx: Context, name: string): VolumeRecord {
-  return {
-    name,
-    driver: "local",
-    scope: "local",
-    mountpoint: dataOf(ctx, name),
-    created: new Date(0).toISOString(),
-    labels: {},
-    options: {},
-    anonymous: false,
-  };
 }
