@@ -40,7 +40,7 @@ export async function importFrom(
   const entry = ctx.entries.get(name);
   if (entry !== undefined) {
     const { idMap } = entry.record;
-    return await replaceFiles(ctx, name, (directory) => fill(directory, idMap), { action: "import", onlyEmpty: !force });
+    return await replaceFiles(ctx, name, (directory) => fill(directory, idMap), { action: "import", idMap, onlyEmpty: !force });
   }
   const record: VolumeRecord = { ...plainRecord(ctx, name), labels, ...(ctx.idMap !== undefined && { idMap: ctx.idMap }) };
   return await makeFilled(ctx, record, (directory) => fill(directory, ctx.idMap), { source: "import" });

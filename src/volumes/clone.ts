@@ -49,7 +49,7 @@ export async function restoreSnapshot(ctx: Context, name: string, options: CopyO
     const target = options.to || snapshotOf;
     const fill = (directory: string): Promise<void> => copyFiles(ctx, entry, directory, `restore ${target}`, options);
     if (!ctx.entries.has(target)) return await makeFilled(ctx, copyOf(ctx, entry.record, target), fill, { source: name });
-    return await replaceFiles(ctx, target, fill, { action: "restore", idMap: () => idMap, attributes: { snapshot: name } });
+    return await replaceFiles(ctx, target, fill, { action: "restore", idMap, attributes: { snapshot: name } });
   });
 }
 

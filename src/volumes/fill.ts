@@ -4,7 +4,7 @@ import { isEmptyDirectory } from "../kernel/fs.ts";
 import { conflict, invalidArgument } from "../lib/errors.ts";
 import type { IdMap } from "../oci/id-map.ts";
 import { saveRecord, setPhase, stagingOf, type Context, type Entry } from "./context.ts";
-import { isHeld, runningWith, whileHeld } from "./hold.ts";
+import { checkNotHeld, runningWith, whileHeld } from "./hold.ts";
 import { isMounted, shownOptions } from "./options.ts";
 import type { VolumeRecord } from "./types.ts";
 
@@ -51,19 +51,14 @@ export function checkNotMade(ctx: Context, name: string): void {
 
 /**
  * Other files for a volume: those that `fill` makes in a directory beside it, in one step. Until then it has its own, whatever happens.
- * `action`: the event's, and what errors say was attempted. `onlyEmpty`: what has files keeps them. @throws EngineError conflict for that and while a
- * container runs with it, invalidArgument where its files are kept elsewhere
+ * `action`: the event's, and what errors say was attempted. `idMap`: of the new files. `onlyEmpty`: what has files keeps them. @throws EngineError conflict
+ * for that and while a container runs with it, invalidArgument where its files are kept elsewhere
  */
 export async function replaceFiles(
   ctx: Context,
   name: string,
   fill: (directory: string) => Promise<void>,
-  {
-    action,
-    onlyEmpty = false,
-    idMap,
-    attributes = {},
-  }: { action: string; onlyEmpty?: boolean; idMap?: (own: IdMap | undefined) => IdMap | undefined; attributes?: Record<string, string> },
+  { action, idMap, onlyEmpty = false, attributes = {} }: { action: string; idMap: IdMap | undefined; onlyEmpty?: boolean; attributes?: Record<string, string> },
 ): Promise<VolumeRecord> {
   const what = `${action} ${name}`;
   const check = (entry: Entry): void => {
@@ -76,7 +71,7 @@ export async function replaceFiles(
   };
   const checkFirst = (entry: Entry): void => {
     check(entry);
-    if (isHeld(entry)) throw conflict(`${what}: volume is in use - [its files are being copied]`);
+    checkNotHeld(entry, what);
   };
   const checkEmpty = ({ record }: Entry): void => {
     if (onlyEmpty && !isEmptyDirectory(record.mountpoint)) throw conflict(`${what}: the volume isn't empty; with force (--force) what is in it is replaced`);
@@ -93,9 +88,8 @@ export async function replaceFiles(
         // a container may have started meanwhile, or have left files and ended
         check(entry);
         checkEmpty(entry);
-        const { idMap: own, ...rest } = entry.record;
-        const map = idMap === undefined ? own : idMap(own);
-        const record: VolumeRecord = { ...rest, ...(map !== undefined && { idMap: map }) };
+        const { idMap: _before, ...rest } = entry.record;
+        const record: VolumeRecord = { ...rest, ...(idMap !== undefined && { idMap }) };
         exchange(staging, record.mountpoint);
         try {
           ctx.store.tx(() => {
@@ -117,7 +111,7 @@ export async function replaceFiles(
   return await whileHeld(ctx, name, replace, checkFirst);
 }
 
-export function optionsText(options: Record<string, string>): string {
+function optionsText(options: Record<string, string>): string {
   return Object.entries(shownOptions(options))
     .map(([key, value]) => `${key}=${value}`)
     .join(", ");
