@@ -1,12 +1,11 @@
 import { FFIType } from "bun:ffi";
 import { startWorker, type WorkerHandle } from "../lib/worker.ts";
+import { createWakeup, wake } from "./eventfd.ts";
 import { check, int, libc, stable } from "./ffi.ts";
 
 const c = libc({
   epoll_create1: { args: [FFIType.i32], returns: FFIType.i32 },
   epoll_ctl: { args: [FFIType.i32, FFIType.i32, FFIType.i32, FFIType.ptr], returns: FFIType.i32 },
-  eventfd: { args: [FFIType.u32, FFIType.i32], returns: FFIType.i32 },
-  write: { args: [FFIType.i32, FFIType.ptr, FFIType.u64_fast], returns: FFIType.i64_fast },
 });
 
 const EPOLL_CLOEXEC = 0o2000000;
@@ -39,7 +38,7 @@ export function createReadiness(): Readiness {
 
   const start = (): NonNullable<typeof started> => {
     const epoll = check(c.epoll_create1(EPOLL_CLOEXEC), "epoll_create1");
-    const stop = check(c.eventfd(0, EPOLL_CLOEXEC), "eventfd");
+    const stop = createWakeup();
     check(c.epoll_ctl(epoll, EPOLL_CTL_ADD, stop, event(EPOLLIN, STOP)), "epoll_ctl");
     const worker = startWorker<number, number[]>("kernel/epoll.worker.ts");
     worker.onMessage((ids) => {
@@ -74,10 +73,8 @@ export function createReadiness(): Readiness {
     },
     [Symbol.dispose]: () => {
       if (started === undefined) return;
-      const one = stable(8);
-      one.writeBigUInt64LE(1n);
       // terminate() doesn't end a thread that blocks in a system call: this event does; the descriptors end with the process
-      c.write(started.stop, one, 8);
+      wake(started.stop);
       started = undefined;
       waiting.clear();
     },

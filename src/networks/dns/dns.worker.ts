@@ -1,7 +1,8 @@
 import { type MessagePort as NodePort, receiveMessageOnPort } from "node:worker_threads";
+import { clearWakeup } from "../../kernel/eventfd.ts";
 import { stable } from "../../kernel/ffi.ts";
 import { openNamespaceDoor } from "../../kernel/namespace.ts";
-import { clearWakeup, createPoller } from "../../kernel/poller.ts";
+import { createPoller } from "../../kernel/poller.ts";
 import { raisePriority } from "../../kernel/priority.ts";
 import { messageOf } from "../../lib/errors.ts";
 import { Timers } from "../../lib/timers.ts";

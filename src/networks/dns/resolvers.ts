@@ -1,8 +1,8 @@
 import { NetlinkSocket } from "../../kernel/netlink.ts";
 import { redirectDns } from "../../kernel/nftables-batch.ts";
+import { createWakeup, wake } from "../../kernel/eventfd.ts";
 import { SysError } from "../../kernel/ffi.ts";
 import { closeFd } from "../../kernel/fs.ts";
-import { createWakeup, wake } from "../../kernel/poller.ts";
 import { boundPort } from "../../kernel/socket.ts";
 import { bytesOf, parseAddress } from "../../lib/address.ts";
 import { messageOf } from "../../lib/errors.ts";
