@@ -1,3 +1,4 @@
+import { parseBool } from "../lib/bool.ts";
 import { invalidArgument } from "../lib/errors.ts";
 import { hasLabel } from "../lib/match.ts";
 import { matchPath } from "../lib/path-match.ts";
@@ -17,11 +18,10 @@ export function createdAt(image: ImageRecord): bigint {
 /** A boolean filter as Docker reads it. @throws EngineError invalidArgument */
 export function booleanFilter(name: string, values: readonly string[] | undefined, fallback: boolean): boolean {
   if (values === undefined || values.length === 0) return fallback;
-  const read = values.map((value) =>
-    ["1", "true", "t", "T", "True", "TRUE"].includes(value) ? true : ["0", "false", "f", "F", "False", "FALSE"].includes(value) ? false : undefined,
-  );
-  if (read.includes(undefined) || new Set(read).size !== 1) throw invalidArgument(`invalid filter '${name}=[${values.join(" ")}]'`);
-  return read[0]!;
+  const invalid = (): Error => invalidArgument(`invalid filter '${name}=[${values.join(" ")}]'`);
+  const [first, ...others] = new Set(values.map((value) => parseBool(value, invalid)));
+  if (first === undefined || others.length > 0) throw invalid();
+  return first;
 }
 
 /** `key` or `key=value`, all of them. */

@@ -1,3 +1,4 @@
+import { parseBool } from "../lib/bool.ts";
 import { invalidArgument } from "../lib/errors.ts";
 import { clientPattern } from "../lib/match.ts";
 import { checkTag } from "./attributes.ts";
@@ -42,7 +43,7 @@ export function checkLogOptions(type: string, options: Options): void {
   for (const key of Object.keys(options)) if (!driver.options.has(key) && !general.has(key)) throw invalidArgument(driver.unknown(key));
   checkFiles(options, "");
   checkFiles(options, "cache-");
-  if (options["cache-disabled"]) parseBool(options["cache-disabled"], `invalid value for option cache-disabled: ${options["cache-disabled"]}`);
+  if (options["cache-disabled"]) isTrue(options["cache-disabled"], `invalid value for option cache-disabled: ${options["cache-disabled"]}`);
   for (const key of ["labels-regex", "env-regex"]) {
     const pattern = options[key];
     if (pattern !== undefined && clientPattern(pattern) === undefined)
@@ -65,7 +66,7 @@ function checkFiles(options: Options, prefix: "" | "cache-"): void {
     throw invalidArgument(`${prefix}max-size must be a positive number`);
   if (count !== undefined && !/^\+?\d{1,9}$/.test(count)) throw invalidArgument(`invalid value for ${prefix}max-file: ${count}: it is no whole number`);
   if (count !== undefined && Number(count) < 1) throw invalidArgument(`${prefix}max-file cannot be less than 1`);
-  if (compress !== undefined && parseBool(compress, `invalid boolean value for ${prefix}compress: ${compress}`) && Number(count ?? 2) < 2)
+  if (compress !== undefined && isTrue(compress, `invalid boolean value for ${prefix}compress: ${compress}`) && Number(count ?? 2) < 2)
     throw invalidArgument(`${prefix}compress cannot be true when max-file is less than 2 or max-size is not set`);
 }
 
@@ -79,7 +80,7 @@ export function keepOptionsOf(type: string, options: Options): KeepOptions | und
     // -1 is what Docker's documentation calls unlimited.
     maxSize: size === "-1" ? Infinity : size === undefined ? bounds.maxSize : parseLogSize(size, 1000, ""),
     maxFiles: count === undefined ? bounds.maxFiles : Number(count),
-    compress: compress === undefined ? bounds.compress : parseBool(compress, ""),
+    compress: compress === undefined ? bounds.compress : isTrue(compress, ""),
   };
 }
 
@@ -87,7 +88,7 @@ export function keepOptionsOf(type: string, options: Options): KeepOptions | und
 export function isReadable(type: string, options: Options): boolean {
   if (type === "none") return false;
   const disabled = isForwarded(type) ? options["cache-disabled"] : undefined;
-  return !disabled || !parseBool(disabled, "");
+  return !disabled || !isTrue(disabled, "");
 }
 
 /** Bytes of `10m`, `1.5GB`, `512`: log files are measured in thousands, as Docker does it, buffers in 1024s. @throws EngineError invalidArgument */
@@ -97,9 +98,5 @@ function parseLogSize(text: string, base: 1000 | 1024, prefix: string): number {
   return Math.floor(Number(match[1]) * base ** " kmgtp".indexOf((match[2] ?? "").toLowerCase() || " "));
 }
 
-/** What Go's ParseBool takes. @throws EngineError invalidArgument */
-function parseBool(text: string, otherwise: string): boolean {
-  if (/^(1|t|T|TRUE|true|True)$/.test(text)) return true;
-  if (/^(0|f|F|FALSE|false|False)$/.test(text)) return false;
-  throw invalidArgument(otherwise);
-}
+/** @throws EngineError invalidArgument */
+const isTrue = (text: string, otherwise: string): boolean => parseBool(text, () => invalidArgument(otherwise));

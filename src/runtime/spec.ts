@@ -3,6 +3,7 @@ import { release } from "node:os";
 import { defaultReadonlyPaths } from "../oci/default-paths.ts";
 import type { CgroupHierarchy } from "../kernel/cgroup.ts";
 import { readLimit, rlimitNumbers } from "../kernel/process.ts";
+import { parseBool } from "../lib/bool.ts";
 import { invalidArgument } from "../lib/errors.ts";
 import type { ContainerConfig, HostConfig } from "../oci/container.ts";
 import { idOnHost, type IdMap, type IdRange } from "../oci/id-map.ts";
@@ -326,21 +327,16 @@ export function parseSecurity(host: Pick<HostConfig, "SecurityOpt" | "Privileged
     const at = option.includes("=") ? option.indexOf("=") : option.indexOf(":");
     if (at < 0) throw invalidArgument(`invalid --security-opt 1: ${JSON.stringify(option)}`);
     const [name, value] = [option.slice(0, at), option.slice(at + 1)];
+    const invalid = (): Error => invalidArgument(`invalid --security-opt 2: ${JSON.stringify(option)}`);
     if (name === "seccomp") result.seccomp = value === "builtin" ? undefined : value;
-    else if (name === "no-new-privileges") result.noNewPrivileges = parseBoolean(value, option);
-    else if (name === "writable-cgroups") result.writableCgroups = parseBoolean(value, option);
+    else if (name === "no-new-privileges") result.noNewPrivileges = parseBool(value, invalid);
+    else if (name === "writable-cgroups") result.writableCgroups = parseBool(value, invalid);
     else if (name === "apparmor") result.apparmor = apparmorOf(value, context.hasApparmor);
     else if (name === "systempaths" && value === "unconfined") result.systemPathsUnconfined = true;
     // Docker, too, drops labels silently where SELinux is off
-    else if (name !== "label") throw invalidArgument(`invalid --security-opt 2: ${JSON.stringify(option)}`);
+    else if (name !== "label") throw invalid();
   }
   return result;
-}
-
-function parseBoolean(value: string, option: string): boolean {
-  if (["1", "t", "true", "T", "TRUE", "True"].includes(value)) return true;
-  if (["0", "f", "false", "F", "FALSE", "False"].includes(value)) return false;
-  throw invalidArgument(`invalid --security-opt 2: ${JSON.stringify(option)}`);
 }
 
 function apparmorOf(profile: string, hasApparmor: boolean): string | undefined {
