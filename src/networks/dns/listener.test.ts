@@ -221,3 +221,18 @@ test("names without a dot stay inside where ndots is set; without a way out ther
   expect(codeOf(await inward.next())).toBe(2);
   expect(asked.length).toBe(1);
 });
+
+test("whoever is stopped by what an answer brings to light asks nothing more: its sockets are closed", async () => {
+  const loopback = Uint8Array.of(127, 0, 0, 1);
+  const sockets = { udp: bindSocket("udp", loopback, 0), tcp: bindSocket("tcp", loopback, 0) };
+  const { send } = await client(boundPort(sockets.udp));
+  let asked = 0;
+  const listener = listen(sockets, loop, () => {
+    if (++asked === 1) listener[Symbol.dispose]();
+    return true;
+  });
+  send(questionOf("first"));
+  send(questionOf("second"));
+  loop.poller.turn(1000);
+  expect(asked).toBe(1);
+});

@@ -45,7 +45,8 @@ function listenUdp(fd: number, loop: Loop, answer: Answerer): Disposable {
       windowStart = now;
       left = WINDOW_MOST;
     }
-    for (let i = 0; i < BATCH && left > 0; i++) {
+    // an answer brings in what the engine has said meanwhile, the end of this container too
+    for (let i = 0; i < BATCH && left > 0 && isOpen; i++) {
       const datagram = receiveFrom(fd, loop.scratch);
       if (datagram === undefined) return;
       left--;
@@ -53,7 +54,7 @@ function listenUdp(fd: number, loop: Loop, answer: Answerer): Disposable {
         if (isOpen) sendTo(fd, reply, datagram.from);
       });
     }
-    if (left > 0) return;
+    if (left > 0 || !isOpen) return;
     watch.want("none");
     pause = loop.timers.add(windowStart + WINDOW_MS, () => watch.want("read"));
   });

@@ -43,7 +43,8 @@ export function createService(loop: Loop, door: NamespaceDoor, catchUp: () => vo
     const resolve = createResolver({ loop, containerId, names, own, host: () => host.upstream(), hostNdots: () => host.ndots() });
     const answer: Answerer = (message, protocol, reply) => {
       catchUp();
-      return resolve(message, protocol, reply);
+      // it may have ended just now
+      return served.get(containerId) === entry && resolve(message, protocol, reply);
     };
     const listener = listen(sockets, loop, answer);
     const end = (): void => {
