@@ -1,17 +1,6 @@
 import { statSync } from "node:fs";
-import { unavailable } from "../lib/errors.ts";
-import { startWorker, type WorkerHandle } from "../lib/worker.ts";
-
-export interface SyncRequest {
-  id: number;
-  /** A directory. */
-  path: string;
-}
-export interface SyncAnswer {
-  id: number;
-  /** Empty where all went well. */
-  failure: string;
-}
+import { messageOf, unavailable } from "../lib/errors.ts";
+import { createWorkerCalls } from "../lib/worker-calls.ts";
 
 export interface DiskSync extends Disposable {
   /**
@@ -30,33 +19,12 @@ interface Device {
 /** syncfs(2) in a Worker of its own, which starts with the first need: it takes as long as the disk does. */
 export function createDiskSync(): DiskSync {
   const devices = new Map<number, Device>();
-  const waiting = new Map<number, { resolve: () => void; reject: (error: Error) => void }>();
-  let worker: WorkerHandle<SyncRequest, SyncAnswer> | undefined;
-  let counter = 0;
-
-  const start = (): WorkerHandle<SyncRequest, SyncAnswer> => {
-    const started = startWorker<SyncRequest, SyncAnswer>("kernel/disk-sync.worker.ts");
-    const answer = (id: number, failure: string): void => {
-      const waiter = waiting.get(id);
-      waiting.delete(id);
-      if (failure === "") waiter?.resolve();
-      else waiter?.reject(unavailable(`writing to the disk: ${failure}`));
-    };
-    started.onMessage(({ id, failure }) => answer(id, failure));
-    started.onError((error) => {
-      worker = undefined;
-      for (const id of [...waiting.keys()]) answer(id, error.message);
+  /** Each the path of a directory. */
+  const calls = createWorkerCalls<string, void>("kernel/disk-sync.worker.ts");
+  const run = (path: string): Promise<void> =>
+    calls.call(path).catch((error: unknown) => {
+      throw unavailable(`writing to the disk: ${messageOf(error)}`, error);
     });
-    return started;
-  };
-
-  const run = (path: string): Promise<void> => {
-    const id = ++counter;
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    waiting.set(id, { resolve, reject });
-    (worker ??= start()).post({ id, path });
-    return promise;
-  };
 
   return {
     sync: async (path) => {
@@ -73,6 +41,6 @@ export function createDiskSync(): DiskSync {
         });
       await here.next;
     },
-    [Symbol.dispose]: () => worker?.[Symbol.dispose](),
+    [Symbol.dispose]: () => calls[Symbol.dispose](),
   };
 }

@@ -1,14 +1,5 @@
-import { internal } from "./errors.ts";
-import { startWorker, type WorkerHandle } from "./worker.ts";
-
-export interface GzipRequest {
-  id: number;
-  bytes: Uint8Array<ArrayBuffer>;
-}
-export interface GzipReply {
-  id: number;
-  bytes: Uint8Array<ArrayBuffer>;
-}
+import { internal, messageOf } from "./errors.ts";
+import { createWorkerCalls } from "./worker-calls.ts";
 
 /**
  * Bytes of one gzip member. A file may have any number of them (RFC 1952, section 2.2), which is what lets several processors work on one layer; every
@@ -25,48 +16,17 @@ export interface Gzip extends Disposable {
   pack(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined>;
 }
 
-interface Member {
-  handle: WorkerHandle<GzipRequest, GzipReply>;
-  waiting: Map<number, PromiseWithResolvers<Uint8Array>>;
-}
-
 export function createGzip(workers = Math.min(navigator.hardwareConcurrency, MOST_WORKERS)): Gzip {
-  const pool: (Member | undefined)[] = Array.from({ length: workers });
-  let nextId = 0;
-
-  const start = (slot: number): Member => {
-    const handle = startWorker<GzipRequest, GzipReply>("lib/gzip.worker.ts");
-    const waiting: Member["waiting"] = new Map();
-    handle.onMessage(({ id, bytes }) => {
-      waiting.get(id)?.resolve(bytes);
-      waiting.delete(id);
-    });
-    handle.onError((error) => {
-      pool[slot] = undefined;
-      for (const { reject } of waiting.values()) reject(internal(`compressing failed: ${error.message}`, error));
-    });
-    return { handle, waiting };
-  };
-
-  /** The least busy one. */
-  const choose = (): Member => {
-    let best: Member | undefined;
-    for (const [slot, member] of pool.entries()) {
-      if (member === undefined) return (pool[slot] = start(slot));
-      if (best === undefined || member.waiting.size < best.waiting.size) best = member;
-    }
-    return best!;
-  };
+  const pool = Array.from({ length: workers }, () => createWorkerCalls<Uint8Array<ArrayBuffer>, Uint8Array>("lib/gzip.worker.ts"));
 
   const pieceOf = (bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array> => {
-    const { handle, waiting } = choose();
-    const id = ++nextId;
-    const result = Promise.withResolvers<Uint8Array>();
+    const leastBusy = pool.reduce((best, each) => (each.open < best.open ? each : best));
+    const packed = leastBusy.call(bytes, [bytes.buffer]).catch((error: unknown) => {
+      throw internal(`compressing failed: ${messageOf(error)}`, error);
+    });
     // Whoever awaits it may have gone by the time that it fails.
-    result.promise.catch(() => {});
-    waiting.set(id, result);
-    handle.post({ id, bytes }, [bytes.buffer]);
-    return result.promise;
+    packed.catch(() => {});
+    return packed;
   };
 
   return {
@@ -83,8 +43,7 @@ export function createGzip(workers = Math.min(navigator.hardwareConcurrency, MOS
       for (const piece of packed) yield await piece;
     },
     [Symbol.dispose]: () => {
-      for (const member of pool) member?.handle[Symbol.dispose]();
-      pool.fill(undefined);
+      for (const each of pool) each[Symbol.dispose]();
     },
   };
 }

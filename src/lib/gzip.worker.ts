@@ -1,12 +1,7 @@
 import { runsOf } from "./compressible.ts";
-import type { GzipReply, GzipRequest } from "./gzip.ts";
+import { answerCalls } from "./worker-calls.ts";
 
 /** The Worker behind gzip.ts: packs one piece after another. */
-
-declare const self: {
-  addEventListener(type: "message", listener: (event: { data: GzipRequest }) => void): void;
-  postMessage(message: GzipReply, transfer: ArrayBuffer[]): void;
-};
 
 /**
  * Of tars of programs libdeflate's first level makes 5% more than zlib's sixth, which Docker uses, in a quarter of the time (measured: 200 against 45 MB a
@@ -24,7 +19,4 @@ function pack(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   return members.length === 1 ? members[0]! : Bun.concatArrayBuffers(members, Infinity, true);
 }
 
-self.addEventListener("message", ({ data: { id, bytes } }) => {
-  const packed = pack(bytes);
-  self.postMessage({ id, bytes: packed }, [packed.buffer]);
-});
+answerCalls(pack, (packed) => [packed.buffer]);

@@ -1,7 +1,6 @@
 import type { FlowFilter } from "../kernel/netlink-conntrack.ts";
-import { internal } from "../lib/errors.ts";
-import { startWorker, type WorkerHandle } from "../lib/worker.ts";
-import type { Chore, ChoreDone } from "./chores.worker.ts";
+import { createWorkerCalls } from "../lib/worker-calls.ts";
+import type { Chore, ChoreAnswer } from "./chores.worker.ts";
 import type { RuleTable } from "./compare-rules.ts";
 
 /** Calls that would hold up the event loop, made in a Worker. It is started at the first need, which many engines never have. */
@@ -20,52 +19,18 @@ export interface Chores extends Disposable {
   compareRules(tables: RuleTable[]): Promise<string[]>;
 }
 
-type Answer = ChoreDone["answer"];
-type Work = Chore extends infer Each ? (Each extends Chore ? Omit<Each, "id"> : never) : never;
-
 export function createChores(): Chores {
-  let worker: WorkerHandle<Chore, ChoreDone> | undefined;
-  let next = 0;
-  const waiting = new Map<number, PromiseWithResolvers<Answer>>();
-
-  const start = (): WorkerHandle<Chore, ChoreDone> => {
-    const handle = startWorker<Chore, ChoreDone>("networks/chores.worker.ts");
-    handle.onMessage(({ id, error, answer }) => {
-      const entry = waiting.get(id);
-      waiting.delete(id);
-      if (error === undefined) entry?.resolve(answer);
-      else entry?.reject(internal(error));
-    });
-    handle.onError((error) => {
-      for (const entry of waiting.values()) entry.reject(error);
-      waiting.clear();
-      worker = undefined;
-    });
-    return handle;
-  };
-
-  const run = (work: Work): Promise<Answer> => {
-    worker ??= start();
-    const id = next++;
-    const entry = Promise.withResolvers<Answer>();
-    waiting.set(id, entry);
-    worker.post({ ...work, id });
-    return entry.promise;
-  };
-
+  const calls = createWorkerCalls<Chore, ChoreAnswer>("networks/chores.worker.ts");
   return {
-    deleteLink: async (name) => void (await run({ kind: "deleteLink", name })),
-    deleteLinkInside: async (socket, name) => void (await run({ kind: "deleteLink", name, socket })),
-    moveLink: async (options) => void (await run({ kind: "moveLink", ...options })),
-    knowsLinkKind: async (linkKind) => (await run({ kind: "knowsLinkKind", linkKind })) === true,
-    deleteFlows: async (filters) => void (await run({ kind: "deleteFlows", filters })),
+    deleteLink: async (name) => void (await calls.call({ kind: "deleteLink", name })),
+    deleteLinkInside: async (socket, name) => void (await calls.call({ kind: "deleteLink", name, socket })),
+    moveLink: async (options) => void (await calls.call({ kind: "moveLink", ...options })),
+    knowsLinkKind: async (linkKind) => (await calls.call({ kind: "knowsLinkKind", linkKind })) === true,
+    deleteFlows: async (filters) => void (await calls.call({ kind: "deleteFlows", filters })),
     compareRules: async (tables) => {
-      const differences = await run({ kind: "compareRules", tables });
+      const differences = await calls.call({ kind: "compareRules", tables });
       return Array.isArray(differences) ? differences : [];
     },
-    [Symbol.dispose]() {
-      worker?.[Symbol.dispose]();
-      worker = undefined;
-    },
+    [Symbol.dispose]: () => calls[Symbol.dispose](),
   };
 }

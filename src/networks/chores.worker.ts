@@ -2,26 +2,19 @@ import { NETLINK_NETFILTER, NetlinkSocket } from "../kernel/netlink.ts";
 import { deleteFlows, type FlowFilter } from "../kernel/netlink-conntrack.ts";
 import { knowsLinkKind, moveLink } from "../kernel/netlink-links.ts";
 import { deleteLink, getLink, listAddresses, openRouteSocket } from "../kernel/netlink-route.ts";
-import { messageOf } from "../lib/errors.ts";
+import { answerCalls } from "../lib/worker-calls.ts";
 import { compareRules, type RuleTable } from "./compare-rules.ts";
 
-/** What would hold up the event loop. The answer has the same id. */
-export type Chore = { id: number } & (
+/** What would hold up the event loop. */
+export type Chore =
   | { kind: "deleteLink"; name: string; socket?: number }
   | { kind: "knowsLinkKind"; linkKind: string }
   | { kind: "moveLink"; socket?: number; name: string; newName: string; to: number }
   | { kind: "deleteFlows"; filters: FlowFilter[] }
-  | { kind: "compareRules"; tables: RuleTable[] }
-);
+  | { kind: "compareRules"; tables: RuleTable[] };
 
-export interface ChoreDone {
-  id: number;
-  error?: string;
-  /** Of `knowsLinkKind`, and of `compareRules` lines of rules. */
-  answer?: boolean | string[];
-}
-
-declare const self: { addEventListener(type: "message", listener: (event: { data: Chore }) => void): void; postMessage(message: ChoreDone): void };
+/** Of `knowsLinkKind`, and of `compareRules` lines of rules. */
+export type ChoreAnswer = boolean | string[];
 
 function removeLink(name: string, fd: number | undefined): void {
   using socket = fd === undefined ? openRouteSocket() : new NetlinkSocket(fd);
@@ -45,7 +38,7 @@ function forgetFlows(filters: FlowFilter[]): void {
   deleteFlows(netfilter, filters, (address) => (address.length === 4 && address[0] === LOOPBACK) || own.has(Buffer.from(address).toString("hex")));
 }
 
-function perform(chore: Chore): boolean | string[] {
+function perform(chore: Chore): ChoreAnswer {
   switch (chore.kind) {
     case "knowsLinkKind": {
       using socket = openRouteSocket();
@@ -65,10 +58,4 @@ function perform(chore: Chore): boolean | string[] {
   }
 }
 
-self.addEventListener("message", ({ data: chore }) => {
-  try {
-    self.postMessage({ id: chore.id, answer: perform(chore) });
-  } catch (error) {
-    self.postMessage({ id: chore.id, error: messageOf(error) });
-  }
-});
+answerCalls(perform);

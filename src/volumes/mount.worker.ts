@@ -2,6 +2,7 @@ import { SysError } from "../kernel/ffi.ts";
 import { firstNames } from "../kernel/fs.ts";
 import { unmount } from "../kernel/mount.ts";
 import { messageOf } from "../lib/errors.ts";
+import { answerCalls } from "../lib/worker-calls.ts";
 import { mountNow } from "./mount-call.ts";
 import type { LocalMount } from "./options.ts";
 
@@ -14,15 +15,13 @@ export interface MountAnswer {
   error?: { code: string; message: string };
 }
 
-declare const self: { addEventListener(type: "message", listener: (event: { data: MountOrder }) => void): void; postMessage(message: MountAnswer): void };
-
-self.addEventListener("message", ({ data: order }) => {
+answerCalls<MountOrder, MountAnswer>((order) => {
   try {
-    if ("look" in order) return self.postMessage({ names: firstNames(order.target, 2) });
+    if ("look" in order) return { names: firstNames(order.target, 2) };
     if ("mount" in order) mountNow(order.target, order.mount);
     else unmount(order.target, { lazy: true });
-    self.postMessage({});
+    return {};
   } catch (error) {
-    self.postMessage({ error: { code: error instanceof SysError ? error.code : "", message: messageOf(error) } });
+    return { error: { code: error instanceof SysError ? error.code : "", message: messageOf(error) } };
   }
 });

@@ -2,7 +2,7 @@ import { readFileSync, statSync } from "node:fs";
 import { SysError } from "../kernel/ffi.ts";
 import { MS, unmount as unmountNow } from "../kernel/mount.ts";
 import { invalidArgument, messageOf, prefixed, unavailable } from "../lib/errors.ts";
-import { startWorker, type WorkerHandle } from "../lib/worker.ts";
+import { createWorkerCalls, type WorkerCalls } from "../lib/worker-calls.ts";
 import type { MountAnswer, MountOrder } from "./mount.worker.ts";
 import { mountNow } from "./mount-call.ts";
 import { withoutSecrets, type LocalMount } from "./options.ts";
@@ -25,49 +25,31 @@ const mostWorkers = 4;
 /** The kernel itself tries for minutes. */
 const deadlineMs = 90_000;
 
-interface Member {
-  handle: WorkerHandle<MountOrder, MountAnswer>;
-  answered: (answer: MountAnswer) => void;
-  /** It has died of an error, and answers no more. */
-  broken: boolean;
-}
+type Member = WorkerCalls<MountOrder, MountAnswer>;
 
 export function createMounter({ patienceMs = deadlineMs }: { patienceMs?: number } = {}): Mounter {
   const free: Member[] = [];
   const waiting: ((member: Member) => void)[] = [];
   let started = 0;
 
-  const start = (): Member => {
-    started++;
-    const handle = startWorker<MountOrder, MountAnswer>("volumes/mount.worker.ts");
-    const member: Member = { handle, answered: () => {}, broken: false };
-    handle.onMessage((answer) => member.answered(answer));
-    handle.onError((error) => {
-      member.broken = true;
-      member.answered({ error: { code: "", message: messageOf(error) } });
-    });
-    return member;
-  };
   const take = async (most: number): Promise<Member> => {
     const member = free.pop();
     if (member !== undefined) return member;
-    if (started < most) return start();
+    if (started < most) {
+      started++;
+      return createWorkerCalls("volumes/mount.worker.ts");
+    }
     const { promise, resolve } = Promise.withResolvers<Member>();
     waiting.push(resolve);
     return await promise;
   };
   const giveBack = (member: Member): void => {
-    if (member.broken) started--;
     const next = waiting.shift();
-    if (next !== undefined) next(member.broken ? start() : member);
-    else if (!member.broken) free.push(member);
+    if (next !== undefined) next(member);
+    else free.push(member);
   };
-  const ask = async (member: Member, order: MountOrder): Promise<MountAnswer> => {
-    const { promise, resolve } = Promise.withResolvers<MountAnswer>();
-    member.answered = resolve;
-    member.handle.post(order);
-    return await promise;
-  };
+  const ask = (member: Member, order: MountOrder): Promise<MountAnswer> =>
+    member.call(order).catch((error: unknown) => ({ error: { code: "", message: messageOf(error) } }));
 
   /** Undefined where that took too long. `late` is told what came then, before the Worker is free again. */
   const askWithin = async (order: MountOrder, late: (member: Member, answer: MountAnswer) => Promise<unknown>): Promise<MountAnswer | undefined> => {

@@ -1,0 +1,75 @@
+import { internal, messageOf } from "./errors.ts";
+import { startWorker, type WorkerHandle } from "./worker.ts";
+
+/** Questions to one Worker, each of which has one answer. The Worker starts with the first; where it dies, the next question starts another. */
+export interface WorkerCalls<Question, Answer> extends Disposable {
+  /** @throws EngineError internal with the words of what the Worker threw, also where it died before it answered */
+  call(question: Question, transfer?: ArrayBuffer[]): Promise<Answer>;
+  /** How many wait for their answers. */
+  readonly open: number;
+}
+
+interface Asked<Question> {
+  id: number;
+  question: Question;
+}
+type Answered<Answer> = { id: number; answer: Answer } | { id: number; error: string };
+
+/** `path`: of the Worker, as startWorker takes it; it answers by `answerCalls`. */
+export function createWorkerCalls<Question, Answer>(path: string): WorkerCalls<Question, Answer> {
+  const waiting = new Map<number, PromiseWithResolvers<Answer>>();
+  let worker: WorkerHandle<Asked<Question>, Answered<Answer>> | undefined;
+  let last = 0;
+
+  const start = (): WorkerHandle<Asked<Question>, Answered<Answer>> => {
+    const started = startWorker<Asked<Question>, Answered<Answer>>(path);
+    started.onMessage((message) => {
+      const one = waiting.get(message.id);
+      waiting.delete(message.id);
+      if ("error" in message) one?.reject(internal(message.error));
+      else one?.resolve(message.answer);
+    });
+    started.onError((error) => {
+      worker = undefined;
+      for (const one of waiting.values()) one.reject(internal(error.message, error));
+      waiting.clear();
+    });
+    return started;
+  };
+
+  return {
+    call(question, transfer) {
+      worker ??= start();
+      const id = ++last;
+      const one = Promise.withResolvers<Answer>();
+      waiting.set(id, one);
+      worker.post({ id, question }, transfer);
+      return one.promise;
+    },
+    get open() {
+      return waiting.size;
+    },
+    [Symbol.dispose]() {
+      worker?.[Symbol.dispose]();
+      worker = undefined;
+    },
+  };
+}
+
+/** Of a Worker. */
+declare const self: {
+  addEventListener(type: "message", listener: (event: { data: Asked<never> }) => void): void;
+  postMessage(message: Answered<unknown>, transfer: ArrayBuffer[]): void;
+};
+
+/** The Worker's side, called once. What `answer` throws is told: thrown on, it would end the Worker. `transfer`: buffers that go with an answer. */
+export function answerCalls<Question, Answer>(answer: (question: Question) => Answer, transfer: (given: Answer) => ArrayBuffer[] = () => []): void {
+  self.addEventListener("message", ({ data: { id, question } }) => {
+    try {
+      const given = answer(question);
+      self.postMessage({ id, answer: given }, transfer(given));
+    } catch (error) {
+      self.postMessage({ id, error: messageOf(error) }, []);
+    }
+  });
+}
