@@ -20,7 +20,7 @@ import { AF_INET, AF_INET6 } from "./socket.ts";
 
 export const RTM_NEWLINK = 16;
 const RTM_DELLINK = 17;
-const RTM_GETLINK = 18;
+export const RTM_GETLINK = 18;
 export const RTM_SETLINK = 19;
 const RTM_NEWADDR = 20;
 const RTM_DELADDR = 21;
@@ -139,8 +139,8 @@ export function noAutomaticAddress(name: string): NetlinkMessage {
 }
 
 /**
- * Makes a link a port of a bridge and sets it up. With a veth's other end up before, the bridge forwards at once; else it waits for a carrier event,
- * which the kernel may delay by up to a second.
+ * Makes a link a port of a bridge and sets it up. With a veth's other end up before it has a carrier; who wants it to forward from the first packet on
+ * settles that (carrier.ts), else the kernel may take up to a second.
  */
 export function joinBridge(name: string, bridge: number): NetlinkMessage {
   return message(`make ${name} a port`, RTM_NEWLINK, NLM_F_ACK, linkHeader({ flags: IFF_UP }), text(IFLA_IFNAME, name), u32(IFLA_MASTER, bridge));

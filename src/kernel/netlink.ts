@@ -1,4 +1,5 @@
 import { AF_NETLINK, joinNetlinkGroups, netlinkPort, openSocket, receiveMessage, sendMessage, setOption, setSendBuffer, SOCK_RAW } from "./socket.ts";
+import { settleCarrier } from "./carrier.ts";
 import { closeFd } from "./fs.ts";
 import { SysError } from "./ffi.ts";
 
@@ -241,6 +242,11 @@ export class NetlinkSocket implements Disposable {
         result.push(reply.payload);
       }
     }
+  }
+
+  /** carrier.ts, for links of the socket's namespace. */
+  settleCarriers(...names: string[]): void {
+    for (const name of names) settleCarrier(this.#fd, name);
   }
 
   #number(messages: NetlinkMessage[]): number {

@@ -133,8 +133,12 @@ export function createBridgeDriver(options: BridgeDriverOptions): NetworkDriver 
     return index;
   };
 
-  const join = (network: NetworkRecord, name: string, master: number): void =>
-    host.request(joinBridge(name, master), setBridgePort(name, { hairpin: true, isolated: !parseBridgeOptions(network).icc && !bridgeNetfilter() }));
+  const join = (network: NetworkRecord, name: string, master: number): void => {
+    const bridge = parseBridgeOptions(network);
+    host.request(joinBridge(name, master), setBridgePort(name, { hairpin: true, isolated: !bridge.icc && !bridgeNetfilter() }));
+    // in this order: the bridge has a carrier as soon as one of its ports has
+    host.settleCarriers(name, bridge.name);
+  };
 
   /** Silent at once, gone a little later. */
   const discard = (name: string, index: number): void => {
@@ -202,6 +206,7 @@ export function createBridgeDriver(options: BridgeDriverOptions): NetworkDriver 
         const { index } = getLink(namespace.route, endpoint.containerInterface);
         configureEndpoint(door, namespace, index, endpoint, defaultRoute ? defaultRoutes(index, network, endpoint) : []);
         join(network, name, master);
+        namespace.route.settleCarriers(endpoint.containerInterface);
       } catch (error) {
         const made = findLink(host, endpoint.hostInterface);
         if (made !== undefined) discard(made.name, made.index);

@@ -87,6 +87,7 @@ export function createGuardLoop(host: NetlinkSocket, engineKey: string): GuardLo
         host.request(noAutomaticAddress(entry), noAutomaticAddress(exit));
       }
       host.request(setLinkUp(out, { arp: false }), setLinkUp(back, { arp: false }));
+      host.settleCarriers(entry, exit);
       if (six) host.request(addAddress(out.index, bytesOf(parseAddress(OWN_ADDRESS)!), 64));
       const everything = families().map((family) => new Uint8Array(family === 4 ? 4 : 16));
       host.request(...everything.map((destination) => addRoute(back.index, { destination, prefixLength: 0, table })));

@@ -1,8 +1,9 @@
+import { expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openNamespaceDoor } from "../../src/kernel/namespace.ts";
-import { listLinks, openRouteSocket } from "../../src/kernel/netlink-route.ts";
+import { IFLA, linkHeader, listLinks, openRouteSocket, RTM_GETLINK } from "../../src/kernel/netlink-route.ts";
 import { silent } from "../../src/lib/log.ts";
 import { createBridgeDriver, hostInterfaceName } from "../../src/networks/bridge.ts";
 import { ContainerNamespaces } from "../../src/networks/container-namespaces.ts";
@@ -15,11 +16,14 @@ import { createParentDriver } from "../../src/networks/parent-driver.ts";
 import { createHostDriver, createNullDriver } from "../../src/networks/plain-drivers.ts";
 import type { NetworkRecord } from "../../src/networks/types.ts";
 import type { NamespaceDoor } from "../../src/kernel/namespace.ts";
-import type { NetlinkSocket } from "../../src/kernel/netlink.ts";
+import { message, type NetlinkSocket, NLM_F_DUMP, parseAttributes } from "../../src/kernel/netlink.ts";
 import { type DriverLab, networkDriverContract } from "../contract/network-driver.ts";
 import { skipped, skips } from "../skips.ts";
 import { run } from "./network-lab.ts";
 import { inOwnNamespace } from "./own-namespace.ts";
+
+const IFLA_OPERSTATE = 16;
+const IF_OPER_UP = 6;
 
 interface Parts {
   host: NetlinkSocket;
@@ -28,6 +32,15 @@ interface Parts {
   chores: Chores;
   /** Networks of the test. */
   networks(): readonly NetworkRecord[];
+}
+
+/**
+ * Operational states (RFC 2863) by link. From a dump: asked about one link, the kernel would see to its carrier first (net/core/rtnetlink.c,
+ * rtnl_getlink).
+ */
+function statesOf(route: NetlinkSocket): Map<string, number> {
+  const links = route.dump(message("list links", RTM_GETLINK, NLM_F_DUMP, linkHeader())).map((payload) => parseAttributes(payload, 16));
+  return new Map(links.map((link) => [link.get(IFLA.IFNAME)!.toString().replace(/\0/g, ""), link.get(IFLA_OPERSTATE)![0]!]));
 }
 
 /** Everything a driver may ask for, real, in the test's own namespace. */
@@ -133,7 +146,29 @@ async function open(make: (parts: Parts) => NetworkDriver, options: Record<strin
 
 if (!skips.root.missing()) {
   inOwnNamespace(import.meta.path, "network drivers", () => {
-    networkDriverContract("bridge", () => open((parts) => createBridgeDriver({ ...parts, directRouting: false, alias: "", log: silent })));
+    const bridge = (): Promise<DriverLab> => open((parts) => createBridgeDriver({ ...parts, directRouting: false, alias: "", log: silent }));
+    networkDriverContract("bridge", bridge);
+    test("a bridge's endpoint is ready when it is attached: what it sends and gets at once isn't dropped", async () => {
+      const lab = await bridge();
+      using host = openRouteSocket();
+      try {
+        // whether the kernel comes to it in time by itself is chance
+        for (let round = 0; round < 20; round++) {
+          const network = lab.network();
+          network.ipam.config = [{ subnet: `10.80.${round}.0/24`, gateway: `10.80.${round}.1` }];
+          await lab.driver.setUp(network);
+          const endpoint = lab.endpoint(network);
+          const inside = lab.namespace();
+          await lab.driver.attach(network, endpoint, inside, { defaultRoute: false });
+          const states = { ...Object.fromEntries(statesOf(inside.route)), ...Object.fromEntries(statesOf(host)) };
+          const links = ["eth0", endpoint.hostInterface, `br-${network.id.slice(0, 12)}`];
+          expect(links.map((name) => states[name])).toEqual([IF_OPER_UP, IF_OPER_UP, IF_OPER_UP]);
+          inside.remove();
+        }
+      } finally {
+        await lab.close();
+      }
+    });
     networkDriverContract("host", () => open(createHostDriver));
     networkDriverContract("null", () => open(createNullDriver));
     for (const driver of ["macvlan", "ipvlan"] as const) {
