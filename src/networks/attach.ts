@@ -22,7 +22,7 @@ export async function attach(ctx: NetworkContext, endpoint: Endpoint, namespaceP
   if (stored.macAddress !== macAddress || driver.createEndpoint !== undefined) ctx.records.updateEndpoint(stored);
   try {
     ctx.resolvers.ensure(stored.containerId, namespace);
-    if (stored.ports.length > 0) ctx.firewall.addPorts([...ctx.ports.serve(stored.containerId), ...ownAddressRules(ctx, stored)]);
+    if (stored.ports.length > 0) await ctx.firewall.addPorts([...ctx.ports.serve(stored.containerId), ...ownAddressRules(ctx, stored)]);
   } catch (error) {
     await driver.detach(network, stored, { namespace: () => ctx.namespaces.open(namespacePath), lives: false });
     throw error;

@@ -22,8 +22,11 @@ export interface Firewall extends Disposable {
   readonly active: boolean;
   addNetwork(id: string, rules: BridgeRules): void;
   removeNetwork(id: string): void;
-  /** The rules are there on return; old UDP flows of the ports are forgotten within some 10 ms, in a Worker. */
-  addPorts(rules: readonly PortRule[]): void;
+  /**
+   * The rules are there on return. The promise, of UDP ports alone, is kept when clients' flows that led elsewhere are forgotten, in a Worker: some
+   * 10 ms, more on a busy host. Until then those clients' packets go where the port led before. Never rejects.
+   */
+  addPorts(rules: readonly PortRule[]): Promise<void> | undefined;
   removePorts(rules: readonly PortRule[]): void;
   /** Bridges that the table named before the first `load`: a former engine's. */
   readonly formerBridges: readonly string[];
@@ -250,7 +253,8 @@ export function createFirewall(options: FirewallOptions): Firewall {
     addPorts(rules) {
       for (const rule of rules) ports.set(ruleKey(rule), rule);
       orReload(() => change(addElements, rules));
-      void forgetFlows(udpFlows(rules, "elsewhere"));
+      const flows = udpFlows(rules, "elsewhere");
+      return flows.length === 0 ? undefined : forgetFlows(flows);
     },
     removePorts(rules) {
       const known = rules.filter((rule) => ports.delete(ruleKey(rule)));

@@ -50,7 +50,7 @@ export function changePorts(
       const after = [...ctx.ports.serve(containerId, added), ...ownAddressRules(ctx, { ...endpoint, ports })];
       ctx.firewall.removePorts(before);
       try {
-        ctx.firewall.addPorts(after);
+        void ctx.firewall.addPorts(after);
         ctx.store.tx(() => {
           write();
           ctx.records.changePorts(endpoint, ports);
@@ -58,7 +58,7 @@ export function changePorts(
       } catch (error) {
         ctx.firewall.removePorts(after);
         undo();
-        ctx.firewall.addPorts(before);
+        void ctx.firewall.addPorts(before);
         throw error;
       }
       suspended.drop();
@@ -82,5 +82,5 @@ export function movePorts(ctx: NetworkContext, from: StoredEndpoint, to: StoredE
     ctx.records.changePorts(to, ports);
   });
   ctx.ports.restore(containerId, ports, targetOf(to));
-  ctx.firewall.addPorts([...ctx.ports.serve(containerId), ...ownAddressRules(ctx, to)]);
+  void ctx.firewall.addPorts([...ctx.ports.serve(containerId), ...ownAddressRules(ctx, to)]);
 }

@@ -41,7 +41,7 @@ export async function restore(ctx: NetworkContext, running: ReadonlySet<string>)
     if (endpoint.ports.length === 0) continue;
     const ofHost = endpoint.ports.filter((port) => port.hostPort !== 0);
     ctx.ports.restore(endpoint.containerId, ofHost, targetOf(endpoint));
-    ctx.firewall.addPorts([...ctx.ports.serve(endpoint.containerId), ...ownAddressRules(ctx, endpoint)]);
+    void ctx.firewall.addPorts([...ctx.ports.serve(endpoint.containerId), ...ownAddressRules(ctx, endpoint)]);
   }
   for (const containerId of ctx.records.resolvers()) if (!running.has(containerId)) ctx.records.deleteResolver(containerId);
   for (const containerId of running) {

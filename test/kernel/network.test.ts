@@ -1,5 +1,9 @@
 import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
 import { existsSync, readdirSync } from "node:fs";
+import { NETLINK_NETFILTER, NetlinkSocket } from "../../src/kernel/netlink.ts";
+import { deleteFlows } from "../../src/kernel/netlink-conntrack.ts";
+import { AF_INET } from "../../src/kernel/socket.ts";
+import { bytesOf, parseAddress } from "../../src/lib/address.ts";
 import { skips } from "../skips.ts";
 import { ask, eventually, Lab, lookUp, run, serve, serveNames } from "./network-lab.ts";
 import { inOwnNamespace } from "./own-namespace.ts";
@@ -139,6 +143,10 @@ if (!skips.root.missing()) {
       const keep = await lab.container(); // takes the address that came free
       const b = await lab.container({ portBindings });
       expect(b.endpoint.ipv4).not.toBe(a.endpoint.ipv4);
+      // at once, before there is anything to ask
+      using netfilter = NetlinkSocket.open(NETLINK_NETFILTER);
+      const container = bytesOf(parseAddress(b.endpoint.ipv4!)!);
+      expect(deleteFlows(netfilter, [{ family: AF_INET, protocol: 17, port: 8081, led: "elsewhere", container }], () => true)).toBe(0);
       using _server = await serve(b.path, "b", 80, 81);
       expect(await asking()).toStartWith("b ");
       lab.remove(b.id, keep.id, blocker.id);
