@@ -51,6 +51,8 @@ export function stopSignalOf({ record }: Entry): number {
 export async function send(ctx: Context, entry: Entry, signal: number, ends: boolean): Promise<void> {
   const { sandbox } = entry;
   if (sandbox === undefined) return;
+  // SIGKILL always gets through; a frozen one comes no further
+  if (signal !== SIGKILL && entry.record.state.status !== "paused") await sandbox.programRuns();
   try {
     sandbox.signal(signal);
   } catch (error) {

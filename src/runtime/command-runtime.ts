@@ -87,9 +87,13 @@ async function knowsReadOnlyBelow(program: string): Promise<boolean> {
   }
 }
 
-/** The start fifo is still there, and init still runs the runtime itself (of which runc shows a copy, known by its thread's name only). */
+/** The start fifo is still there, and init still runs the runtime itself. */
 export function isWaiting(fifo: string, pid: number): boolean {
-  if (!existsSync(fifo)) return false;
+  return existsSync(fifo) && runsRuntime(pid);
+}
+
+/** Whether a container's init runs the runtime itself yet (of which runc shows a copy, known by its thread's name only), or is gone. */
+export function runsRuntime(pid: number): boolean {
   // the name holds where the path doesn't: init's program may lie on a mount that is gone, then its path is "/"
   if (/^(runc:\[|crun$|runc$)/.test(nameOf(pid) ?? "")) return true;
   const found = programOf(pid);

@@ -15,6 +15,7 @@ import type { Runtime } from "../runtime/types.ts";
 import type { SandboxContext } from "./context.ts";
 import { runCommand } from "./command.ts";
 import { dial } from "./dial.ts";
+import { programRuns } from "./program-runs.ts";
 import { createExec } from "./exec.ts";
 import type { ExitStatus, RunningSandbox, SandboxSpec } from "./types.ts";
 
@@ -44,6 +45,7 @@ export function runSandbox(ctx: SandboxContext, parts: RunningParts): RunningSan
   const rootfs = `${ctx.paths.bundle(spec.id)}/rootfs`;
   let isClosed = false;
   let cleaning: Promise<void> | undefined;
+  let programs: Promise<void> | undefined;
 
   const exited = watchExit(ctx, parts).then(async (status) => {
     await hub.finish();
@@ -61,6 +63,7 @@ export function runSandbox(ctx: SandboxContext, parts: RunningParts): RunningSan
     exited,
     io: hub,
     rootfs,
+    programRuns: () => (programs ??= programRuns(pid, { smallInit: spec.host.Init === true && !spec.host.PidMode, exited })),
     signal: (signal) => {
       if (isClosed || !sendSignal(pidfd, signal)) throw conflict(`container ${spec.id} is not running`);
     },

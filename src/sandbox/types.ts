@@ -101,6 +101,8 @@ export interface RunningSandbox {
   readonly exited: Promise<ExitStatus>;
   /** Connects on first use; stays for life where stdin is open. */
   readonly io: AttachHub;
+  /** Resolves when init takes signals: between the start and the program's first instruction they would be lost. */
+  programRuns(): Promise<void>;
   /** By pidfd, so that a reused pid is never hit. @throws EngineError conflict when init is gone */
   signal(signal: number): void;
   /** Kills a monitor that hasn't noticed init's end (it is stopped, or blocked by a disk): `exited` then asks the kernel. Nothing where init lives. */

@@ -90,6 +90,17 @@ describe.skipIf(skipped("root", "overlay", "docker"))("a drop-in", () => {
     await ok("rm", "tended");
   });
 
+  test("a stop right after the start reaches the program, however slowly that comes up", async () => {
+    for (let round = 0; round < 4; round++) {
+      // a hundredth of a processor: the runtime takes several periods of 100 ms from the start byte to the program
+      await ok("create", "--name", "slow", "--init", "--cpus", "0.01", "busybox", "sleep", "1000");
+      expect((await engine.api("POST", "/v1.45/containers/slow/start")).status).toBe(204);
+      expect((await engine.api("POST", "/v1.45/containers/slow/stop?t=20")).status).toBe(204);
+      expect(await ok("inspect", "slow", "--format", "{{.State.ExitCode}}")).toBe("143");
+      await ok("rm", "slow");
+    }
+  });
+
   test("everyone has a HOME, who has no account too", async () => {
     expect(await ok("run", "--rm", "-u", "5000", "busybox", "sh", "-c", "echo $HOME")).toBe("/");
     expect(await ok("run", "--rm", "-u", "worker", "-e", "HOME=", "busybox", "sh", "-c", "echo $HOME")).toBe("/home/worker");
