@@ -101,7 +101,11 @@ export async function startEngine(options: DaemonOptions, proxies: Proxies, log:
   const plugins = createPlugins({ folders: { sockets: options.pluginSocketDir, specs: options.pluginSpecDirs }, log });
   const volumes = createVolumes({ root: paths.volumes, store, events, log, plugins, trees: snapshots, ...withIds });
   const logs = createLogs({ log });
-  const networks = createNetworks({ store, events, log, paths, plugins, options: { ...options, engineKey: key, engineId: engineId(store) } });
+  const networks = createNetworks({
+    ...{ store, events, log, paths, plugins },
+    options: { ...options, engineKey: key, engineId: engineId(store) },
+    removeMountedFile: (path) => snapshots.unmount(path, { file: true }),
+  });
   const runtime = await createRuntime({ paths, log, options: { ...options, engineKey: key } });
   stack.defer(() => runtime.close());
   const spawner = stack.use(createSpawner());

@@ -2,7 +2,7 @@ import { closeSync, openSync, unlinkSync, writeSync } from "node:fs";
 import { FFIType } from "bun:ffi";
 import { cstr, errno, libc, SysError } from "./ffi.ts";
 import { closeFd } from "./fs.ts";
-import { MS, mount, unmount } from "./mount.ts";
+import { MS, mount } from "./mount.ts";
 import { AF_INET, AF_INET6, AF_NETLINK, SOCK_DGRAM, SOCK_RAW, SOCK_STREAM, socketAddress } from "./socket.ts";
 import { NETLINK_NETFILTER, NETLINK_ROUTE } from "./netlink.ts";
 
@@ -149,16 +149,6 @@ export function nameNamespace(namespace: number, path: string): void {
   } catch (error) {
     unlinkSync(path);
     throw error;
-  }
-}
-
-/** Lets a namespace go that only its file holds; links inside it are then torn down by the kernel in the background. Safe to repeat. */
-export function removeNamespaceFile(path: string): void {
-  while (unmount(path, { lazy: true }));
-  try {
-    unlinkSync(path);
-  } catch (error) {
-    if ((error as { code?: string }).code !== "ENOENT") throw error;
   }
 }
 

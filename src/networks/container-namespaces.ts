@@ -1,6 +1,7 @@
 import { closeSync, mkdirSync, openSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { nameNamespace, type NamespaceDoor, removeNamespaceFile } from "../kernel/namespace.ts";
+import { removeMountedFile } from "../kernel/mount.ts";
+import { nameNamespace, type NamespaceDoor } from "../kernel/namespace.ts";
 import { NetlinkSocket } from "../kernel/netlink.ts";
 import { setLinkUp } from "../kernel/netlink-route.ts";
 import type { NamespaceHandle } from "./driver.ts";
@@ -27,13 +28,19 @@ export class ContainerNamespaces {
   readonly #folder: string;
   readonly #ready: FreshNamespace[] = [];
   readonly #fresh = new Map<string, NetlinkSocket>();
+  readonly #removeFile: (path: string) => Promise<void>;
   readonly #onError: (error: unknown) => void;
   #refill: ReturnType<typeof setTimeout> | undefined;
 
-  /** `onError` hears of namespaces that could not be made ahead. */
-  constructor(door: NamespaceDoor, folder: string, onError: (error: unknown) => void) {
+  /** `removeFile` is removeMountedFile of kernel/mount.ts, off this thread; `onError` hears of namespaces that could not be made ahead. */
+  constructor(
+    door: NamespaceDoor,
+    folder: string,
+    { removeFile, onError }: { removeFile: (path: string) => Promise<void>; onError: (error: unknown) => void },
+  ) {
     this.#door = door;
     this.#folder = folder;
+    this.#removeFile = removeFile;
     this.#onError = onError;
   }
 
@@ -88,7 +95,7 @@ export class ContainerNamespaces {
   #freePath(containerId: string): string {
     const path = this.path(containerId);
     mkdirSync(this.#folder, { recursive: true, mode: 0o711 });
-    removeNamespaceFile(path); // left by a start that was killed
+    removeMountedFile(path); // left by a start that was killed
     return path;
   }
 
@@ -105,10 +112,13 @@ export class ContainerNamespaces {
     return { fd: made.namespace, route };
   }
 
-  remove(containerId: string): void {
-    const path = this.path(containerId);
+  /**
+   * Lets the namespace go, which only its file holds: the kernel then tears down the links in it, in its own time. Settles once the file is gone: until then the
+   * container must not get another. Safe to repeat.
+   */
+  async remove(containerId: string): Promise<void> {
     this.forget(containerId);
-    removeNamespaceFile(path);
+    await this.#removeFile(this.path(containerId));
   }
 
   /** Closes the socket that would keep the namespace alive. */
@@ -135,9 +145,9 @@ export class ContainerNamespaces {
     }
   }
 
-  /** Removes the namespaces of all but `kept`, ids of containers. */
+  /** Removes the namespaces of all but `kept`, ids of containers, while nobody waits for the engine yet. */
   sweep(kept: ReadonlySet<string>): void {
-    for (const name of this.list()) if (!kept.has(name)) this.remove(name);
+    for (const name of this.list()) if (!kept.has(name)) removeMountedFile(this.path(name));
   }
 
   /** Ids of those that have a namespace. */

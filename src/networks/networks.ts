@@ -41,6 +41,8 @@ export interface NetworksDeps {
   /** Where drivers of networks and addresses come from that aren't the engine's own. */
   plugins: Plugins;
   options: NetworkOptions;
+  /** Takes away a file and what is mounted on it (kernel/mount.ts), in a Worker: it waits for RCU. */
+  removeMountedFile(path: string): Promise<void>;
 }
 
 /** How often rules, bridges and forwarding are looked after. */
@@ -122,7 +124,7 @@ export function createNetworks(deps: NetworksDeps): Networks {
   };
 }
 
-function assemble({ store, events, log, paths, options, plugins }: NetworksDeps, closed: () => boolean): NetworkContext {
+function assemble({ store, events, log, paths, options, plugins, removeMountedFile: removeFile }: NetworksDeps, closed: () => boolean): NetworkContext {
   const records = new NetworkRecords(store, log);
   const door = openNamespaceDoor();
   const host = openRouteSocket();
@@ -147,9 +149,10 @@ function assemble({ store, events, log, paths, options, plugins }: NetworksDeps,
     createHostDriver(),
     createNullDriver(),
   ];
-  const namespaces = new ContainerNamespaces(door, paths.namespaces, (error) =>
-    log.warn("no network namespace could be made ahead", { error: messageOf(error) }),
-  );
+  const namespaces = new ContainerNamespaces(door, paths.namespaces, {
+    removeFile,
+    onError: (error) => log.warn("no network namespace could be made ahead", { error: messageOf(error) }),
+  });
   return {
     options,
     defaultBridge: paths.dataRoot === DEFAULT_DATA_ROOT ? DEFAULT_BRIDGE : `br${options.engineKey}`,

@@ -125,7 +125,7 @@ export interface Networks {
   createNamespace(containerId: string): string;
   /** Names the namespace that `path` leads to, which something else made, as the container's. Returns its file. @throws SysError */
   nameNamespace(containerId: string, path: string): string;
-  removeNamespace(containerId: string): void;
+  removeNamespace(containerId: string): Promise<void>;
   /** Address, MAC, ports: recorded in one transaction. Only a network whose driver or addresses are a plugin's makes one wait. @throws EngineError notFound, conflict, invalidArgument; port conflicts say `Bind for 0.0.0.0:80 failed: port is already allocated` */
   allocate(options: ConnectOptions): Endpoint | Promise<Endpoint>;
   /**

@@ -1,7 +1,7 @@
 import { chmodSync, chownSync, mkdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { closeFd } from "../kernel/fs.ts";
 import { rm } from "node:fs/promises";
-import { mount, MS, unmount } from "../kernel/mount.ts";
+import { mount, MS } from "../kernel/mount.ts";
 import { openPidfd, signalProcess } from "../kernel/pidfd.ts";
 import { cancelled, EngineError, internal } from "../lib/errors.ts";
 import { within } from "../lib/within.ts";
@@ -62,7 +62,7 @@ export async function createSandbox(ctx: SandboxContext, spec: SandboxSpec, opti
     isMounted = false;
   });
   const shm = mountShm(ctx, spec, bundle);
-  if (shm?.isOwn) undo.defer(() => void unmount(shm.path, { lazy: true }));
+  if (shm?.isOwn) undo.defer(() => ctx.snapshots.unmount(shm.path, { lazy: true }));
   const network = await allocateNetwork(ctx, spec);
   undo.defer(() => network.release());
   await runtimes.prepareHost();
@@ -194,20 +194,20 @@ interface SandboxNetworking {
   endpoints: Endpoint[];
   /** Links, addresses and rules: while the runtime creates the container, or after it, where only then there is a namespace. */
   attach(created: Promise<number>): Promise<void>;
-  release(): void;
+  release(): Promise<void>;
 }
 
 /** Namespace, addresses and ports are taken here; on failure nothing of it stays. */
 async function allocateNetwork(ctx: SandboxContext, spec: SandboxSpec): Promise<SandboxNetworking> {
   const { networks } = ctx;
   const { network } = spec;
-  const nothing = { endpoints: [], attach: async () => {}, release: () => {} };
+  const nothing = { endpoints: [], attach: async () => {}, release: async () => {} };
   if (network.kind === "host") return { ...nothing, namespace: "host" };
   if (network.kind === "container") return { ...nothing, namespace: { path: `/proc/${network.pid}/ns/net` } };
   if (network.kind === "none") return { ...nothing, namespace: "new" };
-  const release = (): void => {
+  const release = async (): Promise<void> => {
     networks.release(spec.id);
-    networks.removeNamespace(spec.id);
+    await networks.removeNamespace(spec.id);
   };
   try {
     // one that belongs to the container's user namespace can only be made within that: the container would have no rights in one of ours, nor a /sys of it
@@ -227,7 +227,7 @@ async function allocateNetwork(ctx: SandboxContext, spec: SandboxSpec): Promise<
       release,
     };
   } catch (error) {
-    release();
+    await release();
     throw error;
   }
 }

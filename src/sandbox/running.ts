@@ -3,7 +3,6 @@ import { renewFiles } from "./files.ts";
 import { closeFd } from "../kernel/fs.ts";
 import { rm } from "node:fs/promises";
 import { oomKills, pidsIn, setFrozen } from "../kernel/cgroup.ts";
-import { unmount } from "../kernel/mount.ts";
 import { exitCodeOf, isAlive, openPidfd, sendSignal } from "../kernel/pidfd.ts";
 import { zombieExitCode } from "../kernel/process.ts";
 import { setWindowSizeOf } from "../kernel/pty.ts";
@@ -141,9 +140,12 @@ export async function cleanUp(ctx: SandboxContext, id: string, runtime: Runtime,
   };
   await attempt(() => runtime.delete(id, cgroupPath));
   await attempt(() => ctx.networks.release(id));
-  await attempt(() => ctx.networks.removeNamespace(id));
-  await attempt(() => unmount(`${bundle}/shm`, { lazy: true }));
-  await attempt(() => unmountRoot(ctx, id, `${bundle}/rootfs`));
+  // side by side: one way to the Worker and back for all
+  await Promise.all([
+    attempt(() => ctx.networks.removeNamespace(id)),
+    attempt(() => (existsSync(`${bundle}/shm`) ? ctx.snapshots.unmount(`${bundle}/shm`, { lazy: true }) : undefined)),
+    attempt(() => unmountRoot(ctx, id, `${bundle}/rootfs`)),
+  ]);
   // never into a root that is still mounted
   if (failures.length === 0) await attempt(() => rm(bundle, { recursive: true, force: true }));
   await attempt(() => rm(`${ctx.paths.exits}/${id}`, { force: true }));

@@ -1,4 +1,4 @@
-import { mkdirSync, renameSync, statSync } from "node:fs";
+import { mkdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { EngineError, internal, notFound, unavailable } from "../lib/errors.ts";
 import { createDiskSync, type DiskSync } from "../kernel/disk-sync.ts";
@@ -59,10 +59,10 @@ export interface SnapshotContext {
   allocate(kind: SnapshotRow["kind"]): SnapshotId;
   /** Mode and owner of `/`: of the topmost layer whose tar names its root; most tars don't. */
   rootAttributes(layers: readonly SnapshotId[]): DirectoryAttributes;
-  /** Moves trees (names under the root) out of the way at once, so that the names mean nothing any more; settles when a Worker has removed them. */
+  /** Removes trees (names under the root), having moved all of them out of the way first, in a Worker: it may wait for the disk, and for other removals. */
   discard(names: readonly string[]): Promise<void>;
-  /** Deleting rows at once, then the files, then no rows. Failures are logged: the next start tries again. */
-  destroy(ids: readonly SnapshotId[]): void;
+  /** Deleting rows at once, then the files, then no rows; settles once their paths mean nothing any more. Failures are logged: the next start tries again. */
+  destroy(ids: readonly SnapshotId[]): Promise<void>;
   /** For one that never became ready; settles when nothing is left. */
   abandon(id: SnapshotId): Promise<void>;
 }
@@ -92,19 +92,16 @@ export function createSnapshotContext(deps: SnapshotsDeps): SnapshotContext {
     return found;
   };
 
-  const discard = async (names: readonly string[]): Promise<void> => {
-    const trashed: string[] = [];
-    for (const name of names) {
-      const aside = `${name.replaceAll("/", "-")}.${nextNumber()}`;
-      try {
-        renameSync(join(root, name), join(root, TRASH, aside));
-        trashed.push(aside);
-      } catch (error) {
-        if ((error as { code?: string }).code !== "ENOENT") throw internal(`removing snapshot files ${name}: ${(error as Error).message}`, error);
-      }
-    }
-    await Promise.all(trashed.map((name) => workers.run({ op: "remove", directory: join(root, TRASH), name })));
+  // Renames and removals wait for the disk, and for each other: never on this thread.
+  const setAside = (names: readonly string[]): Promise<(string | undefined)[]> =>
+    workers.run({ op: "setAside", root, trash: join(root, TRASH), names, mark: nextNumber() });
+  const empty = async (aside: readonly (string | undefined)[]): Promise<void> => {
+    for (const name of aside) if (name !== undefined) await workers.run({ op: "remove", directory: join(root, TRASH), name });
   };
+  const discard = async (names: readonly string[]): Promise<void> => {
+    if (names.length > 0) await empty(await setAside(names));
+  };
+  const namesOf = (id: SnapshotId): string[] => [id, `${WORK}/${id}`, `${TARS}/${id}`];
 
   const markDeleting = (ids: readonly SnapshotId[]): void =>
     store.tx(() => {
@@ -114,12 +111,18 @@ export function createSnapshotContext(deps: SnapshotsDeps): SnapshotContext {
       }
     });
 
-  const removeFiles = async (id: SnapshotId): Promise<void> => {
-    try {
-      await discard([id, `${WORK}/${id}`, `${TARS}/${id}`]);
-      drop.run(id);
-    } catch (error) {
-      log.error("removing a snapshot's files failed; the next start tries again", { snapshot: id, error });
+  /** One after another, each with a wait for the Worker: an image may have 500 layers. */
+  const removeFiles = async (ids: readonly SnapshotId[], moved: Promise<(string | undefined)[]>): Promise<void> => {
+    let at = 0;
+    for (const id of ids) {
+      const from = at;
+      at += namesOf(id).length;
+      try {
+        await empty((await moved).slice(from, at));
+        drop.run(id);
+      } catch (error) {
+        log.error("removing a snapshot's files failed; the next start tries again", { snapshot: id, error });
+      }
     }
   };
 
@@ -145,17 +148,18 @@ export function createSnapshotContext(deps: SnapshotsDeps): SnapshotContext {
     },
     destroy: (ids) => {
       markDeleting(ids);
-      // One after another, each with a wait for the Worker: an image may have 500 layers.
-      const all = async (): Promise<void> => {
-        for (const id of ids) await removeFiles(id);
-      };
-      const removal = all().finally(() => removals.delete(removal));
+      const moved = setAside(ids.flatMap(namesOf));
+      const removal = removeFiles(ids, moved).finally(() => removals.delete(removal));
       removals.add(removal);
+      return moved.then(
+        () => {},
+        () => {},
+      );
     },
     abandon: async (id) => {
       try {
         // Files first: on a full disk the database can't even note the removal before some space is back.
-        await discard([id, `${WORK}/${id}`, `${TARS}/${id}`]);
+        await discard(namesOf(id));
         drop.run(id);
       } catch (error) {
         log.error("removing an unfinished snapshot failed; the next start tries again", { snapshot: id, error });

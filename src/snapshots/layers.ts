@@ -88,7 +88,7 @@ export function createLayers(ctx: SnapshotContext): Layers {
   const replace = (id: SnapshotId, by: SnapshotId): void => {
     const recipe = recipeOf(id);
     if (recipe !== undefined && recipeOf(by) === undefined) renameSync(recipe, tar(by));
-    ctx.destroy([id]);
+    void ctx.destroy([id]);
   };
 
   const settle: Snapshots["settle"] = async (ids) => {

@@ -45,7 +45,9 @@ export type Job =
   | { op: "changes"; tree: string; parents: string[] }
   | { op: "size"; tree: string }
   | { op: "remove"; directory: string; name: string }
-  | { op: "unmount"; target: string; lazy: boolean };
+  /** Moves what is there of `names` under `root` into `trash`, one after another, under new names that end in `.mark`. */
+  | { op: "setAside"; root: string; trash: string; names: readonly string[]; mark: number }
+  | { op: "unmount"; target: string; lazy: boolean; file: boolean };
 
 export interface Results {
   /** `blob`: digest of the source, if it was to be hashed. Nothing is synced. */
@@ -60,6 +62,8 @@ export interface Results {
   changes: undefined;
   size: number;
   remove: undefined;
+  /** The new names, in order; undefined for what wasn't there. */
+  setAside: (string | undefined)[];
   unmount: undefined;
 }
 

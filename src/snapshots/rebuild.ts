@@ -1,9 +1,9 @@
-import { mkdirSync, renameSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { conflict, invalidArgument, notFound } from "../lib/errors.ts";
 import { chainId } from "../oci/chain.ts";
 import type { Digest } from "../oci/digest.ts";
-import { APART, diskError, TARS, type SnapshotContext } from "./context.ts";
+import { APART, diskError, TARS, TRASH, type SnapshotContext } from "./context.ts";
 import { makeInitLayer, type InitLayerShape } from "./init-layer.ts";
 import type { SnapshotId, Snapshots } from "./types.ts";
 
@@ -24,14 +24,16 @@ export function createRebuild(ctx: SnapshotContext): Snapshots["rebuild"] {
       if (key !== known.key) throw invalidArgument(`the archive's tar has digest ${found.diffId}, not ${known.diff_id} as layer ${id} says`);
       await disk.sync(root);
       ctx.row(id);
-      // It has a blob now; a recipe that led nowhere must not stand in its way.
-      const old = ctx.discard([id, `${TARS}/${id}`]);
+      const old = `${id}.${fresh}`;
+      if (existsSync(path(id))) renameSync(path(id), join(root, TRASH, old));
       renameSync(path(fresh), path(id));
+      // It has a blob now; a recipe that led nowhere must not stand in its way.
+      rmSync(join(root, TARS, id), { force: true });
       store.tx(() => {
         noteSize.run(found.size, found.listsRoot ? 1 : 0, id);
         forgetRow.run(fresh);
       });
-      await old;
+      await workers.run({ op: "remove", directory: join(root, TRASH), name: old });
     } catch (error) {
       if (ctx.peek(fresh) !== undefined) await ctx.abandon(fresh);
       throw diskError(`unpacking layer ${id} again`, error);

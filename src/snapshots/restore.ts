@@ -2,7 +2,7 @@ import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { APART, forgetKeys, TARS, TRASH, WORK, type SnapshotContext, type SnapshotRow } from "./context.ts";
 
-/** Moves everything out of the way that no ready row names, at once; files and rows go in the background. */
+/** Everything goes that no ready row names, files and then rows, in the background: no name of theirs is given out again. */
 export async function restoreSnapshots(ctx: SnapshotContext): Promise<void> {
   const { root, store, workers, removals, log } = ctx;
   const rows = store.db.query<Pick<SnapshotRow, "id" | "kind" | "state">, []>("SELECT id, kind, state FROM snapshots").all();

@@ -71,7 +71,7 @@ export function createSnapshots(deps: SnapshotsDeps): Snapshots & Disposable {
     },
     remove: async (...ids) => {
       const present = ids.filter((id) => !["deleting", undefined].includes(ctx.peek(id)?.state));
-      if (present.length > 0) ctx.destroy(present);
+      if (present.length > 0) await ctx.destroy(present);
     },
     rebuild: createRebuild(ctx),
     rebuildInit: (id) => rebuildInit(ctx, id),

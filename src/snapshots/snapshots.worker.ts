@@ -1,11 +1,12 @@
 import { mkdirSync, renameSync } from "node:fs";
+import { join } from "node:path";
 import { isDiskFull } from "../lib/disk-full.ts";
 import { cancelled, EngineError, internal, invalidArgument, kindOf, messageOf, permissionDenied, unavailable } from "../lib/errors.ts";
 import { decompressed, decompressionError } from "../lib/compression.ts";
 import { TarParser } from "../lib/tar-reader.ts";
 import { SysError } from "../kernel/ffi.ts";
 import { AT_FDCWD, closeFd, O, openAt, readFd } from "../kernel/fs.ts";
-import { unmount } from "../kernel/mount.ts";
+import { removeMountedFile, unmount } from "../kernel/mount.ts";
 import { syncFileSystem } from "../kernel/sync.ts";
 import { openArchive } from "./archive.ts";
 import { cloneTree } from "./clone-tree.ts";
@@ -100,14 +101,33 @@ async function perform(id: number, job: Job, state: Running): Promise<Results[Jo
     case "remove":
       await withDirectory(job.directory, (fd) => inSlices(removeTree(fd, job.name), state));
       return undefined;
+    case "setAside":
+      return await inSlices(setAside(job), state);
     case "unmount":
       try {
-        unmount(job.target, { lazy: job.lazy });
+        if (job.file) removeMountedFile(job.target);
+        else unmount(job.target, { lazy: job.lazy });
       } catch (error) {
         throw unmountError(job.target, error);
       }
       return undefined;
   }
+}
+
+function* setAside({ root, trash, names, mark }: Job & { op: "setAside" }): Generator<void, Results["setAside"], undefined> {
+  const moved: Results["setAside"] = [];
+  for (const name of names) {
+    const aside = `${name.replaceAll("/", "-")}.${mark}`;
+    try {
+      renameSync(join(root, name), join(trash, aside));
+      moved.push(aside);
+    } catch (error) {
+      if ((error as { code?: string }).code !== "ENOENT") throw internal(`removing snapshot files ${name}: ${messageOf(error)}`, error);
+      moved.push(undefined);
+    }
+    yield;
+  }
+  return moved;
 }
 
 /** Bytes of a file that are read at once. */

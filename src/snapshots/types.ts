@@ -95,8 +95,11 @@ export interface Snapshots {
   }): Promise<void>;
   /** Whether `mount` can do `idMap`. @throws EngineError unavailable, saying why not */
   checkIdMap(idMap: IdMap): Promise<void>;
-  /** Unmounts; `lazy` detaches at once. Runs in a Worker when it may sync a lot. No error where nothing is mounted. */
-  unmount(target: string, options?: { lazy?: boolean }): Promise<void>;
+  /**
+   * Unmounts, in a Worker, whatever mount of the engine's it is; `lazy` detaches at once; `file` takes away all that is mounted on a file, and the file
+   * (removeMountedFile of kernel/mount.ts). No error where nothing is mounted.
+   */
+  unmount(target: string, options?: { lazy?: boolean; file?: boolean }): Promise<void>;
   /** Turns the active snapshot, unmounted, into a layer without a diff id yet (its work directory goes). */
   commit(id: SnapshotId): Promise<void>;
   /**
@@ -162,7 +165,7 @@ export interface Snapshots {
   size(id: SnapshotId): number;
   /** Bytes of the files in it: recorded for layers, counted for active ones. */
   usage(id: SnapshotId): Promise<number>;
-  /** Marks deleting; the files go in the background, then the row. No error for one that is gone. */
+  /** Marks deleting; the files go in the background, then the row. Settles once nothing is at their paths. No error for one that is gone. */
   remove(...ids: SnapshotId[]): Promise<void>;
   /**
    * Gives a layer, which keeps its id, its files anew: unpacked from the file `source` as by `unpack`. @throws EngineError invalidArgument where that

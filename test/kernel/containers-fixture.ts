@@ -76,6 +76,7 @@ export async function createEngine(options: { at?: string } = {}): Promise<TestE
     paths,
     plugins: createPlugins({ folders: { sockets: `${paths.execRoot}/plugins`, specs: [] }, log }),
     options: network,
+    removeMountedFile: (path) => snapshots.unmount(path, { file: true }),
   });
   const runtime = await createRuntime({
     paths,

@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { removeMountedFile } from "../../src/kernel/mount.ts";
 import { openNamespaceDoor } from "../../src/kernel/namespace.ts";
 import { IFLA, linkHeader, listLinks, openRouteSocket, RTM_GETLINK } from "../../src/kernel/netlink-route.ts";
 import { silent } from "../../src/lib/log.ts";
@@ -69,7 +70,7 @@ async function open(make: (parts: Parts) => NetworkDriver, options: Record<strin
   if (options["parent"] !== undefined)
     await run("sh", "-c", `ip link add ${options["parent"]} type veth peer name other && ip link set ${options["parent"]} up && ip link set other up`);
   const driver = make(parts);
-  const namespaces = new ContainerNamespaces(parts.door, join(root, "netns"), () => {});
+  const namespaces = new ContainerNamespaces(parts.door, join(root, "netns"), { removeFile: async (path) => removeMountedFile(path), onError: () => {} });
   const ids: string[] = [];
   let next = 2;
   return {
@@ -120,7 +121,7 @@ async function open(make: (parts: Parts) => NetworkDriver, options: Record<strin
       const remove = (): void => {
         if (isOpen) handle[Symbol.dispose]();
         isOpen = false;
-        namespaces.remove(id);
+        void namespaces.remove(id);
       };
       return { ...handle, again: () => namespaces.open(path), remove };
     },
@@ -134,7 +135,7 @@ async function open(make: (parts: Parts) => NetworkDriver, options: Record<strin
     },
     async close() {
       namespaces.closeAll();
-      for (const id of ids) namespaces.remove(id);
+      for (const id of ids) void namespaces.remove(id);
       await Promise.all(networks.map((network) => Promise.resolve(driver.tearDown(network, { forGood: true }))));
       parts.firewall.unload();
       if (options["parent"] !== undefined) await run("ip", "link", "delete", options["parent"]);

@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createEvents } from "../../src/events/events.ts";
 import type { EngineEvent } from "../../src/events/types.ts";
+import { removeMountedFile } from "../../src/kernel/mount.ts";
 import { silent } from "../../src/lib/log.ts";
 import type { NetworkOptions } from "../../src/networks/context.ts";
 import { createNetworks } from "../../src/networks/networks.ts";
@@ -111,6 +112,7 @@ export class Lab implements AsyncDisposable {
       paths: { dataRoot: this.root, namespaces: join(this.root, "netns") },
       plugins: createPlugins({ folders: { sockets: this.pluginFolder, specs: [] }, log: silent, times: { callMs: 5000, retryMs: 2000 } }),
       options: { ...networkDefaults, ...this.#options, ...changes },
+      removeMountedFile: async (path) => removeMountedFile(path),
     });
   }
 
@@ -139,7 +141,7 @@ export class Lab implements AsyncDisposable {
   remove(...ids: string[]): void {
     for (const id of ids) {
       this.networks.release(id);
-      this.networks.removeNamespace(id);
+      void this.networks.removeNamespace(id);
       this.#made.delete(id);
     }
   }

@@ -53,7 +53,7 @@ export async function createFixture(options: { at?: string; runtime?: string } =
     allocate: nothing,
     attach: nothing,
     release: () => {},
-    removeNamespace: () => {},
+    removeNamespace: async () => {},
     endpointsOfContainer: () => [],
     resolvConf: () => "nameserver 192.0.2.1\n",
     renewedResolvConf: () => undefined,

@@ -152,8 +152,8 @@ function staleNamespaces(ctx: NetworkContext, atRest: ReadonlySet<string>): Find
       container: id,
       level: "hint",
       problem: `container ${id.slice(0, 12)} doesn't run, but its network namespace is still there`,
-      repair: () => {
-        ctx.namespaces.remove(id);
+      repair: async () => {
+        await ctx.namespaces.remove(id);
         return "removed";
       },
     }));
