@@ -1,7 +1,7 @@
 import { readFileSync, statSync } from "node:fs";
 import { SysError } from "../kernel/ffi.ts";
 import { MS, unmount as unmountNow } from "../kernel/mount.ts";
-import { invalidArgument, messageOf, prefixed, unavailable } from "../lib/errors.ts";
+import { internal, invalidArgument, messageOf, prefixed, unavailable } from "../lib/errors.ts";
 import { createWorkerCalls, type WorkerCalls } from "../lib/worker-calls.ts";
 import type { MountAnswer, MountOrder } from "./mount.worker.ts";
 import { mountNow } from "./mount-call.ts";
@@ -12,7 +12,7 @@ import { withServer } from "./server-address.ts";
 export interface Mounter {
   /** @throws EngineError invalidArgument where it can't be mounted, unavailable where a server doesn't answer */
   mount(target: string, what: LocalMount): Promise<void>;
-  /** Goes at once from where it is, and away when nobody uses it any more. What isn't there is none. */
+  /** Goes at once from where it is, and away when nobody uses it any more. What isn't there is none. @throws EngineError */
   unmount(target: string, what: LocalMount): Promise<void>;
   /** A server that is there, or no server at all. @throws EngineError unavailable where it doesn't answer */
   checkAnswers(path: string): Promise<void>;
@@ -94,8 +94,9 @@ export function createMounter({ patienceMs = deadlineMs }: { patienceMs?: number
       if ((flags & MS.BIND) !== 0) return void unmountNow(target, { lazy: true });
       // servers that don't answer don't keep the others from being given up
       const member = await take(mostWorkers + 1);
-      await ask(member, { target, unmount: true });
+      const { error } = await ask(member, { target, unmount: true });
       giveBack(member);
+      if (error !== undefined) throw internal(`error while unmounting volume '${target}': ${error.message}`);
     },
     async checkAnswers(path) {
       const answer = await askWithin({ target: path, look: true }, async () => {});

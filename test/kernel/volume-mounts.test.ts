@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { unmount } from "../../src/kernel/mount.ts";
 import { mountPointsIn } from "../../src/kernel/mountinfo.ts";
+import { messageOf } from "../../src/lib/errors.ts";
 import { createMounter } from "../../src/volumes/mounter.ts";
 import { localMount } from "../../src/volumes/options.ts";
 import { skipped } from "../skips.ts";
@@ -36,6 +37,9 @@ describe.skipIf(skipped("root"))("mounts of volumes", () => {
     expect(await mountPointsIn(root)).toEqual([]);
     // what isn't mounted is none
     await mounter.unmount(targets[0]!, tmpfs);
+    writeFileSync(join(root, "file"), "");
+    const failure = await mounter.unmount(join(root, "file/below"), tmpfs).catch(messageOf);
+    expect(failure).toContain("ENOTDIR");
   });
 
   test("mounts below a directory with blanks in its path are found", async () => {
