@@ -5,8 +5,9 @@ import { SysError } from "../kernel/ffi.ts";
 import { AT_FDCWD, closeFd, mountWords, O, openAt } from "../kernel/fs.ts";
 import { holdBeneath, holdInRoot } from "../kernel/inroot.ts";
 import { MS, mount as bindMount, unmount } from "../kernel/mount.ts";
-import { cancelled, invalidArgument, messageOf } from "../lib/errors.ts";
+import { invalidArgument, messageOf } from "../lib/errors.ts";
 import { bytesOf } from "../lib/tar.ts";
+import { unlessAborted } from "../lib/unless-aborted.ts";
 import { rootOnHost, translation, type IdMap } from "../oci/id-map.ts";
 import { isMounted } from "../volumes/options.ts";
 import type { VolumeRecord } from "../volumes/types.ts";
@@ -40,10 +41,11 @@ async function sandboxMount(
     const how = await optionsOf(ctx, record, mount, mount.source);
     return { type, source: withOwners(ctx, record, mount, mount.source, undefined, held), destination, ...how };
   }
+  // a server or a plugin may take its time to mount a volume: the container can go all the same, and the volume comes back with `releaseVolumes`
   let source =
     type === "image"
       ? await mountImage(ctx, record, mount, held)
-      : await unlessAborted(ctx.volumes.mount(mount.source, record.id, { destination, readOnly }), signal);
+      : await unlessAborted(ctx.volumes.mount(mount.source, record.id, { destination, readOnly }), signal, "the start was cancelled");
   if (mount.subpath !== undefined) {
     try {
       source = holdSubpath(ctx, record, source, { ...mount, subpath: mount.subpath }, held);
@@ -73,23 +75,6 @@ function withOwners(
     const ids = await mountIds(record, owners, source, base, rootfs);
     return ids === undefined ? source : await holdMapped(ctx, record, source, ids, held, { recursive: mount.options.includes("rbind") });
   };
-}
-
-/** A server or a plugin may take its time to mount something: the container can go all the same. The volume comes back with `releaseVolumes`. */
-async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return await work;
-  const { promise, reject } = Promise.withResolvers<never>();
-  const onAbort = (): void => reject(cancelled("the start was cancelled", signal.reason));
-  signal.addEventListener("abort", onAbort, { once: true });
-  if (signal.aborted) onAbort();
-  try {
-    return await Promise.race([work, promise]);
-  } catch (error) {
-    work.catch(() => {}); // what becomes of it nobody wants to know
-    throw error;
-  } finally {
-    signal.removeEventListener("abort", onAbort);
-  }
 }
 
 async function optionsOf(ctx: Context, record: ContainerRecord, mount: ContainerMount, source: string): Promise<{ readOnly: boolean; options: string[] }> {

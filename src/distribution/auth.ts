@@ -1,4 +1,5 @@
-import { cancelled, invalidArgument } from "../lib/errors.ts";
+import { invalidArgument } from "../lib/errors.ts";
+import { unlessAborted } from "../lib/unless-aborted.ts";
 import { parseChallenges, type Challenge } from "./challenge.ts";
 import { answerError, misbehaviour, RegistryError } from "./errors.ts";
 import { send, type TlsOptions } from "./transport.ts";
@@ -73,7 +74,7 @@ export function createAuthorizer(options: AuthorizerOptions): Authorizer {
         // One request for all that wait for the same token: who goes away doesn't take it from the others.
         const running = pending.get(key) ?? fetchToken(bearer, scopes).finally(() => pending.delete(key));
         pending.set(key, running);
-        await abortable(running, signal);
+        await unlessAborted(running, signal, "cancelled while waiting for a token");
         return true;
       }
       const user = userOf(credentials);
@@ -85,19 +86,6 @@ export function createAuthorizer(options: AuthorizerOptions): Authorizer {
       return identityToken;
     },
   };
-}
-
-async function abortable(work: Promise<void>, signal?: AbortSignal): Promise<void> {
-  if (signal === undefined) return await work;
-  const { promise, reject } = Promise.withResolvers<never>();
-  const onAbort = (): void => reject(cancelled("cancelled while waiting for a token", signal.reason));
-  if (signal.aborted) onAbort();
-  signal.addEventListener("abort", onAbort, { once: true });
-  try {
-    await Promise.race([work, promise]);
-  } finally {
-    signal.removeEventListener("abort", onAbort);
-  }
 }
 
 function basicHeader({ username, password }: { username: string; password: string }): string {

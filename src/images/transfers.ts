@@ -1,4 +1,5 @@
 import { cancelled } from "../lib/errors.ts";
+import { unlessAborted } from "../lib/unless-aborted.ts";
 
 /** What somebody who waits for a transfer hears of it. */
 export interface TransferWatcher {
@@ -62,13 +63,9 @@ export function createTransfers(): Transfers {
       const watcher: TransferWatcher = { status, bytes };
       transfer.watchers.add(watcher);
       if (transfer.lastStatus !== undefined) watcher.status(transfer.lastStatus);
-      const { promise: left, reject } = Promise.withResolvers<never>();
-      const onAbort = (): void => reject(cancelled("cancelled", signal?.reason));
-      signal?.addEventListener("abort", onAbort, { once: true });
       try {
-        await Promise.race([transfer.done, left]);
+        await unlessAborted(transfer.done, signal, "cancelled");
       } finally {
-        signal?.removeEventListener("abort", onAbort);
         transfer.watchers.delete(watcher);
         if (transfer.watchers.size === 0) {
           // The next who wants it starts anew, also while this one is still winding down.

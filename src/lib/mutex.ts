@@ -1,4 +1,4 @@
-import { cancelled } from "./errors.ts";
+import { unlessAborted } from "./unless-aborted.ts";
 
 /** Locks by key, first come first served. Never hold one while waiting for a process, a client or a registry. */
 export class KeyedMutex {
@@ -7,19 +7,13 @@ export class KeyedMutex {
   /** Waits for the key; dispose what is returned to let the next one in. @throws EngineError cancelled where `signal` fires meanwhile */
   async lock(key: string, signal?: AbortSignal): Promise<Disposable> {
     if (signal === undefined) return await this.#lock(key);
-    const { promise: gone, reject } = Promise.withResolvers<never>();
-    const onAbort = (): void => reject(cancelled("cancelled while waiting", signal.reason));
-    if (signal.aborted) onAbort();
-    signal.addEventListener("abort", onAbort, { once: true });
     const lock = this.#lock(key);
     try {
-      return await Promise.race([gone, lock]);
+      return await unlessAborted(lock, signal, "cancelled while waiting");
     } catch (error) {
       // The turn that comes is passed on.
       void lock.then((held) => held[Symbol.dispose]());
       throw error;
-    } finally {
-      signal.removeEventListener("abort", onAbort);
     }
   }
 
