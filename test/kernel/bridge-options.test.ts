@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
 import type { NetworkRecord } from "../../src/networks/types.ts";
 import { skips } from "../skips.ts";
-import { ask, eventually, Lab, run, serve } from "./network-lab.ts";
+import { ask, eventually, Lab, reaches, run, serve } from "./network-lab.ts";
 import { inOwnNamespace } from "./own-namespace.ts";
 
 /** The options of Docker's bridge driver, and of the engine's for the default network, by what they do to traffic. */
@@ -10,11 +10,7 @@ if (!skips.root.missing()) {
     let lab: Lab;
     const inside = (path: string, ...command: string[]): Promise<string> => run("nsenter", `--net=${path}`, ...command);
     const outside = (...command: string[]): Promise<string> => inside(lab.outside, ...command);
-    const pings = (address: string): Promise<boolean> =>
-      outside("busybox", "ping", "-c1", "-W1", address).then(
-        () => true,
-        () => false,
-      );
+    const pings = (address: string): Promise<boolean> => reaches(lab.outside, address, 1);
 
     /** A network at 10.9.0.0/24 (and fd09::/64), which the outside world has a route to. */
     const network = (options: Record<string, string>, more: Partial<NetworkRecord> = {}): Promise<NetworkRecord> =>
@@ -36,7 +32,7 @@ if (!skips.root.missing()) {
     });
     afterEach(async () => {
       lab.removeAll();
-      for (const { name } of lab.networks.list()) if (!["bridge", "host", "none"].includes(name)) await lab.networks.remove(name);
+      await lab.removeNetworks();
     });
     afterAll(() => lab[Symbol.asyncDispose]());
 

@@ -20,7 +20,7 @@ import type { NamespaceDoor } from "../../src/kernel/namespace.ts";
 import { message, type NetlinkSocket, NLM_F_DUMP, parseAttributes } from "../../src/kernel/netlink.ts";
 import { type DriverLab, networkDriverContract } from "../contract/network-driver.ts";
 import { skipped, skips } from "../skips.ts";
-import { run } from "./network-lab.ts";
+import { reaches, run } from "./network-lab.ts";
 import { inOwnNamespace } from "./own-namespace.ts";
 
 const IFLA_OPERSTATE = 16;
@@ -128,11 +128,7 @@ async function open(make: (parts: Parts) => NetworkDriver, options: Record<strin
     hostLinks: () => listLinks(parts.host).map((link) => link.name),
     linksIn: (namespace) => listLinks(namespace.route).map((link) => link.name),
     // a bridge port may wait a second for its carrier (kernel/netlink-route.ts, joinBridge)
-    async reaches(from, to) {
-      const path = `/proc/${process.pid}/fd/${from.fd}`;
-      const ping = Bun.spawn(["nsenter", `--net=${path}`, "busybox", "ping", "-c1", "-W3", to.ipv4 ?? ""], { stdout: "ignore", stderr: "ignore" });
-      return (await ping.exited) === 0;
-    },
+    reaches: (from, to) => reaches(`/proc/${process.pid}/fd/${from.fd}`, to.ipv4 ?? "", 3),
     async close() {
       namespaces.closeAll();
       for (const id of ids) void namespaces.remove(id);

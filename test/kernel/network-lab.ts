@@ -48,6 +48,12 @@ export const serve = (path: string | undefined, name: string, tcpPort: number, u
 /** A DNS server: `*.test` is 203.0.113.7. */
 export const serveNames = (path: string, address: string): Promise<Disposable> => startPeer(path, "nameserver", address);
 
+/** Whether `address` answers a ping within so many seconds. */
+export async function reaches(path: string, address: string, seconds = 2): Promise<boolean> {
+  const ping = Bun.spawn([...enter(path), "busybox", "ping", "-c1", `-W${seconds}`, address], { stdout: "ignore", stderr: "ignore" });
+  return (await ping.exited) === 0;
+}
+
 /** A look-up by the resolver of the namespace: `code N` and the answers' data in hex. */
 export const lookUp = (path: string, protocol: "udp" | "tcp", name: string, type: "A" | "AAAA" | "PTR" | "MX" = "A"): Promise<string> =>
   run(...enter(path), process.execPath, peer, "dns", protocol, "127.0.0.11", name, String({ A: 1, PTR: 12, MX: 15, AAAA: 28 }[type]));
@@ -149,6 +155,11 @@ export class Lab implements AsyncDisposable {
   /** All containers, so that a failed test doesn't spoil the next. */
   removeAll(): void {
     this.remove(...this.#made);
+  }
+
+  /** All networks but those that are always there. */
+  async removeNetworks(): Promise<void> {
+    for (const { name, id } of this.networks.list()) if (!["bridge", "host", "none"].includes(name)) await this.networks.remove(id);
   }
 
   /** Threads of this process that live in another namespace than its main one: none may, or the engine's own traffic would leave from there. */

@@ -2,7 +2,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test
 import { findLink, listLinks, openRouteSocket } from "../../src/kernel/netlink-route.ts";
 import type { NetworkRecord } from "../../src/networks/types.ts";
 import { skipped, skips } from "../skips.ts";
-import { type Container, eventually, Lab, run } from "./network-lab.ts";
+import { type Container, eventually, Lab, reaches, run } from "./network-lab.ts";
 import { inOwnNamespace } from "./own-namespace.ts";
 
 /** Networks on the host's link `world`, which leads to 192.0.2.9 outside. */
@@ -16,7 +16,7 @@ if (!skips.root.missing()) {
     });
     afterEach(async () => {
       lab.removeAll();
-      for (const network of lab.networks.list()) if (!["bridge", "host", "none"].includes(network.name)) await lab.networks.remove(network.id);
+      await lab.removeNetworks();
     });
     afterAll(async () => {
       host[Symbol.dispose]();
@@ -25,10 +25,6 @@ if (!skips.root.missing()) {
 
     const make = (driver: string, options: Record<string, string>, config: NetworkRecord["ipam"]["config"] = [], more: Partial<NetworkRecord> = {}) =>
       lab.networks.create({ name: `${driver}-${crypto.randomUUID()}`, driver, options, ipam: { driver: "default", options: {}, config }, ...more });
-    const reaches = async (path: string, address: string): Promise<boolean> => {
-      const ping = Bun.spawn(["nsenter", `--net=${path}`, "busybox", "ping", "-c1", "-W2", address], { stdout: "ignore", stderr: "ignore" });
-      return (await ping.exited) === 0;
-    };
     const routes = ({ path }: Container): Promise<string> => run("nsenter", `--net=${path}`, "ip", "route");
     const outside = (...command: string[]): Promise<string> => run("nsenter", `--net=${lab.outside}`, ...command);
 

@@ -3,7 +3,7 @@ import { findLink, listLinks, openRouteSocket } from "../../src/kernel/netlink-r
 import type { NetworkRecord } from "../../src/networks/types.ts";
 import { startPlugin, type TestPlugin } from "../plugin/start.ts";
 import { skips } from "../skips.ts";
-import { type Container, eventually, Lab, run } from "./network-lab.ts";
+import { eventually, Lab, reaches, run } from "./network-lab.ts";
 import { inOwnNamespace } from "./own-namespace.ts";
 
 /** Networks and addresses of the plugin in test/plugin, which makes bridges and veth pairs. */
@@ -23,7 +23,7 @@ if (!skips.root.missing()) {
     });
     afterEach(async () => {
       lab.removeAll();
-      for (const network of lab.networks.list()) if (!["bridge", "host", "none"].includes(network.name)) await lab.networks.remove(network.id);
+      await lab.removeNetworks();
       await plugin[Symbol.asyncDispose]();
     });
     afterAll(async () => {
@@ -42,10 +42,6 @@ if (!skips.root.missing()) {
         ipam: { driver: "default", options: {}, config: [{ subnet: "10.40.0.0/24", gateway: "10.40.0.1" }] },
         ...more,
       });
-    const reaches = async ({ path }: Container, address: string): Promise<boolean> => {
-      const ping = Bun.spawn(["nsenter", `--net=${path}`, "busybox", "ping", "-c1", "-W2", address], { stdout: "ignore", stderr: "ignore" });
-      return (await ping.exited) === 0;
-    };
     const methods = (from = 0): string[] =>
       plugin
         .calls()
@@ -78,8 +74,8 @@ if (!skips.root.missing()) {
       });
       expect(one.endpoint).toMatchObject({ ipv4: "10.40.0.2", gateway: "10.40.0.1", containerInterface: "eth0", ports: [] });
       expect(one.endpoint.macAddress).toMatch(/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/);
-      expect(await reaches(one, two.endpoint.ipv4 ?? "")).toBe(true);
-      expect(await reaches(one, "10.40.0.1")).toBe(true);
+      expect(await reaches(one.path, two.endpoint.ipv4 ?? "")).toBe(true);
+      expect(await reaches(one.path, "10.40.0.1")).toBe(true);
       const routes = await run("nsenter", `--net=${one.path}`, "ip", "route");
       expect(routes).toContain("default via 10.40.0.1 dev eth0");
       expect(routes).toContain("198.51.100.0/24 dev eth0");
@@ -136,7 +132,7 @@ if (!skips.root.missing()) {
       await restart([one.id]);
       await eventually(() => methods(before).includes("DeleteEndpoint"), "the dead container's endpoint is deleted");
       expect(plugin.calls("NetworkDriver.DeleteEndpoint")[0]?.request).toMatchObject({ EndpointID: two.endpoint.id });
-      expect(await reaches(one, "10.40.0.1")).toBe(true);
+      expect(await reaches(one.path, "10.40.0.1")).toBe(true);
       // while the plugin is away nothing is forgotten
       await plugin.stop();
       lab.remove(one.id);
@@ -157,7 +153,7 @@ if (!skips.root.missing()) {
       const one = await lab.container({ network: network.id });
       const wanted = await lab.container({ network: network.id, settings: { IPAMConfig: { IPv4Address: "10.200.0.77" } } });
       expect([one.endpoint.ipv4, wanted.endpoint.ipv4]).toEqual(["10.200.0.11", "10.200.0.77"]);
-      expect(await reaches(one, "10.200.0.77")).toBe(true);
+      expect(await reaches(one.path, "10.200.0.77")).toBe(true);
       const [, request] = plugin.calls("IpamDriver.RequestAddress");
       expect(request?.request).toMatchObject({ Options: { "com.docker.network.endpoint.macaddress": one.endpoint.macAddress } });
       await expect(lab.container({ network: network.id, settings: { IPAMConfig: { IPv4Address: "10.200.0.77" } } })).rejects.toThrow("10.200.0.77 is taken");
