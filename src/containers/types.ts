@@ -290,13 +290,13 @@ export interface Containers {
   /** One that isn't started yet is waited for. */
   execResize(id: string, rows: number, cols: number): Promise<void>;
 
-  /** Images in use, for images.remove. `mounted`: its files are among the container's mounts. */
   /** A volume's new name, in the records of its containers too. @throws EngineError notFound, invalidArgument, conflict */
   renameVolume(name: string, to: string): Promise<VolumeRecord>;
   /** Running containers, not paused, that may write to a volume. */
   writersOf(volume: string): ContainerRecord[];
   /** Freezes them while `work` lasts. @throws EngineError conflict */
   holdStill<T>(volume: string, work: () => Promise<T>): Promise<T>;
+  /** Images in use, for images.remove. `mounted`: its files are among the container's mounts. */
   usingImage(image: Digest): { id: string; name: string; running: boolean; mounted: boolean }[];
   /**
    * First half of start-up: finds out by the kernel which containers still run. Returns the ids of those that do, for networks.restore and

@@ -1,6 +1,6 @@
 import { FFIType } from "bun:ffi";
 import { bytesOf } from "../lib/tar.ts";
-import { check, errno, int, libc, SysError } from "./ffi.ts";
+import { check, cstr, errno, int, libc, SysError } from "./ffi.ts";
 
 /**
  * File system calls relative to a directory's descriptor, with names as bytes (strings with one character a byte, latin1). They are synchronous: for
@@ -322,7 +322,7 @@ const ST_FLAGS = new Map([
 /** The words of mount(8) that the mount at `path` has beside the defaults. @throws SysError */
 export function mountWords(path: string): string[] {
   const buffer = Buffer.alloc(256);
-  check(c.statfs(Buffer.from(`${path}\0`), buffer), "statfs", path);
+  check(c.statfs(cstr(path), buffer), "statfs", path);
   const flags = buffer.readUInt32LE(80);
   return [...ST_FLAGS].flatMap(([flag, word]) => ((flags & flag) === 0 ? [] : [word]));
 }

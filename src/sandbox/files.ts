@@ -64,9 +64,10 @@ function hostsText(spec: SandboxSpec, hostname: string, endpoints: readonly Endp
   if (spec.network.kind === "host" && (spec.host.ExtraHosts ?? []).length === 0) return readInside("/", "/etc/hosts", LONGEST) ?? "";
   const extra = extraHosts(spec.host, endpoints);
   if (hasIpv6(spec.host)) return localNames + localNames6 + extra + ownNames(spec, hostname, endpoints).join("");
-  const isUsable = (line: string): boolean => !/^[0-9a-fA-F]*:/.test(line);
-  return [localNames, ...extra.split(/(?<=\n)/), ...ownNames(spec, hostname, endpoints)].filter(isUsable).join("");
+  return [localNames, ...extra.split(/(?<=\n)/), ...ownNames(spec, hostname, endpoints)].filter((line) => !isOfIpv6(line)).join("");
 }
+
+const isOfIpv6 = (line: string): boolean => /^[0-9a-fA-F]*:/.test(line);
 
 /** A line for each of the container's own addresses. */
 function ownNames({ config }: SandboxSpec, hostname: string, endpoints: readonly Endpoint[]): string[] {
@@ -87,7 +88,7 @@ export function renewFiles(
   const hostname = hostnameOf(spec);
   const [old, wanted] = [ownNames(spec, hostname, before), ownNames(spec, hostname, after)];
   const gone = old.filter((line) => !wanted.includes(line));
-  const come = wanted.filter((line) => !old.includes(line) && (hasIpv6(spec.host) || !/^[0-9a-fA-F]*:/.test(line)));
+  const come = wanted.filter((line) => !old.includes(line) && (hasIpv6(spec.host) || !isOfIpv6(line)));
   changeFile(spec.directory, "hosts", (text) => {
     const rest = text.split(/(?<=\n)/).filter((line) => !gone.includes(line));
     return rest.join("").replace(/[^\n]$/, "$&\n") + come.join("");
