@@ -1,5 +1,7 @@
+import { existsSync } from "node:fs";
 import { conflict, invalidArgument, permissionDenied } from "../lib/errors.ts";
 import type { EndpointSettings } from "../oci/container.ts";
+import type { RunningSandbox } from "../sandbox/types.ts";
 import { changeRecord, emitNetworkEvent, lookup, type Context, type Entry } from "./context.ts";
 import { checkEndpoint } from "./endpoints.ts";
 import { effectiveBindings } from "./ports.ts";
@@ -13,7 +15,7 @@ export async function connectNetwork(ctx: Context, reference: string, network: s
   using _lock = await ctx.mutex.lock(entry.record.id);
   const { name, driver, configOnly } = ctx.networks.resolve(network);
   if (configOnly === true) throw permissionDenied("cannot create endpoint on configuration-only network");
-  checkEndpoint(name, settings);
+  checkEndpoint(ctx, name, settings);
   const { record } = entry;
   if (entry.removing !== undefined)
     throw conflict(`container ${record.id} is marked for removal and cannot be connected or disconnected to the network ${name}`);
@@ -26,16 +28,24 @@ export async function connectNetwork(ctx: Context, reference: string, network: s
     throw permissionDenied("container cannot be connected to multiple networks with one of the networks in private (none) mode");
   }
   if (Object.hasOwn(record.endpoints, name)) throw permissionDenied(`endpoint with name ${record.name} already exists in network ${name}`);
-  await whereItRuns(ctx, entry, async () => void (await ctx.networks.connect(connectOptions(record, name, settings, unpublished(ctx, record)))));
+  await whereItRuns(ctx, entry, async ({ pid }) => {
+    nameNamespace(ctx, record.id, pid);
+    await ctx.networks.connect(connectOptions(record, name, settings, unpublished(ctx, record)));
+  });
   changeRecord(ctx, entry, { endpoints: { ...record.endpoints, [name]: settings } });
 }
 
 /** Changes the networks of a container that runs; its files follow. */
-async function whereItRuns(ctx: Context, entry: Entry, change: () => Promise<void>): Promise<void> {
+async function whereItRuns(ctx: Context, entry: Entry, change: (sandbox: RunningSandbox) => Promise<void>): Promise<void> {
   if (entry.sandbox === undefined) return;
   const before = ctx.networks.endpointsOfContainer(entry.record.id);
-  await change();
+  await change(entry.sandbox);
   entry.sandbox?.networksChanged(before);
+}
+
+/** One that was started on no network has a namespace that the runtime made: networks/ doesn't know it yet. */
+function nameNamespace(ctx: Context, id: string, pid: number): void {
+  if (!existsSync(`${ctx.paths.namespaces}/${id}`)) ctx.networks.nameNamespace(id, `/proc/${pid}/ns/net`);
 }
 
 /** The ports of a container that has been on no network, or on internal ones only, where nothing is published. */

@@ -1,3 +1,4 @@
+import { contains, parseAddress, parsePrefix } from "../lib/address.ts";
 import { EngineError, invalidArgument, messageOf } from "../lib/errors.ts";
 import { parseEndpointOptions } from "../networks/endpoint-options.ts";
 import type { ContainerConfig, EndpointSettings, HostConfig, NetworkingConfig } from "../oci/container.ts";
@@ -31,25 +32,39 @@ export function endpointsOf(ctx: Context, host: HostConfig, config: ContainerCon
   if (names.length > 1 && names.some((name) => name === "host" || name === "none")) {
     throw invalidArgument("conflicting options: cannot attach a container of network mode host or none to another network");
   }
-  for (const [network, settings] of Object.entries(result)) checkEndpoint(network, settings);
+  for (const [network, settings] of Object.entries(result)) checkEndpoint(ctx, network, settings);
   const first = result[names[0] as string] as EndpointSettings;
   if (config.MacAddress && !first.MacAddress) first.MacAddress = config.MacAddress;
   return result;
 }
 
 /** What is asked of one attachment. @throws EngineError invalidArgument */
-export function checkEndpoint(network: string, settings: EndpointSettings): void {
+export function checkEndpoint(ctx: Context, network: string, settings: EndpointSettings): void {
   const fail = (why: string): Error => invalidArgument(`invalid config for network ${network}: invalid endpoint settings:\n${why}`);
   const { IPv4Address, IPv6Address } = settings.IPAMConfig ?? {};
-  if ((IPv4Address || IPv6Address) && network === "bridge") throw fail("user specified IP address is supported on user defined networks only");
-  if ((settings.Aliases ?? []).length > 0 && ["bridge", "host", "none"].includes(network))
-    throw fail("network-scoped alias is supported only for containers in user defined networks");
+  const predefined = ["bridge", "host", "none"].includes(network);
+  if ((IPv4Address || IPv6Address) && predefined) throw fail("user specified IP address is supported on user defined networks only");
+  if ((settings.Aliases ?? []).length > 0 && predefined) throw fail("network-scoped alias is supported only for containers in user defined networks");
   if (IPv4Address && !/^\d{1,3}(\.\d{1,3}){3}$/.test(IPv4Address)) throw fail(`invalid IPv4 address: ${IPv4Address}`);
   if (IPv6Address && !IPv6Address.includes(":")) throw fail(`invalid IPv6 address: ${IPv6Address}`);
+  for (const address of [IPv4Address, IPv6Address]) {
+    if (address && !mayHold(ctx, network, address)) throw fail(`no configured subnet contains IP address ${address}`);
+  }
   try {
     parseEndpointOptions(settings);
   } catch (error) {
     throw fail(messageOf(error));
   }
   if (settings.MacAddress && !/^[0-9a-f]{2}([:-][0-9a-f]{2}){5}$/i.test(settings.MacAddress)) throw fail(`invalid MAC address: ${settings.MacAddress}`);
+}
+
+/** Whether an address lies in a network; of one that isn't there yet nobody knows. */
+function mayHold(ctx: Context, network: string, text: string): boolean {
+  const address = parseAddress(text);
+  const record = ctx.networks.list().find(({ name }) => name === network);
+  if (address === undefined || record === undefined) return true;
+  return record.ipam.config.some((config) => {
+    const subnet = parsePrefix(config.subnet)?.subnet;
+    return subnet !== undefined && contains(subnet, address);
+  });
 }

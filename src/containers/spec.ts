@@ -67,18 +67,13 @@ function networkOf(ctx: Context, record: ContainerRecord): SandboxNetwork {
   if (partner !== undefined) return { kind: "container", pid: networkPartner(ctx, record, partner) };
   const networks = Object.keys(record.endpoints);
   if (mode === "host" || networks[0] === "host") return { kind: "host" };
-  if (mode === "none" || networks[0] === "none") return { kind: "none" };
+  // also one of network mode `none` that was taken off it may have joined others
+  if (networks[0] === "none" || (mode === "none" && networks.length === 0)) return { kind: "none" };
   const bindings = effectiveBindings(record.host, record.config.ExposedPorts);
-  const publisher = Object.keys(bindings).length === 0 ? undefined : publishingNetwork(ctx, record);
+  const wanted = networks.map((network) => ({ network, priority: record.endpoints[network]?.GwPriority ?? 0 }));
+  const publisher = Object.keys(bindings).length === 0 ? undefined : ctx.networks.foreseeDefaultRoute(wanted);
   const connect = networks.map((network) => connectOptions(record, network, record.endpoints[network] ?? {}, network === publisher ? bindings : {}));
   return { kind: "networks", connect };
-}
-
-/** The network that will give the container its default route: an internal one never does. */
-function publishingNetwork(ctx: Context, { endpoints }: ContainerRecord): string | undefined {
-  const outward = Object.keys(endpoints).filter((network) => !ctx.networks.resolve(network).internal);
-  const priority = (network: string): number => endpoints[network]?.GwPriority ?? 0;
-  return outward.reduce<string | undefined>((best, network) => (best === undefined || priority(network) > priority(best) ? network : best), undefined);
 }
 
 /** One attachment as networks/ wants it. */

@@ -14,6 +14,7 @@ import { bridgeAlias, createBridgeDriver } from "./bridge.ts";
 import { ContainerNamespaces } from "./container-namespaces.ts";
 import { connect, disconnect } from "./connect.ts";
 import { driverOf, isPredefined, type NetworkContext, type NetworkOptions } from "./context.ts";
+import { foreseeDefaultRoute } from "./default-routes.ts";
 import { createResolvers } from "./dns/resolvers.ts";
 import { createFirewall } from "./firewall.ts";
 import { checkNetworks, lookAfterNetworks } from "./check/check.ts";
@@ -80,6 +81,7 @@ export function createNetworks(deps: NetworksDeps): Networks {
     removeNamespace: (containerId) => namespaces.remove(containerId),
     allocate: (wanted) => allocate(ctx, wanted),
     connect: (wanted) => connect(ctx, wanted),
+    foreseeDefaultRoute: (wanted) => foreseeDefaultRoute(ctx, wanted),
     disconnect: (containerId, network, write) => disconnect(ctx, containerId, network, write),
     rename({ settings, ...names }) {
       for (const endpoint of records.endpointsOfContainer(names.containerId)) {

@@ -133,6 +133,8 @@ export interface Networks {
    * @throws EngineError permissionDenied where the container is on the network already
    */
   connect(options: ConnectOptions): Promise<Endpoint>;
+  /** Which of these networks will give a container its default route, and so publish its ports, once it is on all of them. @throws EngineError notFound */
+  foreseeDefaultRoute(wanted: readonly { network: string; priority: number }[]): string | undefined;
   /** The opposite of `connect`, committed together with `write`; the default route moves to another of the container's networks. @throws EngineError notFound `container x is not connected to network y` */
   disconnect(containerId: string, network: string, write?: () => void): Promise<void>;
   /**

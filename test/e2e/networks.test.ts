@@ -103,7 +103,15 @@ if (!skips.root.missing()) {
     await ok("run", "-d", "--name", "first", "--network", "net", "--ip", "10.9.0.6", "busybox", "sleep", "1000");
     expect(await start("--ip", "10.9.0.6")).toContain("Address already in use");
     expect(await start("--ip", "10.9.0.7")).toContain("Address already in use"); // broadcast
+    const containers = await ok("ps", "-aq");
     expect(await start("--ip", "10.9.1.1")).toContain("no configured subnet contains IP address 10.9.1.1");
+    expect(await start("--ip6", "fd09::9")).toContain("no configured subnet contains IP address fd09::9");
+    for (const network of ["host", "none", "bridge"]) {
+      expect(await engine.refused("create", "--network", network, "--ip", "10.9.0.9", "busybox", "true")).toContain(
+        `invalid config for network ${network}: invalid endpoint settings:\nuser specified IP address is supported on user defined networks only`,
+      );
+    }
+    expect(await ok("ps", "-aq")).toBe(containers);
     for (const name of ["aa", "bb", "cc", "dd"]) await ok("run", "-d", "--name", name, "--network", "net", "busybox", "sleep", "1000");
     expect(await start()).toMatch(/no available IPv4 addresses on this network's address pools: net \([0-9a-f]{64}\)/);
     await ok("rm", "-f", "bb");
@@ -111,6 +119,41 @@ if (!skips.root.missing()) {
     expect((await api("GET", "/networks?filters=%7B%22dangling%22%3A%5B%22x%22%5D%7D"))[0]).toBe(400);
     expect(await api("GET", "/networks/net?verbose=x")).toEqual([400, 'invalid value for verbose: x: strconv.ParseBool: parsing "x": invalid syntax']);
     expect((await api("GET", "/networks/net?scope=swarm"))[0]).toBe(404);
+  });
+
+  test("of networks of equal priority the first by name gives the default route and publishes, whoever was joined first", async () => {
+    for (const [name, subnet] of Object.entries({ zoo: "10.21.0.0/24", ant: "10.22.0.0/24", aa: "10.23.0.0/24" }))
+      await ok("network", "create", "--subnet", subnet, name);
+    await ok("network", "create", "--internal", "a0");
+    const via = async (): Promise<string> => /default via (\S+)/.exec(await ok("exec", "web", "ip", "route"))?.[1] ?? "";
+    await ok("run", "-d", "--name", "web", "--network", "zoo", "--network", "ant", "--network", "a0", "-p", "8080:80", "busybox", "httpd", "-f", "-h", "/etc");
+    const answers = async (): Promise<boolean> => (await run([...engine.onHost, "curl", "-sf", "http://127.0.0.1:8080/hostname"])).code === 0;
+    expect([await via(), await answers()]).toEqual(["10.22.0.1", true]);
+    await ok("network", "connect", "aa", "web");
+    expect([await via(), await answers()]).toEqual(["10.23.0.1", true]);
+    await ok("restart", "-t0", "web");
+    expect([await via(), await answers()]).toEqual(["10.23.0.1", true]);
+    await ok("network", "disconnect", "aa", "web");
+    await ok("network", "disconnect", "ant", "web");
+    expect([await via(), await answers()]).toEqual(["10.21.0.1", true]);
+  });
+
+  test("a container taken off `none` joins another network at once, and with its next start", async () => {
+    await ok("network", "create", "--subnet", "10.24.0.0/24", "net");
+    await ok("run", "-d", "--name", "lone", "--network", "none", "busybox", "sleep", "1000");
+    const address = async (): Promise<string> => /inet (10\.24\.0\.\d+)/.exec(await ok("exec", "lone", "ip", "addr"))?.[1] ?? "";
+    await ok("network", "disconnect", "none", "lone");
+    await ok("network", "connect", "net", "lone");
+    const told = "{{.NetworkSettings.Networks.net.IPAddress}}";
+    expect(await address()).toBe(await ok("inspect", "-f", told, "lone"));
+    expect(await ok("exec", "lone", "nslookup", "lone")).toContain(await address());
+    await ok("restart", "-t0", "lone");
+    expect(await address()).toBe(await ok("inspect", "-f", told, "lone"));
+    await ok("network", "disconnect", "net", "lone");
+    expect(await address()).toBe("");
+    await ok("restart", "-t0", "lone");
+    await ok("network", "connect", "net", "lone");
+    expect(await address()).not.toBe("");
   });
 
   test("a MAC address at a connection counts since API 1.54, before it was an echo of inspect", async () => {

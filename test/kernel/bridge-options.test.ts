@@ -213,16 +213,17 @@ if (!skips.root.missing()) {
       await join("0");
       await join("a", { GwPriority: 1 });
       expect(await routes()).toEqual(["default via 10.12.0.1", "default via fd13::1"]);
+      // of equals the one that leads outside by both families, as in Docker
       await join("net", { GwPriority: 1 });
-      expect(await routes()).toEqual(["default via 10.12.0.1", "default via fd09::1"]);
+      expect(await routes()).toEqual(["default via 10.9.0.1", "default via fd09::1"]);
       await lab.networks.disconnect(id, "six");
       await join("six", { GwPriority: 2 });
-      expect(await routes()).toEqual(["default via 10.12.0.1", "default via fd13::1"]);
+      expect(await routes()).toEqual(["default via 10.9.0.1", "default via fd13::1"]);
       await lab.networks.disconnect(id, "b");
       const bad = { GwPriority: 3, DriverOpts: { "com.docker.network.endpoint.sysctls": "net.ipv4.conf.IFNAME.nonsense=1" } };
       // not by `rejects`: Bun turns its loop inside of that, and hears no Worker
       expect(await join("b", bad).catch(String)).toContain("there is no such setting");
-      expect(await routes()).toEqual(["default via 10.12.0.1", "default via fd13::1"]);
+      expect(await routes()).toEqual(["default via 10.9.0.1", "default via fd13::1"]);
       await lab.networks.disconnect(id, "a");
       expect(await routes()).toEqual(["default via 10.9.0.1", "default via fd13::1"]);
       await lab.networks.disconnect(id, "six");
