@@ -122,6 +122,17 @@ export function argumentsOf(pid: number): string[] {
   }
 }
 
+/** Whether a process means by an absolute path what we mean: it may be in another mount namespace, or have another root. False where it is gone, too. */
+export function sharesPath(pid: number, path: string): boolean {
+  try {
+    const [theirs, ours] = [statSync(`/proc/${int(pid)}/root${path}`), statSync(path)];
+    return theirs.dev === ours.dev && theirs.ino === ours.ino;
+  } catch (error) {
+    if (isGone(error)) return false;
+    throw error;
+  }
+}
+
 /** The name the process gave itself (at most 15 bytes). Undefined where it is gone. */
 export function nameOf(pid: number): string | undefined {
   try {

@@ -5,7 +5,7 @@ import { killCgroup, removeCgroup } from "../kernel/cgroup.ts";
 import { unmount } from "../kernel/mount.ts";
 import { mountPointsIn } from "../kernel/mountinfo.ts";
 import { signalProcess } from "../kernel/pidfd.ts";
-import { argumentsOf, childrenOf, processesOfSession } from "../kernel/process.ts";
+import { argumentsOf, childrenOf, processesOfSession, sharesPath } from "../kernel/process.ts";
 import { messageOf } from "../lib/errors.ts";
 import { commandKind, killCommand } from "./command.ts";
 import type { SandboxContext } from "./context.ts";
@@ -83,7 +83,8 @@ function cgroupsOf(ctx: SandboxContext): string[] {
 
 /**
  * Monitors, and runtimes that they or the engine before have started: a create that outlives its monitor would go on making cgroups after they are
- * swept. All name the bundle among their arguments.
+ * swept. All name the bundle among their arguments. So do those of another engine on a run root of the same name, in a container or a mount namespace of its
+ * own: they mean another directory by it.
  */
 function ownProcesses(ctx: SandboxContext): { pid: number; id: string; isCommand: boolean }[] {
   const prefix = `${ctx.paths.bundles}/`;
@@ -99,7 +100,7 @@ function ownProcesses(ctx: SandboxContext): { pid: number; id: string; isCommand
         .find((each) => each.startsWith(prefix))
         ?.slice(prefix.length)
         .split("/") ?? [];
-    return id === "" ? [] : [{ pid: Number(name), id, isCommand: file.startsWith(`${commandKind}-`) }];
+    return id === "" || !sharesPath(Number(name), ctx.paths.bundles) ? [] : [{ pid: Number(name), id, isCommand: file.startsWith(`${commandKind}-`) }];
   });
 }
 

@@ -458,6 +458,23 @@ describe.skipIf(skipped("root", "overlay")).each(["crun", "runc"])("sandbox on %
       expect(await fixture.sandboxes.adopt(spec, 0n)).toEqual({ neverStarted: true });
     });
 
+    test("another engine's monitors are let be, though its run root has the same name in a mount namespace of its own", async () => {
+      const theirs = `${fixture.paths.bundles}/${"a".repeat(64)}/ctl`;
+      const script = 'mount -t tmpfs tmpfs "$1" && mkdir -p "$2" && echo ready && exec -a conmon sh -c "read line" sh "$2"';
+      const monitor = Bun.spawn(["unshare", "--mount", "--propagation", "private", "bash", "-c", script, "bash", fixture.paths.bundles, theirs], {
+        stdio: ["pipe", "pipe", "inherit"],
+      });
+      try {
+        await monitor.stdout.getReader().read();
+        await until("it has the arguments of a monitor", () => argumentsOf(monitor.pid)[0] === "conmon");
+        await fixture.sandboxes.sweep(new Set());
+        expect(startTimeOf(monitor.pid)).toBeDefined();
+      } finally {
+        monitor.kill("SIGKILL");
+        await monitor.exited;
+      }
+    });
+
     test("what nobody knows is swept away", async () => {
       const at = kernelState();
       const { spec, pid } = await killedEngine("start", "sleep", "1000");
