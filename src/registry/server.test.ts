@@ -167,6 +167,20 @@ describe("blobs", () => {
     expect(status).toBe(202);
     expect((await fetch(`${at(path)}?digest=${digestOf("0123456789")}`, { method: "PUT" })).status).toBe(201);
   });
+
+  test("who asks at once where a broken upload stands is told of the bytes that are on their way yet", async () => {
+    const posted = await fetch(`${base}/broken/blobs/uploads/`, { method: "POST" });
+    const path = posted.headers.get("location")!;
+    const socket = connect(port, "127.0.0.1");
+    socket.write(`PATCH ${path} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n`);
+    while ((await fetch(at(path), { method: "PATCH" })).status !== 409);
+    const asked = fetch(at(path));
+    // the registry has the question before the bytes come
+    await fetch(`${base}/`);
+    socket.end("01234");
+    expect((await asked).headers.get("range")).toBe("0-4");
+    await fetch(at(path), { method: "DELETE" });
+  });
 });
 
 describe("manifests", () => {

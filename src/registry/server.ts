@@ -121,7 +121,7 @@ export function createRegistryServer(deps: {
         if (call.method === "POST") return await uploads.start(route.name, call, (name) => guard.allows(caller, name, "pull"));
         break;
       case "upload":
-        if (get) return uploads.status(route.name, route.id);
+        if (get) return await uploads.status(route.name, route.id);
         if (call.method === "PATCH") return await uploads.append(route.name, route.id, call);
         if (call.method === "PUT") return await uploads.finish(route.name, route.id, call);
         if (call.method === "DELETE") return await uploads.cancel(route.name, route.id);

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { ContentStore, Ingest } from "../content/types.ts";
 import type { KeyedMutex } from "../lib/mutex.ts";
+import { within } from "../lib/within.ts";
 import type { Digest } from "../oci/digest.ts";
 import { Fault } from "./faults.ts";
 import type { Answer, Call } from "./http.ts";
@@ -15,8 +16,8 @@ interface Upload {
   ingest: Ingest;
   /** Room for its bytes. */
   reservation: Reservation;
-  /** A request is writing to it. */
-  busy: boolean;
+  /** Of the request that is writing to it: resolves when it is done with. */
+  writing: Promise<void> | undefined;
   /** Unix milliseconds. */
   usedAt: number;
 }
@@ -26,7 +27,8 @@ export interface Uploads extends AsyncDisposable {
   start(name: string, call: Call, mayPull: (repository: string) => boolean): Promise<Answer>;
   append(name: string, id: string, call: Call): Promise<Answer>;
   finish(name: string, id: string, call: Call): Promise<Answer>;
-  status(name: string, id: string): Answer;
+  /** Where it stands; while a request is writing, in a moment. */
+  status(name: string, id: string): Promise<Answer>;
   cancel(name: string, id: string): Promise<Answer>;
   /** Ends those that nobody has gone on with for long. */
   dropIdle(): Promise<void>;
@@ -38,6 +40,11 @@ export interface Uploads extends AsyncDisposable {
 const maxUploads = 1000;
 /** An upload that nobody touched for so long makes room. Milliseconds. */
 const idleLimit = 60 * 60 * 1000;
+/**
+ * How long the question where an upload stands waits for the request that is writing to it. Who asks has mostly lost its connection, of which bytes are on
+ * their way yet: an answer that passes them over would have them sent again, from the start where none has been looked at. Milliseconds.
+ */
+const settleTime = 2000;
 
 /**
  * Uploads live in memory: a registry that restarts has forgotten them, and clients start anew, as the spec lets them.
@@ -55,7 +62,7 @@ export function createUploads(deps: { content: ContentStore; records: Records; d
   };
 
   const dropIdle = async (): Promise<void> => {
-    const old = [...uploads.values()].filter(({ busy, usedAt }) => !busy && usedAt < Date.now() - idleLimit);
+    const old = [...uploads.values()].filter(({ writing, usedAt }) => writing === undefined && usedAt < Date.now() - idleLimit);
     for (const upload of old) await drop(upload);
   };
 
@@ -81,13 +88,15 @@ export function createUploads(deps: { content: ContentStore; records: Records; d
   /** Runs `work` as the only writer. */
   const writing = async <T>(name: string, id: string, work: (upload: Upload) => Promise<T>): Promise<T> => {
     const upload = take(name, id);
-    if (upload.busy) throw new Fault("BLOB_UPLOAD_INVALID", "another request is writing to this upload", { status: 409 });
-    upload.busy = true;
+    if (upload.writing !== undefined) throw new Fault("BLOB_UPLOAD_INVALID", "another request is writing to this upload", { status: 409 });
+    const { promise, resolve } = Promise.withResolvers<void>();
+    upload.writing = promise;
     try {
       return await work(upload);
     } finally {
-      upload.busy = false;
+      upload.writing = undefined;
       upload.usedAt = Date.now();
+      resolve();
     }
   };
 
@@ -140,7 +149,7 @@ export function createUploads(deps: { content: ContentStore; records: Records; d
       const digest = call.query.get("digest");
       const expected = digest === null ? undefined : parseDigestOf(digest);
       const ingest = await openFile();
-      const upload: Upload = { id: randomUUID(), name, ingest, reservation: quota.reserve(name), busy: false, usedAt: Date.now() };
+      const upload: Upload = { id: randomUUID(), name, ingest, reservation: quota.reserve(name), writing: undefined, usedAt: Date.now() };
       uploads.set(upload.id, upload);
       if (expected === undefined) return accepted(upload);
       try {
@@ -163,7 +172,11 @@ export function createUploads(deps: { content: ContentStore; records: Records; d
         return await commit(upload, digest);
       });
     },
-    status: (name, id) => ({ ...accepted(take(name, id)), status: 204 }),
+    status: async (name, id) => {
+      const { writing } = take(name, id);
+      if (writing !== undefined) await within(writing, settleTime);
+      return { ...accepted(take(name, id)), status: 204 };
+    },
     cancel: async (name, id) =>
       await writing(name, id, async (upload) => {
         await drop(upload);
