@@ -36,6 +36,7 @@ import { createSystem } from "../system/system.ts";
 import type { Proxies } from "../system/types.ts";
 import { createVolumes } from "../volumes/volumes.ts";
 import { containerDefaults } from "./container-defaults.ts";
+import { createHelperThreads } from "./helper-threads.ts";
 import { listenAll } from "./listen.ts";
 import type { EngineRegistry } from "./engine-registry.ts";
 import { createLoopDelay } from "./loop-delay.ts";
@@ -144,7 +145,11 @@ export async function startEngine(options: DaemonOptions, proxies: Proxies, log:
   await builder.restore();
 
   const loop = stack.use(createLoopDelay());
-  const measure = createApiMeasure(loop.touch);
+  const raiseHelpers = createHelperThreads(log);
+  const measure = createApiMeasure(() => {
+    loop.touch();
+    raiseHelpers();
+  });
   let served: EngineRegistry | undefined;
   const scrape = createScrape(
     (out) => system.writeMetrics(out),

@@ -8,6 +8,7 @@ import type { Proxies } from "../system/types.ts";
 import { startEngine, type Engine } from "./engine.ts";
 import { checkHosts } from "./listen.ts";
 import { daemonHelp } from "./flags.ts";
+import { niceness } from "./helper-threads.ts";
 import { parseDaemonOptions, type DaemonOptions } from "./options.ts";
 import { enginePaths } from "./paths.ts";
 import { writePidfile } from "./pidfile.ts";
@@ -86,9 +87,6 @@ async function serve(options: DaemonOptions, argv: readonly string[]): Promise<n
   log.info("stopped");
   return 0;
 }
-
-/** Of the event loop's thread alone: every client waits for it, so it goes before the engine's own Workers and helpers. Containers never have it. */
-const niceness = -10;
 
 /** What holds for the process as a whole. Returns the proxies as the administrator set them, by flag, file or environment. */
 function prepareProcess(options: DaemonOptions, log: Logger): Proxies {
