@@ -4,6 +4,7 @@ import { knowsLinkKind } from "../src/kernel/netlink-links.ts";
 import { openRouteSocket } from "../src/kernel/netlink-route.ts";
 import { composeProgram, debianProgram, dockerClients, unpackedProgram } from "./e2e/debian.ts";
 import { dockerdPath } from "./e2e/dockerd.ts";
+import { firewalldTrees } from "./kernel/firewalld-host.ts";
 import { guestTools } from "./guest/tools.ts";
 
 /** Why a group of tests can't run here, or undefined where it can. The only skips allowed; the summary counts them apart. */
@@ -28,6 +29,10 @@ export const skips = {
   systemd: { reason: "needs systemd-analyze on PATH", missing: () => Bun.which("systemd-analyze") === null },
   umoci: { reason: "needs umoci (on PATH, or Debian's package)", missing: () => debianProgram("umoci", "usr/bin/umoci") === undefined },
   ufw: { reason: "needs ufw (Debian's package)", missing: () => unpackedProgram("usr/sbin/ufw", "ufw") === undefined },
+  firewalld: {
+    reason: "needs Python of the system, firewalld, its Python modules and dbus-daemon (Debian's packages)",
+    missing: () => firewalldTrees() === undefined,
+  },
   dockerd: { reason: "needs dockerd, containerd and runc (on PATH, or Debian's packages)", missing: () => dockerdPath() === undefined },
   iptables: { reason: "needs iptables over nftables on PATH", missing: () => Bun.which("iptables") === null || !iptablesVersion().includes("nf_tables") },
   btrfs: {

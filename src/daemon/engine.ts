@@ -103,7 +103,7 @@ export async function startEngine(options: DaemonOptions, proxies: Proxies, log:
   const volumes = createVolumes({ root: paths.volumes, store, events, log, plugins, trees: snapshots, ...withIds });
   const logs = createLogs({ log });
   const networks = createNetworks({
-    ...{ store, events, log, paths, plugins },
+    ...{ store, events, log, paths, plugins, systemBus: process.env["DBUS_SYSTEM_BUS_ADDRESS"] },
     options: { ...options, engineKey: key, engineId: engineId(store) },
     removeMountedFile: (path) => snapshots.unmount(path, { file: true }),
   });

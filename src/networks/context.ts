@@ -6,10 +6,12 @@ import type { KeyedMutex } from "../lib/mutex.ts";
 import type { Plugins } from "../plugins/types.ts";
 import type { Store } from "../store/store.ts";
 import type { AddressBook } from "./address-book.ts";
+import { parseBridgeOptions } from "./bridge-options.ts";
 import type { ContainerNamespaces } from "./container-namespaces.ts";
 import type { Resolvers } from "./dns/types.ts";
 import type { NetworkDriver } from "./driver.ts";
 import type { Firewall } from "./firewall.ts";
+import type { Firewalld } from "./firewalld.ts";
 import type { Chores } from "./chores.ts";
 import type { HostPorts } from "./ports.ts";
 import type { NetworkRecords } from "./records.ts";
@@ -75,6 +77,7 @@ export interface NetworkContext {
   readonly addresses: AddressBook;
   readonly ports: HostPorts;
   readonly firewall: Firewall;
+  readonly firewalld: Firewalld;
   readonly namespaces: ContainerNamespaces;
   readonly door: NamespaceDoor;
   /** rtnetlink of the host. */
@@ -102,6 +105,10 @@ export interface NetworkContext {
 
 /** With those that are being made. */
 export const allNetworks = (ctx: NetworkContext): NetworkRecord[] => [...ctx.records.list(), ...ctx.creating];
+
+/** Names of bridges that the engine's own driver makes. */
+export const bridgesOf = (networks: readonly NetworkRecord[]): string[] =>
+  networks.flatMap((network) => (network.driver === "bridge" && network.configOnly !== true ? [parseBridgeOptions(network).name] : []));
 
 /** Nothing outside is reached by it. */
 export const isClosed = (network: NetworkRecord): boolean => network.internal || network.driverState?.["isolated"] === "true";

@@ -38,6 +38,8 @@ export interface Firewall extends Disposable {
   compare(): Promise<string[]>;
   /** Others' chains that drop what our own has allowed. */
   droppingChains(): DroppingChain[];
+  /** Whether firewalld has rules here. */
+  isBesideFirewalld(): boolean;
   /** Takes the table out, and the accept rule in others' FORWARD chains when no other engine is left. */
   unload(): void;
 }
@@ -275,6 +277,7 @@ export function createFirewall(options: FirewallOptions): Firewall {
     },
     compare: async () => (tools === undefined || !loaded ? [] : await chores.compareRules(expected())),
     droppingChains: () => (tools === undefined ? [] : droppingChains(tools.nft, guard ? ["forward", "output"] : ["forward"], /^berth_/)),
+    isBesideFirewalld: () => tools !== undefined && hasTable(tools.nft, "inet firewalld"),
     unload() {
       if (tools === undefined) return;
       loaded = false;

@@ -67,6 +67,7 @@ async function make(ctx: NetworkContext, driver: NetworkDriver, network: Network
     const waits = driver.setUp(network);
     if (waits !== undefined) await waits;
     isMade = true;
+    if (network.driver === "bridge") await ctx.firewalld.changed();
     record(ctx, network);
   } catch (error) {
     // the kernel doesn't take the addresses, the disk is full; what a plugin refused to make, it needn't remove
@@ -129,7 +130,10 @@ export async function removeNetwork(ctx: NetworkContext, reference: string): Pro
   if (driver.tearsDownLate !== true) return await torn;
   const gone = Promise.resolve(torn)
     .catch((error: unknown) => ctx.log.warn("could not take a removed network down", { network: network.name, error: messageOf(error) }))
-    .finally(() => ctx.leaving.delete(network.id));
+    .finally(() => {
+      ctx.leaving.delete(network.id);
+      void ctx.firewalld.changed();
+    });
   ctx.leaving.set(network.id, { bridge: parseBridgeOptions(network).name, gone });
 }
 

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import type { Events } from "../events/types.ts";
 import { openNamespaceDoor } from "../kernel/namespace.ts";
-import { openRouteSocket } from "../kernel/netlink-route.ts";
+import { findLink, openRouteSocket } from "../kernel/netlink-route.ts";
 import { messageOf } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
 import { KeyedMutex } from "../lib/mutex.ts";
@@ -13,10 +13,11 @@ import { attach, watchForStraggler } from "./attach.ts";
 import { bridgeAlias, createBridgeDriver } from "./bridge.ts";
 import { ContainerNamespaces } from "./container-namespaces.ts";
 import { connect, disconnect } from "./connect.ts";
-import { driverOf, isPredefined, type NetworkContext, type NetworkOptions } from "./context.ts";
+import { bridgesOf, driverOf, isPredefined, type NetworkContext, type NetworkOptions } from "./context.ts";
 import { foreseeDefaultRoute } from "./default-routes.ts";
 import { createResolvers } from "./dns/resolvers.ts";
 import { createFirewall } from "./firewall.ts";
+import { createFirewalld } from "./firewalld.ts";
 import { checkNetworks, lookAfterNetworks } from "./check/check.ts";
 import { createChores } from "./chores.ts";
 import { createGuardLoop } from "./guard-loop.ts";
@@ -41,6 +42,8 @@ export interface NetworksDeps {
   paths: { dataRoot: string; namespaces: string };
   /** Where drivers of networks and addresses come from that aren't the engine's own. */
   plugins: Plugins;
+  /** Address of the system's message bus, where firewalld is found; the usual one unless told. */
+  systemBus?: string | undefined;
   options: NetworkOptions;
   /** Takes away a file and what is mounted on it (kernel/mount.ts), in a Worker: it waits for RCU. */
   removeMountedFile(path: string): Promise<void>;
@@ -119,6 +122,7 @@ export function createNetworks(deps: NetworksDeps): Networks {
       ctx.ports.close();
       await ctx.resolvers.close();
       namespaces.closeAll();
+      await ctx.firewalld.close({ bridgesStay: containersLive });
       if (!containersLive) await takeDown(ctx);
       await Promise.all([...ctx.leaving.values()].map(({ gone }) => gone));
       for (const resource of [ctx.firewall, ctx.host, ctx.door, ctx.chores]) resource[Symbol.dispose]();
@@ -126,7 +130,8 @@ export function createNetworks(deps: NetworksDeps): Networks {
   };
 }
 
-function assemble({ store, events, log, paths, options, plugins, removeMountedFile: removeFile }: NetworksDeps, closed: () => boolean): NetworkContext {
+function assemble(deps: NetworksDeps, closed: () => boolean): NetworkContext {
+  const { store, events, log, paths, options, plugins, removeMountedFile: removeFile } = deps;
   const records = new NetworkRecords(store, log);
   const door = openNamespaceDoor();
   const host = openRouteSocket();
@@ -142,6 +147,13 @@ function assemble({ store, events, log, paths, options, plugins, removeMountedFi
     log,
   });
   const creating = new Set<NetworkRecord>();
+  const firewalld = createFirewalld({
+    enabled: firewall.active,
+    address: deps.systemBus,
+    bridges: () => bridgesOf([...records.list(), ...creating]),
+    hasLink: (name) => findLink(host, name) !== undefined,
+    log,
+  });
   const remote = new Map<string, NetworkDriver>();
   const parents = { host, door, chores, log, engineKey: options.engineKey, networks: () => [...records.list(), ...creating] };
   const drivers = [
@@ -166,6 +178,7 @@ function assemble({ store, events, log, paths, options, plugins, removeMountedFi
     leaving: new Map(),
     ports: new HostPorts({ dnat: { 4: firewall.active, 6: firewall.active && options.ip6tables }, proxies: options.userlandProxy, log }),
     firewall,
+    firewalld,
     namespaces,
     resolvers: createResolvers({ door, records, namespaces, options, log }),
     door,
@@ -201,6 +214,7 @@ async function lookAfter(ctx: NetworkContext): Promise<void> {
   try {
     ctx.firewall.check();
     await lookAfterNetworks(ctx);
+    await ctx.firewalld.look();
   } catch (error) {
     ctx.log.error("networks could not be looked after", { error: messageOf(error) });
   }

@@ -25,6 +25,7 @@ export async function restore(ctx: NetworkContext, running: ReadonlySet<string>)
   }
   ctx.namespaces.sweep(running);
   ensurePredefined(ctx);
+  const besideFirewalld = ctx.firewalld.look();
   enableForwarding(ctx);
   for (const network of ctx.records.list()) {
     const endpoints = ctx.records.endpointsOf(network.id);
@@ -56,6 +57,7 @@ export async function restore(ctx: NetworkContext, running: ReadonlySet<string>)
   ctx.firewall.load();
   removeForgottenBridges(ctx);
   restoreElsewhere(ctx);
+  await besideFirewalld;
 }
 
 export function targetOf(endpoint: StoredEndpoint): PortTarget {

@@ -16,23 +16,29 @@ export function debianProgram(name: string, path: string, packageName: string = 
 
 /** As debianProgram, but always the package's own, whatever is on PATH. */
 export function unpackedProgram(path: string, packageName: string): string | undefined {
+  const tree = unpackedTree(packageName);
+  if (tree === undefined) return undefined;
+  const program = join(tree, path);
+  return existsSync(program) ? program : undefined;
+}
+
+/** Where a package's files lie, unpacked. undefined where apt can't give it. */
+export function unpackedTree(packageName: string): string | undefined {
   if (Bun.which("apt-get") === null) return undefined;
   const folder = join(cache, packageName);
-  if (!existsSync(folder)) {
-    mkdirSync(cache, { recursive: true });
-    const work = mkdtempSync(join(cache, "get-"));
-    try {
-      const got = Bun.spawnSync(["apt-get", "download", packageName], { cwd: work, stdout: "ignore", stderr: "ignore" });
-      const file = readdirSync(work).find((entry) => entry.endsWith(".deb"));
-      if (got.exitCode !== 0 || file === undefined) return undefined;
-      if (Bun.spawnSync(["dpkg", "-x", file, "tree"], { cwd: work }).exitCode !== 0) return undefined;
-      renameSync(join(work, "tree"), folder);
-    } finally {
-      rmSync(work, { recursive: true, force: true });
-    }
+  if (existsSync(folder)) return folder;
+  mkdirSync(cache, { recursive: true });
+  const work = mkdtempSync(join(cache, "get-"));
+  try {
+    const got = Bun.spawnSync(["apt-get", "download", packageName], { cwd: work, stdout: "ignore", stderr: "ignore" });
+    const file = readdirSync(work).find((entry) => entry.endsWith(".deb"));
+    if (got.exitCode !== 0 || file === undefined) return undefined;
+    if (Bun.spawnSync(["dpkg", "-x", file, "tree"], { cwd: work }).exitCode !== 0) return undefined;
+    renameSync(join(work, "tree"), folder);
+  } finally {
+    rmSync(work, { recursive: true, force: true });
   }
-  const program = join(folder, path);
-  return existsSync(program) ? program : undefined;
+  return folder;
 }
 
 /** The docker commands to test with: the one on PATH, and Debian's (20.10 on bookworm, 26.1 on trixie). */

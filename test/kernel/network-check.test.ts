@@ -52,6 +52,13 @@ if (!skips.root.missing()) {
       expect(await lab.networks.check({ repair: false, atRest: new Set() })).toEqual({ checked: { networks: 3, containers: 1, ports: 2 }, problems: [] });
     });
 
+    test("firewalld's rules without firewalld on the message bus", async () => {
+      await nft("add table inet firewalld");
+      const [problem] = await check();
+      expect(problem).toMatchObject({ level: "hint", next: "firewall-cmd --permanent --zone=trusted --add-interface=brabc123 && firewall-cmd --reload" });
+      await nft("delete table inet firewalld");
+    });
+
     test("a bridge that somebody deleted, while containers run", () =>
       mends(() => ip("link", "delete", "brabc123"), /^bridge brabc123 of network bridge is gone: its containers reach nobody/));
     test("one taken down", () => mends(() => ip("link", "set", "brabc123", "down"), /^bridge brabc123 of network bridge is down/));

@@ -81,21 +81,24 @@ export class Lab implements AsyncDisposable {
   readonly #bus = createEvents({ store: this.store, log: silent });
   readonly #world: { pid: number; kill(signal: number): void };
   readonly #options: Partial<NetworkOptions>;
+  readonly #systemBus: string | undefined;
   /** Where plugins listen. */
   pluginFolder = join(this.root, "plugins");
   networks: Networks;
   readonly #made = new Set<string>();
   #count = 0;
 
-  private constructor(world: { pid: number; kill(signal: number): void }, options: Partial<NetworkOptions>) {
+  private constructor(world: { pid: number; kill(signal: number): void }, options: Partial<NetworkOptions>, systemBus: string | undefined) {
     this.#world = world;
+    this.#systemBus = systemBus;
     this.outside = `/proc/${world.pid}/ns/net`;
     this.#options = options;
     this.#bus.subscribe((event) => this.events.push(event));
     this.networks = this.start();
   }
 
-  static async open(options: Partial<NetworkOptions> = {}): Promise<Lab> {
+  /** `systemBus`: address of a message bus. */
+  static async open(options: Partial<NetworkOptions> = {}, systemBus?: string): Promise<Lab> {
     const world = Bun.spawn(["unshare", "--net", "sh", "-c", "echo ready; exec sleep 600"], { stdout: "pipe" });
     await world.stdout.getReader().read();
     await run(
@@ -104,7 +107,7 @@ export class Lab implements AsyncDisposable {
       `ip link set lo up; ip link add world type veth peer name eth0 netns ${world.pid}; ip addr add 192.0.2.1/24 dev world; ip link set world up`,
     );
     await run("nsenter", `--net=/proc/${world.pid}/ns/net`, "sh", "-c", "ip addr add 192.0.2.9/24 dev eth0; ip link set eth0 up; ip link set lo up");
-    const lab = new Lab(world, options);
+    const lab = new Lab(world, options, systemBus);
     await lab.networks.restore(new Set());
     return lab;
   }
@@ -117,6 +120,7 @@ export class Lab implements AsyncDisposable {
       log: silent,
       paths: { dataRoot: this.root, namespaces: join(this.root, "netns") },
       plugins: createPlugins({ folders: { sockets: this.pluginFolder, specs: [] }, log: silent, times: { callMs: 5000, retryMs: 2000 } }),
+      systemBus: this.#systemBus,
       options: { ...networkDefaults, ...this.#options, ...changes },
       removeMountedFile: async (path) => removeMountedFile(path),
     });

@@ -1,39 +1,32 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { resolve } from "node:path";
 import { unpackedProgram } from "../e2e/debian.ts";
 import { skipped } from "../skips.ts";
 import { ask, eventually, Lab, run, serve } from "./network-lab.ts";
+import { layOverHost, type OverHost } from "./over-host.ts";
 import { inOwnNamespace } from "./own-namespace.ts";
 
 if (!skipped("root", "overlay", "ufw")) {
   inOwnNamespace(import.meta.path, "Debian's ufw", () => {
     let lab: Lab | undefined;
-    let work = "";
+    let host: OverHost | undefined;
     const ufw = (...args: string[]): Promise<string> => run("/usr/sbin/ufw", ...args);
 
     beforeAll(async () => {
-      // in the mount namespace of this process alone: the package's files over the host's, as its installation would leave them
       const tree = resolve(unpackedProgram("usr/sbin/ufw", "ufw")!, "../../..");
-      work = mkdtempSync(join(tmpdir(), "berth-ufw-"));
-      const script = [
-        `mount --make-rprivate / && mount -t tmpfs none ${work}`,
-        ...["usr", "etc"].flatMap((name) => [
-          `mkdir -p ${work}/${name} ${work}/${name}-work && chmod 755 ${work}/${name}`,
-          `mount -t overlay overlay -o lowerdir=${tree}/${name}:/${name},upperdir=${work}/${name},workdir=${work}/${name}-work /${name}`,
-        ]),
-        `cp -r ${tree}/lib/ufw /usr/lib/`,
-        `cp ${tree}/usr/share/ufw/iptables/*.rules ${tree}/usr/share/ufw/*.init ${tree}/usr/share/ufw/ufw.conf /etc/ufw/`,
-        "chmod 755 /etc /usr && chown -R root:root /etc/ufw",
-      ];
-      await run("sh", "-ec", script.join("\n"));
+      host = await layOverHost([tree]);
+      await run(
+        "sh",
+        "-ec",
+        `cp -r ${tree}/lib/ufw /usr/lib/
+        cp ${tree}/usr/share/ufw/iptables/*.rules ${tree}/usr/share/ufw/*.init ${tree}/usr/share/ufw/ufw.conf /etc/ufw/
+        chown -R root:root /etc/ufw`,
+      );
       lab = await Lab.open({ publishMode: "firewall" });
     });
     afterAll(async () => {
       await lab?.[Symbol.asyncDispose]();
-      await run("sh", "-c", `umount -l /etc /usr; umount -l ${work}; true`);
-      rmSync(work, { recursive: true, force: true });
+      await host?.[Symbol.asyncDispose]();
     });
 
     test("closes and opens a container's published port as a program's, over its reloads", async () => {

@@ -1,7 +1,9 @@
 import { readFileSync } from "node:fs";
 import { parseBridgeOptions } from "../bridge-options.ts";
-import type { NetworkContext } from "../context.ts";
+import { opensOwnAddresses } from "../bridge.ts";
+import { bridgesOf, type NetworkContext } from "../context.ts";
 import type { DroppingChain } from "../foreign-chains.ts";
+import type { NetworkRecord } from "../types.ts";
 import type { Finding } from "./types.ts";
 
 /** Of differing rules, so many are shown. */
@@ -24,7 +26,8 @@ export async function ruleFindings(ctx: NetworkContext): Promise<Finding[]> {
       },
     });
   }
-  return [...found, ...ctx.firewall.droppingChains().map((chain) => foreignFinding(ctx, chain)), ...legacyFindings()];
+  const dropping = ctx.firewall.droppingChains().filter(({ table }) => !table.startsWith("firewalld"));
+  return [...found, ...dropping.map((chain) => foreignFinding(ctx, chain)), ...firewalldFindings(ctx), ...legacyFindings()];
 }
 
 function foreignFinding(ctx: NetworkContext, { family, table, chain, hook }: DroppingChain): Finding {
@@ -33,16 +36,6 @@ function foreignFinding(ctx: NetworkContext, { family, table, chain, hook }: Dro
       ? "published ports aren't reached from outside (--publish-mode firewall)"
       : "containers reach nothing outside unless one of its rules lets them";
   const problem = `chain ${chain} of nftables' table ${family} ${table} drops what it doesn't name (hook ${hook}, policy drop): ${what}`;
-  if (table === "firewalld") {
-    const bridges = ctx.records.list().flatMap((network) => (network.driver === "bridge" ? [parseBridgeOptions(network).name] : []));
-    const command = bridges.map((bridge) => `--add-interface=${bridge}`).join(" ");
-    return {
-      kind: "rules",
-      level: "hint",
-      problem: `firewalld is here: ${problem}`,
-      next: `firewall-cmd --permanent --zone=trusted ${command} && firewall-cmd --reload`,
-    };
-  }
   const base = ["filter", "FORWARD", "OUTPUT"];
   // the one rule that the engine makes itself; it didn't succeed, or the next look will
   if (table === base[0] && family !== "inet" && base.includes(chain)) {
@@ -62,6 +55,37 @@ function foreignFinding(ctx: NetworkContext, { family, table, chain, hook }: Dro
     next: `nft insert rule ${family} ${table} ${chain} meta mark and ${MARK} == ${MARK} accept, in the file that sets the chain up too`,
   };
 }
+
+/** firewalld rejects what comes in by links that are in no zone which lets it pass. */
+function firewalldFindings(ctx: NetworkContext): Finding[] {
+  const hint = (problem: string, next: string): Finding => ({ kind: "rules", level: "hint", problem, next });
+  const { state } = ctx.firewalld;
+  if (state === undefined) {
+    if (!ctx.firewall.isBesideFirewalld()) return [];
+    const bridges = bridgesOf(ctx.records.list()).map((bridge) => `--add-interface=${bridge}`);
+    const next = `firewall-cmd --permanent --zone=trusted ${bridges.join(" ")} && firewall-cmd --reload`;
+    return [hint("firewalld's rules are here, but it isn't found on the system's message bus: it rejects what containers send outward", next)];
+  }
+  const foreign = [...state.elsewhere].filter(([, zone]) => zone !== "trusted" && zone !== state.zone);
+  const found = foreign.map(([bridge, zone]) =>
+    hint(
+      `bridge ${bridge} is in firewalld's zone ${zone}, as its permanent configuration says: what containers send outward is that zone's to decide`,
+      `firewall-cmd --permanent --zone=${zone} --remove-interface=${bridge} && firewall-cmd --reload`,
+    ),
+  );
+  if (state.isLoaded) return found;
+  const waiting = ctx.records.list().filter((network) => network.driver === "bridge" && network.configOnly !== true && isEntered(ctx, network));
+  const names = waiting.map(({ name }) => name).join(", ");
+  if (waiting.length > 0)
+    found.push(hint(`firewalld lets nothing in to containers' own addresses before it loads the zone berth (networks ${names})`, "firewall-cmd --reload"));
+  return found;
+}
+
+/** Some packets from outside reach its containers without translation. */
+const isEntered = (ctx: NetworkContext, network: NetworkRecord): boolean =>
+  ([4, 6] as const).some(
+    (family) => opensOwnAddresses(network, family, ctx.options.allowDirectRouting) || parseBridgeOptions(network).gatewayMode[family] === "nat-unprotected",
+  );
 
 /** iptables-legacy's rules can't be seen from here, only that there are some. */
 function legacyFindings(): Finding[] {
