@@ -1,5 +1,6 @@
 import { conflict, messageOf } from "../lib/errors.ts";
-import type { HostConfig } from "../oci/container.ts";
+import type { LinkOptions, PublishedPort } from "../networks/types.ts";
+import type { ContainerConfig, HostConfig } from "../oci/container.ts";
 import { changeFile } from "../sandbox/files.ts";
 import { lookup, lookupPartner, tryLookup, type Context } from "./context.ts";
 import { bridgeLinks, parseLink } from "./links.ts";
@@ -56,9 +57,9 @@ export function linkVariables(
   { ExposedPorts, Env }: { ExposedPorts?: Record<string, object> | null; Env?: string[] | null },
 ): string[] {
   const prefix = alias.toUpperCase().replaceAll("-", "_");
-  const ports = Object.keys(ExposedPorts ?? {})
-    .map((text) => ({ port: Number.parseInt(text, 10), proto: text.split("/")[1] ?? "tcp" }))
-    .sort((a, b) => (a.proto === b.proto ? a.port - b.port : a.proto === "tcp" ? -1 : b.proto === "tcp" ? 1 : a.proto < b.proto ? -1 : 1));
+  const ports = exposedPorts({ ExposedPorts }).sort((a, b) =>
+    a.proto === b.proto ? a.port - b.port : a.proto === "tcp" ? -1 : b.proto === "tcp" ? 1 : a.proto < b.proto ? -1 : 1,
+  );
   const url = ({ port, proto }: { port: number; proto: string }): string => `${proto}://${address}:${port}`;
   const nameOf = ({ port, proto }: { port: number; proto: string }): string => `${prefix}_PORT_${port}_${proto.toUpperCase()}`;
   const env = ports.slice(0, 1).map((port) => `${prefix}_PORT=${url(port)}`);
@@ -79,6 +80,10 @@ export function linkVariables(
   return env;
 }
 
+function exposedPorts({ ExposedPorts }: Pick<ContainerConfig, "ExposedPorts">): LinkOptions["ports"][number][] {
+  return Object.keys(ExposedPorts ?? {}).map((text) => ({ port: Number.parseInt(text, 10), proto: (text.split("/")[1] ?? "tcp") as PublishedPort["proto"] }));
+}
+
 /** First and last of ports that follow one another; single ones are none. */
 function ranges(ports: readonly { port: number; proto: string }[]): [(typeof ports)[number], (typeof ports)[number]][] {
   const found: [(typeof ports)[number], (typeof ports)[number]][] = [];
@@ -88,6 +93,19 @@ function ranges(ports: readonly { port: number; proto: string }[]): [(typeof por
     else found.push([port, port]);
   }
   return found.filter(([start, end]) => start !== end);
+}
+
+/** Where the default network keeps its containers apart, links lead through: a container's own, and those of others to it. */
+export function openLinks(ctx: Context, record: ContainerRecord): void {
+  if (!Object.hasOwn(record.endpoints, "bridge")) return;
+  const open = (from: ContainerRecord, to: ContainerRecord): void => ctx.networks.openLink({ from: from.id, to: to.id, ports: exposedPorts(to.config) });
+  for (const { reference } of bridgeLinks(record)) {
+    const to = tryLookup(ctx, reference);
+    if (to !== undefined) open(record, to.record);
+  }
+  for (const { record: parent, sandbox } of ctx.entries.values()) {
+    if (sandbox !== undefined && parent.linked !== undefined && Object.values(parent.linked).includes(record.id)) open(parent, record);
+  }
 }
 
 /** A container has come up: those that are linked to it and run learn its address, as in Docker. */

@@ -15,5 +15,7 @@ export async function removeLink(ctx: Context, name: string): Promise<void> {
   const rest = links.filter((link) => parseLink(link).alias !== alias);
   if (rest.length === links.length) throw noSuchContainer(name);
   changeRecord(ctx, entry, { host: { ...host, Links: rest } });
+  const to = entry.record.linked?.[alias];
+  if (to !== undefined) ctx.networks.closeLink({ from: entry.record.id, to });
   forgetLinked(ctx, entry.record, alias);
 }

@@ -6,7 +6,7 @@ import { onExit } from "./exit.ts";
 import { startHealth } from "./health.ts";
 import { prepareForwarding, startForwarding } from "./log-forwarding.ts";
 import { endLogLine, keepLog } from "./logs.ts";
-import { tellLinkedParents } from "./linked.ts";
+import { openLinks, tellLinkedParents } from "./linked.ts";
 import { releaseVolumes, sandboxMounts } from "./mounts.ts";
 import { endReaders } from "./rootfs.ts";
 import { sandboxSpec } from "./spec.ts";
@@ -68,6 +68,7 @@ async function startSandbox(ctx: Context, entry: Entry, signal: AbortSignal): Pr
   const created = await ctx.sandboxes.create(spec, { attach: entry.output.hasListeners || spec.config.OpenStdin === true, signal });
   try {
     if (signal.aborted) throw cancelled(`the start of container ${entry.record.id} was cancelled`);
+    openLinks(ctx, entry.record);
     entry.output.connect(created.io);
     return await created.start();
   } catch (error) {
@@ -122,7 +123,8 @@ export function setRunning(
     ...(options.adopted === true ? [] : [{ action: "start" }]),
   );
   startHealth(ctx, entry, { adopted: options.adopted === true, paused: options.paused === true });
-  if (options.adopted !== true) tellLinkedParents(ctx, entry.record);
+  if (options.adopted === true) openLinks(ctx, entry.record);
+  else tellLinkedParents(ctx, entry.record);
   void sandbox.exited.then((status) => onExit(ctx, entry, sandbox, generation, status));
 }
 

@@ -16,6 +16,7 @@ import type { Chores } from "./chores.ts";
 import type { HostPorts } from "./ports.ts";
 import type { NetworkRecords } from "./records.ts";
 import type { RemoteIpam } from "./remote-ipam.ts";
+import type { PortRule } from "./ruleset.ts";
 import type { Endpoint, NetworkRecord } from "./types.ts";
 
 /** `open`: published ports are reached from outside whatever the host's INPUT rules say, as Docker's are; `firewall`: only where those let them in. */
@@ -85,6 +86,8 @@ export interface NetworkContext {
   readonly chores: Chores;
   /** Removed networks whose links the kernel still takes away, by id, with their bridges' names. */
   readonly leaving: Map<string, { bridge: string; gone: Promise<void> }>;
+  /** Rules of links between containers that are kept apart, by the ids of both. */
+  readonly links: Map<string, PortRule[]>;
   readonly resolvers: Resolvers;
   /** The default network's bridge where the settings name none. */
   readonly defaultBridge: string;

@@ -58,7 +58,7 @@ const FORGET_AFTER_MS = 100;
 /** Flows to the host's UDP ports: those that are led to the container, or elsewhere. */
 const udpFlows = (rules: readonly PortRule[], led: "here" | "elsewhere"): FlowFilter[] =>
   rules
-    .filter((rule) => rule.proto === "udp")
+    .filter((rule) => rule.proto === "udp" && rule.hostPort !== 0)
     .map((rule) => ({
       family: rule.hostIp.family === 4 ? AF_INET : AF_INET6,
       protocol: protocols.udp,
@@ -67,8 +67,10 @@ const udpFlows = (rules: readonly PortRule[], led: "here" | "elsewhere"): FlowFi
       container: bytesOf(rule.containerIp),
     }));
 
-const ruleKey = ({ proto, hostIp, hostPort, containerIp, containerPort }: PortRule): string =>
-  hostPort === 0 ? `${proto} ${formatAddress(containerIp)} ${containerPort} direct` : `${proto} ${formatAddress(hostIp)} ${hostPort}`;
+const ruleKey = ({ proto, hostIp, hostPort, containerIp, containerPort, from }: PortRule): string =>
+  hostPort === 0
+    ? `${proto} ${formatAddress(containerIp)} ${containerPort} from ${from === undefined ? "outside" : formatAddress(from)}`
+    : `${proto} ${formatAddress(hostIp)} ${hostPort}`;
 
 /** Opens libnftables and the raw socket; undefined, after a clear line in the log, where that can't be. */
 function openTools(enabled: boolean, log: Logger): { nft: Nftables; socket: NetlinkSocket } | undefined {

@@ -21,6 +21,7 @@ import { createFirewalld } from "./firewalld.ts";
 import { checkNetworks, lookAfterNetworks } from "./check/check.ts";
 import { createChores } from "./chores.ts";
 import { createGuardLoop } from "./guard-loop.ts";
+import { closeLink, openLink } from "./links.ts";
 import { createNetwork, pruneNetworks, removeNetwork } from "./manage.ts";
 import type { NetworkDriver } from "./driver.ts";
 import { createParentDriver } from "./parent-driver.ts";
@@ -86,6 +87,8 @@ export function createNetworks(deps: NetworksDeps): Networks {
     connect: (wanted) => connect(ctx, wanted),
     foreseeDefaultRoute: (wanted) => foreseeDefaultRoute(ctx, wanted),
     disconnect: (containerId, network, write) => disconnect(ctx, containerId, network, write),
+    openLink: (link) => openLink(ctx, link),
+    closeLink: (link) => closeLink(ctx, link),
     rename({ settings, ...names }) {
       for (const endpoint of records.endpointsOfContainer(names.containerId)) {
         const dnsNames = isPredefined(endpoint.networkName) ? [] : namesOf({ ...names, settings: settings[endpoint.networkName] ?? {} });
@@ -176,6 +179,7 @@ function assemble(deps: NetworksDeps, closed: () => boolean): NetworkContext {
     records,
     addresses: new AddressBook(),
     leaving: new Map(),
+    links: new Map(),
     ports: new HostPorts({ dnat: { 4: firewall.active, 6: firewall.active && options.ip6tables }, proxies: options.userlandProxy, log }),
     firewall,
     firewalld,

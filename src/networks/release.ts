@@ -3,6 +3,7 @@ import { messageOf } from "../lib/errors.ts";
 import { driverOf, emitNetworkEvent, type NetworkContext } from "./context.ts";
 import { isElsewhere, leaveElsewhere } from "./elsewhere.ts";
 import type { Awaitable, DetachOptions } from "./driver.ts";
+import { closeLinks } from "./links.ts";
 import { ownAddressRules } from "./own-address-ports.ts";
 import type { StoredEndpoint } from "./records.ts";
 import type { NetworkRecord } from "./types.ts";
@@ -41,6 +42,8 @@ export function releaseEndpoint(ctx: NetworkContext, endpoint: StoredEndpoint, {
     );
     ctx.ports.release(endpoint.containerId);
   }
+  if (ctx.links.size > 0 && endpoint.networkName === "bridge")
+    void attempt(ctx, "taking out the rules of links", endpoint, () => closeLinks(ctx, endpoint.containerId));
   if (network !== undefined && isElsewhere(ctx, network)) return releaseElsewhere(ctx, network, endpoint, { lives, ...(write && { write }) });
   const waits = network === undefined ? undefined : attempt(ctx, "silencing the endpoint", endpoint, () => silence(ctx, network, endpoint, lives));
   ctx.store.tx(() => {

@@ -46,8 +46,10 @@ export interface PortRule {
   proto: "tcp" | "udp" | "sctp";
   /** The unspecified address stands for every address of the host. */
   hostIp: Address;
-  /** 0: no port of the host's, but the container's own address is opened for those whom the network lets in. */
+  /** 0: no port of the host's, but the container's own address is opened for those whom the network lets in, or for `from`. */
   hostPort: number;
+  /** Another container of the same network, whose containers are otherwise kept apart. */
+  from?: Address;
   /** Of the same family as `hostIp`. */
   containerIp: Address;
   containerPort: number;
@@ -78,8 +80,9 @@ export function leadText({ proto, hostIp, hostPort, containerIp, containerPort }
 export function portElement(rule: PortRule): PortElement {
   const { family } = rule.containerIp;
   if (rule.hostPort === 0) {
-    const key = concatenation(bytesOf(rule.containerIp), Uint8Array.of(protocols[rule.proto]), port(rule.containerPort));
-    return { family: "inet", set: `d${family}`, element: { key } };
+    const own = [bytesOf(rule.containerIp), Uint8Array.of(protocols[rule.proto]), port(rule.containerPort)];
+    if (rule.from !== undefined) return { family: "inet", set: `link${family}`, element: { key: concatenation(bytesOf(rule.from), ...own) } };
+    return { family: "inet", set: `d${family}`, element: { key: concatenation(...own) } };
   }
   const { suffix, key, value } = leadBytes(rule);
   return { family: "inet", set: `p${family}${suffix}`, element: { key, value } };
@@ -88,7 +91,10 @@ export function portElement(rule: PortRule): PortElement {
 /** The same as text, for the base ruleset. */
 function portText(rule: PortRule): Element {
   const { family } = rule.containerIp;
-  if (rule.hostPort === 0) return [`d${family}`, `${formatAddress(rule.containerIp)} . ${rule.proto} . ${rule.containerPort}`];
+  if (rule.hostPort === 0) {
+    const own = `${formatAddress(rule.containerIp)} . ${rule.proto} . ${rule.containerPort}`;
+    return rule.from === undefined ? [`d${family}`, own] : [`link${family}`, `${formatAddress(rule.from)} . ${own}`];
+  }
   const { suffix, key, value } = leadText(rule);
   return [`p${family}${suffix}`, `${key} : ${value}`];
 }
@@ -117,6 +123,8 @@ const sets: readonly SetDeclaration[] = [
   ["p6a", "map", "ipv6_addr . inet_proto . inet_service : ipv6_addr . inet_service"],
   ["d4", "set", "ipv4_addr . inet_proto . inet_service"],
   ["d6", "set", "ipv6_addr . inet_proto . inet_service"],
+  ["link4", "set", "ipv4_addr . ipv4_addr . inet_proto . inet_service"],
+  ["link6", "set", "ipv6_addr . ipv6_addr . inet_proto . inet_service"],
 ];
 
 /** An element of a set, or of a map (`key : value`), as nft writes it. */
@@ -217,6 +225,11 @@ ${accepted}    meta nfproto . oifname @entry jump allow
     ip daddr . meta l4proto . th dport @d4 jump allow
     ip6 daddr . meta l4proto . th dport @d6 jump allow
   }
+  chain linked {
+    ip saddr . ip daddr . meta l4proto . th dport @link4 jump allow
+    ip6 saddr . ip6 daddr . meta l4proto . th dport @link6 jump allow
+    drop
+  }
   chain forward {
     type filter hook forward priority filter - 1
     iifname != @br oifname != @br accept
@@ -225,7 +238,7 @@ ${accepted}    meta nfproto . oifname @entry jump allow
     oifname @br ct status dnat iifname != @brint jump allow
     oifname @brint drop
     iifname @brint drop
-    iifname . oifname @noicc drop
+    iifname . oifname @noicc jump linked
     oifname @br jump enter
     iifname @br jump allow
   }

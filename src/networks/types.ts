@@ -101,6 +101,13 @@ export interface ConnectOptions {
   dnsOptions?: readonly string[];
 }
 
+/** A link (`--link`) on the default network: what the container `to` exposes is open to `from`. */
+export interface LinkOptions {
+  from: string;
+  to: string;
+  ports: readonly { proto: PublishedPort["proto"]; port: number }[];
+}
+
 /**
  * Networks. `allocate` only touches records (and binds host ports, to reserve them): before crun is started.
  * `attach` makes links, addresses and rules inside the namespace: while crun creates. `release` undoes both, in any state.
@@ -142,6 +149,9 @@ export interface Networks {
    * @throws EngineError conflict, invalidArgument, as `allocate`: then nothing has changed
    */
   changePorts(containerId: string, change: { remove: readonly PublishedPort[]; add: Record<string, PortBinding[]> }): PortChange | undefined;
+  /** Where both are on the default network and that keeps its containers apart; else nothing. Until one of them is released. */
+  openLink(link: LinkOptions): void;
+  closeLink(link: Pick<LinkOptions, "from" | "to">): void;
   /** The container has another name: it answers to it at once, and no longer to the old one. `settings`: as it was connected, by network. Inside a transaction. */
   rename(options: Pick<ConnectOptions, "containerId" | "containerName" | "hostname"> & { settings: Record<string, EndpointSettings> }): void;
   /** Makes it so in the kernel. On failure undoes its own steps and throws. */

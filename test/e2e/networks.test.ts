@@ -193,6 +193,34 @@ if (!skips.root.missing()) {
     }
   });
 
+  test("with icc=false a link opens what the linked container exposes, to the other alone, also after restarts of both and of the engine", async () => {
+    await using apart = await Engine.start(["--icc=false"]);
+    await apart.ok("load", "-i", await engineImage());
+    const sleeper = ["busybox", "sleep", "1000"];
+    await apart.ok("run", "-d", "--name", "db", "--expose", "80", "busybox", "sh", "-c", "httpd -p 80 -h /etc; httpd -f -p 81 -h /etc");
+    await apart.ok("run", "-d", "--name", "stranger", ...sleeper);
+    await apart.ok("run", "-d", "--name", "web", "--link", "db:database", ...sleeper);
+    const reach = async (from: string, port: number): Promise<boolean> => {
+      const address = await apart.ok("inspect", "-f", "{{.NetworkSettings.Networks.bridge.IPAddress}}", "db");
+      const request = `printf 'GET /hostname HTTP/1.0\\r\\n\\r\\n' | timeout 1 nc ${address} ${port} | grep -q 200`;
+      return (await apart.docker(["exec", from, "sh", "-c", request])).code === 0;
+    };
+    expect([await reach("web", 80), await reach("web", 81), await reach("stranger", 80), await reach("stranger", 81)]).toEqual([true, false, false, false]);
+    const reached = async (): Promise<boolean[]> => [await reach("web", 80), await reach("stranger", 80)];
+    await apart.stop();
+    await apart.start();
+    expect(await reached()).toEqual([true, false]);
+    // it comes back with another address
+    await apart.ok("stop", "-t0", "db");
+    await apart.ok("run", "-d", ...sleeper);
+    await apart.ok("start", "db");
+    expect(await reached()).toEqual([true, false]);
+    await apart.ok("restart", "-t0", "web");
+    expect(await reached()).toEqual([true, false]);
+    await apart.ok("rm", "--link", "/web/database");
+    expect(await reached()).toEqual([false, false]);
+  });
+
   /** The suite's image as an archive. */
   async function engineImage(): Promise<string> {
     const file = join(engine.root, "busybox.tar");
