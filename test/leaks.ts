@@ -43,7 +43,8 @@ function commandOf(pid: string): string {
   }
 }
 
-function cgroupsOfBerth(root: string, depth: number): string[] {
+/** Paths of cgroups that bear the name. */
+export function cgroupsOfBerth(root: string, depth: number): string[] {
   if (depth === 0) return [];
   const found: string[] = [];
   let entries;

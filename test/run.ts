@@ -7,15 +7,35 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Glob } from "bun";
 import { kernelState, leaks } from "./leaks.ts";
+import { claim, sweepAfterDead, sweepAway } from "./sweep.ts";
 
 const bun = process.execPath;
 const scratch = mkdtempSync(join(tmpdir(), "berth-test-"));
 /** Where tests make what they need: what is in it after a file's tests was left behind. */
 const folder = join(scratch, "t");
 mkdirSync(folder);
+claim(scratch);
+await sweepAfterDead(tmpdir());
 const totals = { passed: 0, failed: 0, skipped: 0 };
 const failures: string[] = [];
 const fileLimitMs = 12 * 60_000;
+
+let stopped: Promise<never> | undefined;
+for (const [signal, code] of [
+  ["SIGHUP", 129],
+  ["SIGINT", 130],
+  ["SIGTERM", 143],
+] as const) {
+  process.once(signal, () => {
+    stopped ??= sweepAway(scratch).then(
+      () => process.exit(code),
+      (error: unknown) => {
+        console.error(error);
+        process.exit(1);
+      },
+    );
+  });
+}
 
 function record(name: string, ok: boolean): void {
   if (ok) totals.passed++;
@@ -34,6 +54,8 @@ async function run(command: string[], limitMs: number): Promise<{ code: number; 
   }, limitMs);
   const code = await child.exited;
   clearTimeout(timer);
+  // nothing more is begun
+  await stopped;
   return { code, timedOut };
 }
 
@@ -83,7 +105,9 @@ for (const file of wanted) {
   if (left.length > 0) {
     console.error(`${file} left behind:\n  ${left.join("\n  ")}`);
     record(`${file}: left something behind`, false);
-    for (const name of readdirSync(folder)) rmSync(join(folder, name), { recursive: true, force: true });
+    // what runs on, or is mounted, would spoil the next file's
+    await sweepAway(folder);
+    mkdirSync(folder);
   }
 }
 
