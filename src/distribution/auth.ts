@@ -16,6 +16,8 @@ export interface Authorizer {
    * @throws RegistryError where the token server refuses
    */
   answer(challenges: string, used: Record<string, string>, scopes: readonly string[], signal?: AbortSignal): Promise<boolean>;
+  /** Whether there are no credentials at all. */
+  readonly isAnonymous: boolean;
   /** The refresh token that a token server gave in exchange for a password. */
   readonly identityToken: string | undefined;
 }
@@ -81,6 +83,9 @@ export function createAuthorizer(options: AuthorizerOptions): Authorizer {
       if (user === undefined || basic !== undefined || !challenges.some(({ scheme }) => scheme === "basic")) return false;
       basic = basicHeader(user);
       return true;
+    },
+    get isAnonymous() {
+      return !credentials.registrytoken && !credentials.identitytoken && userOf(credentials) === undefined;
     },
     get identityToken() {
       return identityToken;

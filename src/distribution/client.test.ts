@@ -12,6 +12,7 @@ import { digestOf } from "../oci/digest.ts";
 import { mediaTypes, type Descriptor } from "../oci/image.ts";
 import { parseReference } from "../oci/reference.ts";
 import { createRegistryClient } from "./client.ts";
+import { pullError } from "./errors.ts";
 import { inspectRemote } from "./inspect.ts";
 import { send } from "./transport.ts";
 import type { Credentials, RegistryClient, RemoteRepository } from "./types.ts";
@@ -313,6 +314,15 @@ describe("credentials", () => {
     const remote = await repository((_request, response) => response.writeHead(401, { "www-authenticate": 'Basic realm="x"' }).end(), user);
     expect(await failure(remote.manifest("1"))).toEqual({ kind: "unauthorized", text: "unauthorized: authentication required" });
     expect(requests).toHaveLength(2);
+  });
+
+  test("none where a password is asked for", async () => {
+    const remote = await repository((_request, response) => response.writeHead(401, { "www-authenticate": 'Basic realm="x"' }).end());
+    const { kind, text } = await failure(remote.manifest("1"));
+    expect(kind).toBe("unauthorized");
+    expect(text).toMatch(/^Get "http:\/\/[^"]+\/manifests\/1": no basic auth credentials$/);
+    // no 401 to the client: it would make docker commands ask for a name
+    expect(kindOf(pullError(await remote.manifest("1").catch((error: unknown) => error), remote.reference))).toBe("permissionDenied");
   });
 
   test("token flow: scope, service and account; one token for many requests", async () => {

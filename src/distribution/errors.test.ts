@@ -31,8 +31,8 @@ describe("what a pull tells, as Docker words it", () => {
       "notFound",
       "pull access denied for busybox, repository does not exist or may require 'docker login': denied: requested access to the resource is denied",
     ],
-    [401, coded("UNAUTHORIZED", "authentication required"), {}, "unauthorized", "unauthorized: authentication required"],
-    [401, { details: "incorrect username or password" }, {}, "unauthorized", "unauthorized: incorrect username or password"],
+    [401, coded("UNAUTHORIZED", "authentication required"), {}, "permissionDenied", "unauthorized: authentication required"],
+    [401, { details: "incorrect username or password" }, {}, "permissionDenied", "unauthorized: incorrect username or password"],
     [
       429,
       coded("TOOMANYREQUESTS", "You have reached your pull rate limit. You may increase it: https://www.docker.com/increase-rate-limit"),

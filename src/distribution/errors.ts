@@ -34,10 +34,14 @@ interface AnswerParts {
   status: number;
   headers: Headers;
   body: string;
+  /** The request was sent without any credentials, since there are none. */
+  anonymous?: boolean;
 }
 
 /** Reads an error answer: the distribution-spec's `errors` list, a token server's `details`, or whatever else came. */
-export function answerError({ method, url, status, headers, body }: AnswerParts): RegistryError {
+export function answerError({ method, url, status, headers, body, anonymous = false }: AnswerParts): RegistryError {
+  if (anonymous && asksForPassword(status, headers))
+    return new RegistryError("unauthorized", `${goMethod(method)} "${url}": no basic auth credentials`, { status, code: "UNAUTHORIZED" });
   const { code, message } = challengeError(status, headers) ?? bodyError(status, body) ?? { code: undefined, message: undefined };
   const retryAfter = /^\d{1,6}$/.test(headers.get("retry-after") ?? "") ? Number(headers.get("retry-after")) : undefined;
   const temporary = status === 429 || status === 408 || (status >= 500 && status !== 501 && status !== 505 && status !== 507);
@@ -72,6 +76,10 @@ function rateLimitError(url: string, headers: Headers, retryAfter: number | unde
 function duration(seconds: number): string {
   const [size, unit] = seconds >= 7200 ? [3600, "hours"] : seconds >= 120 ? [60, "minutes"] : [1, "seconds"];
   return `${Math.ceil(seconds / size)} ${unit}`;
+}
+
+function asksForPassword(status: number, headers: Headers): boolean {
+  return status === 401 && parseChallenges(headers.get("www-authenticate") ?? "").some(({ scheme }) => scheme === "basic");
 }
 
 /** A token was good but not for this: registries answer 401 with `error="insufficient_scope"` in the challenge, which Docker reads as denied. */
@@ -194,6 +202,7 @@ export function connectionError(method: string, url: string, error: unknown): Re
  */
 export function pullError(error: unknown, reference: Reference): unknown {
   if (!(error instanceof RegistryError)) return error;
+  if (error.kind === "unauthorized") return withoutPrompt(error);
   const { message, code, status } = error;
   const again = (text: string): EngineError => new EngineError("notFound", text, { cause: error });
   if (code === "DENIED") return again(`pull access denied for ${familiarName(reference)}, repository does not exist or may require 'docker login': ${message}`);
@@ -201,6 +210,15 @@ export function pullError(error: unknown, reference: Reference): unknown {
   if (code === "MANIFEST_UNKNOWN") return again(`manifest for ${familiarReference(reference)} not found: ${message}`);
   if (status === 404) return again(`manifest for ${familiarReference(reference)} not found: manifest unknown: ${message}`);
   return error;
+}
+
+/**
+ * What a registry refused for want of (good) credentials: no 401 to the client, upon which docker commands up to 28.2 ask for a user name, in scripts too,
+ * where they then wait for ever (docker/cli#6141). dockerd answers a 500.
+ */
+export function withoutPrompt(error: unknown): unknown {
+  if (!(error instanceof RegistryError) || error.kind !== "unauthorized") return error;
+  return new EngineError("permissionDenied", error.message, { cause: error });
 }
 
 /** Whether an operation that failed with `error` may succeed when it is tried again. */

@@ -87,7 +87,7 @@ export function createRepository(deps: RepositoryDeps): RemoteRepository {
       const text = method === "HEAD" ? "" : Buffer.from(await exchange.bytes(maxErrorBody)).toString("utf8");
       const challenge = status === 401 ? answered.get("www-authenticate") : null;
       if (again || challenge === null || !(await authorizer.answer(challenge, used, scopes, signal))) {
-        throw answerError({ method, url, status, headers: answered, body: text });
+        throw answerError({ method, url, status, headers: answered, body: text, anonymous: authorizer.isAnonymous });
       }
     }
   };

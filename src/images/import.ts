@@ -4,6 +4,7 @@ import { invalidArgument } from "../lib/errors.ts";
 import type { ImageConfig } from "../oci/image.ts";
 import { hostPlatform, parsePlatform } from "../oci/platform.ts";
 import { formatNano } from "../lib/time.ts";
+import { withoutRareCompression } from "../snapshots/archive.ts";
 import { layerTypeOf } from "./load.ts";
 import { leased } from "./touched.ts";
 import type { ImageContext, ImageRecord, Images } from "./types.ts";
@@ -14,7 +15,7 @@ export async function importImage(ctx: ImageContext, source: ReadableStream<Uint
   const reference = options.reference === undefined || options.reference === "" ? undefined : withDefaultTag(parseReference(options.reference));
   if (reference?.digest !== undefined) throw invalidArgument("cannot import digest reference");
   await using ingest = await ctx.content.ingest();
-  for await (const chunk of source as unknown as AsyncIterable<Uint8Array>) {
+  for await (const chunk of (await withoutRareCompression(source)) as unknown as AsyncIterable<Uint8Array>) {
     options.signal?.throwIfAborted();
     await ingest.write(chunk);
   }

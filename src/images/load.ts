@@ -8,6 +8,7 @@ import type { Digest } from "../oci/digest.ts";
 import { mediaTypes, type Descriptor, type ImageConfig, type Platform } from "../oci/image.ts";
 import { formatPlatform, normalizePlatform } from "../oci/platform.ts";
 import { familiarReference, parseReference, withDefaultTag, type Reference } from "../oci/reference.ts";
+import { withoutRareCompression } from "../snapshots/archive.ts";
 import { blobPath, nameAnnotation, refNameAnnotation, type ArchiveImage } from "./archive.ts";
 import { checkLayerCount, checkMountable, unpackLayers, type LayerSource } from "./layers.ts";
 import { attestationSubject, isAttestation } from "./manifests.ts";
@@ -46,7 +47,7 @@ interface FoundImage {
 }
 
 /**
- * `docker load`: a docker-archive of any age since 1.10, or an OCI layout; plain, gzip or zstd. Content goes into the store as it comes, since the
+ * `docker load`: a docker-archive of any age since 1.10, or an OCI layout; plain, gzip, zstd, xz or bzip2. Content goes into the store as it comes, since the
  * description may be the last entry. What no image needs is removed again.
  */
 export async function loadImages(ctx: ImageContext, source: ReadableStream<Uint8Array>, options: LoadOptions): Promise<void> {
@@ -75,7 +76,7 @@ async function readArchive(ctx: ImageContext, lease: Lease, source: ReadableStre
   let jsonLeft = MOST_JSON;
   const stopped = (): boolean => signal?.aborted ?? false;
   try {
-    const { stream } = await decompressed(source);
+    const { stream } = await decompressed(await withoutRareCompression(source));
     for await (const entry of readTar(stream as unknown as AsyncIterable<Uint8Array>)) {
       if (stopped()) throw cancelled("loading images was cancelled");
       if (++entries > MOST_ENTRIES) throw invalidArgument(`the archive has more than ${MOST_ENTRIES} entries`);

@@ -5,7 +5,7 @@ export type Compression = "none" | "gzip" | "zstd";
 /** How many first bytes `compressionOf` wants to see. */
 export const MAGIC_BYTES = 6;
 
-/** What the first bytes of a file say. @throws EngineError invalidArgument for bzip2 and xz, which nothing here can read */
+/** What the first bytes of a file say. @throws EngineError invalidArgument for bzip2 and xz, which layers are not to have (image-spec, layer.md) */
 export function compressionOf(first: Uint8Array): Compression {
   const starts = (...magic: number[]): boolean => magic.every((byte, i) => first[i] === byte);
   if (starts(0x1f, 0x8b)) return "gzip";
@@ -18,7 +18,7 @@ export function compressionOf(first: Uint8Array): Compression {
 }
 
 /** The stream with its first bytes looked at: nothing of it is lost. */
-async function peek(source: ReadableStream<Uint8Array>): Promise<{ first: Uint8Array; rest: ReadableStream<Uint8Array> }> {
+export async function peek(source: ReadableStream<Uint8Array>): Promise<{ first: Uint8Array; rest: ReadableStream<Uint8Array> }> {
   const reader = source.getReader();
   const held: Uint8Array[] = [];
   let length = 0;

@@ -1,4 +1,4 @@
-import { decompressed } from "../lib/compression.ts";
+import { decompressed, peek } from "../lib/compression.ts";
 import { invalidArgument, unavailable } from "../lib/errors.ts";
 import { TarParser } from "../lib/tar-reader.ts";
 
@@ -10,32 +10,14 @@ const programs: { magic: number[]; name: string; command: string[] }[] = [
 
 /** The bytes of an archive that may be gzip, zstd, xz or bzip2 compressed, told by its first bytes. */
 export async function openArchive(source: ReadableStream<Uint8Array>): Promise<ReadableStream<Uint8Array>> {
-  const reader = source.getReader();
-  const held: Uint8Array[] = [];
-  let length = 0;
-  while (length < 6) {
-    const { done, value } = await reader.read();
-    if (done) break;
-    held.push(value);
-    length += value.length;
-  }
-  const first = Buffer.concat(held);
-  const whole = new ReadableStream<Uint8Array>(
-    {
-      start: (controller) => {
-        if (first.length > 0) controller.enqueue(first);
-      },
-      pull: async (controller) => {
-        const { done, value } = await reader.read();
-        if (done) controller.close();
-        else controller.enqueue(value);
-      },
-      cancel: (reason) => reader.cancel(reason),
-    },
-    { highWaterMark: 0 },
-  );
+  return (await decompressed(await withoutRareCompression(source))).stream;
+}
+
+/** The plain bytes of what is xz or bzip2 compressed, told by its first bytes; anything else as it is, gzip and zstd too. @throws EngineError unavailable where the program is missing */
+export async function withoutRareCompression(source: ReadableStream<Uint8Array>): Promise<ReadableStream<Uint8Array>> {
+  const { first, rest } = await peek(source);
   const program = programs.find(({ magic }) => magic.every((byte, index) => first[index] === byte));
-  return program === undefined ? (await decompressed(whole)).stream : through(program, whole);
+  return program === undefined ? rest : through(program, rest);
 }
 
 function through({ name, command }: { name: string; command: string[] }, source: ReadableStream<Uint8Array>): ReadableStream<Uint8Array> {

@@ -185,6 +185,19 @@ describe.skipIf(skipped("root", "overlay"))("load", () => {
     });
   }
 
+  for (const how of ["xz", "bzip2"]) {
+    test.skipIf(Bun.which(how) === null)(`compressed with ${how}: a load, and an import`, async () => {
+      using temporary = temporaryDirectory("images");
+      await using storage = openStorage(temporary.path);
+      const pack = (bytes: Buffer): Buffer => Buffer.from(Bun.spawnSync([how, "-c"], { stdin: bytes }).stdout);
+      expect(streams(await load(storage, pack(oldArchive())))).toEqual(["Loaded image: foo:1\n"]);
+      const image = await storage.images.import(streamOf(pack(base)), { onProgress: () => {} });
+      expect(image.config.rootfs.diff_ids).toEqual([diffIds[0]!]);
+      const cut = pack(oldArchive());
+      expect((await failure(() => load(storage, cut.subarray(0, cut.length - 20)))).message).toContain(`damaged ${how} data`);
+    });
+  }
+
   test("layers given as links to others", async () => {
     using temporary = temporaryDirectory("images");
     await using storage = openStorage(temporary.path);

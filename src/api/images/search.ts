@@ -1,3 +1,4 @@
+import { withoutPrompt } from "../../distribution/errors.ts";
 import { booleanFilter } from "../../images/list.ts";
 import { invalidArgument } from "../../lib/errors.ts";
 import { registryAuth } from "../auth.ts";
@@ -19,7 +20,9 @@ export const searchImages = endpoint({
     if (booleanFilter("is-automated", filters["is-automated"], false)) return json([]);
     const stars = Math.max(0, ...(filters.stars ?? []).map(starsOf));
     const credentials = registryAuth(exchange.head.headers);
-    const found = await services.registry.search(query.text("term"), limit, { signal, ...(credentials && { credentials }) });
+    const found = await services.registry.search(query.text("term"), limit, { signal, ...(credentials && { credentials }) }).catch((error: unknown) => {
+      throw withoutPrompt(error);
+    });
     const fitting = found.filter((each) => (official === undefined || each.official === official) && each.stars >= stars);
     return json(
       fitting.map((each): SearchResultItem => ({
