@@ -4,6 +4,7 @@ import { knowsLinkKind } from "../src/kernel/netlink-links.ts";
 import { openRouteSocket } from "../src/kernel/netlink-route.ts";
 import { composeProgram, debianProgram, dockerClients, unpackedProgram } from "./e2e/debian.ts";
 import { dockerdPath } from "./e2e/dockerd.ts";
+import { podmanPrograms } from "./e2e/podman.ts";
 import { firewalldTrees } from "./kernel/firewalld-host.ts";
 import { guestTools } from "./guest/tools.ts";
 
@@ -33,6 +34,7 @@ export const skips = {
     reason: "needs Python of the system, firewalld, its Python modules and dbus-daemon (Debian's packages)",
     missing: () => firewalldTrees() === undefined,
   },
+  podman: { reason: "needs Podman and netavark (on PATH, or Debian's packages), and the libraries it uses", missing: () => podmanPrograms() === undefined },
   dockerd: { reason: "needs dockerd, containerd and runc (on PATH, or Debian's packages)", missing: () => dockerdPath() === undefined },
   iptables: { reason: "needs iptables over nftables on PATH", missing: () => Bun.which("iptables") === null || !iptablesVersion().includes("nf_tables") },
   btrfs: {
