@@ -18,9 +18,8 @@ import {
   type Stat,
 } from "../kernel/fs.ts";
 import { SysError } from "../kernel/ffi.ts";
-import { getXattrAt, listXattrAt } from "../kernel/xattr.ts";
 import { invalidArgument } from "../lib/errors.ts";
-import { setAttributes } from "./root.ts";
+import { setAttributes, xattrsOf } from "./root.ts";
 
 /** As in archives: whoever has the files could go on without end. */
 const LONGEST_PATH = 4096;
@@ -96,7 +95,7 @@ export async function cloneTree(from: number, to: number, { breathe, copied }: {
         if (--first.left === 0) links.delete(key);
         return;
       }
-      const attributes = { ...stat, xattrs: allXattrs(source, name) };
+      const attributes = { ...stat, xattrs: xattrsOf(source, name, () => true) };
       const type = stat.mode & S.IFMT;
       if (type === S.IFDIR) {
         const inside = openAt(source, name, O.RDONLY | O.DIRECTORY | O.NOFOLLOW);
@@ -117,7 +116,7 @@ export async function cloneTree(from: number, to: number, { breathe, copied }: {
 
   try {
     const stat = statAt(from, "")!;
-    const attributes = { ...stat, xattrs: allXattrs(from, "") };
+    const attributes = { ...stat, xattrs: xattrsOf(from, "", () => true) };
     const open = (fd: number): number => openAt(fd, ".", O.RDONLY | O.DIRECTORY);
     enter(open(from), open(to), "", () => setAttributes(to, ".", attributes));
     for (let level = levels.at(-1); level !== undefined; level = levels.at(-1)) {
@@ -152,13 +151,4 @@ function namesOf(directory: number): string[] {
     if (error instanceof SysError && error.code === "ENOENT") return [];
     throw error;
   }
-}
-
-function allXattrs(directory: number, name: string): Map<string, Uint8Array> {
-  const result = new Map<string, Uint8Array>();
-  for (const key of listXattrAt(directory, name)) {
-    const value = getXattrAt(directory, name, key);
-    if (value !== undefined) result.set(key, value);
-  }
-  return result;
 }

@@ -4,13 +4,12 @@ import { textOf, type TarEntryType } from "../lib/tar.ts";
 import { nextData, readAt } from "../kernel/copy-file.ts";
 import { SysError } from "../kernel/ffi.ts";
 import { AT_FDCWD, closeFd, isDirectory, isKernelsOwn, isWhiteout, O, openAt, readDirectory, readFd, readlinkAt, S, statAt, type Stat } from "../kernel/fs.ts";
-import { getXattrAt, listXattrAt } from "../kernel/xattr.ts";
 import type { IdMap } from "../oci/id-map.ts";
 import { ChunkedOutput } from "./chunked-output.ts";
 import { isOpaque } from "./merged.ts";
 import { ownerInContainer, xattrsInContainer } from "./owners.ts";
 import { fileSystemOf, type PackStart } from "./path.ts";
-import { xattrsOf as carriedXattrsOf } from "./root.ts";
+import { isAcl, isCarriedXattr, xattrsOf } from "./root.ts";
 
 /** PATH_MAX of linux/limits.h. */
 const LONGEST_PATH = 4096;
@@ -52,6 +51,7 @@ export async function packTree(options: PackOptions): Promise<number> {
   const output = new ChunkedOutput(options.emit);
   const links = new Map<string, string>();
   const { from, idMap, whole = false } = options;
+  const isWanted = from === undefined ? isOfLayer : (key: string): boolean => isCarriedXattr(key) || (whole && isAcl(key));
   let size = 0;
 
   const file = async (found: number, stat: Stat): Promise<void> => {
@@ -128,7 +128,7 @@ export async function packTree(options: PackOptions): Promise<number> {
       mode: stat.mode & 0o7777,
       ...ownerInContainer(idMap, stat),
       mtime: { seconds: stat.mtimeSeconds, nanoseconds: whole ? stat.mtimeNanoseconds : 0 },
-      xattrs: xattrsInContainer(idMap, from === undefined ? xattrsOf(dir, base) : carriedXattrsOf(dir, base, whole)),
+      xattrs: xattrsInContainer(idMap, xattrsOf(dir, base, isWanted)),
     };
     if (type !== "directory" && stat.nlink > 1) {
       const key = `${stat.devMajor}:${stat.devMinor}:${stat.ino}`;
@@ -226,12 +226,4 @@ function byteOrder(a: string, b: string): number {
 }
 
 /** What a layer carries on: everything but overlayfs's own marks and what the host's security module set. */
-function xattrsOf(dir: number, base: string): ReadonlyMap<string, Uint8Array> {
-  const result = new Map<string, Uint8Array>();
-  for (const key of listXattrAt(dir, base)) {
-    if (key.startsWith("trusted.overlay.") || key.startsWith("user.overlay.") || key === "security.selinux") continue;
-    const value = getXattrAt(dir, base, key);
-    if (value !== undefined) result.set(key, value);
-  }
-  return result;
-}
+const isOfLayer = (key: string): boolean => !key.startsWith("trusted.overlay.") && !key.startsWith("user.overlay.") && key !== "security.selinux";

@@ -176,11 +176,11 @@ export function isAcl(key: string): boolean {
   return key === "system.posix_acl_access" || key === "system.posix_acl_default";
 }
 
-/** `acls`: these too. */
-export function xattrsOf(directory: number, name: string, acls = false): Map<string, Uint8Array> {
+/** Those that are `wanted`, in the order of their keys. */
+export function xattrsOf(directory: number, name: string, wanted: (key: string) => boolean = isCarriedXattr): Map<string, Uint8Array> {
   const found = new Map<string, Uint8Array>();
-  for (const key of listXattrAt(directory, name).sort()) {
-    const value = isCarriedXattr(key) || (acls && isAcl(key)) ? getXattrAt(directory, name, key) : undefined;
+  for (const key of listXattrAt(directory, name).filter(wanted).sort()) {
+    const value = getXattrAt(directory, name, key);
     if (value !== undefined) found.set(key, value);
   }
   return found;
