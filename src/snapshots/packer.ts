@@ -3,7 +3,7 @@ import { endOfArchive, encodeHeader, encodeSparse, padding, type TarHeaderInit }
 import { textOf, type TarEntryType } from "../lib/tar.ts";
 import { nextData, readAt } from "../kernel/copy-file.ts";
 import { SysError } from "../kernel/ffi.ts";
-import { AT_FDCWD, closeFd, isDirectory, isKernelsOwn, isWhiteout, O, openAt, readDirectory, readFd, readlinkAt, S, statAt, type Stat } from "../kernel/fs.ts";
+import { AT_FDCWD, closeFd, isDirectory, isKernelsOwn, isWhiteout, O, openAt, readDirectory, readlinkAt, S, statAt, type Stat } from "../kernel/fs.ts";
 import type { IdMap } from "../oci/id-map.ts";
 import { ChunkedOutput } from "./chunked-output.ts";
 import { isOpaque } from "./merged.ts";
@@ -54,50 +54,31 @@ export async function packTree(options: PackOptions): Promise<number> {
   const isWanted = from === undefined ? isOfLayer : (key: string): boolean => isCarriedXattr(key) || (whole && isAcl(key));
   let size = 0;
 
-  const file = async (found: number, stat: Stat): Promise<void> => {
-    if (stat.size === 0) return;
-    const fd = openAt(AT_FDCWD, `/proc/self/fd/${found}`, O.RDONLY | O.NONBLOCK);
-    try {
-      let left = stat.size;
-      while (left > 0) {
-        const room = output.room(left);
-        const n = readFd(fd, room);
-        // The file shrank under our hands (a running container's): zeros keep the archive whole, as GNU tar does.
-        if (n === 0) room.fill(0);
-        const length = n === 0 ? room.length : n;
-        const flushed = output.filled(length);
-        if (flushed !== undefined) await flushed;
-        left -= length;
-      }
-      await output.write(padding(stat.size));
-      size += stat.size;
-    } finally {
-      closeFd(fd);
+  const bytes = async (fd: number, { offset, length }: Run): Promise<void> => {
+    const end = offset + length;
+    for (let at = offset; at < end;) {
+      const room = output.room(end - at);
+      const n = readAt(fd, room, at);
+      // The file shrank under our hands (a running container's): zeros keep the archive whole, as GNU tar does.
+      if (n === 0) room.fill(0);
+      const taken = n === 0 ? room.length : n;
+      const flushed = output.filled(taken);
+      if (flushed !== undefined) await flushed;
+      at += taken;
     }
   };
 
-  /** A file as the runs of bytes that it has, in the form of GNU tar's version 1.0; false where it has no holes, or too many. */
-  const sparseFile = async (found: number, stat: Stat, header: TarHeaderInit): Promise<boolean> => {
+  /** Where all is to be kept, one with holes is written as the runs of bytes that it has, in the form of GNU tar's version 1.0. */
+  const file = async (found: number, stat: Stat, header: TarHeaderInit): Promise<void> => {
+    if (stat.size === 0) return await output.write(encodeHeader(header));
     const fd = openAt(AT_FDCWD, `/proc/self/fd/${found}`, O.RDONLY | O.NONBLOCK);
     try {
-      const runs = runsOf(fd, stat.size);
-      if (runs === undefined) return false;
-      const { head, stored } = encodeSparse(header, stat.size, runs);
+      const runs = whole && stat.allocated < stat.size ? runsOf(fd, stat.size) : undefined;
+      const { head, stored } = runs === undefined ? { head: encodeHeader(header), stored: stat.size } : encodeSparse(header, stat.size, runs);
       await output.write(head);
-      for (const run of runs) {
-        for (let done = 0; done < run.length;) {
-          const room = output.room(run.length - done);
-          const n = readAt(fd, room, run.offset + done);
-          if (n === 0) room.fill(0);
-          const length = n === 0 ? room.length : n;
-          const flushed = output.filled(length);
-          if (flushed !== undefined) await flushed;
-          done += length;
-        }
-      }
+      for (const run of runs ?? [{ offset: 0, length: stat.size }]) await bytes(fd, run);
       await output.write(padding(stored));
       size += stat.size;
-      return true;
     } finally {
       closeFd(fd);
     }
@@ -137,9 +118,9 @@ export async function packTree(options: PackOptions): Promise<number> {
       links.set(key, path);
     }
     const linkName = type === "symlink" ? readlinkAt(dir, base) : "";
-    if (found !== undefined && whole && stat.allocated < stat.size && (await sparseFile(found, stat, { ...header, type }))) return;
-    await output.write(encodeHeader({ ...header, type, linkName, size: stat.size, major: stat.rdevMajor, minor: stat.rdevMinor }));
-    if (found !== undefined) await file(found, stat);
+    const full: TarHeaderInit = { ...header, type, linkName, size: stat.size, major: stat.rdevMajor, minor: stat.rdevMinor };
+    if (found === undefined) await output.write(encodeHeader(full));
+    else await file(found, stat, full);
   };
 
   const whiteout = (name: string): Promise<void> => output.write(encodeHeader({ name, type: "file", mode: 0 }));
@@ -210,9 +191,15 @@ function isRuntimes({ devices }: PackStart, dir: number, fd: number): boolean {
 /** More are written as a file without holes: readers bound the map. */
 const MOST_RUNS = 20_000;
 
-/** The runs of bytes of a file with holes; undefined where it has none. */
-function runsOf(fd: number, size: number): { offset: number; length: number }[] | undefined {
-  const runs: { offset: number; length: number }[] = [];
+/** Bytes of a file. */
+interface Run {
+  offset: number;
+  length: number;
+}
+
+/** The runs of bytes of a file with holes; undefined where it has none, or too many. */
+function runsOf(fd: number, size: number): Run[] | undefined {
+  const runs: Run[] = [];
   for (let run = nextData(fd, 0, size); run !== undefined; run = nextData(fd, run.offset + run.length, size)) {
     runs.push(run);
     if (runs.length > MOST_RUNS) return undefined;
