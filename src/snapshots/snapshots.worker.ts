@@ -8,6 +8,7 @@ import { SysError } from "../kernel/ffi.ts";
 import { AT_FDCWD, closeFd, O, openAt, readFd } from "../kernel/fs.ts";
 import { removeMountedFile, unmount } from "../kernel/mount.ts";
 import { syncFileSystem } from "../kernel/sync.ts";
+import type { IdMap } from "../oci/id-map.ts";
 import { openArchive } from "./archive.ts";
 import { cloneTree } from "./clone-tree.ts";
 import { changesOf, sizeOf } from "./diff.ts";
@@ -15,7 +16,7 @@ import { extractTar } from "./extract.ts";
 import { applyAttributes, plainDirectory } from "./init-layer.ts";
 import { LeansOnParents } from "./leans.ts";
 import { MergedView } from "./merged.ts";
-import { packTree } from "./packer.ts";
+import { packTree, type PackOptions } from "./packer.ts";
 import { openStart, realDirectory, statPath } from "./path.ts";
 import { BATCH, CREDITS, type Job, type Request, type Response, type Results } from "./protocol.ts";
 import { openRecipe, Recorder, remakeTar } from "./recipe.ts";
@@ -376,22 +377,26 @@ async function pack(id: number, job: Job & { op: "pack" }, state: Running): Prom
   });
 }
 
-async function copyOut(id: number, job: Job & { op: "copyOut" }, state: Running): Promise<undefined> {
+/** An archive of what stands at `from`. */
+async function sendTree(id: number, options: Pick<PackOptions, "root" | "from" | "whole">, idMap: IdMap | undefined, state: Running): Promise<void> {
   const breathe = breather(state);
+  await packTree({
+    ...options,
+    listRoot: false,
+    ...(idMap !== undefined && { idMap }),
+    cancelled: () => state.cancelled,
+    emit: async (chunk) => {
+      await breathe();
+      await send(id, chunk, state);
+    },
+  });
+}
+
+async function copyOut(id: number, job: Job & { op: "copyOut" }, state: Running): Promise<undefined> {
   using root = new Root(job.root);
   const start = openStart(root, job.path);
   try {
-    await packTree({
-      root: root.fd,
-      listRoot: false,
-      from: start,
-      ...(job.idMap !== undefined && { idMap: job.idMap }),
-      cancelled: () => state.cancelled,
-      emit: async (chunk) => {
-        await breathe();
-        await send(id, chunk, state);
-      },
-    });
+    await sendTree(id, { root: root.fd, from: start }, job.idMap, state);
   } finally {
     closeFd(start.dir);
   }
@@ -416,21 +421,7 @@ async function copyIn(id: number, job: Job & { op: "copyIn" }, state: Running): 
 }
 
 async function packWhole(id: number, job: Job & { op: "packWhole" }, state: Running): Promise<undefined> {
-  const breathe = breather(state);
-  await withDirectory(job.tree, async (root) => {
-    await packTree({
-      root,
-      listRoot: false,
-      from: { dir: root, base: ".", name: "." },
-      whole: true,
-      ...(job.idMap !== undefined && { idMap: job.idMap }),
-      cancelled: () => state.cancelled,
-      emit: async (chunk) => {
-        await breathe();
-        await send(id, chunk, state);
-      },
-    });
-  });
+  await withDirectory(job.tree, (root) => sendTree(id, { root, from: { dir: root, base: ".", name: "." }, whole: true }, job.idMap, state));
   return undefined;
 }
 
