@@ -146,7 +146,7 @@ describe.skipIf(skipped("root", "overlay"))("an image made here", () => {
     writeFileSync(join(snapshots.path(snapshot), "new"), "");
     await snapshots.commit(snapshot);
     await images.remove("foo:1");
-    await expect(images.create({ parent, snapshot, config: parent.config })).rejects.toMatchObject({ kind: "conflict" });
+    expect(await failure(() => images.create({ parent, snapshot, config: parent.config }))).toMatchObject({ kind: "conflict" });
     await nothingLeft(storage);
   });
 });
