@@ -93,6 +93,7 @@ export function connectOptions(
     portBindings,
     dns: host.Dns ?? [],
     dnsOptions: host.DnsOptions ?? [],
+    ownsLinks: host.Privileged === true || (host.CapAdd ?? []).some((capability) => /^(CAP_)?(NET_ADMIN|ALL)$/i.test(capability)),
   };
 }
 

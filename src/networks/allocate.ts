@@ -175,6 +175,7 @@ function build(ctx: NetworkContext, network: NetworkRecord, id: string, options:
   if (Object.keys(links).length > 0) endpoint.links = links;
   if (options.dns !== undefined && options.dns.length > 0) endpoint.dnsServers = [...options.dns];
   if (options.dnsOptions?.some(isNdots)) endpoint.dnsNdots = true;
+  if (options.ownsLinks === true) endpoint.ownsLinks = true;
   if (ipv4 !== undefined) Object.assign(endpoint, { ipv4: formatAddress(ipv4.address), ipv4PrefixLength: ipv4.prefixLength });
   if (ipv6 !== undefined) Object.assign(endpoint, { ipv6: formatAddress(ipv6.address), ipv6PrefixLength: ipv6.prefixLength });
   if (ipv4?.gateway !== undefined && !isClosed(network)) endpoint.gateway = ipv4.gateway;

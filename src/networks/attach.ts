@@ -18,12 +18,14 @@ export async function attach(ctx: NetworkContext, endpoint: Endpoint, namespaceP
   const { macAddress } = stored;
   const waits = driver.attach(network, stored, namespace, { defaultRoute: givesDefaultRoute(stored) });
   if (waits !== undefined) await waits;
+  ctx.attached.add(stored.id);
   // what only the kernel knew before
   if (stored.macAddress !== macAddress || driver.createEndpoint !== undefined) ctx.records.updateEndpoint(stored);
   try {
     ctx.resolvers.ensure(stored.containerId, namespace);
     if (stored.ports.length > 0) await ctx.firewall.addPorts([...ctx.ports.serve(stored.containerId), ...ownAddressRules(ctx, stored)]);
   } catch (error) {
+    ctx.attached.delete(stored.id);
     await driver.detach(network, stored, { namespace: () => ctx.namespaces.open(namespacePath), lives: false });
     throw error;
   }

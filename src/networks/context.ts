@@ -86,6 +86,8 @@ export interface NetworkContext {
   readonly chores: Chores;
   /** Removed networks whose links the kernel still takes away, by id, with their bridges' names. */
   readonly leaving: Map<string, { bridge: string; gone: Promise<void> }>;
+  /** Endpoints whose links were made, by id: until then, and from their release on, a link that isn't there isn't lost. */
+  readonly attached: Set<string>;
   /** Rules of links between containers that are kept apart, by the ids of both. */
   readonly links: Map<string, PortRule[]>;
   readonly resolvers: Resolvers;

@@ -179,6 +179,7 @@ function assemble(deps: NetworksDeps, closed: () => boolean): NetworkContext {
     records,
     addresses: new AddressBook(),
     leaving: new Map(),
+    attached: new Set(),
     links: new Map(),
     ports: new HostPorts({ dnat: { 4: firewall.active, 6: firewall.active && options.ip6tables }, proxies: options.userlandProxy, log }),
     firewall,

@@ -36,6 +36,7 @@ interface ReleaseOptions {
  */
 export function releaseEndpoint(ctx: NetworkContext, endpoint: StoredEndpoint, { lives, write }: ReleaseOptions): Awaitable<void> {
   const network = ctx.records.byId(endpoint.networkId);
+  ctx.attached.delete(endpoint.id);
   if (endpoint.ports.length > 0) {
     void attempt(ctx, "taking out the rules of published ports", endpoint, () =>
       ctx.firewall.removePorts([...ctx.ports.rulesOf(endpoint.containerId), ...ownAddressRules(ctx, endpoint)]),

@@ -39,6 +39,7 @@ export async function restore(ctx: NetworkContext, running: ReadonlySet<string>)
     }
   }
   for (const endpoint of ctx.records.endpoints()) {
+    ctx.attached.add(endpoint.id);
     if (endpoint.ports.length === 0) continue;
     const ofHost = endpoint.ports.filter((port) => port.hostPort !== 0);
     ctx.ports.restore(endpoint.containerId, ofHost, targetOf(endpoint));

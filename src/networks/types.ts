@@ -78,6 +78,8 @@ export interface Endpoint extends Omit<EndpointOptions, "interfaceName"> {
   /** The families whose default route it gives, where it gives one; absent: all it has a gateway for. */
   defaultRoutes?: { 4: boolean; 6: boolean };
   dnsNames: string[];
+  /** The container may change its links itself (CAP_NET_ADMIN). */
+  ownsLinks?: true;
   /** What the driver notes of it. */
   driverState?: Record<string, string>;
   /** What a driver that is a plugin is told: options of the endpoint, ports that the container exposes and publishes. */
@@ -99,6 +101,8 @@ export interface ConnectOptions {
   dns?: readonly string[];
   /** Options of its resolv.conf (HostConfig.DnsOptions). */
   dnsOptions?: readonly string[];
+  /** It may change its links itself (CAP_NET_ADMIN): what it took away isn't given back. */
+  ownsLinks?: boolean;
 }
 
 /** A link (`--link`) on the default network: what the container `to` exposes is open to `from`. */

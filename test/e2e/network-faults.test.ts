@@ -55,6 +55,28 @@ describe.skipIf(skipped("root", "overlay", "docker"))("networks whose engine or 
     client.kill();
   });
 
+  test("a link that somebody deleted is back by itself; one that a container may have deleted, or that got another name, stays as it is", async () => {
+    const linkOf = async (name: string): Promise<string> => {
+      const index = (await engine.ok("exec", name, "cat", "/sys/class/net/eth0/iflink")).trim();
+      return new RegExp(`^${index}: (veth[0-9a-f]+)`, "m").exec(await onHost("ip", "-o", "link"))?.[1] ?? "";
+    };
+    await engine.ok("run", "-d", "--name", "web", "-p", "8080:80", "busybox", "httpd", "-f", "-h", "/etc");
+    await engine.ok("run", "-d", "--name", "router", "--cap-add", "NET_ADMIN", "busybox", "sleep", "1000");
+    await engine.ok("run", "-d", "--name", "moved", "busybox", "sleep", "1000");
+    await onHost("ip", "link", "set", await linkOf("moved"), "name", "elsewhere");
+    await engine.ok("exec", "router", "ip", "link", "delete", "eth0");
+    await onHost("ip", "link", "delete", await linkOf("web"));
+    const answers = async (): Promise<boolean> => (await run([...engine.onHost, "curl", "-sf", "-m", "1", "http://127.0.0.1:8080/hostname"])).code === 0;
+    expect(await answers()).toBe(false);
+    await until("the link is back", answers);
+    expect((await engine.docker(["exec", "router", "ip", "link", "show", "eth0"])).code).not.toBe(0);
+    expect(await onHost("ip", "-o", "link")).toContain(" elsewhere@");
+    expect((await check()).problems.map(({ problem }) => problem).sort()).toEqual([
+      expect.stringContaining("container moved has lost its link"),
+      expect.stringContaining("container router has lost its link"),
+    ]);
+  });
+
   test("berth network check: well, in words, as JSON, repaired, with its exit codes", async () => {
     const id = await engine.ok("run", "-d", "--name", "web", "-p", "8080:80", "busybox", "sleep", "1000");
     const bridge = `br${engine.key}`;

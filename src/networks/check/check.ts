@@ -2,7 +2,7 @@ import { messageOf } from "../../lib/errors.ts";
 import type { NetworkContext } from "../context.ts";
 import { dnsFindings } from "./dns.ts";
 import { forwardingFindings, hostFindings } from "./host.ts";
-import { bridgeFindings, linkFindings } from "./links.ts";
+import { bridgeFindings, linkFindings, lostLinks } from "./links.ts";
 import { portFindings } from "./ports.ts";
 import { ruleFindings } from "./rules.ts";
 import type { Finding, NetworkCheckOptions, NetworkProblem, NetworkReport } from "./types.ts";
@@ -43,10 +43,10 @@ export async function checkNetworks(ctx: NetworkContext, { repair, atRest }: Net
   };
 }
 
-/** What is looked after without being asked: a handful of system calls a network. */
+/** What is looked after without being asked: a handful of system calls a network, and two a container. */
 export async function lookAfterNetworks(ctx: NetworkContext): Promise<void> {
-  for (const step of [forwardingFindings, bridgeFindings]) {
-    for (const { problem, repair } of step(ctx)) {
+  for (const step of [forwardingFindings, bridgeFindings, lostLinks]) {
+    for (const { problem, repair } of await step(ctx)) {
       if (repair === undefined) continue;
       ctx.log.warn(`${problem}: mended`, { did: await repair() });
     }

@@ -114,6 +114,44 @@ function endpointFindings(
   return [{ ...what, problem: `interface ${containerInterface} of container ${containerName} (network ${network.name}) ${state}`, repair: configure }];
 }
 
+/** Endpoints looked at in one go: the loop is the others' in between. */
+const AT_A_TIME = 50;
+
+/**
+ * Links that somebody deleted: neither of their ends is there under any name, and the container can't have done it itself. Others' doing (a container that
+ * moved its own link, an administrator who gave one another name) is only told of by the check.
+ */
+export async function lostLinks(ctx: NetworkContext): Promise<Finding[]> {
+  const found: Finding[] = [];
+  for (const network of bridges(ctx)) {
+    const ids = ctx.records.endpointsOf(network.id).map(({ id }) => id);
+    for (const [i, id] of ids.entries()) {
+      if (i % AT_A_TIME === AT_A_TIME - 1) await new Promise((resolve) => setImmediate(resolve));
+      if (isLost(ctx, id)) found.push(lostLink(ctx, network, id));
+    }
+  }
+  return found;
+}
+
+function isLost(ctx: NetworkContext, id: string): boolean {
+  const endpoint = ctx.records.endpoint(id);
+  if (endpoint === undefined || endpoint.ownsLinks === true || endpoint.hostInterface === "" || !ctx.attached.has(id)) return false;
+  const path = ctx.namespaces.path(endpoint.containerId);
+  if (findLink(ctx.host, endpoint.hostInterface) !== undefined || !existsSync(path)) return false;
+  using namespace = ctx.namespaces.open(path);
+  return findLink(namespace.route, endpoint.containerInterface) === undefined;
+}
+
+function lostLink(ctx: NetworkContext, network: NetworkRecord, id: string): Finding {
+  const endpoint = ctx.records.endpoint(id) as StoredEndpoint;
+  const { containerId: container, containerName, hostInterface } = endpoint;
+  const problem = `container ${containerName} has lost its link to network ${network.name} (${hostInterface} is gone)`;
+  const repair = async (): Promise<string> =>
+    // it may have been stopped meanwhile
+    isLost(ctx, id) ? await attachAgain(ctx, network, endpoint, ctx.namespaces.path(container)) : "nothing: it is there, or the container isn't";
+  return { kind: "container", network: network.name, container, problem, repair };
+}
+
 /** A new link for a running container, after what is left of the old one went. */
 async function attachAgain(ctx: NetworkContext, network: NetworkRecord, endpoint: StoredEndpoint, path: string): Promise<string> {
   using namespace = ctx.namespaces.open(path);
