@@ -98,9 +98,8 @@ export function linkHeader(options: { family?: number; index?: number; flags?: n
 
 const family = (address: Uint8Array): number => (address.length === 4 ? AF_INET : AF_INET6);
 
-export function addBridge(name: string, options: { mac: Uint8Array; mtu?: number }): NetlinkMessage {
-  const parts = [linkHeader(), text(IFLA_IFNAME, name), attribute(IFLA_ADDRESS, options.mac), nested(IFLA_LINKINFO, text(IFLA_INFO_KIND, "bridge"))];
-  if (options.mtu !== undefined) parts.push(u32(IFLA_MTU, options.mtu));
+export function addBridge(name: string, mac: Uint8Array): NetlinkMessage {
+  const parts = [linkHeader(), text(IFLA_IFNAME, name), attribute(IFLA_ADDRESS, mac), nested(IFLA_LINKINFO, text(IFLA_INFO_KIND, "bridge"))];
   return message(`add bridge ${name}`, RTM_NEWLINK, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, ...parts);
 }
 

@@ -114,13 +114,14 @@ export function createBridgeDriver(options: BridgeDriverOptions): NetworkDriver 
       const mac = first === undefined ? Uint8Array.of(0x02, 0x42, ...Buffer.from(network.id.slice(0, 8), "hex")) : macFor(first);
       // not taken when a link is created
       const mark = alias === "" ? [] : [setAlias(bridge.name, alias)];
-      host.request(addBridge(bridge.name, { mac, ...(bridge.mtu === undefined ? {} : { mtu: bridge.mtu }) }), ...mark);
+      host.request(addBridge(bridge.name, mac), ...mark);
       link = getLink(host, bridge.name);
     }
     if (link.kind !== "bridge") throw invalidArgument(`network ${network.name}: interface ${bridge.name} exists and is no bridge`);
     const { index } = link;
     configureBridge(bridge.name, network.enableIPv6, firewall.active);
     const stale = network.foreign === true ? [] : staleAddresses(host, index, gateways);
+    // an MTU given to a new link would go with its last port: only one that was changed stays (br_mtu_auto_adjust)
     const mtu = bridge.mtu === undefined || bridge.mtu === link.mtu ? [] : [setLinkMtu(index, bridge.mtu)];
     host.request(...stale, ...mtu, setLinkUp({ index }), ...gateways.map((g) => addAddress(index, bytesOf(g.address), g.prefixLength)));
     firewall.addNetwork(network.id, {

@@ -2,8 +2,13 @@ import { Engine, run } from "./harness.ts";
 
 /** An engine, other engines on the same network as several on one host have it, and a world outside at 192.0.2.9 (the host is 192.0.2.1) whose port 7 says `world`. */
 export class Neighbourhood implements AsyncDisposable {
-  readonly engine = new Engine();
+  readonly engine: Engine;
   #outside: Bun.Subprocess | undefined;
+
+  /** `flags`: the engine's. */
+  constructor(flags: string[] = []) {
+    this.engine = new Engine(flags);
+  }
 
   async open(): Promise<void> {
     const { engine } = this;

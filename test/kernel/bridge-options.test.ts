@@ -191,6 +191,9 @@ if (!skips.root.missing()) {
       expect(await inside(path, "ip", "link", "show", "lan0")).toContain("mtu 1400");
       expect(await inside(path, "ip", "route", "show", "default")).toContain("via 10.9.0.9");
       expect(await inside(path, "ip", "-6", "route", "show", "default")).toContain("via fd09::9");
+      lab.removeAll();
+      await eventually(async () => !(await run("ip", "link", "show", "master", `br-${id.slice(0, 12)}`)).includes("veth"), "the last container's link is gone");
+      expect(await run("ip", "link", "show", `br-${id.slice(0, 12)}`)).toContain("mtu 1400");
     });
 
     test("each family has its default route, by priority and then by who was first; it moves when a network goes", async () => {

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
+import { blocksOf, commandsOf } from "../documented.ts";
 import { skipped } from "../skips.ts";
 import { type FirewalldHost, openFirewalldHost } from "./firewalld-host.ts";
 import { ask, eventually, Lab, run, serve } from "./network-lab.ts";
@@ -92,6 +93,12 @@ if (!skipped("root", "overlay", "firewalld")) {
       await host!.start();
       await eventually(works, "both ways beside the new one");
       await eventually(async () => (await inZone("berth")).length === 2, "both bridges");
+      const [, ...told] = blocksOf("firewall.md")
+        .find((block) => block.startsWith("$ firewall-cmd --get-active-zones\n"))!
+        .trim()
+        .split("\n");
+      const shown = (await command("--get-active-zones")).replaceAll(/brabc123|br-[0-9a-f]{12}/g, "BRIDGE").split("\n");
+      expect(shown).toEqual(told.map((line) => line.replaceAll(/berth0|br-[0-9a-f]{12}/g, "BRIDGE")));
       await lab.networks.close({ containersLive: true });
       expect([await works(), (await inZone("berth")).length]).toEqual([true, 2]);
       host!.signal("SIGKILL");
@@ -122,7 +129,7 @@ if (!skipped("root", "overlay", "firewalld")) {
       const a = await lab.container({ portBindings: { "80/tcp": [{ HostPort: "8080" }] } });
       using _a = await serve(a.path, "a", 80, 80);
       expect([await outward(a.path), await published()]).toEqual(["world 192.0.2.1", expect.not.stringMatching(/^a /)]);
-      await command("--add-port=8080/tcp");
+      for (const documented of commandsOf("firewall.md", "firewall-cmd").filter(([first]) => first!.startsWith("--add-port"))) await command(...documented);
       expect(await published()).toBe("a 192.0.2.9");
       await command("--remove-port=8080/tcp");
       expect(await published()).not.toMatch(/^a /);

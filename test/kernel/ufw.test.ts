@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { resolve } from "node:path";
+import { commandsOf } from "../documented.ts";
 import { unpackedProgram } from "../e2e/debian.ts";
 import { skipped } from "../skips.ts";
 import { ask, eventually, Lab, run, serve } from "./network-lab.ts";
@@ -39,7 +40,7 @@ if (!skipped("root", "overlay", "ufw")) {
       expect(await answer()).toBe("a 192.0.2.9");
       await ufw("--force", "enable");
       expect(await answer()).toBe("error timeout");
-      await ufw("allow", "8080/tcp");
+      for (const command of commandsOf("firewall.md", "ufw")) await ufw(...command);
       await eventually(async () => (await answer()) === "a 192.0.2.9", "what ufw allows is reached, past its policy of DROP for what is forwarded");
       await ufw("reload");
       await eventually(async () => (await answer()) === "a 192.0.2.9", "after a reload, too");
