@@ -1,4 +1,5 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
 import { engineKey } from "../src/daemon/paths.ts";
 
 /**
@@ -7,7 +8,7 @@ import { engineKey } from "../src/daemon/paths.ts";
  */
 export function kernelState(folder = "/"): Set<string> {
   const state = new Set<string>();
-  const others = keysOfOtherEngines(folder);
+  const others = new Set([...keysOfOtherEngines(folder).map((key) => `berth-${key}`), ...ofOtherRuns(folder)]);
   for (const line of readFileSync("/proc/self/mountinfo", "utf8").split("\n")) {
     const fields = line.split(" ");
     const type = fields[fields.indexOf("-") + 1];
@@ -15,7 +16,7 @@ export function kernelState(folder = "/"): Set<string> {
     if (fields[4]?.startsWith(folder) && type !== "cgroup") state.add(`mount ${fields[4]}`);
   }
   for (const name of readdirSync("/sys/class/net")) state.add(`link ${name}`);
-  for (const path of cgroupsOfBerth("/sys/fs/cgroup", 4)) if (!others.some((key) => path.endsWith(`/berth-${key}`))) state.add(`cgroup ${path}`);
+  for (const path of cgroupsOfBerth("/sys/fs/cgroup", 4)) if (!others.has(basename(path))) state.add(`cgroup ${path}`);
   const tables = Bun.spawnSync(["nft", "list", "tables"], { stdout: "pipe", stderr: "ignore" });
   for (const line of tables.stdout.toString().split("\n")) if (line !== "") state.add(`nftables ${line}`);
   for (const pid of readdirSync("/proc")) {
@@ -33,6 +34,36 @@ function keysOfOtherEngines(folder: string): string[] {
     if (root === undefined || (folder !== "/" && root.startsWith(folder)) || !existsSync(root)) return [];
     return [engineKey(root)];
   });
+}
+
+/** Cgroups of runs of tests beside this one, whose fixtures are engines without a process of their own. `folder`: this one's `berth-test-…/t`. */
+function ofOtherRuns(folder: string): string[] {
+  const [own, beside] = [dirname(folder), dirname(dirname(folder))];
+  const runs = readdirSync(beside).filter((name) => name.startsWith("berth-test-") && join(beside, name) !== own);
+  return runs.flatMap((name) => [...cgroupNames(join(beside, name))]);
+}
+
+/**
+ * Names of cgroups below which engines of `folder` put their containers: by the key of a data root, or, in fixtures without an engine's own paths, by the
+ * end of their folder's name (test/kernel/sandbox-fixture.ts, containers-fixture.ts).
+ */
+export function cgroupNames(folder: string): Set<string> {
+  const names = new Set<string>();
+  const look = (directory: string, depth: number): void => {
+    const end = directory.slice(-6).toLowerCase();
+    for (const key of [engineKey(directory), `t${end}`, `c${end.slice(1)}`]) names.add(`berth-${key}`);
+    if (depth > 0)
+      for (const entry of readdirSync(directory, { withFileTypes: true })) if (entry.isDirectory()) tryToLook(join(directory, entry.name), depth - 1);
+  };
+  const tryToLook = (directory: string, depth: number): void => {
+    try {
+      look(directory, depth);
+    } catch (error) {
+      if ((error as { code?: string }).code !== "ENOENT") throw error; // removed meanwhile
+    }
+  };
+  tryToLook(folder, 3);
+  return names;
 }
 
 function commandOf(pid: string): string {

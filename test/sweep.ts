@@ -1,12 +1,11 @@
 import { readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { engineKey } from "../src/daemon/paths.ts";
 import { unmount } from "../src/kernel/mount.ts";
 import { mountPointsIn } from "../src/kernel/mountinfo.ts";
 import { signalProcess } from "../src/kernel/pidfd.ts";
 import { kinOf, startTimeOf } from "../src/kernel/process.ts";
 import { messageOf } from "../src/lib/errors.ts";
-import { cgroupsOfBerth } from "./leaks.ts";
+import { cgroupNames, cgroupsOfBerth } from "./leaks.ts";
 import { removeRoot } from "./remove-root.ts";
 
 const SIGKILL = 9;
@@ -47,21 +46,6 @@ export async function sweepAway(folder: string): Promise<void> {
   for (const path of cgroupsOfBerth("/sys/fs/cgroup", 4)) if (parents.has(path.slice(path.lastIndexOf("/") + 1))) removeGroups(path);
   for (const target of (await mountPointsIn(folder)).toReversed()) unmount(target, { lazy: true });
   removeRoot(folder);
-}
-
-/**
- * Names of cgroups below which engines of `folder` put their containers: by the key of a data root, or, in fixtures without an engine's own paths, by the
- * end of their folder's name.
- */
-function cgroupNames(folder: string): Set<string> {
-  const names = new Set<string>();
-  const look = (directory: string, depth: number): void => {
-    names.add(`berth-${engineKey(directory)}`);
-    for (const mark of ["", "t"]) names.add(`berth-${mark}${directory.slice(-6).toLowerCase()}`);
-    if (depth > 0) for (const entry of readdirSync(directory, { withFileTypes: true })) if (entry.isDirectory()) look(join(directory, entry.name), depth - 1);
-  };
-  look(folder, 3);
-  return names;
 }
 
 /**
