@@ -1,6 +1,6 @@
 import type { ProgressLine } from "../../client/types.ts";
 import { CliError } from "../errors.ts";
-import type { Sink } from "../io.ts";
+import type { Sink, Streams } from "../io.ts";
 import { humanSize } from "./human.ts";
 
 /** How often a terminal is redrawn at most, in milliseconds. */
@@ -33,6 +33,14 @@ export async function showProgress(lines: AsyncIterable<ProgressLine>, sink: Sin
   } finally {
     await screen?.finish();
   }
+}
+
+/** For commands with an answer of their own, which stays alone on standard output: bars on a terminal, nothing elsewhere. Gives what the `aux` values have. */
+export async function showProgressAside<T>(lines: AsyncIterable<ProgressLine>, io: Streams): Promise<Partial<T>> {
+  const found: Partial<T> = {};
+  const sink = io.err.isTty ? io.err : { ...io.err, write: async () => {} };
+  await showProgress(lines, sink, { rows: io.windowSize()?.rows, onAux: (aux) => void Object.assign(found, aux) });
+  return found;
 }
 
 /** The classic builder writes what a command says on stderr in red, whoever reads it. */

@@ -1,6 +1,7 @@
 import type { NetworkReport } from "../../client/types.ts";
 import { defineCommand } from "../command.ts";
 import { CliError } from "../errors.ts";
+import { count, problemText } from "../format/problems.ts";
 
 export const check = defineCommand({
   name: "network check",
@@ -33,16 +34,6 @@ function textOf({ checked, problems }: NetworkReport): string {
     ...(hints > 0 ? [count(hints, "hint")] : []),
   ];
   const looked = `${count(checked.networks, "network")}, ${count(checked.containers, "container")} and ${count(checked.ports, "published port")}`;
-  return `${problems.map(problemText).join("")}Checked ${looked}: ${verdict.length === 0 ? "all is well" : verdict.join(", ")}.\n`;
+  const lines = problems.map((each) => problemText(each.level === "hint" ? `hint: ${each.problem}` : each.problem, each));
+  return `${lines.join("")}Checked ${looked}: ${verdict.length === 0 ? "all is well" : verdict.join(", ")}.\n`;
 }
-
-function problemText({ level, problem, repaired, next }: NetworkReport["problems"][number]): string {
-  return [
-    `${level === "hint" ? "hint: " : ""}${problem}`,
-    ...(repaired === undefined ? [] : [`  repaired: ${repaired}`]),
-    ...(next === undefined ? [] : [`  next: ${next}`]),
-    "",
-  ].join("\n");
-}
-
-const count = (number: number, what: string): string => `${number} ${what}${number === 1 ? "" : "s"}`;

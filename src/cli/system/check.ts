@@ -2,7 +2,8 @@ import type { CheckProblem, CheckReport } from "../../client/types.ts";
 import { defineCommand } from "../command.ts";
 import { CliError } from "../errors.ts";
 import { humanSize } from "../format/human.ts";
-import { showProgress } from "../format/progress.ts";
+import { count, problemText } from "../format/problems.ts";
+import { showProgressAside } from "../format/progress.ts";
 
 export const check = defineCommand({
   name: "system check",
@@ -17,16 +18,8 @@ and containers against what is there. Containers run on meanwhile. The exit code
   },
   args: { min: 0, max: 0 },
   async run({ flags, client, io }) {
-    let report: CheckReport | undefined;
     const lines = await (await client()).system.check({ repair: flags.repair, quick: flags.quick });
-    // progress is for people: the report stays alone on standard output
-    const sink = io.err.isTty ? io.err : { ...io.err, write: async () => {} };
-    await showProgress(lines, sink, {
-      rows: io.windowSize()?.rows,
-      onAux: (aux) => {
-        report = (aux as { report?: CheckReport }).report ?? report;
-      },
-    });
+    const { report } = await showProgressAside<{ report: CheckReport }>(lines, io);
     if (report === undefined) throw new CliError("the engine ended the check without a report");
     await io.out.write(flags.json ? `${JSON.stringify(report, undefined, 2)}\n` : textOf(report));
     return report.problems.some((problem) => problem.repaired === undefined) ? 1 : 0;
@@ -41,17 +34,10 @@ function textOf({ checked, problems }: CheckReport): string {
     problems.length === 0
       ? "all is well"
       : `${count(problems.length, "problem")}${left === problems.length ? "" : left === 0 ? ", all repaired" : `, ${problems.length - left} repaired`}`;
-  return `${problems.map(problemText).join("")}Checked ${parts.slice(0, -1).join(", ")} and ${parts.at(-1)}: ${verdict}.\n`;
+  return `${problems.map(textOfProblem).join("")}Checked ${parts.slice(0, -1).join(", ")} and ${parts.at(-1)}: ${verdict}.\n`;
 }
 
-function problemText({ problem, images, repaired, next }: CheckProblem): string {
+function textOfProblem({ problem, images, ...rest }: CheckProblem): string {
   const concerned = images.length === 0 ? "" : ` (of ${images.slice(0, 5).join(", ")}${images.length > 5 ? `, and ${images.length - 5} more` : ""})`;
-  return [
-    `${problem}${concerned}`,
-    ...(repaired === undefined ? [] : [`  repaired: ${repaired}`]),
-    ...(next === undefined ? [] : [`  next: ${next}`]),
-    "",
-  ].join("\n");
+  return problemText(problem + concerned, rest);
 }
-
-const count = (number: number, what: string): string => `${number} ${what}${number === 1 ? "" : "s"}`;
