@@ -51,7 +51,12 @@ export async function update(ctx: Context, reference: string, asked: Partial<Hos
   const ports = portsOf(ctx, entry, asked);
   if (ports !== undefined && record.host.NetworkMode === "host") warnings.push("Published ports are discarded when using host network mode");
   const host: HostConfig = { ...record.host, ...change, ...(policy === undefined ? {} : { RestartPolicy: policy }), ...ports?.host };
-  using publication = sandbox === undefined || ports === undefined ? undefined : prepared(prefix, () => ctx.networks.changePorts(record.id, ports));
+  using publication =
+    sandbox === undefined || ports === undefined
+      ? undefined
+      : await ctx.networks.changePorts(record.id, ports).catch((error: unknown) => {
+          throw prefixed(prefix, error);
+        });
   try {
     refuseConflicts(record.host, change);
     if (policy !== undefined && policy.Name !== "no" && record.host.AutoRemove === true) {
@@ -68,14 +73,6 @@ export async function update(ctx: Context, reference: string, asked: Partial<Hos
   if (publication === undefined) write();
   else publication.commit(write);
   return { warnings };
-}
-
-function prepared<T>(prefix: string, prepare: () => T): T {
-  try {
-    return prepare();
-  } catch (error) {
-    throw prefixed(prefix, error);
-  }
 }
 
 function portsOf(ctx: Context, { record, sandbox }: Entry, asked: PortUpdate): Republishing | undefined {

@@ -1,24 +1,24 @@
 import { randomBytes } from "node:crypto";
-import { EngineError, invalidArgument, messageOf, permissionDenied } from "../lib/errors.ts";
+import { EngineError, invalidArgument, messageOf, notFound, permissionDenied } from "../lib/errors.ts";
 import { type Address, formatAddress, formatMac, macFor, parseAddress, parseMac } from "../lib/address.ts";
 import { type GivenAddress, hasStaticAddress } from "./address-book.ts";
 import { bridgeOption, parseBridgeOptions } from "./bridge-options.ts";
 import { driverOf, emitNetworkEvent, isClosed, isPredefined, type NetworkContext } from "./context.ts";
-import type { NetworkDriver } from "./driver.ts";
+import type { Awaitable, NetworkDriver } from "./driver.ts";
 import { settleDefaultRoutes } from "./default-routes.ts";
 import { isElsewhere, makeElsewhere } from "./elsewhere.ts";
 import { type EndpointOptions, parseEndpointOptions } from "./endpoint-options.ts";
 import { newId } from "./network-config.ts";
 import { withoutRouted } from "./own-address-ports.ts";
 import { parseBindings } from "./port-requests.ts";
-import type { PortTarget } from "./ports.ts";
+import { PORTS_AT_ONCE, type PortTarget } from "./ports.ts";
 import type { StoredEndpoint } from "./records.ts";
 import { isNdots } from "./resolv-conf.ts";
 import { releaseEndpoint } from "./release.ts";
 import type { ConnectOptions, NetworkRecord, PublishedPort } from "./types.ts";
 
 /** Records an endpoint: addresses, MAC, names, host ports. Nothing of the kernel is touched but the ports' sockets. */
-export function allocate(ctx: NetworkContext, options: ConnectOptions): StoredEndpoint | Promise<StoredEndpoint> {
+export function allocate(ctx: NetworkContext, options: ConnectOptions): Awaitable<StoredEndpoint> {
   const network = ctx.records.resolve(options.network);
   if (network.configOnly === true) throw permissionDenied("cannot create endpoint on configuration-only network");
   const driver = driverOf(ctx, network.driver);
@@ -35,13 +35,14 @@ export function allocate(ctx: NetworkContext, options: ConnectOptions): StoredEn
   let ipv4: GivenAddress | undefined;
   let ipv6: GivenAddress | undefined;
   let published = false;
-  try {
-    if (driver.addresses) {
-      ipv4 = ctx.addresses.take(network.id, 4, ipam?.IPv4Address);
-      ipv6 = ctx.addresses.take(network.id, 6, ipam?.IPv6Address);
-    }
-    const ports = publish(ctx, network, id, options, { ...(ipv4 && { ipv4: ipv4.address }), ...(ipv6 && { ipv6: ipv6.address }) });
+  const undo = (): void => {
+    if (published) ctx.ports.release(options.containerId);
+    if (ipv4 !== undefined) ctx.addresses.free(network.id, formatAddress(ipv4.address));
+    if (ipv6 !== undefined) ctx.addresses.free(network.id, formatAddress(ipv6.address));
+  };
+  const record = (ports: PublishedPort[]): StoredEndpoint => {
     published = ports.length > 0;
+    if (ctx.records.byId(network.id) === undefined) throw notFound(`network ${network.name} not found`);
     const endpoint = build(ctx, network, id, options, { ipv4, ipv6, mac, ports, wanted });
     ctx.store.tx(() => {
       settleWith(ctx, endpoint);
@@ -49,10 +50,20 @@ export function allocate(ctx: NetworkContext, options: ConnectOptions): StoredEn
       emitNetworkEvent(ctx, "connect", network, options.containerId);
     });
     return endpoint;
+  };
+  try {
+    if (driver.addresses) {
+      ipv4 = ctx.addresses.take(network.id, 4, ipam?.IPv4Address);
+      ipv6 = ctx.addresses.take(network.id, 6, ipam?.IPv6Address);
+    }
+    const ports = publish(ctx, network, id, options, { ...(ipv4 && { ipv4: ipv4.address }), ...(ipv6 && { ipv6: ipv6.address }) });
+    if (!(ports instanceof Promise)) return record(ports);
+    return ports.then(record).catch((error: unknown) => {
+      undo();
+      throw error;
+    });
   } catch (error) {
-    if (published) ctx.ports.release(options.containerId);
-    if (ipv4 !== undefined) ctx.addresses.free(network.id, formatAddress(ipv4.address));
-    if (ipv6 !== undefined) ctx.addresses.free(network.id, formatAddress(ipv6.address));
+    undo();
     throw error;
   }
 }
@@ -73,8 +84,8 @@ async function allocateElsewhere(
     return await makeElsewhere(ctx, network, wish, {
       id,
       containerId: options.containerId,
-      build: ({ ipv4, ipv6, mac: given }) => {
-        const ports = publish(ctx, network, id, options, { ...(ipv4 && { ipv4: ipv4.address }), ...(ipv6 && { ipv6: ipv6.address }) });
+      build: async ({ ipv4, ipv6, mac: given }) => {
+        const ports = await publish(ctx, network, id, options, { ...(ipv4 && { ipv4: ipv4.address }), ...(ipv6 && { ipv6: ipv6.address }) });
         isPublished = ports.length > 0;
         const endpoint = build(ctx, network, id, options, { ipv4, ipv6, mac: given === "" ? undefined : parseMac(given), ports, wanted });
         if (driverOf(ctx, network.driver).ports === "driver") endpoint.asked = { options: DriverOpts ?? {}, ports: options.portBindings };
@@ -125,17 +136,27 @@ export function publish(
   endpointId: string,
   options: Pick<ConnectOptions, "containerId" | "containerName" | "portBindings">,
   target: PortTarget,
-): PublishedPort[] {
+): Awaitable<PublishedPort[]> {
   if (Object.keys(options.portBindings).length === 0 || network.internal || driverOf(ctx, network.driver).ports !== "engine") return [];
   const bridge = parseBridgeOptions(network);
   const fallback = bridge.hostBinding ?? parseAddress(ctx.options.ip) ?? ({ family: 4, value: 0n } satisfies Address);
   const { requests, opened } = withoutRouted(parseBindings(options.portBindings, fallback, ctx.ports.ipv6), bridge, target);
+  const failure = (error: unknown): unknown => {
+    if (!(error instanceof EngineError)) return error;
+    const where = `driver failed programming external connectivity on endpoint ${options.containerName} (${endpointId})`;
+    return new EngineError(error.kind, `failed to set up container networking: ${where}: ${messageOf(error)}`, { cause: error });
+  };
+  if (requests.length > PORTS_AT_ONCE)
+    return ctx.ports.reserveInTurns(options.containerId, requests, target).then(
+      (held) => [...held, ...opened],
+      (error: unknown) => {
+        throw failure(error);
+      },
+    );
   try {
     return [...ctx.ports.reserve(options.containerId, requests, target), ...opened];
   } catch (error) {
-    if (!(error instanceof EngineError)) throw error;
-    const where = `driver failed programming external connectivity on endpoint ${options.containerName} (${endpointId})`;
-    throw new EngineError(error.kind, `failed to set up container networking: ${where}: ${messageOf(error)}`, { cause: error });
+    throw failure(error);
   }
 }
 

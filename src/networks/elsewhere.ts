@@ -33,7 +33,7 @@ export async function makeElsewhere(
   ctx: NetworkContext,
   network: NetworkRecord,
   wish: AddressWish,
-  steps: { id: string; containerId: string; build(gift: AddressGift): StoredEndpoint; record(endpoint: StoredEndpoint): void },
+  steps: { id: string; containerId: string; build(gift: AddressGift): Promise<StoredEndpoint>; record(endpoint: StoredEndpoint): void },
 ): Promise<StoredEndpoint> {
   using _turn = await ctx.turns.lock(network.id);
   if (ctx.records.byId(network.id) === undefined) throw notFound(`network ${network.name} not found`);
@@ -48,7 +48,7 @@ export async function makeElsewhere(
       known = { ...known, ...given };
       ctx.records.noteElsewhere(known);
     });
-    const endpoint = steps.build(gift);
+    const endpoint = await steps.build(gift);
     known = endpoint;
     ctx.records.noteElsewhere(endpoint);
     const driver = driverOf(ctx, network.driver);

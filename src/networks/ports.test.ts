@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { silent } from "../lib/log.ts";
 import { type Address, formatAddress, parseAddress } from "../lib/address.ts";
 import { parseBindings } from "./port-requests.ts";
-import { HostPorts, type PortTarget } from "./ports.ts";
+import { HostPorts, PORTS_AT_ONCE, type PortTarget } from "./ports.ts";
 
 const anywhere = parseAddress("0.0.0.0")!;
 const shown = (bindings: Parameters<typeof parseBindings>[0], host = anywhere, ipv6 = true) =>
@@ -63,6 +63,65 @@ test("of several ports all or none are taken", () => {
     expect(ports.reserve("c", [free], target)).toHaveLength(1);
   } finally {
     ports.close();
+  }
+});
+
+test("many ports are reserved with everything else in between, and still all or none of them", async () => {
+  const ports = new HostPorts({ dnat: { 4: true, 6: true }, log: silent });
+  const local = parseAddress("127.0.13.1")!;
+  const target = { ipv4: parseAddress("172.17.0.2")! };
+  const first = 21_000;
+  const count = 5 * PORTS_AT_ONCE;
+  const exact = (port: number) => ({ proto: "tcp" as const, containerPort: 80, hosts: [local], range: { first: port, last: port } });
+  const all = Array.from({ length: count }, (_, i) => exact(first + i));
+  const last = first + count - 1;
+  const allBut = (port: number): void => {
+    expect(
+      ports.reserve(
+        "c",
+        all.filter(({ range }) => range.first !== port),
+        target,
+      ),
+    ).toHaveLength(count - 1);
+    ports.release("c");
+  };
+  let turns = 0;
+  let next: ReturnType<typeof setImmediate>;
+  const turn = (): void => {
+    turns++;
+    next = setImmediate(turn);
+  };
+  turn();
+  const other = Bun.listen({ hostname: "127.0.13.1", port: last, socket: { data() {} } });
+  try {
+    await expect(ports.reserveInTurns("a", all, target)).rejects.toThrow(`failed to bind host port 127.0.13.1:${last}/tcp: address already in use`);
+    expect(turns).toBeGreaterThanOrEqual(4);
+    allBut(last);
+    other.stop(true);
+
+    // what is on record is known before anything is tried
+    ports.reserve("b", [exact(last)], target);
+    turns = 0;
+    await expect(ports.reserveInTurns("a", all, target)).rejects.toThrow(`Bind for 127.0.13.1:${last} failed: port is already allocated`);
+    expect(turns).toBe(0);
+    allBut(last);
+    ports.release("b");
+
+    // its container ends in between
+    const pending = ports.reserveInTurns("a", all, target);
+    await new Promise((resolve) => setImmediate(resolve));
+    ports.release("a");
+    await expect(pending).rejects.toThrow("was cancelled");
+    expect(ports.reserve("c", all, target)).toHaveLength(count);
+    ports.release("c");
+
+    expect(await ports.reserveInTurns("a", all, target)).toEqual(
+      all.map(({ range }) => ({ proto: "tcp", containerPort: 80, hostIp: "127.0.13.1", hostPort: range.first })),
+    );
+  } finally {
+    clearImmediate(next!);
+    ports.close();
+    other.stop(true);
   }
 });
 

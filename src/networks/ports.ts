@@ -1,5 +1,5 @@
 import { closeFd } from "../kernel/fs.ts";
-import { conflict, EngineError, invalidArgument, messageOf } from "../lib/errors.ts";
+import { cancelled, conflict, EngineError, invalidArgument, messageOf } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
 import { SysError } from "../kernel/ffi.ts";
 import { readLimit, rlimitNumbers } from "../kernel/process.ts";
@@ -39,6 +39,9 @@ export interface Suspended {
   resume(): void;
   drop(): void;
 }
+
+/** Ports reserved at a time: two milliseconds. */
+export const PORTS_AT_ONCE = 128;
 
 /** Proxies made at a time: half a millisecond. */
 const PROXIES_AT_ONCE = 32;
@@ -82,10 +85,41 @@ export class HostPorts {
 
   /** Takes all ports or none. @throws EngineError conflict in Docker's words, invalidArgument for an address the host doesn't have */
   reserve(containerId: string, requests: readonly PortRequest[], target: PortTarget): PublishedPort[] {
+    const steps = this.#reserving(containerId, requests, target);
+    for (;;) {
+      const step = steps.next();
+      if (step.done === true) return step.value;
+    }
+  }
+
+  /**
+   * The same for thousands, with everything else in between; a port that another container has is told before any is taken.
+   * @throws EngineError as `reserve`, and cancelled where the container's ports were released meanwhile
+   */
+  async reserveInTurns(containerId: string, requests: readonly PortRequest[], target: PortTarget): Promise<PublishedPort[]> {
+    for (const { proto, hosts, range } of requests)
+      if (range?.first === range?.last && range !== undefined) this.#checkFree(containerId, proto, hosts, range.first);
+    const steps = this.#reserving(containerId, requests, target);
+    for (;;) {
+      const step = steps.next();
+      if (step.done === true) return step.value;
+      await new Promise<void>((resolve) => setImmediate(resolve));
+    }
+  }
+
+  /** Yields after each `PORTS_AT_ONCE`. */
+  *#reserving(containerId: string, requests: readonly PortRequest[], target: PortTarget): Generator<void, PublishedPort[], undefined> {
     this.#checkRoom(requests.filter(({ proto }) => proto !== "sctp").length);
     const taken: Held[] = [];
     try {
-      for (const request of requests) {
+      for (const [i, request] of requests.entries()) {
+        if (i > 0 && i % PORTS_AT_ONCE === 0) {
+          yield;
+          // released as a whole while others had their turn
+          const first = taken[0];
+          if (first !== undefined && this.#byContainer.get(containerId)?.has(first) !== true)
+            throw cancelled(`publishing ports of container ${containerId} was cancelled`);
+        }
         const hosts = this.#reachable(request, target);
         if (hosts.length > 0) taken.push(this.#reserveOne(containerId, { ...request, hosts }, target));
         else
@@ -258,13 +292,19 @@ export class HostPorts {
 
   #take(containerId: string, request: Omit<PortRequest, "range">, hostPort: number, target: PortTarget): Held {
     const { proto, containerPort, hosts } = request;
-    for (const host of hosts) {
-      const rivals = this.#byPort.get(`${proto} ${hostPort}`)?.filter((held) => held.isSuspended !== true || held.containerId !== containerId);
-      if (rivals?.some((held) => held.hosts.some((other) => overlapping(other, host))) === true)
-        throw conflict(`Bind for ${formatHost(host)}:${hostPort} failed: port is already allocated`);
-    }
+    this.#checkFree(containerId, proto, hosts, hostPort);
     const fd = proto === "sctp" ? undefined : this.#bind(proto, hosts, hostPort, target);
     return this.#keep({ containerId, proto, containerPort, hostPort, hosts, target, fd, proxy: undefined });
+  }
+
+  /** @throws EngineError conflict where a container has it */
+  #checkFree(containerId: string, proto: PortRequest["proto"], hosts: readonly Address[], hostPort: number): void {
+    const rivals = this.#byPort.get(`${proto} ${hostPort}`)?.filter((held) => held.isSuspended !== true || held.containerId !== containerId);
+    if (rivals === undefined) return;
+    for (const host of hosts) {
+      if (rivals.some((held) => held.hosts.some((other) => overlapping(other, host))))
+        throw conflict(`Bind for ${formatHost(host)}:${hostPort} failed: port is already allocated`);
+    }
   }
 
   #bind(proto: "tcp" | "udp", hosts: readonly Address[], hostPort: number, target: PortTarget): number {

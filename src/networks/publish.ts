@@ -17,25 +17,25 @@ export function publisherOf(ctx: NetworkContext, containerId: string): StoredEnd
  * Prepares what a running container publishes from now on: the new ports are held at once, all or none of them. Nobody else notices before `commit`;
  * without one all is as before. Undefined for a container that has no network to publish on. @throws EngineError in Docker's words
  */
-export function changePorts(
+export async function changePorts(
   ctx: NetworkContext,
   containerId: string,
   { remove, add }: { remove: readonly PublishedPort[]; add: Record<string, PortBinding[]> },
-): PortChange | undefined {
+): Promise<PortChange | undefined> {
   const endpoint = publisherOf(ctx, containerId);
   const network = endpoint && ctx.records.byId(endpoint.networkId);
   if (endpoint === undefined || network === undefined) return undefined;
   const gone = new Set(remove.map(portKey));
   // their sockets would be in the way of new ones on the same numbers; their rules stay until the commit
   const suspended = ctx.ports.suspend(containerId, remove);
-  let added: PublishedPort[];
+  const hasEnded = (): boolean => ctx.records.endpoint(endpoint.id) === undefined;
+  let added: PublishedPort[] = [];
   try {
-    added = publish(ctx, network, endpoint.id, { containerId, containerName: endpoint.containerName, portBindings: add }, targetOf(endpoint));
+    added = await publish(ctx, network, endpoint.id, { containerId, containerName: endpoint.containerName, portBindings: add }, targetOf(endpoint));
   } catch (error) {
     suspended.resume();
-    throw error;
+    if (!hasEnded()) throw error;
   }
-  const hasEnded = (): boolean => ctx.records.endpoint(endpoint.id) === undefined;
   const undo = (): void => {
     ctx.ports.release(containerId, added);
     suspended.resume();

@@ -152,7 +152,7 @@ export interface Networks {
    * Prepares another set of published ports for a running container. Undefined where it has no network to publish on.
    * @throws EngineError conflict, invalidArgument, as `allocate`: then nothing has changed
    */
-  changePorts(containerId: string, change: { remove: readonly PublishedPort[]; add: Record<string, PortBinding[]> }): PortChange | undefined;
+  changePorts(containerId: string, change: { remove: readonly PublishedPort[]; add: Record<string, PortBinding[]> }): Promise<PortChange | undefined>;
   /** Where both are on the default network and that keeps its containers apart; else nothing. Until one of them is released. */
   openLink(link: LinkOptions): void;
   closeLink(link: Pick<LinkOptions, "from" | "to">): void;

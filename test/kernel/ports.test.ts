@@ -185,10 +185,10 @@ if (!skips.root.missing()) {
       using _other = await serve(a.path, "other", 90, 91);
       expect(await ask(lab.outside, "udp", "192.0.2.1", 8080, 5010)).toBe("a 192.0.2.9");
       // 8080 leads to another port of the container, and a new one to the old
-      using change = lab.networks.changePorts(a.id, {
+      using change = (await lab.networks.changePorts(a.id, {
         remove: onPort(a.id, 8080),
         add: { "90/tcp": [{ HostPort: "8080" }], "80/tcp": [{ HostPort: "8081" }], "91/udp": [{ HostPort: "8080" }] },
-      })!;
+      }))!;
       expect(await ask(lab.outside, "tcp", "192.0.2.1", 8080)).toBe("a 192.0.2.9"); // not yet
       let written = 0;
       change.commit(() => written++);
@@ -222,14 +222,14 @@ if (!skips.root.missing()) {
       };
       const remove = onPort(a.id, 8080);
       const add = { "80/tcp": [{ HostPort: "9000" }], "81/tcp": [{ HostPort: "8081" }] };
-      expect(() => lab.networks.changePorts(a.id, { remove, add })).toThrow("Bind for 0.0.0.0:8081 failed: port is already allocated");
+      await expect(lab.networks.changePorts(a.id, { remove, add })).rejects.toThrow("Bind for 0.0.0.0:8081 failed: port is already allocated");
       await asBefore();
       {
-        using _change = lab.networks.changePorts(a.id, { remove, add: { "80/tcp": [{ HostPort: "9000" }] } });
+        using _change = await lab.networks.changePorts(a.id, { remove, add: { "80/tcp": [{ HostPort: "9000" }] } });
       }
       await asBefore();
       {
-        using change = lab.networks.changePorts(a.id, { remove, add: { "80/tcp": [{ HostPort: "9000" }] } })!;
+        using change = (await lab.networks.changePorts(a.id, { remove, add: { "80/tcp": [{ HostPort: "9000" }] } }))!;
         const fail = (): void => {
           throw new Error("no room");
         };
@@ -237,7 +237,7 @@ if (!skips.root.missing()) {
       }
       await asBefore();
       // one that ended in between
-      using change = lab.networks.changePorts(a.id, { remove, add: { "80/tcp": [{ HostPort: "9000" }] } })!;
+      using change = (await lab.networks.changePorts(a.id, { remove, add: { "80/tcp": [{ HostPort: "9000" }] } }))!;
       lab.remove(a.id);
       expect(await elements()).toBe(1);
       let written = 0;
