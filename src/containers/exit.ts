@@ -24,9 +24,10 @@ export function onExit(ctx: Context, entry: Entry, sandbox: RunningSandbox, gene
   entry.logKeeping = undefined;
   entry.output.disconnect();
   endExecs(ctx, entry);
-  releaseScarce(ctx, sandbox);
+  const released = releaseScarce(ctx, sandbox);
   entry.cleaning = clean(ctx, entry, sandbox);
-  recordWhenPossible(ctx, entry, generation, status);
+  if (released === undefined) recordWhenPossible(ctx, entry, generation, status);
+  else void released.then(() => recordWhenPossible(ctx, entry, generation, status));
 }
 
 /** A full disk must not lose an exit: it is written as soon as there is room. Until then the container counts as running. */
@@ -41,16 +42,18 @@ function recordWhenPossible(ctx: Context, entry: Entry, generation: number, stat
   }
 }
 
-/** Whoever is told of the exit may want the same port or address for the next container: those can't wait for the cleaning. */
-function releaseScarce(ctx: Context, sandbox: RunningSandbox): void {
+/** Whoever is told of the exit may want the same port or address for the next container: those can't wait for the cleaning. A promise where that takes turns. */
+function releaseScarce(ctx: Context, sandbox: RunningSandbox): Promise<void> | undefined {
   const asked = ctx.entries.get(sandbox.id)?.record.endpoints ?? {};
   const isScarce = sandbox.endpoints.some(({ ports, networkName }) => ports.length > 0 || asked[networkName]?.IPAMConfig);
-  if (!isScarce) return;
+  if (!isScarce) return undefined;
+  // The cleaning tries again.
+  const onError = (error: unknown): void => ctx.log.warn("giving back a container's ports", { container: sandbox.id, error: messageOf(error) });
   try {
-    ctx.networks.release(sandbox.id);
+    return ctx.networks.release(sandbox.id)?.catch(onError);
   } catch (error) {
-    // The cleaning tries again.
-    ctx.log.warn("giving back a container's ports", { container: sandbox.id, error: messageOf(error) });
+    onError(error);
+    return undefined;
   }
 }
 

@@ -24,3 +24,8 @@ export function createTurns(): Turns {
     return Promise.resolve();
   };
 }
+
+/** The next round of the event loop. */
+export function nextTurn(): Promise<void> {
+  return new Promise((resolve) => void setImmediate(resolve));
+}

@@ -1,8 +1,11 @@
 import { findLink } from "../kernel/netlink-route.ts";
 import { driverOf, type NetworkContext } from "./context.ts";
 import { givesDefaultRoute } from "./default-routes.ts";
-import { messageOf, notFound } from "../lib/errors.ts";
+import { cancelled, messageOf, notFound } from "../lib/errors.ts";
+import { nextTurn } from "../lib/turns.ts";
 import { ownAddressRules } from "./own-address-ports.ts";
+import { PORTS_AT_ONCE } from "./ports.ts";
+import type { StoredEndpoint } from "./records.ts";
 import type { Endpoint } from "./types.ts";
 
 /** How long the kernel gets to tear down a dead namespace before its link is deleted by name. */
@@ -23,12 +26,24 @@ export async function attach(ctx: NetworkContext, endpoint: Endpoint, namespaceP
   if (stored.macAddress !== macAddress || driver.createEndpoint !== undefined) ctx.records.updateEndpoint(stored);
   try {
     ctx.resolvers.ensure(stored.containerId, namespace);
-    if (stored.ports.length > 0) await ctx.firewall.addPorts([...ctx.ports.serve(stored.containerId), ...ownAddressRules(ctx, stored)]);
+    if (stored.ports.length > 0) await openPorts(ctx, stored);
   } catch (error) {
     ctx.attached.delete(stored.id);
     await driver.detach(network, stored, { namespace: () => ctx.namespaces.open(namespacePath), lives: false });
     throw error;
   }
+}
+
+/** Thousands of ports in turns. @throws EngineError cancelled where the container has ended meanwhile */
+async function openPorts(ctx: NetworkContext, stored: StoredEndpoint): Promise<void> {
+  const rules = [...ctx.ports.serve(stored.containerId), ...ownAddressRules(ctx, stored)];
+  const flows: (Promise<void> | undefined)[] = [];
+  for (let at = 0; at < rules.length; at += PORTS_AT_ONCE) {
+    if (at > 0) await nextTurn();
+    if (ctx.records.endpoint(stored.id) === undefined) throw cancelled(`publishing ports of container ${stored.containerId} was cancelled`);
+    flows.push(ctx.firewall.addPorts(rules.slice(at, at + PORTS_AT_ONCE)));
+  }
+  await Promise.all(flows);
 }
 
 /** Looks later whether a released endpoint's link went with its namespace; a thread that Bun started during a visit pins that until it ends (measured, Bun 1.4). */

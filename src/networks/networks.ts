@@ -23,7 +23,7 @@ import { createChores } from "./chores.ts";
 import { createGuardLoop } from "./guard-loop.ts";
 import { closeLink, openLink } from "./links.ts";
 import { createNetwork, pruneNetworks, removeNetwork } from "./manage.ts";
-import type { NetworkDriver } from "./driver.ts";
+import type { Awaitable, NetworkDriver } from "./driver.ts";
 import { createParentDriver } from "./parent-driver.ts";
 import { createHostDriver, createNullDriver } from "./plain-drivers.ts";
 import { HostPorts } from "./ports.ts";
@@ -31,7 +31,7 @@ import { changePorts } from "./publish.ts";
 import { NetworkRecords } from "./records.ts";
 import { createRemoteNetworkDriver } from "./remote-driver.ts";
 import { createRemoteIpam } from "./remote-ipam.ts";
-import { releaseEndpoint } from "./release.ts";
+import { releaseEndpoint, withdrawPorts } from "./release.ts";
 import { containerResolvConf, hostResolvConf, isAsGenerated, parseResolvConf, RESOLVER_ADDRESS } from "./resolv-conf.ts";
 import { enableForwarding, restore } from "./restore.ts";
 import type { NetworkRecord, Networks } from "./types.ts";
@@ -97,14 +97,7 @@ export function createNetworks(deps: NetworksDeps): Networks {
     },
     changePorts: (containerId, change) => changePorts(ctx, containerId, change),
     attach: (endpoint, namespacePath) => attach(ctx, endpoint, namespacePath),
-    release(containerId) {
-      namespaces.forget(containerId);
-      ctx.resolvers.stop(containerId);
-      for (const endpoint of records.endpointsOfContainer(containerId).toReversed()) {
-        void releaseEndpoint(ctx, endpoint, { lives: false });
-        if (endpoint.hostInterface !== "") watchForStraggler(ctx, endpoint.hostInterface);
-      }
-    },
+    release: (containerId) => release(ctx, containerId),
     resolvConf: (wanted) => resolvConfOf(ctx, wanted),
     renewedResolvConf(text, wanted) {
       const hasResolver = parseResolvConf(text).nameservers.includes(RESOLVER_ADDRESS);
@@ -131,6 +124,20 @@ export function createNetworks(deps: NetworksDeps): Networks {
       for (const resource of [ctx.firewall, ctx.host, ctx.door, ctx.chores]) resource[Symbol.dispose]();
     },
   };
+}
+
+/** See Networks.release. */
+function release(ctx: NetworkContext, containerId: string): Awaitable<void> {
+  const releaseAll = (): void => {
+    for (const endpoint of ctx.records.endpointsOfContainer(containerId).toReversed()) {
+      void releaseEndpoint(ctx, endpoint, { lives: false });
+      if (endpoint.hostInterface !== "") watchForStraggler(ctx, endpoint.hostInterface);
+    }
+  };
+  ctx.namespaces.forget(containerId);
+  ctx.resolvers.stop(containerId);
+  if (ctx.ports.hasMany(containerId)) return withdrawPorts(ctx, containerId).then(releaseAll);
+  releaseAll();
 }
 
 function assemble(deps: NetworksDeps, closed: () => boolean): NetworkContext {

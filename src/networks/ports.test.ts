@@ -118,6 +118,13 @@ test("many ports are reserved with everything else in between, and still all or 
     expect(await ports.reserveInTurns("a", all, target)).toEqual(
       all.map(({ range }) => ({ proto: "tcp", containerPort: 80, hostIp: "127.0.13.1", hostPort: range.first })),
     );
+    expect([ports.hasMany("a"), ports.hasMany("b")]).toEqual([true, false]);
+    turns = 0;
+    const withdrawn: number[] = [];
+    await ports.releaseInTurns("a", (rules) => void withdrawn.push(...rules.map(({ hostPort }) => hostPort)));
+    expect(turns).toBeGreaterThanOrEqual(4);
+    expect(withdrawn).toEqual(all.map(({ range }) => range.first));
+    expect(ports.reserve("c", all, target)).toHaveLength(count);
   } finally {
     clearImmediate(next!);
     ports.close();

@@ -5,6 +5,7 @@ import { SysError } from "../kernel/ffi.ts";
 import { readLimit, rlimitNumbers } from "../kernel/process.ts";
 import { bindSocket } from "../kernel/socket.ts";
 import { createSocketFilters } from "../kernel/socket-filter.ts";
+import { nextTurn } from "../lib/turns.ts";
 import { type Address, bytesOf, formatAddress, parseAddress } from "../lib/address.ts";
 import type { PortRule } from "./ruleset.ts";
 import { any6, ephemeralRange, type PortRequest, reservedPorts } from "./port-requests.ts";
@@ -103,7 +104,7 @@ export class HostPorts {
     for (;;) {
       const step = steps.next();
       if (step.done === true) return step.value;
-      await new Promise<void>((resolve) => setImmediate(resolve));
+      await nextTurn();
     }
   }
 
@@ -161,6 +162,22 @@ export class HostPorts {
   /** Gives back the container's ports, or those of `ports`. */
   release(containerId: string, ports?: readonly PublishedPort[]): void {
     for (const held of this.#heldOf(containerId, ports)) this.#drop(held);
+  }
+
+  /** Whether `releaseInTurns` is the way to give them back. */
+  hasMany(containerId: string): boolean {
+    return (this.#byContainer.get(containerId)?.size ?? 0) > PORTS_AT_ONCE;
+  }
+
+  /** Gives back all of the container's ports, with everything else in between; `withdraw` takes out the rules of some, just before they go. */
+  async releaseInTurns(containerId: string, withdraw: (rules: PortRule[]) => void): Promise<void> {
+    for (;;) {
+      const some = [...(this.#byContainer.get(containerId) ?? [])].slice(0, PORTS_AT_ONCE);
+      if (some.length === 0) return;
+      withdraw(some.flatMap((held) => this.#rules(held)));
+      for (const held of some) this.#drop(held);
+      await nextTurn();
+    }
   }
 
   /** Makes room for other ports of the same container on the same numbers. */

@@ -57,6 +57,15 @@ export function releaseEndpoint(ctx: NetworkContext, endpoint: StoredEndpoint, {
   return waits;
 }
 
+/** Rules and sockets of thousands of ports, in turns. Failures are logged: the release of the endpoint tries again. */
+export async function withdrawPorts(ctx: NetworkContext, containerId: string): Promise<void> {
+  try {
+    await ctx.ports.releaseInTurns(containerId, (rules) => ctx.firewall.removePorts(rules));
+  } catch (error) {
+    ctx.log.warn("taking out the rules of published ports failed", { container: containerId, error: messageOf(error) });
+  }
+}
+
 /** The row that plugins are to hear of it replaces the endpoint's. The namespace is held until they have. */
 function releaseElsewhere(ctx: NetworkContext, network: NetworkRecord, endpoint: StoredEndpoint, { lives, write }: ReleaseOptions): Promise<void> {
   const namespace = detachOptions(ctx, endpoint, lives).namespace();

@@ -206,7 +206,7 @@ async function allocateNetwork(ctx: SandboxContext, spec: SandboxSpec): Promise<
   if (network.kind === "container") return { ...nothing, namespace: { path: `/proc/${network.pid}/ns/net` } };
   if (network.kind === "none") return { ...nothing, namespace: "new" };
   const release = async (): Promise<void> => {
-    networks.release(spec.id);
+    await networks.release(spec.id);
     await networks.removeNamespace(spec.id);
   };
   try {

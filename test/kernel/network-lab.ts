@@ -148,17 +148,19 @@ export class Lab implements AsyncDisposable {
     return { id, path, endpoint };
   }
 
-  remove(...ids: string[]): void {
-    for (const id of ids) {
-      this.networks.release(id);
-      void this.networks.removeNamespace(id);
+  /** At once, but for containers with hundreds of ports: await those. */
+  async remove(...ids: string[]): Promise<void> {
+    const all = ids.map((id) => {
       this.#made.delete(id);
-    }
+      const released = this.networks.release(id);
+      return released instanceof Promise ? released.then(() => this.networks.removeNamespace(id)) : this.networks.removeNamespace(id);
+    });
+    await Promise.all(all);
   }
 
   /** All containers, so that a failed test doesn't spoil the next. */
   removeAll(): void {
-    this.remove(...this.#made);
+    void this.remove(...this.#made);
   }
 
   /** All networks but those that are always there. */

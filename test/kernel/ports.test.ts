@@ -64,7 +64,7 @@ if (!skips.root.missing()) {
       expect(await ask(lab.outside, "tcp", "192.0.2.1", 20000)).toBe("first 192.0.2.9");
       expect(await ask(b.path, "tcp", "192.0.2.1", 20000 + count - 1)).toStartWith("last ");
       expect(await ask(undefined, "tcp", "::1", 20000 + count - 1)).toStartWith("last ");
-      lab.remove(a.id, b.id);
+      await lab.remove(a.id, b.id);
       expect(await elements()).toBe(0);
     });
 
@@ -207,6 +207,20 @@ if (!skips.root.missing()) {
       await expect(lab.container({ portBindings: { "80/tcp": [{ HostPort: "8081" }] } })).rejects.toThrow("port is already allocated");
       lab.remove(a.id);
       expect(await elements()).toBe(0);
+    });
+
+    test("hundreds of ports come and go in turns", async () => {
+      const portBindings = Object.fromEntries(Array.from({ length: 300 }, (_, i) => [`${1000 + i}/tcp`, [{ HostPort: String(20_000 + i) }]]));
+      const a = await lab.container({ portBindings });
+      using _a = await serve(a.path, "a", 1299, 81);
+      expect(await elements()).toBe(300);
+      expect(await ask(lab.outside, "tcp", "192.0.2.1", 20_299)).toBe("a 192.0.2.9");
+      await expect(lab.container({ portBindings: { ...portBindings, "1/tcp": [{ HostPort: "30000" }] } })).rejects.toThrow("port is already allocated");
+      Bun.listen({ hostname: "0.0.0.0", port: 30_000, socket: { data() {} } }).stop(true);
+      await lab.networks.release(a.id);
+      expect(await elements()).toBe(0);
+      for (const port of [20_000, 20_299]) Bun.listen({ hostname: "0.0.0.0", port, socket: { data() {} } }).stop(true);
+      lab.remove(a.id);
     });
 
     test("a change that fails, or that nobody commits, has never been", async () => {
