@@ -11,7 +11,7 @@ import { silent } from "../lib/log.ts";
 import { digestOf } from "../oci/digest.ts";
 import { mediaTypes, type Descriptor } from "../oci/image.ts";
 import { parseReference } from "../oci/reference.ts";
-import { createRegistryClient } from "./client.ts";
+import { createRegistryClient, type RegistryClientOptions } from "./client.ts";
 import { pullError } from "./errors.ts";
 import { inspectRemote } from "./inspect.ts";
 import { send } from "./transport.ts";
@@ -35,10 +35,15 @@ let servers: Server[];
 let client: RegistryClient;
 let requests: string[];
 
+/** A client of its own kind. The servers here are in the same process, which on a busy host says nothing for a while: only what is silent meets a short patience. */
+const clientWith = (options: Partial<RegistryClientOptions> = {}): RegistryClient =>
+  createRegistryClient({ insecure: [], mirrors: [], certificates: [], retryDelay: 1, log: silent, ...options });
+const patienceFor = (what: string): { stallTimeout?: number } => (what.startsWith("silence") ? { stallTimeout: 800 } : {});
+
 beforeEach(() => {
   servers = [];
   requests = [];
-  client = createRegistryClient({ insecure: [], mirrors: [], certificates: [], stallTimeout: 800, retryDelay: 1, log: silent });
+  client = clientWith();
 });
 
 afterEach(() => {
@@ -146,6 +151,7 @@ describe("manifests", () => {
   ];
   for (const [what, handler, version, text] of rows) {
     test(what, async () => {
+      client = clientWith(patienceFor(what));
       const { text: told } = await failure((await repository(handler)).manifest(version));
       expect(told).toMatch(text);
     });
@@ -238,7 +244,7 @@ describe("blobs", () => {
   ];
   for (const [what, handler, text] of rows) {
     test(what, async () => {
-      client = createRegistryClient({ insecure: [], mirrors: [], certificates: [], stallTimeout: 800, retryDelay: 1, downloadRetries: () => 2, log: silent });
+      client = clientWith({ downloadRetries: () => 2, ...patienceFor(what) });
       const { sink } = memory();
       const { kind, text: told } = await failure((await repository(handler)).blob(descriptor, sink));
       expect(told).toMatch(text);
@@ -441,7 +447,7 @@ describe("mirrors", () => {
       if (request.url!.includes("/blobs/")) response.end(blob);
       else response.writeHead(200, manifestType).end(manifest);
     });
-    client = createRegistryClient({ insecure: [], mirrors: [`http://${mirror}`], certificates: [], stallTimeout: 800, retryDelay: 1, log: silent });
+    client = clientWith({ mirrors: [`http://${mirror}`] });
     const remote = client.repository(parseReference("busybox:1"), { credentials: { username: "user", password: "secret" } });
     expect((await remote.manifest("1")).descriptor.digest).toBe(digestOf(manifest));
     await remote.blob(descriptor, memory().sink);
@@ -451,7 +457,7 @@ describe("mirrors", () => {
 
   const mirrored = (host: string, ...mirrors: string[]): RemoteRepository => {
     const mirrorsOf = { [host]: mirrors.map((mirror) => `http://${mirror}`) };
-    client = createRegistryClient({ insecure: [], mirrors: [], mirrorsOf, certificates: [], stallTimeout: 800, retryDelay: 1, log: silent });
+    client = clientWith({ mirrorsOf });
     return client.repository(parseReference(`${host}/x:1`));
   };
 
@@ -493,7 +499,7 @@ describe("mirrors", () => {
   test("of all registries are told which one is meant", async () => {
     const mirror = await serve((_request, response) => response.writeHead(200, manifestType).end(manifest));
     const mirrorsOf = { "*": [`http://${mirror}`] };
-    client = createRegistryClient({ insecure: [], mirrors: [], mirrorsOf, certificates: [], stallTimeout: 800, retryDelay: 1, log: silent });
+    client = clientWith({ mirrorsOf });
     await client.repository(parseReference("quay.io/x:1")).manifest("1");
     expect(requests).toEqual(["GET /v2/x/manifests/1?ns=quay.io"]);
   });
@@ -518,7 +524,7 @@ describe("TLS", () => {
   });
 
   test("elsewhere only one that is trusted", async () => {
-    const request = { method: "GET", url: `https://${address}/v2/`, stallTimeout: 1000 } as const;
+    const request = { method: "GET", url: `https://${address}/v2/`, stallTimeout: 30_000 } as const;
     expect((await failure(send(request))).text).toMatch(/tls: failed to verify certificate/);
     process.env.NODE_TLS_REJECT_UNAUTHORIZED = "0";
     try {
@@ -532,7 +538,9 @@ describe("TLS", () => {
 
   test("plain http behind https is named", async () => {
     const plain = await serve(() => undefined);
-    expect((await failure(send({ method: "GET", url: `https://${plain}/v2/`, stallTimeout: 1000 }))).text).toMatch(/server gave HTTP response to HTTPS client/);
+    expect((await failure(send({ method: "GET", url: `https://${plain}/v2/`, stallTimeout: 30_000 }))).text).toMatch(
+      /server gave HTTP response to HTTPS client/,
+    );
   });
 });
 

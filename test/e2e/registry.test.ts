@@ -289,7 +289,7 @@ describe.skipIf(skipped("root"))("registries that lie", () => {
   let lab: Lab;
   let registry: ReturnType<typeof serve>;
   beforeEach(() => {
-    lab = createLab({ stallTimeout: 300 });
+    lab = createLab();
     registry = serve();
   });
   afterEach(() => {
@@ -392,6 +392,11 @@ describe.skipIf(skipped("root"))("registries that lie", () => {
   ];
   for (const [what, lie, kind, told] of rows) {
     test(what, async () => {
+      if (what === "silence") {
+        // on a busy host the registry, which is in this process, is silent for as long without meaning it
+        lab[Symbol.dispose]();
+        lab = createLab({ stallTimeout: 300 });
+      }
       putUp(lie);
       const error = await failure(lab.pull(`${registry.host}/x:1`));
       expect(error.text).toMatch(told);
