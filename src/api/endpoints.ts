@@ -3,7 +3,7 @@ import { getArchive, putArchive, statArchive } from "./containers/archive.ts";
 import { attachContainer, attachContainerByWebSocket } from "./containers/attach.ts";
 import { createContainer } from "./containers/create.ts";
 import { commitContainer, exportContainer } from "./containers/image.ts";
-import { inspectContainer } from "./containers/inspect.ts";
+import { inspectContainer, inspectLinked } from "./containers/inspect.ts";
 import {
   deleteContainer,
   deleteLink,
@@ -78,6 +78,7 @@ export const endpoints: readonly Endpoint[] = [
   listContainers,
   createContainer,
   inspectContainer,
+  inspectLinked,
   startContainer,
   stopContainer,
   restartContainer,

@@ -11,6 +11,7 @@ import { execCheck, execCreate, execInspect, execResize, execStart } from "./exe
 import { suspendHealth } from "./health.ts";
 import { holdStill, writersOf } from "./hold-still.ts";
 import { kill } from "./kill.ts";
+import { linkNames } from "./linked.ts";
 import { list } from "./list.ts";
 import { logs } from "./logs.ts";
 import { networkSettings } from "./network-settings.ts";
@@ -68,6 +69,7 @@ export function createContainers(deps: ContainersDeps): Containers {
     prune: (filters) => prune(ctx, filters),
     update: (reference, host) => update(ctx, reference, host),
     networkSettings: (record) => networkSettings(ctx, record),
+    linkNames: () => linkNames(ctx),
     connectNetwork: (reference, network, settings) => connectNetwork(ctx, reference, network, settings),
     disconnectNetwork: (reference, network, options) => disconnectNetwork(ctx, reference, network, options),
     commit: (reference, options) => commit(ctx, reference, options),

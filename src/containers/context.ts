@@ -14,6 +14,7 @@ import type { RunningExec, RunningSandbox, Sandboxes } from "../sandbox/types.ts
 import type { Snapshots } from "../snapshots/types.ts";
 import type { Store } from "../store/store.ts";
 import type { Volumes } from "../volumes/types.ts";
+import { bridgeLinks } from "./links.ts";
 import type { OutputHub } from "./output.ts";
 import type { ContainerRecord, ContainerState, ExecRecord, NetworkSettings, StateBase, WaitResult } from "./types.ts";
 import { noSuchContainer, type CreateDefaults } from "./validate.ts";
@@ -79,6 +80,8 @@ export interface Entry {
   unhealthyRun?: number;
   /** Ends the health checks that go on. */
   health?: AbortController;
+  /** Tells of kills for want of memory. */
+  oom?: Disposable;
   execs: Set<string>;
   /** Copies of files that stand on the present or the last run's root. */
   copies: Set<{ abort: AbortController; ended: Promise<void> }>;
@@ -119,10 +122,10 @@ export interface Context extends ContainersDeps {
 
 const idPattern = /^[0-9a-f]{1,64}$/;
 
-/** Full id, then name, then unique id prefix. @throws EngineError notFound, invalidArgument */
+/** Full id, then name, then name of a link, then unique id prefix. @throws EngineError notFound, invalidArgument */
 export function lookup(ctx: Context, reference: string): Entry {
   if (reference === "" || reference === "/") throw invalidArgument("No container name or ID supplied");
-  const exact = ctx.entries.get(reference) ?? ctx.entries.get(ctx.names.get(reference.replace(/^\//, "")) ?? "");
+  const exact = ctx.entries.get(reference) ?? named(ctx, reference) ?? linkedAs(ctx, reference);
   if (exact !== undefined) return exact;
   if (!idPattern.test(reference)) throw noSuchContainer(reference);
   let found: Entry | undefined;
@@ -133,6 +136,19 @@ export function lookup(ctx: Context, reference: string): Entry {
   }
   if (found === undefined) throw noSuchContainer(reference);
   return found;
+}
+
+function named(ctx: Context, name: string): Entry | undefined {
+  return ctx.entries.get(ctx.names.get(name.replace(/^\//, "")) ?? "");
+}
+
+/** By the name that a container has within one that is linked to it on the default bridge: `web/db`. */
+function linkedAs(ctx: Context, reference: string): Entry | undefined {
+  const at = reference.lastIndexOf("/");
+  const parent = at <= 0 ? undefined : named(ctx, reference.slice(0, at));
+  if (parent === undefined) return undefined;
+  const link = bridgeLinks(parent.record).find(({ alias }) => alias === reference.slice(at + 1));
+  return link === undefined ? undefined : ctx.entries.get(link.reference);
 }
 
 export function tryLookup(ctx: Context, reference: string): Entry | undefined {

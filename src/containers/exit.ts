@@ -5,6 +5,7 @@ import { longerDelay, nextRestart, type EndedRun } from "./backoff.ts";
 import { baseOf, changeState, emitPlainNetworkEvent, resultOf, settle, type Context, type Entry, type EventDetail } from "./context.ts";
 import { endExecs } from "./exec.ts";
 import { stopHealth } from "./health.ts";
+import { endOom } from "./oom.ts";
 import { partnersOf } from "./order.ts";
 import { releaseVolumes } from "./mounts.ts";
 
@@ -20,6 +21,7 @@ export function onExit(ctx: Context, entry: Entry, sandbox: RunningSandbox, gene
   if (ctx.phase === "detached") return;
   entry.sandbox = undefined;
   stopHealth(entry);
+  endOom(entry);
   entry.logKeeping?.[Symbol.dispose]();
   entry.logKeeping = undefined;
   entry.output.disconnect();
@@ -74,11 +76,11 @@ export function recordExit(ctx: Context, entry: Entry, status: ExitStatus): void
     ...baseOf(record.state),
     exitCode: status.exitCode,
     finishedAt: String(status.finishedAt),
-    oomKilled: status.oomKilled,
+    oomKilled: status.oomKilled || record.state.oomKilled,
     error: status.error ?? "",
   };
   const events: EventDetail[] = [];
-  if (status.oomKilled) events.push({ action: "oom" });
+  if (status.oomKilled && !record.state.oomKilled) events.push({ action: "oom" });
   events.push({ action: "die", attributes: { exitCode: String(status.exitCode), execDuration: String(Math.max(0, Math.floor(duration))) } });
   if (restart === undefined) {
     changeState(ctx, entry, { state: { ...base, status: "exited", generation: entry.generation } }, ...events);

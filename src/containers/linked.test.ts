@@ -9,7 +9,11 @@ import type { ContainerRecord } from "./types.ts";
 test("variables of a link, as Docker 26.1 makes them", () => {
   const linked = { ExposedPorts: { "81/tcp": {}, "53/udp": {}, "80/tcp": {}, "443/tcp": {} }, Env: ["FOO=bar", "PATH=/bin", "HOME=/", "EMPTY"] };
   expect(linkVariables("web", "my-db", "172.17.0.2", linked)).toEqual([
-    "MY_DB_PORT=tcp://172.17.0.2:80",
+    "MY_DB_PORT=udp://172.17.0.2:53",
+    "MY_DB_PORT_53_UDP=udp://172.17.0.2:53",
+    "MY_DB_PORT_53_UDP_ADDR=172.17.0.2",
+    "MY_DB_PORT_53_UDP_PORT=53",
+    "MY_DB_PORT_53_UDP_PROTO=udp",
     "MY_DB_PORT_80_TCP=tcp://172.17.0.2:80",
     "MY_DB_PORT_80_TCP_ADDR=172.17.0.2",
     "MY_DB_PORT_80_TCP_PORT=80",
@@ -22,10 +26,6 @@ test("variables of a link, as Docker 26.1 makes them", () => {
     "MY_DB_PORT_443_TCP_ADDR=172.17.0.2",
     "MY_DB_PORT_443_TCP_PORT=443",
     "MY_DB_PORT_443_TCP_PROTO=tcp",
-    "MY_DB_PORT_53_UDP=udp://172.17.0.2:53",
-    "MY_DB_PORT_53_UDP_ADDR=172.17.0.2",
-    "MY_DB_PORT_53_UDP_PORT=53",
-    "MY_DB_PORT_53_UDP_PROTO=udp",
     "MY_DB_PORT_80_TCP_START=tcp://172.17.0.2:80",
     "MY_DB_PORT_80_TCP_PORT_START=80",
     "MY_DB_PORT_80_TCP_END=tcp://172.17.0.2:81",

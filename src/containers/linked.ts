@@ -2,7 +2,7 @@ import { conflict, messageOf } from "../lib/errors.ts";
 import type { LinkOptions, PublishedPort } from "../networks/types.ts";
 import type { ContainerConfig, HostConfig } from "../oci/container.ts";
 import { changeFile } from "../sandbox/files.ts";
-import { lookup, lookupPartner, tryLookup, type Context } from "./context.ts";
+import { changeRecord, lookup, lookupPartner, tryLookup, type Context } from "./context.ts";
 import { bridgeLinks, parseLink } from "./links.ts";
 import type { ContainerRecord } from "./types.ts";
 
@@ -37,6 +37,29 @@ export function linkedIds(ctx: Context, { Links, NetworkMode }: HostConfig): Rec
   );
 }
 
+/** What containers are called within those that are linked to them, by id: `/web/db`. Docker lists it beside their own names. */
+export function linkNames(ctx: Context): Map<string, string[]> {
+  const names = new Map<string, string[]>();
+  for (const { record } of ctx.entries.values()) {
+    if (record.linked === undefined) continue;
+    for (const { alias, reference } of bridgeLinks(record)) names.set(reference, [...(names.get(reference) ?? []), `/${record.name}/${alias}`]);
+  }
+  return names;
+}
+
+/** A container has a new name: the links to it say so. */
+export function renameInLinks(ctx: Context, id: string, name: string): void {
+  for (const parent of ctx.entries.values()) {
+    const { linked, host } = parent.record;
+    if (linked === undefined || !Object.values(linked).includes(id)) continue;
+    const links = (host.Links ?? []).map((link) => {
+      const { alias } = parseLink(link);
+      return linked[alias] === id ? `${name}:${alias}` : link;
+    });
+    changeRecord(ctx, parent, { host: { ...host, Links: links } });
+  }
+}
+
 /** What links add to a container: lines of /etc/hosts as `names:address`, and Docker's variables. @throws EngineError conflict, notFound */
 export function linkSettings(ctx: Context, record: ContainerRecord, ifAbsent: "fail" | "skip" = "fail"): { hosts: string[]; env: string[] } {
   const linked = linkedOf(ctx, record, ifAbsent);
@@ -57,9 +80,7 @@ export function linkVariables(
   { ExposedPorts, Env }: { ExposedPorts?: Record<string, object> | null; Env?: string[] | null },
 ): string[] {
   const prefix = alias.toUpperCase().replaceAll("-", "_");
-  const ports = exposedPorts({ ExposedPorts }).sort((a, b) =>
-    a.proto === b.proto ? a.port - b.port : a.proto === "tcp" ? -1 : b.proto === "tcp" ? 1 : a.proto < b.proto ? -1 : 1,
-  );
+  const ports = exposedPorts({ ExposedPorts }).sort((a, b) => a.port - b.port || (a.proto === "tcp" ? -1 : b.proto === "tcp" ? 1 : 0));
   const url = ({ port, proto }: { port: number; proto: string }): string => `${proto}://${address}:${port}`;
   const nameOf = ({ port, proto }: { port: number; proto: string }): string => `${prefix}_PORT_${port}_${proto.toUpperCase()}`;
   const env = ports.slice(0, 1).map((port) => `${prefix}_PORT=${url(port)}`);
@@ -67,7 +88,8 @@ export function linkVariables(
     const name = nameOf(port);
     env.push(`${name}=${url(port)}`, `${name}_ADDR=${address}`, `${name}_PORT=${port.port}`, `${name}_PROTO=${port.proto}`);
   }
-  for (const [start, end] of ranges(ports)) {
+  const byProto = ports.toSorted((a, b) => (a.proto < b.proto ? -1 : a.proto > b.proto ? 1 : 0));
+  for (const [start, end] of ranges(byProto)) {
     const name = nameOf(start);
     env.push(`${name}_START=${url(start)}`, `${name}_PORT_START=${start.port}`, `${name}_END=${url(end)}`, `${name}_PORT_END=${end.port}`);
   }

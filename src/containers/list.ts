@@ -1,6 +1,7 @@
 import { invalidArgument } from "../lib/errors.ts";
 import { clientPattern, hasLabel } from "../lib/match.ts";
 import { isRunning, lookup, type Context } from "./context.ts";
+import { linkNames } from "./linked.ts";
 import type { ContainerRecord, ListOptions } from "./types.ts";
 
 /** What lists can be filtered by. */
@@ -58,7 +59,7 @@ function testOf(ctx: Context, name: string, values: string[]): Test {
     case "id":
       return (record) => values.some((value) => record.id.startsWith(value));
     case "name":
-      return nameTest(values);
+      return nameTest(ctx, values);
     case "label":
       return (record) => values.every((value) => hasLabel(record.config.Labels ?? {}, value));
     case "status": {
@@ -99,13 +100,15 @@ function testOf(ctx: Context, name: string, values: string[]): Test {
 }
 
 /** Docker takes names as regular expressions, with or without the slash. */
-function nameTest(values: string[]): Test {
+function nameTest(ctx: Context, values: string[]): Test {
   const patterns = values.map((value) => {
     const pattern = clientPattern(value);
     if (pattern === undefined) throw invalidArgument(`invalid filter 'name=${value.slice(0, 256)}': not a regular expression, or too complex a one`);
     return pattern;
   });
-  return ({ name }) => patterns.some((matches) => matches(`/${name}`) || matches(name));
+  const links = linkNames(ctx);
+  const hasName = (name: string): boolean => patterns.some((matches) => matches(name) || matches(name.slice(1)));
+  return ({ id, name }) => hasName(`/${name}`) || (links.get(id) ?? []).some(hasName);
 }
 
 function orderTest(ctx: Context, name: "before" | "since", values: string[]): Test {

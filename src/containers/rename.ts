@@ -1,5 +1,6 @@
 import { conflict, invalidArgument, prefixed } from "../lib/errors.ts";
 import { changeRecord, lookup, type Context } from "./context.ts";
+import { renameInLinks } from "./linked.ts";
 import { parseName } from "./names.ts";
 import { nameConflict } from "./validate.ts";
 
@@ -27,6 +28,7 @@ export function rename(ctx: Context, reference: string, newName: string): void {
   if (owner !== undefined) throw conflict(prefix + nameConflict(name, owner).message);
   ctx.store.tx(() => {
     changeRecord(ctx, entry, { name }, { action: "rename", attributes: { oldName: `/${oldName}` } });
+    renameInLinks(ctx, id, name);
     const { config, endpoints } = entry.record;
     ctx.networks.rename({ containerId: id, containerName: name, hostname: config.Hostname ?? "", settings: endpoints });
   });

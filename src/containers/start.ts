@@ -6,6 +6,7 @@ import { onExit } from "./exit.ts";
 import { startHealth } from "./health.ts";
 import { prepareForwarding, startForwarding } from "./log-forwarding.ts";
 import { endLogLine, keepLog } from "./logs.ts";
+import { endOom, followOom } from "./oom.ts";
 import { openLinks, tellLinkedParents } from "./linked.ts";
 import { releaseVolumes, sandboxMounts } from "./mounts.ts";
 import { endReaders } from "./rootfs.ts";
@@ -82,6 +83,7 @@ async function takeBack(entry: Entry, sandbox: RunningSandbox): Promise<void> {
   entry.logKeeping?.[Symbol.dispose]();
   entry.logKeeping = undefined;
   entry.sandbox = undefined;
+  endOom(entry);
   entry.output.disconnect();
   try {
     sandbox.signal(SIGKILL);
@@ -117,11 +119,12 @@ export function setRunning(
         startedAt: String(sandbox.startedAt === 0n ? realtimeNano() : sandbox.startedAt),
         exitCode: 0,
         error: "",
-        oomKilled: false,
+        oomKilled: options.adopted === true && entry.record.state.oomKilled,
       },
     },
     ...(options.adopted === true ? [] : [{ action: "start" }]),
   );
+  followOom(ctx, entry);
   startHealth(ctx, entry, { adopted: options.adopted === true, paused: options.paused === true });
   if (options.adopted === true) openLinks(ctx, entry.record);
   else tellLinkedParents(ctx, entry.record);

@@ -256,6 +256,8 @@ export interface Containers {
   update(ref: string, host: Partial<HostConfig> & PortUpdate): Promise<{ warnings: string[] }>;
   /** Endpoint settings with what is true now (addresses, ids) filled in, by network name; and NetworkSettings.Ports. */
   networkSettings(record: ContainerRecord): NetworkSettings;
+  /** What containers are called within those that are linked to them on the default bridge, by id: `/web/db`. */
+  linkNames(): Map<string, string[]>;
   /** Joins a container, running or not, to one more network. */
   connectNetwork(ref: string, network: string, settings: EndpointSettings): Promise<void>;
   disconnectNetwork(ref: string, network: string, options: { force: boolean }): Promise<void>;

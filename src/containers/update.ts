@@ -1,6 +1,7 @@
 import { conflict, EngineError, invalidArgument, prefixed } from "../lib/errors.ts";
 import type { HostConfig, PortUpdate, RestartPolicy } from "../oci/container.ts";
 import { changeRecord, lookup, type Context, type Entry } from "./context.ts";
+import { followOom } from "./oom.ts";
 import { planPorts, type Republishing } from "./republish.ts";
 import { checkResources, checkRestartPolicy } from "./validate.ts";
 
@@ -72,6 +73,7 @@ export async function update(ctx: Context, reference: string, asked: Partial<Hos
   const write = (): void => changeRecord(ctx, entry, { host }, { action: "update" });
   if (publication === undefined) write();
   else publication.commit(write);
+  followOom(ctx, entry);
   return { warnings };
 }
 

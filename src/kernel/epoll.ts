@@ -11,8 +11,7 @@ const c = libc({
 const EPOLL_CLOEXEC = 0o2000000;
 const EPOLL_CTL_ADD = 1;
 const EPOLL_CTL_DEL = 2;
-const EPOLLIN = 1;
-const EPOLLOUT = 4;
+const INTEREST = { read: 1, priority: 2, write: 4 } as const;
 const EPOLLONESHOT = 1 << 30;
 /** epoll_event is packed on x86-64 only. */
 export const EVENT_SIZE = process.arch === "x64" ? 12 : 16;
@@ -25,8 +24,11 @@ export const STOP = 0;
  * be adopted. One Worker blocked in epoll_wait(2), started at the first wait.
  */
 export interface Readiness extends Disposable {
-  /** Resolves once when `fd` is readable (or writable, where that is asked for), or has failed. The caller keeps `fd` open until then, or calls `abandon`. */
-  wait(fd: number, direction?: "read" | "write"): Promise<void>;
+  /**
+   * Resolves once when `fd` is readable (or writable, or has something urgent, where that is asked for), or has failed. The caller keeps `fd` open
+   * until then, or calls `abandon`.
+   */
+  wait(fd: number, direction?: keyof typeof INTEREST): Promise<void>;
   /** Forgets a wait; its promise never settles. Call it before closing the descriptor. */
   abandon(fd: number): void;
 }
@@ -39,7 +41,7 @@ export function createReadiness(): Readiness {
   const start = (): NonNullable<typeof started> => {
     const epoll = check(c.epoll_create1(EPOLL_CLOEXEC), "epoll_create1");
     const stop = createWakeup();
-    check(c.epoll_ctl(epoll, EPOLL_CTL_ADD, stop, event(EPOLLIN, STOP)), "epoll_ctl");
+    check(c.epoll_ctl(epoll, EPOLL_CTL_ADD, stop, event(INTEREST.read, STOP)), "epoll_ctl");
     const worker = startWorker<number, number[]>("kernel/epoll.worker.ts");
     worker.onMessage((ids) => {
       for (const id of ids) {
@@ -61,7 +63,7 @@ export function createReadiness(): Readiness {
       const id = nextId++;
       const { promise, resolve } = Promise.withResolvers<void>();
       waiting.set(id, { fd, resolve });
-      check(c.epoll_ctl(epoll, EPOLL_CTL_ADD, int(fd), event((direction === "read" ? EPOLLIN : EPOLLOUT) | EPOLLONESHOT, id)), "epoll_ctl");
+      check(c.epoll_ctl(epoll, EPOLL_CTL_ADD, int(fd), event(INTEREST[direction] | EPOLLONESHOT, id)), "epoll_ctl");
       return promise;
     },
     abandon: (fd) => {

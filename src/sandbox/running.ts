@@ -16,6 +16,7 @@ import { runCommand } from "./command.ts";
 import { dial } from "./dial.ts";
 import { programRuns } from "./program-runs.ts";
 import { createExec } from "./exec.ts";
+import { watchOom } from "./oom.ts";
 import type { ExitStatus, RunningSandbox, SandboxSpec } from "./types.ts";
 
 export interface RunningParts {
@@ -88,6 +89,7 @@ export function runSandbox(ctx: SandboxContext, parts: RunningParts): RunningSan
         ctx.log.warn("a container's hosts and resolv.conf could not follow its networks", { container: spec.id, error: messageOf(error) });
       }
     },
+    onOom: (told, options) => watchOom(ctx, cgroupPath, told, options),
     stats: () => readStats(cgroups, cgroupPath, pid),
     pids: async () => pidsIn(cgroups, cgroupPath),
     cleanup: () =>

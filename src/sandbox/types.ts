@@ -122,6 +122,11 @@ export interface RunningSandbox {
   networksChanged(before: readonly Endpoint[]): void;
   /** What it uses now. */
   stats(): StatsSample;
+  /**
+   * Calls `told` when the kernel kills for want of memory, until disposed, which is to be before `cleanup`; at once where it has killed already since
+   * init began, unless that `isKnown`.
+   */
+  onOom(told: () => void, options: { isKnown: boolean }): Disposable;
   /** Host pids of all its processes. */
   pids(): Promise<number[]>;
   /** Absolute path of the container's root as the host can open it: the overlay's mount point. */

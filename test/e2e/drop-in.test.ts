@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import { skipped } from "../skips.ts";
-import { suiteEngine } from "./harness.ts";
+import { suiteEngine, until } from "./harness.ts";
 
 /** Small things that the docker command, Compose and libraries were seen to rely on, as dockerd 26.1 and 28 answer them. */
 describe.skipIf(skipped("root", "overlay", "docker"))("a drop-in", () => {
@@ -31,7 +31,17 @@ describe.skipIf(skipped("root", "overlay", "docker"))("a drop-in", () => {
     expect(await ok("run", "--rm", "--link", "db:store", "busybox", "cat", "/etc/hosts")).toContain(`${address}\tstore`);
     await ok("create", "--name", "web", "--link", "db:store", "busybox", "true");
     expect(await ok("inspect", "web", "--format", "{{json .HostConfig.Links}}")).toBe('["/db:/web/store"]');
+    expect(await ok("ps", "-a", "--no-trunc", "--filter", "name=store", "--format", "{{.Names}}")).toBe("db,web/store");
+    expect(await ok("inspect", "web/store", "--format", "{{.Name}}")).toBe("/db");
+    await ok("rename", "db", "base");
+    expect(await ok("inspect", "web", "--format", "{{json .HostConfig.Links}}")).toBe('["/base:/web/store"]');
+    await ok("rename", "web", "site");
+    expect(await ok("inspect", "site", "--format", "{{json .HostConfig.Links}}")).toBe('["/base:/site/store"]');
+    expect(await ok("inspect", "site/store", "--format", "{{.Name}}")).toBe("/base");
+    await ok("rename", "base", "db");
+    await ok("rename", "site", "web");
     expect(await ok("rm", "--link", "web/store")).toBe("web/store");
+    expect((await engine.docker(["inspect", "web/store"])).code).not.toBe(0);
     expect(await ok("inspect", "web", "--format", "{{json .HostConfig.Links}}")).toBe("null");
 
     await ok("network", "create", "back");
@@ -85,6 +95,8 @@ describe.skipIf(skipped("root", "overlay", "docker"))("a drop-in", () => {
   test("--init: a small init that hands signals on", async () => {
     expect(await ok("run", "--rm", "--init", "busybox", "ps", "-o", "pid,args")).toMatch(/1 \/sbin\/docker-init -- ps/);
     await ok("run", "-d", "--name", "tended", "--init", "busybox", "sleep", "1000");
+    // a signal before tini has set itself up is lost, as for every process 1
+    await until("tini has its child", async () => (await ok("top", "tended")).split("\n").length === 3);
     await ok("stop", "tended");
     expect(await ok("inspect", "tended", "--format", "{{.State.ExitCode}}")).toBe("143");
     await ok("rm", "tended");

@@ -57,6 +57,12 @@ await check("an OOM kill is told", async () => {
   const { OOMKilled, ExitCode } = await state("oom");
   equal([code, OOMKilled, ExitCode], [137, true, 137]);
 });
+await check("an OOM kill is told while the container runs", async () => {
+  await ok("run", "-d", "--name", "hog", "-m", "16m", "--memory-swap", "16m", "guest", "sh", "-c", "tail /dev/zero; sleep 1000");
+  await until("the kill is told", async () => (await state("hog")).OOMKilled);
+  equal((await state("hog")).Status, "running");
+  await ok("rm", "-f", "hog");
+});
 await check("exit codes", async () => {
   equal((await run("run", "--rm", "guest", "sh", "-c", "exit 42")).code, 42);
   equal((await run("run", "--rm", "guest", "/nope")).code, 127);

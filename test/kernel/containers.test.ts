@@ -115,6 +115,29 @@ describe.skipIf(skipped("root", "overlay"))("containers", () => {
     expect((await failure(Promise.try(() => get(id)))).message).toBe(`No such container: ${id}`);
   });
 
+  test("a process killed for want of memory is told of while the container runs", async () => {
+    const hog = "while [ ! -e /go ]; do sleep 0.02; done; head -c 200000000 /dev/zero | grep -c x > /dev/null; sleep 1000";
+    const id = await start(["sh", "-c", hog], { host: { Memory: 16 << 20 } });
+    expect(get(id).state.oomKilled).toBe(false);
+    writeFileSync(`${engine.paths.bundle(id)}/rootfs/go`, "");
+    await until("it is told", () => get(id).state.oomKilled);
+    expect(get(id).state.status).toBe("running");
+    await engine.containers.kill(id);
+    await engine.containers.wait(id, "not-running").result;
+    expect(get(id).state).toMatchObject({ status: "exited", exitCode: 137, oomKilled: true });
+    expect(actionsOf(id)).toEqual(["create", "start", "oom", "kill", "die"]);
+    await remove(id);
+  });
+
+  test("a memory limit set later is watched too", async () => {
+    const id = await start(["sh", "-c", "while [ ! -e /go ]; do sleep 0.02; done; head -c 200000000 /dev/zero | grep -c x > /dev/null; sleep 1000"]);
+    await engine.containers.update(id, { Memory: 16 << 20 });
+    writeFileSync(`${engine.paths.bundle(id)}/rootfs/go`, "");
+    await until("it is told", () => get(id).state.oomKilled);
+    expect(actionsOf(id)).toEqual(["create", "start", "update", "oom"]);
+    await remove(id);
+  });
+
   test("looked up by id, name, unique prefix", async () => {
     const id = await engine.create(["true"], { name: "lookup-me" });
     for (const reference of [id, "lookup-me", "/lookup-me", id.slice(0, 12)]) expect(get(reference).id).toBe(id);

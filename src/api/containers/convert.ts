@@ -346,15 +346,15 @@ function summarySizes({ rw, rootFs }: { rw: number; rootFs: number }): Pick<Cont
   return { ...(rw > 0 && { SizeRw: rw }), ...(rootFs > 0 && { SizeRootFs: rootFs }) };
 }
 
-/** One element of `GET /containers/json`. `imageName` is what the image is called now. */
+/** One element of `GET /containers/json`. `imageName` is what the image is called now, `linkNames` what others call the container in their links. */
 export function toSummary(
   record: ContainerRecord,
   network: NetworkSettings,
-  context: { api: ApiVersion; imageName: string; sizes?: { rw: number; rootFs: number } },
+  context: { api: ApiVersion; imageName: string; linkNames?: readonly string[]; sizes?: { rw: number; rootFs: number } },
 ): ContainerSummary {
   const summary: ContainerSummary = {
     Id: record.id,
-    Names: [`/${record.name}`],
+    Names: [`/${record.name}`, ...(context.linkNames ?? [])],
     Image: context.imageName,
     ImageID: record.imageId,
     ...(record.imageManifest === undefined ? {} : { ImageManifestDescriptor: record.imageManifest }),

@@ -6,6 +6,12 @@ import type { Services } from "../services.ts";
 import type { ApiVersion } from "../versions.ts";
 import { statusText, toSummary } from "./convert.ts";
 
+interface SummaryContext {
+  api: ApiVersion;
+  imageName: string;
+  linkNames: readonly string[];
+}
+
 export const listContainers = endpoint({
   method: "GET",
   path: "/containers/json",
@@ -19,19 +25,21 @@ export const listContainers = endpoint({
       ...(limit === undefined || limit <= 0 ? {} : { limit }),
     });
     const imageName = imageNames(services);
-    if (!query.bool("size")) return jsonText(`[${records.map((record) => summaryText(services, record, { api, imageName: imageName(record) })).join(",")}]`);
+    const linkNames = services.containers.linkNames();
+    const contextOf = (record: ContainerRecord): SummaryContext => ({ api, imageName: imageName(record), linkNames: linkNames.get(record.id) ?? [] });
+    if (!query.bool("size")) return jsonText(`[${records.map((record) => summaryText(services, record, contextOf(record))).join(",")}]`);
     const summaries = records.map(async (record) => {
       const sizes = await sizesOf(services, record);
-      return toSummary(record, services.containers.networkSettings(record), { api, imageName: imageName(record), sizes });
+      return toSummary(record, services.containers.networkSettings(record), { ...contextOf(record), sizes });
     });
     return json(await Promise.all(summaries));
   },
 });
 
 /** A summary as JSON. All but its status, which tells the time, is kept as text until something of the container changes. */
-function summaryText(services: Services, record: ContainerRecord, context: { api: ApiVersion; imageName: string }): string {
+function summaryText(services: Services, record: ContainerRecord, context: SummaryContext): string {
   const network = services.containers.networkSettings(record);
-  const kind = `${context.api} ${context.imageName}`;
+  const kind = [context.api, context.imageName, ...context.linkNames].join(" ");
   if (network.kept.list?.kind !== kind) {
     const fields = Object.entries(toSummary(record, network, context));
     const at = fields.findIndex(([name]) => name === "Status");
