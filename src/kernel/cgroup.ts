@@ -189,8 +189,9 @@ async function removeTree(directory: string): Promise<boolean> {
   }
   const children = childGroups(directory);
   if (children.length === 0) return false;
-  for (const child of children) if (!(await removeTree(`${directory}/${child}`))) return false;
-  return removeTree(directory);
+  let empty = true;
+  for (const child of children) empty = (await removeTree(`${directory}/${child}`)) && empty;
+  return empty && (await removeTree(directory));
 }
 
 /** SIGKILL for every process of the group. */
