@@ -54,6 +54,8 @@ export function bridgeNetfilter(): boolean {
 }
 
 const FORGET_AFTER_MS = 100;
+/** The kernel's news are read so long after an event at the most, but for a host that is overloaded. */
+const NEWS_MS = 1000;
 
 /** Flows to the host's UDP ports: those that are led to the container, or elsewhere. */
 const udpFlows = (rules: readonly PortRule[], led: "here" | "elsewhere"): FlowFilter[] =>
@@ -122,6 +124,7 @@ export function createFirewall(options: FirewallOptions): Firewall {
   let policies: ForwardPolicy[] = [];
   let former: string[] = [];
   let watch: RuleWatch | undefined;
+  let metAt = -Infinity;
 
   /** An opened address of a container is no port of the host's. */
   const isGuarded = ({ hostPort }: PortRule): boolean => guard && hostPort !== 0;
@@ -180,10 +183,19 @@ export function createFirewall(options: FirewallOptions): Firewall {
   const loadFirst = (nft: Nftables, socket: NetlinkSocket): void => {
     former = bridgesOf(nft, table);
     warnOfLegacy(log);
-    watch = watchRules({ table, log, onDamage: load, onFilter: () => accept(nft) });
+    watch = watchRules({ table, log, onDamage: mend, onLoss: load, onFilter: () => accept(nft) });
     if (!guard && hasTable(nft, `ip ${table}`)) removeGuard(nft);
     load();
     watch.start(socket.port);
+  };
+
+  /** Somebody else changed our table. Where a change of ours has met that just now, the kernel's news of it are still to come: one warning for both. */
+  const mend = (met?: unknown): void => {
+    const isNews = met === undefined && performance.now() - metAt < NEWS_MS;
+    metAt = met === undefined ? -Infinity : performance.now();
+    const cause = met === undefined ? {} : { error: messageOf(met) };
+    if (!isNews) log.warn("somebody changed our nftables rules: they are loaded again", { table, ...cause });
+    load();
   };
 
   /** Makes a change; where the table is gone it is made anew from the records, which know of the change already. */
@@ -192,8 +204,7 @@ export function createFirewall(options: FirewallOptions): Firewall {
       work();
     } catch (error) {
       if (tools === undefined) throw error;
-      log.warn("somebody changed our nftables rules: they are loaded again", { table, error: messageOf(error) });
-      load();
+      mend(error);
     }
   };
 

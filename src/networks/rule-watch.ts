@@ -11,6 +11,8 @@ export interface RuleWatchOptions {
   log: Logger;
   /** Somebody else changed or removed a table of ours. */
   onDamage(): void;
+  /** News were lost: what they were isn't known. */
+  onLoss(): void;
   /** Somebody else changed iptables' `filter`, whose policies concern us. */
   onFilter(): void;
 }
@@ -21,7 +23,7 @@ export interface RuleWatch extends Disposable {
   start(...ownPorts: number[]): void;
 }
 
-export function watchRules({ table, log, onDamage, onFilter }: RuleWatchOptions): RuleWatch {
+export function watchRules({ table, log, onDamage, onLoss, onFilter }: RuleWatchOptions): RuleWatch {
   const own = new Set<number>();
   let watch: NftablesWatch | undefined;
   let again: ReturnType<typeof setTimeout> | undefined;
@@ -37,10 +39,8 @@ export function watchRules({ table, log, onDamage, onFilter }: RuleWatchOptions)
 
   const look = (changes: readonly TableChange[]): void => {
     const foreign = changes.filter(({ sender }) => !own.has(sender));
-    if (foreign.some((change) => change.table === table)) {
-      log.warn("somebody changed our nftables rules: they are loaded again", { table });
-      attempt(onDamage);
-    } else if (foreign.some((change) => change.table === "filter")) attempt(onFilter);
+    if (foreign.some((change) => change.table === table)) attempt(onDamage);
+    else if (foreign.some((change) => change.table === "filter")) attempt(onFilter);
   };
 
   const open = (): void => {
@@ -56,12 +56,12 @@ export function watchRules({ table, log, onDamage, onFilter }: RuleWatchOptions)
       ?.start((changes) => {
         if (closed) return;
         if (changes !== undefined) return look(changes);
-        // more news than fit: what they were isn't known, so all is made sure of
+        // more news than fit
         watch?.[Symbol.dispose]();
         again = setTimeout(() => {
           open();
           listen();
-          attempt(onDamage);
+          attempt(onLoss);
         }, REST_MS);
         again.unref();
       })

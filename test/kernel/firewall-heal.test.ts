@@ -41,6 +41,17 @@ if (!skips.root.missing()) {
       await healsAfter(() => nft("flush", "ruleset"));
     });
 
+    test("one warning for one event, also where a change of ours meets the damage before the kernel's news of it are read", async () => {
+      const others = lab.warnings.length;
+      Bun.spawnSync(["nft", "flush", "ruleset"]); // holds up the event loop: nobody has heard of it
+      await lab.networks.create({ name: "met" });
+      await Bun.sleep(700); // the news are told after 30 ms, further ones after 500
+      expect(lab.warnings.slice(others)).toEqual([expect.stringContaining("somebody changed our nftables rules")]);
+      await lab.networks.remove("met");
+      await healsAfter(() => nft("flush", "ruleset"));
+      expect(lab.warnings.length).toBe(others + 2);
+    });
+
     test("a FORWARD policy of DROP that comes while the engine runs gets its one rule, and keeps it after a flush of that chain", async () => {
       const a = await lab.container();
       using _world = await serve(lab.outside, "world", 7, 7);

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { createEvents } from "../../src/events/events.ts";
 import type { EngineEvent } from "../../src/events/types.ts";
 import { removeMountedFile } from "../../src/kernel/mount.ts";
-import { silent } from "../../src/lib/log.ts";
+import { createLogger, silent } from "../../src/lib/log.ts";
 import type { NetworkOptions } from "../../src/networks/context.ts";
 import { createNetworks } from "../../src/networks/networks.ts";
 import { createPlugins } from "../../src/plugins/plugins.ts";
@@ -76,6 +76,8 @@ export interface Container {
 export class Lab implements AsyncDisposable {
   readonly root = mkdtempSync(join(tmpdir(), "berth-network-"));
   readonly events: EngineEvent[] = [];
+  /** What the networks have warned of. */
+  readonly warnings: string[] = [];
   readonly outside: string;
   readonly store = openStore(join(this.root, "engine.db"), migrations);
   readonly #bus = createEvents({ store: this.store, log: silent });
@@ -117,7 +119,7 @@ export class Lab implements AsyncDisposable {
     return createNetworks({
       store: this.store,
       events: this.#bus,
-      log: silent,
+      log: createLogger({ level: () => "warn", write: (line) => void this.warnings.push(line) }),
       paths: { dataRoot: this.root, namespaces: join(this.root, "netns") },
       plugins: createPlugins({ folders: { sockets: this.pluginFolder, specs: [] }, log: silent, times: { callMs: 5000, retryMs: 2000 } }),
       systemBus: this.#systemBus,
