@@ -1,4 +1,6 @@
 import type { EndpointSettings } from "../oci/container.ts";
+import { namesOf } from "../networks/allocate.ts";
+import { isPredefined } from "../networks/context.ts";
 import type { Context } from "./context.ts";
 import type { ContainerRecord, NetworkSettings } from "./types.ts";
 
@@ -68,5 +70,7 @@ function identity(ctx: Context, record: ContainerRecord, network: string, alive:
   // who has run keeps the id: Compose tells by it whether a container at rest is still on the network that it should be on
   if (!alive && record.state.startedAt === "0") return empty;
   const found = ctx.networks.list().find(({ name }) => name === network);
-  return found === undefined ? empty : { ...empty, NetworkID: found.id };
+  if (found === undefined) return empty;
+  const names = { containerName: record.name, containerId: record.id, hostname: record.config.Hostname ?? "", settings: record.endpoints[network] ?? {} };
+  return { ...empty, NetworkID: found.id, DNSNames: isPredefined(network) ? null : namesOf(names) };
 }

@@ -96,6 +96,20 @@ describe("calls", () => {
     await expect(found.call("VolumeDriver.Path", {}, { deadlineMs: 200 })).rejects.toThrow("did not answer within 0.2 s");
   });
 
+  test("one that hangs is waited for once by who asks for nobody in particular, until it is asked for by name", async () => {
+    plugins = createPlugins({ folders: { sockets: plugin.folder, specs: [] }, log: silent, times: { callMs: 200, retryMs: 5000 } });
+    plugin.fault("Plugin.Activate", "hang");
+    const first = await plugins.all("VolumeDriver");
+    expect(first.warnings).toEqual([expect.stringContaining("did not answer within 0.2 s")]);
+    expect(await plugins.all("VolumeDriver")).toEqual(first);
+    expect(plugin.calls("Plugin.").length).toBe(1);
+    await expect(plugins.get("tested", "VolumeDriver")).rejects.toThrow("did not answer within 0.2 s");
+    expect(plugin.calls("Plugin.").length).toBe(2);
+    plugin.fault("Plugin.Activate", undefined);
+    const found = await plugins.get("tested", "VolumeDriver");
+    expect(await plugins.all("VolumeDriver")).toEqual({ plugins: [found], warnings: [] });
+  });
+
   test("one that is being restarted is waited for", async () => {
     const found = await plugins.get("tested", "VolumeDriver");
     await plugin.stop();

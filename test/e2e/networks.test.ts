@@ -154,6 +154,8 @@ if (!skips.root.missing()) {
     await ok("restart", "-t0", "lone");
     await ok("network", "connect", "net", "lone");
     expect(await address()).not.toBe("");
+    await ok("stop", "-t0", "lone");
+    expect(await ok("inspect", "-f", "{{json .NetworkSettings.Networks.net.DNSNames}}", "lone")).toMatch(/^\["lone","[0-9a-f]{12}"\]$/);
   });
 
   test("a MAC address at a connection counts since API 1.54, before it was an echo of inspect", async () => {
