@@ -85,6 +85,8 @@ describe("HostConfig", () => {
     [{ CpuQuota: 10 }, "CPU cfs quota can not be less than 1ms"],
     [{ CpusetCpus: "0-x" }, "Invalid value 0-x for cpuset cpus"],
     [{ CpusetCpus: "4000" }, "Requested CPUs are not available - requested 4000"],
+    [{ CpusetMems: "4000" }, "Requested memory nodes are not available - requested 4000, available: 0"],
+    [{ BlkioDeviceReadBps: [{ Path: "/dev/null", Rate: -1 }] }, "invalid rate -1 of device /dev/null: it must not be negative"],
     [{ BlkioWeight: 5 }, "Range of blkio weight is from 10 to 1000"],
     [{ OomScoreAdj: 2000 }, "range for oom score adj is [-1000, 1000]"],
     [{ ShmSize: -1 }, "SHM size can not be less than 0"],

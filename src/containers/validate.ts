@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { isAbsolute, normalize } from "node:path";
 import { conflict, invalidArgument, notFound } from "../lib/errors.ts";
@@ -90,7 +91,8 @@ export function checkResources(host: HostConfig, options: { update?: boolean } =
   if (quota > 0 && quota < 1000) throw bad("CPU cfs quota can not be less than 1ms (i.e. 1000)");
   if ((host.CpuShares ?? 0) < 0) throw bad("invalid CPU shares (-1): value must be a positive integer".replace("-1", String(host.CpuShares)));
   checkCpuset(host.CpusetCpus, "cpus", cpus);
-  checkCpuset(host.CpusetMems, "mems");
+  if (host.CpusetMems) checkCpuset(host.CpusetMems, "mems", memoryNodes());
+  checkRates(host);
   const weight = host.BlkioWeight ?? 0;
   if (weight !== 0 && (weight < 10 || weight > 1000)) throw bad("Range of blkio weight is from 10 to 1000");
   if (host.IOMaximumBandwidth) throw bad("invalid option: QoS maximum bandwidth configuration is not supported on linux");
@@ -106,7 +108,25 @@ function checkCpuset(text: string | undefined, what: "cpus" | "mems", available?
     throw bad(`Invalid value ${text} for cpuset ${what}: failed to parse ${what}`);
   }
   const highest = Math.max(...ranges.map((range) => Number(range?.[2] ?? range?.[1])));
-  if (available !== undefined && highest >= available) throw bad(`Requested CPUs are not available - requested ${text}, available: 0-${available - 1}`);
+  if (available === undefined || highest < available) return;
+  const kind = what === "cpus" ? "CPUs" : "memory nodes";
+  throw bad(`Requested ${kind} are not available - requested ${text}, available: ${available > 1 ? `0-${available - 1}` : "0"}`);
+}
+
+/** How many nodes of memory the host has; undefined where its kernel doesn't tell. */
+function memoryNodes(): number | undefined {
+  try {
+    const highest = /(\d+)\s*$/.exec(readFileSync("/sys/devices/system/node/online", "latin1"))?.[1];
+    return highest === undefined ? undefined : Number(highest) + 1;
+  } catch {
+    return undefined;
+  }
+}
+
+function checkRates(host: Partial<HostConfig>): void {
+  for (const list of [host.BlkioDeviceReadBps, host.BlkioDeviceWriteBps, host.BlkioDeviceReadIOps, host.BlkioDeviceWriteIOps]) {
+    for (const { Path, Rate } of list ?? []) if (Rate < 0) throw bad(`invalid rate ${Rate} of device ${Path}: it must not be negative`);
+  }
 }
 
 function checkNamespaces(config: ContainerConfig, host: HostConfig): void {

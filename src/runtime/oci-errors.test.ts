@@ -14,6 +14,7 @@ const table: [text: string, program: string, exitCode: number, says: string][] =
   ['time="2026" level=error msg="exec: \\"x\\": executable file not found in $PATH"', "x", 127, "executable file not found in $PATH"],
   ['runc create failed: unable to start container process: exec: "/x": permission denied', "/x", 126, "permission denied"],
   ["mount `/a` to `/b`: Invalid argument", "x", 128, "mount `/a` to `/b`: Invalid argument"],
+  ["mount `/a` to `etc/passwd`: Not a directory", "x", 127, "Are you trying to mount a directory onto a file (or vice-versa)?"],
   ["", "x", 128, "the runtime gave no reason"],
 ];
 

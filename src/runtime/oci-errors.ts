@@ -13,6 +13,10 @@ export function startError(text: string, args: readonly string[]): EngineError {
     return new EngineError("invalidArgument", `${PREFIX}error during container init: exec: ${problem.text}: unknown`, { exitCode: problem.exitCode });
   }
   const reason = clean(text) || "the runtime gave no reason";
+  if (/^(?:.*: )?mount `.*: not a directory$/i.test(reason)) {
+    const hint = "Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is the expected type";
+    return new EngineError("invalidArgument", `${PREFIX}${reason}: unknown: ${hint}`, { exitCode: 127 });
+  }
   const shown = /\/attr\/(?:apparmor\/)?exec\b/.test(text) ? `unable to apply apparmor profile: is it loaded? (${reason})` : reason;
   return new EngineError("invalidArgument", `${PREFIX}${shown}: unknown`, { exitCode: 128 });
 }

@@ -42,6 +42,8 @@ describe.skipIf(skipped("root", "overlay", "docker"))("operations", () => {
     const first = JSON.parse(Buffer.from((await reader.read()).value!).toString()) as Answer;
     expect(first.precpu_stats.cpu_usage.total_usage).toBeGreaterThan(0);
     await reader.cancel();
+    const both = await call("GET", `/containers/${container.id}/stats?one-shot=1`);
+    expect(both).toEqual({ status: 400, body: { message: "cannot have stream=true and one-shot=true" } });
     const { body: shot } = await call("GET", `/containers/${container.id}/stats?stream=0&one-shot=1`);
     expect([shot.precpu_stats.cpu_usage.total_usage, shot.preread]).toEqual([0, "0001-01-01T00:00:00Z"]);
   });

@@ -1,5 +1,5 @@
 import type { ContainerRecord } from "../../containers/types.ts";
-import { kindOf } from "../../lib/errors.ts";
+import { invalidArgument, kindOf } from "../../lib/errors.ts";
 import { sleep } from "../../lib/sleep.ts";
 import { formatNano, zeroTime } from "../../lib/time.ts";
 import type { Pressure, StatsSample } from "../../runtime/stats.ts";
@@ -23,7 +23,9 @@ export const containerStats = endpoint({
     const { id } = containers.get(params.id!);
     const line = (before: StatsSample | undefined, now: StatsSample | undefined): unknown => toStats(containers.get(id), before, now, api);
     const isStream = query.bool("stream", true);
-    if (!isStream && api >= 41 && query.bool("one-shot")) return json(line(undefined, containers.stats(id)));
+    const isOneShot = api >= 41 && query.bool("one-shot");
+    if (isStream && isOneShot) throw invalidArgument("cannot have stream=true and one-shot=true");
+    if (isOneShot) return json(line(undefined, containers.stats(id)));
     const stream = isStream ? exchange.stream(200, { "Content-Type": "application/json" }) : undefined;
     let before = containers.stats(id);
     if (before !== undefined) await sleep(firstInterval, signal);
