@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { startTimeOf } from "../../src/kernel/process.ts";
 import { skipped } from "../skips.ts";
 import { mountPointsBelow } from "./consistency.ts";
 import { Engine, run, until } from "./harness.ts";
@@ -40,8 +41,9 @@ describe.skipIf(skipped("root", "overlay", "docker"))("an engine that is killed"
     const short = await engine.ok("run", "-d", "busybox", "sh", "-c", "sleep 1; echo done; exit 42");
     const restarting = await engine.ok("run", "-d", "--restart", "always", "busybox", "sh", "-c", "sleep 1; exit 1");
     const removed = await engine.ok("run", "-d", "--rm", "busybox", "sh", "-c", "sleep 1");
+    const ending = await Promise.all([short, restarting, removed].map(async (id) => Number(await engine.ok("inspect", "-f", "{{.State.Pid}}", id))));
     await engine.kill9();
-    await Bun.sleep(2500);
+    await until("they end while no engine runs", () => ending.every((pid) => pid === 0 || startTimeOf(pid) === undefined));
     await engine.start();
 
     expect(await engine.ok("inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", short)).toBe("exited 42");

@@ -2,9 +2,10 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test
 import { existsSync, mkdirSync, mkdtempSync, readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { startTimeOf } from "../../src/kernel/process.ts";
 import { startPlugin, type TestPlugin } from "../plugin/start.ts";
 import { skipped } from "../skips.ts";
-import { Engine } from "./harness.ts";
+import { Engine, until } from "./harness.ts";
 
 const page = readFileSync(resolve(import.meta.dir, "../../docs/volume-drivers.md"), "utf8");
 const examples = [...page.matchAll(/^```sh\n([\s\S]*?)^```/gm)].flatMap(([, block]) => block!.trim().split("\n"));
@@ -60,8 +61,9 @@ describe.skipIf(skipped("root", "overlay", "docker"))("plugins, by the docker co
     await engine.ok("network", "create", "-d", "tested", "--subnet", "10.41.0.0/24", "pnet");
     await engine.ok("run", "-d", "--name", "lives", "--network", "pnet", "-v", "pvol:/d", "--volume-driver", "tested", "busybox", "sleep", "1000");
     await engine.ok("run", "-d", "--name", "ends", "--network", "pnet", "-v", "pvol:/d", "busybox", "sleep", "1");
+    const ending = Number(await engine.ok("inspect", "-f", "{{.State.Pid}}", "ends"));
     await engine.kill9();
-    await Bun.sleep(1500);
+    await until("it ends while no engine runs", () => ending === 0 || startTimeOf(ending) === undefined);
     await engine.start();
     expect(await engine.stateOf("ends")).toBe("exited 0 ");
     await engine.ok("exec", "lives", "ping", "-c1", "-W3", "10.41.0.1");

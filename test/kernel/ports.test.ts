@@ -27,24 +27,26 @@ if (!skips.root.missing()) {
       const sockets = [bindSocket("tcp", any, 7001, { bothFamilies: true }), bindSocket("tcp", any, 7002, { bothFamilies: true })];
       filters.restrict(sockets[0]!, "nothing");
       filters.restrict(sockets[1]!, "ipv6");
-      const connects = async (hostname: string, port: number): Promise<boolean> => {
-        const connecting = Bun.connect({ hostname, port, socket: { data() {} } });
-        const opened = connecting.then(
+      const connects = (hostname: string, port: number): Promise<boolean> =>
+        Bun.connect({ hostname, port, socket: { data() {} } }).then(
           (socket) => {
             socket.end();
             return true;
           },
           () => false,
         );
-        return Promise.race([opened, Bun.sleep(300).then(() => false)]);
-      };
       try {
-        expect(await Promise.all([connects("127.0.0.1", 7001), connects("::1", 7001), connects("127.0.0.1", 7002), connects("::1", 7002)])).toEqual([
-          false,
-          false,
-          false,
-          true,
-        ]);
+        let heard = 0;
+        // what a socket is deaf to is never answered
+        for (const [host, port] of [
+          ["127.0.0.1", 7001],
+          ["::1", 7001],
+          ["127.0.0.1", 7002],
+        ] as const)
+          void connects(host, port).then((yes) => (heard += Number(yes)));
+        expect(await connects("::1", 7002)).toBe(true);
+        await Bun.sleep(300);
+        expect(heard).toBe(0);
       } finally {
         for (const fd of sockets) closeFd(fd);
         filters[Symbol.dispose]();
