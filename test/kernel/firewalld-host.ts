@@ -1,5 +1,6 @@
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { connectBus } from "../../src/lib/dbus.ts";
 import { unpackedTree } from "../e2e/debian.ts";
 import { eventually, run } from "./network-lab.ts";
 import { layOverHost } from "./over-host.ts";
@@ -32,8 +33,10 @@ export interface FirewalldHost extends AsyncDisposable {
   /** SIGTERM: it takes its rules along. */
   stop(): Promise<void>;
   signal(name: "SIGSTOP" | "SIGCONT" | "SIGKILL"): void;
-  /** firewall-cmd; what it said. */
+  /** firewall-cmd; what it said. Each takes Python 0.2 s of a processor. */
   command(...args: string[]): Promise<string>;
+  /** Those of a zone, sorted. */
+  interfacesOf(zone: string): Promise<string[]>;
 }
 
 /** Everybody may do everything: who may isn't what is tested. */
@@ -52,6 +55,12 @@ export async function openFirewalldHost(): Promise<FirewalldHost> {
     stdio: ["ignore", "ignore", "ignore"],
   });
   await eventually(() => existsSync(socket), "the bus listens");
+  const client = await connectBus({ path: socket, answerMs: 60_000, onSignal() {}, onClose() {} });
+  const ask = (part: string, member: string, ...body: string[]): Promise<unknown[]> =>
+    client.call({
+      ...{ destination: "org.fedoraproject.FirewallD1", path: "/org/fedoraproject/FirewallD1", interface: `org.fedoraproject.FirewallD1${part}` },
+      ...{ member, signature: "s".repeat(body.length), body },
+    });
   let firewalld: Bun.Subprocess | undefined;
   const command = (...args: string[]): Promise<string> => run("env", `DBUS_SYSTEM_BUS_ADDRESS=${bus}`, "/usr/bin/firewall-cmd", ...args);
   const stop = async (): Promise<void> => {
@@ -61,13 +70,18 @@ export async function openFirewalldHost(): Promise<FirewalldHost> {
   return {
     bus,
     command,
+    async interfacesOf(zone) {
+      const [names] = (await ask(".zone", "getInterfaces", zone)) as [string[]];
+      return names.sort();
+    },
     stop,
     async start() {
       firewalld = Bun.spawn([python, "/usr/sbin/firewalld", "--nofork", "--nopid"], { env, stdio: ["ignore", "ignore", "ignore"] });
-      await eventually(async () => (await command("--state").catch(() => "")) === "running", "firewalld runs");
+      await eventually(async () => (await ask("", "getDefaultZone").catch(() => [])).length === 1, "firewalld runs");
     },
     signal: (name) => firewalld?.kill(name),
     [Symbol.asyncDispose]: async () => {
+      client[Symbol.dispose]();
       firewalld?.kill("SIGKILL");
       await firewalld?.exited;
       daemon.kill("SIGKILL");
