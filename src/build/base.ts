@@ -1,7 +1,7 @@
-import type { ImageRecord, RegistryAuth } from "../images/types.ts";
+import { authFor } from "../images/auth-for.ts";
+import type { ImageRecord } from "../images/types.ts";
 import { EngineError } from "../lib/errors.ts";
 import { formatPlatform } from "../oci/platform.ts";
-import { parseReference } from "../oci/reference.ts";
 import type { Source } from "./plan.ts";
 import type { BuildSession } from "./session.ts";
 
@@ -33,12 +33,4 @@ function find(session: BuildSession, reference: string, platform: string | undef
     if (error instanceof EngineError && error.kind === "notFound") return undefined;
     throw error;
   }
-}
-
-/** Clients send credentials of all registries, keyed by host; Docker Hub's under its old URL. */
-function authFor(reference: string, auth: Readonly<Record<string, RegistryAuth>>): RegistryAuth | undefined {
-  const { domain } = parseReference(reference);
-  const host = (key: string): string => key.replace(/^https?:\/\//, "").replace(/\/.*$/, "");
-  const names = domain === "docker.io" ? ["index.docker.io", "docker.io", "registry-1.docker.io"] : [domain];
-  return Object.entries(auth).find(([key]) => names.includes(host(key)))?.[1];
 }

@@ -84,6 +84,22 @@ describe.skipIf(skipped("root", "overlay", "docker"))("berth system check", () =
       ]);
       expect(await engine.ok("run", "--rm", name, "wc", "-c", "/large")).toBe("2621440 /large");
     }
+    {
+      const users = join(engine.root, "htpasswd");
+      writeFileSync(users, `user:${Bun.password.hashSync("secret", { algorithm: "bcrypt", cost: 4 })}\n`);
+      await using _registry = await engine.registry("--htpasswd", users);
+      breakAll();
+      const { code, report } = await check("--repair");
+      expect(code).toBe(1);
+      expect(report.problems.find(({ kind }) => kind === "blob")).toMatchObject({
+        next: "log in to 127.0.0.1:5000 (berth login) and repair again: without, it gives back nothing",
+      });
+      expect(await engine.ok("images", "-q", name)).not.toBe("");
+      await engine.ok("login", "-u", "user", "-p", "secret", "127.0.0.1:5000");
+      expect((await check("--repair")).code).toBe(0);
+      expect(await engine.ok("run", "--rm", name, "wc", "-c", "/large")).toBe("2621440 /large");
+      await engine.ok("logout", "127.0.0.1:5000");
+    }
     breakAll();
     const { code, report } = await check("--repair");
     expect(code).toBe(0);

@@ -261,12 +261,13 @@ export class Engine implements AsyncDisposable {
   }
 
   /** Berth's registry on the engine's loopback, port 5000. */
-  async registry(): Promise<AsyncDisposable> {
-    const child = Bun.spawn([...this.onHost, berth, "registry", "serve", "--root", join(this.root, "registry"), "--addr", "127.0.0.1:5000"], {
+  async registry(...options: string[]): Promise<AsyncDisposable> {
+    const child = Bun.spawn([...this.onHost, berth, "registry", "serve", "--root", join(this.root, "registry"), "--addr", "127.0.0.1:5000", ...options], {
       stdio: ["ignore", "ignore", "inherit"],
     });
     for (let i = 0; i < 500; i++) {
-      if ((await run([...this.onHost, "busybox", "wget", "-qO", "/dev/null", "http://127.0.0.1:5000/v2/"])).code === 0) break;
+      const { code, stderr } = await run([...this.onHost, "busybox", "wget", "-O", "/dev/null", "http://127.0.0.1:5000/v2/"]);
+      if (code === 0 || stderr.includes(" 401 ")) break;
       await Bun.sleep(20);
     }
     return {

@@ -1,4 +1,5 @@
 import type { CheckProblem } from "../../images/check/types.ts";
+import { registryConfig } from "../auth.ts";
 import { endpoint } from "../endpoint.ts";
 import { ProgressStream } from "../streams/progress.ts";
 
@@ -7,7 +8,7 @@ const tellEvery = 100;
 
 /**
  * Berth's own: looks at everything that is stored. JSON lines as pull has them: progress by stage, each problem as `aux.problem` when it is found, and at the
- * end the whole report as `aux.report`. With `repair` it mends; with `quick` it reads no bytes. It ends with its connection.
+ * end the whole report as `aux.report`. With `repair` it mends, from private registries with the credentials of `X-Registry-Config`; with `quick` it reads no bytes. It ends with its connection.
  */
 export const checkStorage = endpoint({
   method: "POST",
@@ -21,6 +22,7 @@ export const checkStorage = endpoint({
         repair: query.bool("repair"),
         quick: query.bool("quick"),
         signal,
+        auths: registryConfig(exchange.head.headers),
         onProgress: (id, current, total) => {
           const now = performance.now();
           if (id === stage && current < total && now - toldAt < tellEvery) return;

@@ -1,5 +1,6 @@
 import type { CheckProblem, CheckReport } from "../../client/types.ts";
 import { defineCommand } from "../command.ts";
+import { allCredentials } from "../credentials.ts";
 import { CliError } from "../errors.ts";
 import { humanSize } from "../format/human.ts";
 import { count, problemText } from "../format/problems.ts";
@@ -17,8 +18,9 @@ and containers against what is there. Containers run on meanwhile. The exit code
     json: { type: "bool", help: "Print the report as JSON" },
   },
   args: { min: 0, max: 0 },
-  async run({ flags, client, io }) {
-    const lines = await (await client()).system.check({ repair: flags.repair, quick: flags.quick });
+  async run({ flags, client, config, io }) {
+    const auths = flags.repair ? { auths: await allCredentials(config) } : {};
+    const lines = await (await client()).system.check({ repair: flags.repair, quick: flags.quick, ...auths });
     const { report } = await showProgressAside<{ report: CheckReport }>(lines, io);
     if (report === undefined) throw new CliError("the engine ended the check without a report");
     await io.out.write(flags.json ? `${JSON.stringify(report, undefined, 2)}\n` : textOf(report));

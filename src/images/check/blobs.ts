@@ -3,7 +3,7 @@ import { kindOf, messageOf } from "../../lib/errors.ts";
 import { algorithmOf, digestOf, type Digest } from "../../oci/digest.ts";
 import { shortId } from "../resolve.ts";
 import type { ImageContext } from "../types.ts";
-import { fetchAgain, repositoriesOf } from "./fetch.ts";
+import { fetchAgain, loginFirst, repositoriesOf } from "./fetch.ts";
 import type { Reader } from "./reader.ts";
 import type { CheckOptions, CheckProblem, CheckReport } from "./types.ts";
 
@@ -32,7 +32,7 @@ export async function checkBlobs(ctx: ImageContext, reader: Reader, options: Che
     const held = ctx.store.db.query<{ id: Digest }, [string]>("SELECT diff_id AS id FROM layer_blobs WHERE digest = ?").all(digest);
     const problem = { kind: "blob" as const, id: digest, images: namesOf(ctx, images), problem: `blob ${digest} ${wrong}` };
     const outcome: Pick<CheckProblem, "repaired" | "next"> = options.repair
-      ? await repair(ctx, { digest, size }, options.signal)
+      ? await repair(ctx, { digest, size }, options)
       : advice(ctx, digest, problem.images);
     if (ctx.content.info(digest) === undefined || outcome.repaired === undefined) {
       broken.blobs.add(digest);
@@ -78,8 +78,8 @@ function advice(ctx: ImageContext, digest: Digest, images: readonly string[]): {
   return { next: `berth system check --repair ${cure}${images.length > 0 ? `; it belongs to ${images.join(", ")}` : ""}` };
 }
 
-/** From what is at hand, else from a registry; else nobody is told any more that it is here. */
-async function repair(ctx: ImageContext, blob: { digest: Digest; size: number }, signal?: AbortSignal): Promise<{ repaired: string; next?: string }> {
+/** From what is at hand, else from a registry; else nobody is told any more that it is here, unless a registry would give it for a password. */
+async function repair(ctx: ImageContext, blob: { digest: Digest; size: number }, options: CheckOptions): Promise<{ repaired?: string; next?: string }> {
   const { digest } = blob;
   const { db } = ctx.store;
   const config = db.query<{ config: string }, [string]>("SELECT config FROM images WHERE id = ?").get(digest)?.config;
@@ -87,8 +87,9 @@ async function repair(ctx: ImageContext, blob: { digest: Digest; size: number },
     await ctx.content.put(config, digest);
     return { repaired: "written again from the image's record" };
   }
-  const source = await fetchAgain(ctx, blob, signal);
-  if (source !== undefined) return { repaired: `fetched again from ${source}` };
+  const { from, refusedBy } = await fetchAgain(ctx, blob, options);
+  if (from !== undefined) return { repaired: `fetched again from ${from}` };
+  if (refusedBy.length > 0) return { next: loginFirst(refusedBy) };
   const images = imagesWith(ctx, digest);
   const next = await ctx.content.remove(digest);
   if (images.length > 0) {

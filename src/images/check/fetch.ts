@@ -1,7 +1,9 @@
 import { kindOf } from "../../lib/errors.ts";
 import type { Digest } from "../../oci/digest.ts";
 import { parseReference } from "../../oci/reference.ts";
+import { authFor } from "../auth-for.ts";
 import type { ImageContext } from "../types.ts";
+import type { CheckOptions } from "./types.ts";
 
 /** Repositories that are asked at most. */
 const MOST_ASKED = 4;
@@ -18,13 +20,20 @@ export function repositoriesOf({ store }: ImageContext, digest: Digest): string[
 }
 
 /**
- * Fetches a blob again, by its digest, from a registry that has it, and puts it in the place of what lies there. Without credentials: the engine keeps none.
- * Returns the repository; undefined where none gave it. @throws EngineError cancelled
+ * Fetches a blob again, by its digest, from a registry that has it, and puts it in the place of what lies there. With the caller's credentials: the
+ * engine keeps none. `from`: the repository that gave it; `refusedBy`: registries that may have it, but want (other) credentials. @throws EngineError cancelled
  */
-export async function fetchAgain(ctx: ImageContext, blob: { digest: Digest; size?: number }, signal: AbortSignal | undefined): Promise<string | undefined> {
+export async function fetchAgain(
+  ctx: ImageContext,
+  blob: { digest: Digest; size?: number },
+  { signal, auths = {} }: Pick<CheckOptions, "signal" | "auths">,
+): Promise<{ from?: string; refusedBy: string[] }> {
   const { digest, size } = blob;
+  const refusedBy = new Set<string>();
   for (const repository of repositoriesOf(ctx, digest)) {
-    const remote = ctx.registry.repository(parseReference(`${repository}@${digest}`));
+    const reference = parseReference(`${repository}@${digest}`);
+    const credentials = authFor(repository, auths);
+    const remote = ctx.registry.repository(reference, credentials === undefined ? {} : { credentials });
     const asBlob = async (): Promise<void> => {
       await using ingest = await ctx.content.ingest();
       await remote.blob({ digest, size: size!, mediaType: "application/octet-stream" }, ingest, { signal });
@@ -34,12 +43,18 @@ export async function fetchAgain(ctx: ImageContext, blob: { digest: Digest; size
     for (const fetch of size === undefined ? [asManifest] : [asManifest, asBlob]) {
       try {
         await fetch();
-        return repository;
+        return { from: repository, refusedBy: [] };
       } catch (error) {
         if (kindOf(error) === "cancelled") throw error;
+        if (["unauthorized", "permissionDenied"].includes(kindOf(error))) refusedBy.add(reference.domain);
         ctx.log.debug("a broken blob can't be fetched again from here", { digest, repository, error });
       }
     }
   }
-  return undefined;
+  return { refusedBy: [...refusedBy] };
+}
+
+/** What is left to do where a registry refused. */
+export function loginFirst(refusedBy: readonly string[]): string {
+  return `log in to ${refusedBy.join(" or ")} (berth login) and repair again: without, it gives back nothing`;
 }

@@ -5,7 +5,7 @@ import type { SnapshotId } from "../../snapshots/types.ts";
 import { removeImage } from "../remove.ts";
 import type { ImageContext, ImageRecord, ImageUsers } from "../types.ts";
 import { namesOf, type Broken } from "./blobs.ts";
-import { fetchAgain } from "./fetch.ts";
+import { fetchAgain, loginFirst } from "./fetch.ts";
 import type { Reader } from "./reader.ts";
 import type { CheckOptions, CheckReport } from "./types.ts";
 
@@ -116,7 +116,7 @@ function changed([first, ...others]: readonly string[]): Wrong | undefined {
 /** Unpacked again from the blob that is here or in a registry; else the images on it go, where no container needs them. */
 async function repair(check: LayersCheck, id: SnapshotId, images: readonly ImageRecord[], { doubtful }: Wrong): Promise<{ repaired?: string; next?: string }> {
   const { ctx, users } = check;
-  const again = await unpackAgain(check, id, images);
+  const { again, refusedBy = [] } = await unpackAgain(check, id, images);
   const containers = images.flatMap((image) => users.containersOf(image.id)).map(({ name }) => name.replace(/^\//, ""));
   if (again !== undefined) {
     return {
@@ -124,6 +124,7 @@ async function repair(check: LayersCheck, id: SnapshotId, images: readonly Image
       ...(containers.length > 0 && { next: `restart ${containers.join(", ")}: they still have the old files` }),
     };
   }
+  if (refusedBy.length > 0) return { next: loginFirst(refusedBy) };
   if (doubtful) return { next: "containers run from it as it is; before it is pushed or saved, remove the image and pull, load or build it again" };
   if (containers.length > 0) {
     return { next: `remove ${containers.join(", ")}, which stand on it, and check again: the images can go then, and be pulled, loaded or built again` };
@@ -153,11 +154,15 @@ async function repair(check: LayersCheck, id: SnapshotId, images: readonly Image
   };
 }
 
-/** Where from: a repository, or an empty text for a blob that was here; undefined where it can't be. */
-async function unpackAgain({ ctx, options, broken }: LayersCheck, id: SnapshotId, images: readonly ImageRecord[]): Promise<string | undefined> {
+/** `again`: where from, a repository, or an empty text for a blob that was here; undefined where it can't be. */
+async function unpackAgain(
+  { ctx, options, broken }: LayersCheck,
+  id: SnapshotId,
+  images: readonly ImageRecord[],
+): Promise<{ again?: string; refusedBy?: string[] }> {
   const image = images[0];
   const diffId = ctx.snapshots.diffIdOf(id);
-  if (image === undefined || diffId === undefined) return undefined;
+  if (image === undefined || diffId === undefined) return {};
   const at = image.layers.indexOf(id);
   const below = { parentIds: image.config.rootfs.diff_ids.slice(0, at), parents: image.layers.slice(0, at) };
   const attempt = async (digest: Digest): Promise<boolean> => {
@@ -170,16 +175,16 @@ async function unpackAgain({ ctx, options, broken }: LayersCheck, id: SnapshotId
       return false;
     }
   };
-  for (const { digest } of ctx.layerBlobs(diffId)) if (!broken.blobs.has(digest) && (await attempt(digest))) return "";
+  for (const { digest } of ctx.layerBlobs(diffId)) if (!broken.blobs.has(digest) && (await attempt(digest))) return { again: "" };
   const { manifest } = image;
-  if (manifest === undefined || broken.blobs.has(manifest.digest) || ctx.content.info(manifest.digest) === undefined) return undefined;
+  if (manifest === undefined || broken.blobs.has(manifest.digest) || ctx.content.info(manifest.digest) === undefined) return {};
   const descriptor = (await ctx.content.json<Manifest>(manifest.digest)).layers[at];
-  if (descriptor === undefined) return undefined;
+  if (descriptor === undefined) return {};
   using lease = ctx.lease();
   lease.add(descriptor.digest);
-  const source = await fetchAgain(ctx, descriptor, options.signal);
-  if (source === undefined || !(await attempt(descriptor.digest))) return undefined;
+  const { from, refusedBy } = await fetchAgain(ctx, descriptor, options);
+  if (from === undefined || !(await attempt(descriptor.digest))) return { refusedBy };
   // the blob is the image's now
   ctx.register({ ...image, manifest });
-  return source;
+  return { again: from };
 }

@@ -1,3 +1,5 @@
+import type { RegistryAuth } from "../types.ts";
+
 /** What one look over everything that is stored found and did. */
 export interface CheckReport {
   /** What was looked at; bytes of blobs. */
@@ -28,4 +30,6 @@ export interface CheckOptions {
   onProgress(stage: string, current: number, total: number): void;
   onProblem(problem: CheckProblem): void;
   signal?: AbortSignal | undefined;
+  /** The caller's credentials by registry: what is broken may lie in a private one. */
+  auths?: Readonly<Record<string, RegistryAuth>>;
 }
