@@ -228,8 +228,7 @@ export function createImageContext(deps: {
     return gone;
   };
 
-  /** undefined where a damaged record hides which layers it needs: nothing can be called unused then. */
-  const layersOfImages = (): Set<SnapshotId> | undefined => {
+  const layersOfImages: ImageContext["layersOfImages"] = () => {
     const used = new Set<SnapshotId>();
     for (const row of db.query<{ id: Digest; layers: string }, []>("SELECT id, layers FROM images").all()) {
       const layers = cache.get(row.id)?.layers ?? parseRecord<SnapshotId[]>(row.layers, `the layers of image ${row.id}`, log);
@@ -251,6 +250,13 @@ export function createImageContext(deps: {
   return {
     ...deps,
     byId,
+    count: () => db.query<{ count: number }, []>("SELECT count(*) AS count FROM images").get()!.count - damaged.size,
+    untaggedMembers: () =>
+      db
+        .query<{ image: Digest }, []>("SELECT DISTINCT image FROM index_members WHERE image NOT IN (SELECT image FROM image_refs WHERE kind = 'tag')")
+        .all()
+        .flatMap(({ image }) => byId(image) ?? []),
+    layersOfImages,
     register,
     collectBlobs,
     collectLayers,

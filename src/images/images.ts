@@ -11,7 +11,7 @@ import { createImageContext } from "./context.ts";
 import { createImage } from "./create.ts";
 import { imageHistory } from "./history.ts";
 import { importImage } from "./import.ts";
-import { listImages } from "./list.ts";
+import { isVariant, listImages } from "./list.ts";
 import { loadImages } from "./load.ts";
 import { manifestSummaries, targetDescriptor } from "./manifests.ts";
 import { pruneImages } from "./prune.ts";
@@ -48,6 +48,7 @@ export function createImages(deps: {
       return [image, ...variantsOf(ctx, image, target).filter(({ id }) => id !== image.id)];
     },
     list: (options) => listImages(ctx, options),
+    count: () => ctx.count() - ctx.untaggedMembers().filter((image) => isVariant(ctx, image)).length,
     pull,
     offer: (reference, options) => offerImage(ctx, reference, options),
     offeredLayer: (image, layer, start) => offeredLayer(ctx, image, layer, start),

@@ -89,6 +89,8 @@ export interface Images {
   /** Every platform that a name stands for, the one that is meant without a platform first. @throws as `resolve` */
   named(reference: string): ImageRecord[];
   list(options?: ImageListOptions): ListedImage[];
+  /** How many `list` has with `all`, at a price that hardly grows with them. */
+  count(): number;
   /** What an image's name, or its id, stands for: an index or a manifest; undefined for one that was made here and has no manifest yet. */
   descriptor(image: ImageRecord): Descriptor | undefined;
   /** The manifests of what an image's name stands for, those that aren't here too. */
@@ -259,6 +261,12 @@ export interface ImageContext {
   readonly limits: TransferLimits;
   readonly log: Logger;
   byId(id: Digest): ImageRecord | undefined;
+  /** How many there are, without reading any of them. */
+  count(): number;
+  /** Those among the platforms of some name that have no tag of their own. */
+  untaggedMembers(): ImageRecord[];
+  /** Layers that any image stands on, without reading configs. Undefined where a damaged record hides which it needs: nothing can be called unused then. */
+  layersOfImages(): Set<SnapshotId> | undefined;
   /** What a normalised reference (with tag or digest) points to: of several platforms the one that suits this host, or the last that came. */
   byReference(reference: Reference): ImageRecord | undefined;
   /** Digest of the index or manifest that a reference stands for, where it is known. */

@@ -11,7 +11,11 @@ export function unpackedSize(ctx: ImageContext, images: readonly ImageRecord[]):
 
 /** Unpacked bytes of the layers of all images, each layer once. */
 export function layersSize(ctx: ImageContext): number {
-  return unpackedSize(ctx, ctx.all());
+  const layers = ctx.layersOfImages();
+  if (layers === undefined) return unpackedSize(ctx, ctx.all());
+  let size = 0;
+  for (const layer of layers) size += ctx.snapshots.size(layer);
+  return size;
 }
 
 /** Of each of all images as they are listed: unpacked bytes of the layers that others have too. */

@@ -88,4 +88,12 @@ CREATE TABLE image_uses (image TEXT PRIMARY KEY, used_at INTEGER NOT NULL) WITHO
 CREATE TABLE plugin_endpoints (id TEXT PRIMARY KEY, network TEXT NOT NULL, record TEXT NOT NULL) WITHOUT ROWID;
 `,
   },
+  {
+    id: 8,
+    sql: `
+-- what stands behind an image's config (tens of kilobytes) in its row is read from here without it
+CREATE INDEX images_layers ON images(id, layers);
+CREATE INDEX images_parent ON images(parent);
+`,
+  },
 ];

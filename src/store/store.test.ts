@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createLogger } from "../lib/log.ts";
 import { startCheckpoints } from "./checkpoint.ts";
+import { migrations as schema } from "./schema.ts";
 import { openStore } from "./store.ts";
 
 const migrations = [{ id: 1, sql: "CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT NOT NULL)" }];
@@ -68,3 +69,10 @@ test("closed, all is in the database and the log is gone", async () => {
   using db = new Database(path, { readonly: true });
   expect(db.query("SELECT text FROM notes").values()).toEqual([["a"], ["b"]]);
 }, 30_000);
+
+test("what is asked of all images is answered without their configs, which are most of their table", () => {
+  using store = openStore(join(root, "engine.db"), schema);
+  const plan = (sql: string): string => (store.db.query(`EXPLAIN QUERY PLAN ${sql}`).get() as { detail: string }).detail;
+  expect(plan("SELECT id, layers FROM images")).toContain("COVERING INDEX images_layers");
+  expect(plan("SELECT id FROM images WHERE parent = 'x'")).toContain("INDEX images_parent");
+});

@@ -88,7 +88,7 @@ function writeObjects(out: Exposition, { images, networks, volumes }: MetricsDep
     "Containers by state",
     [...states].map(([state, count]): [Labels, number] => [{ state }, count]),
   );
-  out.gauge("berth_images", "Images", [[{}, images.list({ all: true }).length]]);
+  out.gauge("berth_images", "Images", [[{}, images.count()]]);
   out.gauge("berth_images_size_bytes", "Size of all layers of images, each counted once", [[{}, images.layersSize()]]);
   out.gauge("berth_volumes", "Volumes", [[{}, volumes.list().length]]);
   out.gauge("berth_networks", "Networks", [[{}, networks.list().length]]);

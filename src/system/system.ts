@@ -160,7 +160,7 @@ function counts({ containers, images }: SystemDeps): SystemInfo {
     ContainersRunning: running,
     ContainersPaused: paused,
     ContainersStopped: all.length - running - paused,
-    Images: images.list({ all: true }).length,
+    Images: images.count(),
   };
 }
 

@@ -46,6 +46,13 @@ describe.skipIf(skipped("root", "overlay"))("an index of platforms", () => {
   };
   const save = async (name: string, platforms: string[] = []): Promise<Map<string, Buffer>> =>
     members(await new Response(lab.images.save([name], { platforms: platforms.map(linux) })).bytes());
+  /** Counted and measured without reading them, images are as many and as large as those that are listed. */
+  const expectCount = (): void => {
+    const all = lab.images.list({ all: true });
+    expect(lab.images.count()).toBe(all.length);
+    const layers = new Set(all.flatMap((image) => [image, ...image.variants]).flatMap((image) => image.layers));
+    expect(lab.images.layersSize()).toBe([...layers].reduce((sum, layer) => sum + lab.snapshots.size(layer), 0));
+  };
   const here = (name = "multi:1"): string[] => lab.images.named(name).map(({ config }) => config.architecture);
   const named = (name = "multi:1"): ImageRecord => lab.images.resolve(name);
   const available = async (name = "multi:1"): Promise<unknown[]> =>
@@ -173,11 +180,13 @@ describe.skipIf(skipped("root", "overlay"))("an index of platforms", () => {
     expect(dangling.map(({ id, repoTags, repoDigests, variants }) => [id, repoTags, repoDigests.length, variants.length])).toEqual([
       [index.configs[own]!, [], 1, 1],
     ]);
+    expectCount();
     const { deleted } = await lab.images.prune({});
     const gone = deleted.flatMap(({ Deleted }) => Deleted ?? []);
     expect(gone).toContain(index.configs[own]!);
     expect(gone).toContain(index.configs[foreign]!);
     expect(lab.images.list({ all: true }).map(({ id }) => id)).toEqual([next.id]);
+    expectCount();
   });
 
   test("that is followed by one with the same image for this host: what only the former one names is dangling", async () => {
@@ -199,6 +208,7 @@ describe.skipIf(skipped("root", "overlay"))("an index of platforms", () => {
     }
     await lab.pull(name);
     expect(lab.images.list().map(({ id, repoTags, variants }) => [id, repoTags, variants.length])).toContainEqual([index.configs[own]!, [name], 0]);
+    expectCount();
     expect(lab.images.list({ filters: { dangling: ["true"] } }).map(({ id }) => id)).toEqual([index.configs[foreign]!]);
     expect((await failure(() => lab.images.resolve(name, { platform: `linux/${foreign}` }))).kind).toBe("notFound");
     expect((await lab.images.prune({})).deleted[0]).toEqual({ Deleted: index.configs[foreign]! });
@@ -230,6 +240,7 @@ describe.skipIf(skipped("root", "overlay"))("an index of platforms", () => {
       [own, "riscv64"],
     ]);
     expect(lab.images.list().map(({ repoTags, variants }) => [repoTags, variants.length])).toEqual([[["multi:1", "second:1"], 2]]);
+    expectCount();
     const removed = await lab.images.remove("multi:1");
     expect(removed.slice(0, 2)).toEqual([{ Untagged: "multi:1" }, { Deleted: index.configs[foreign]! }]);
     expect(here("second:1")).toEqual([own, "riscv64"]);
