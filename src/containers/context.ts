@@ -58,6 +58,8 @@ export interface Entry {
   /** Grows with each start. */
   generation: number;
   sandbox?: RunningSandbox;
+  /** Another container has joined the network namespace of this run: it outlives it. */
+  lendsNetwork?: boolean;
   starting?: Starting;
   /** The last run's cleaning; a new start and a removal wait for it. */
   cleaning: Promise<void>;

@@ -26,7 +26,7 @@ export function onExit(ctx: Context, entry: Entry, sandbox: RunningSandbox, gene
   entry.logKeeping = undefined;
   entry.output.disconnect();
   endExecs(ctx, entry);
-  const released = releaseScarce(ctx, sandbox);
+  const released = releaseScarce(ctx, entry, sandbox);
   entry.cleaning = clean(ctx, entry, sandbox);
   if (released === undefined) recordWhenPossible(ctx, entry, generation, status);
   else void released.then(() => recordWhenPossible(ctx, entry, generation, status));
@@ -45,14 +45,16 @@ function recordWhenPossible(ctx: Context, entry: Entry, generation: number, stat
 }
 
 /** Whoever is told of the exit may want the same port or address for the next container: those can't wait for the cleaning. A promise where that takes turns. */
-function releaseScarce(ctx: Context, sandbox: RunningSandbox): Promise<void> | undefined {
-  const asked = ctx.entries.get(sandbox.id)?.record.endpoints ?? {};
+function releaseScarce(ctx: Context, entry: Entry, sandbox: RunningSandbox): Promise<void> | undefined {
+  const asked = entry.record.endpoints;
+  const isShared = entry.lendsNetwork === true;
+  entry.lendsNetwork = false;
   const isScarce = sandbox.endpoints.some(({ ports, networkName }) => ports.length > 0 || asked[networkName]?.IPAMConfig);
-  if (!isScarce) return undefined;
+  if (!isScarce && !isShared) return undefined;
   // The cleaning tries again.
   const onError = (error: unknown): void => ctx.log.warn("giving back a container's ports", { container: sandbox.id, error: messageOf(error) });
   try {
-    return ctx.networks.release(sandbox.id)?.catch(onError);
+    return ctx.networks.release(sandbox.id, { isShared })?.catch(onError);
   } catch (error) {
     onError(error);
     return undefined;

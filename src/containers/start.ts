@@ -1,7 +1,7 @@
 import { realtimeNano } from "../kernel/clock.ts";
 import { cancelled, conflict, EngineError, messageOf, notModified } from "../lib/errors.ts";
 import type { RunningSandbox } from "../sandbox/types.ts";
-import { baseOf, changeState, emitPlainNetworkEvent, lookup, type Context, type Entry } from "./context.ts";
+import { baseOf, changeState, emitPlainNetworkEvent, lookup, tryLookup, type Context, type Entry } from "./context.ts";
 import { onExit } from "./exit.ts";
 import { startHealth } from "./health.ts";
 import { prepareForwarding, startForwarding } from "./log-forwarding.ts";
@@ -11,6 +11,7 @@ import { openLinks, tellLinkedParents } from "./linked.ts";
 import { releaseVolumes, sandboxMounts } from "./mounts.ts";
 import { endReaders } from "./rootfs.ts";
 import { sandboxSpec } from "./spec.ts";
+import { partnerNamed } from "./validate.ts";
 
 /** Exit code of a container that the engine could not start, and that says nothing better; Docker's. */
 const exitNotStarted = 128;
@@ -103,6 +104,9 @@ export function setRunning(
   options: { adopted?: boolean; paused?: boolean } = {},
 ): void {
   entry.sandbox = sandbox;
+  const lender = partnerNamed(entry.record.host.NetworkMode);
+  const lending = lender === undefined ? undefined : tryLookup(ctx, lender);
+  if (lending !== undefined) lending.lendsNetwork = true;
   entry.logKeeping = keepLog(ctx, entry.record);
   startForwarding(ctx, entry, sandbox.exited);
   if (options.adopted !== true) emitPlainNetworkEvent(ctx, entry.record, "connect");

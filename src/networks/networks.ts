@@ -97,7 +97,7 @@ export function createNetworks(deps: NetworksDeps): Networks {
     },
     changePorts: (containerId, change) => changePorts(ctx, containerId, change),
     attach: (endpoint, namespacePath) => attach(ctx, endpoint, namespacePath),
-    release: (containerId) => release(ctx, containerId),
+    release: (containerId, how) => release(ctx, containerId, how),
     resolvConf: (wanted) => resolvConfOf(ctx, wanted),
     renewedResolvConf(text, wanted) {
       const hasResolver = parseResolvConf(text).nameservers.includes(RESOLVER_ADDRESS);
@@ -127,10 +127,10 @@ export function createNetworks(deps: NetworksDeps): Networks {
 }
 
 /** See Networks.release. */
-function release(ctx: NetworkContext, containerId: string): Awaitable<void> {
+function release(ctx: NetworkContext, containerId: string, { isShared = false }: { isShared?: boolean } = {}): Awaitable<void> {
   const releaseAll = (): void => {
     for (const endpoint of ctx.records.endpointsOfContainer(containerId).toReversed()) {
-      void releaseEndpoint(ctx, endpoint, { lives: false });
+      void releaseEndpoint(ctx, endpoint, { lives: isShared });
       if (endpoint.hostInterface !== "") watchForStraggler(ctx, endpoint.hostInterface);
     }
   };

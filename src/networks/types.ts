@@ -160,8 +160,8 @@ export interface Networks {
   rename(options: Pick<ConnectOptions, "containerId" | "containerName" | "hostname"> & { settings: Record<string, EndpointSettings> }): void;
   /** Makes it so in the kernel. On failure undoes its own steps and throws. */
   attach(endpoint: Endpoint, namespacePath: string): Promise<void>;
-  /** Frees everything the container has: rules at once, addresses and ports, links with the namespace. A promise where it has many ports: they go in turns. */
-  release(containerId: string): void | Promise<void>;
+  /** Frees everything the container has: rules at once, addresses and ports, links with the namespace, or soon where others share that. A promise where it has many ports: they go in turns. */
+  release(containerId: string, options?: { isShared?: boolean }): void | Promise<void>;
   /** The text of /etc/resolv.conf for a container; `host`: it shares the host's network. */
   resolvConf(options: { host: boolean; endpoints: readonly Endpoint[]; dns: string[]; search: string[]; options: string[] }): string;
   /** The new text of a container's resolv.conf, or undefined where it stays: the first user-defined network brings the resolver, unless somebody changed the file. */

@@ -158,6 +158,20 @@ if (!skips.root.missing()) {
     expect(await ok("inspect", "-f", "{{json .NetworkSettings.Networks.net.DNSNames}}", "lone")).toMatch(/^\["lone","[0-9a-f]{12}"\]$/);
   });
 
+  test("who shares the network of a container that has ended has no interface of it any more, nor the host", async () => {
+    await ok("network", "create", "--subnet", "10.25.0.0/24", "net");
+    await ok("run", "-d", "--name", "owner", "--network", "net", "busybox", "sleep", "1000");
+    await ok("run", "-d", "--name", "guest", "--network", "container:owner", "busybox", "sleep", "1000");
+    const interfaces = async (name: string): Promise<string> => (await ok("exec", name, "ls", "/sys/class/net")).replaceAll("\n", " ");
+    expect(await interfaces("guest")).toBe("eth0 lo");
+    await ok("restart", "-t0", "owner");
+    // the link goes in a thread, by itself it would only with the guest
+    for (let i = 0; i < 60 && (await interfaces("guest")) !== "lo"; i++) await Bun.sleep(50);
+    expect([await interfaces("guest"), await interfaces("owner")]).toEqual(["lo", "eth0 lo"]);
+    await ok("restart", "-t0", "guest");
+    expect(await interfaces("guest")).toBe("eth0 lo");
+  });
+
   test("a MAC address at a connection counts since API 1.54, before it was an echo of inspect", async () => {
     await ok("network", "create", "net");
     const macOf = (name: string): Promise<string> => ok("inspect", "-f", "{{.NetworkSettings.Networks.net.MacAddress}}", name);
