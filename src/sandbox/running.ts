@@ -46,6 +46,7 @@ export function runSandbox(ctx: SandboxContext, parts: RunningParts): RunningSan
   let isClosed = false;
   let cleaning: Promise<void> | undefined;
   let programs: Promise<void> | undefined;
+  let joinable: Promise<void> | undefined;
 
   const exited = watchExit(ctx, parts).then(async (status) => {
     await hub.finish();
@@ -54,6 +55,9 @@ export function runSandbox(ctx: SandboxContext, parts: RunningParts): RunningSan
 
   // a conmon that nobody reads can't tell that init has ended: then the kernel does
   hub.onHold(() => void liftAtEnd(ctx, parts));
+
+  /** While init runs the runtime yet, its memory belongs to the host's user namespace: who has joined its own one may not look at it, nor join the rest (EPERM). */
+  const isJoinable = (): Promise<void> => (joinable ??= programRuns(pid, { smallInit: false, exited }));
 
   const sandbox: RunningSandbox = {
     id: spec.id,
@@ -78,8 +82,14 @@ export function runSandbox(ctx: SandboxContext, parts: RunningParts): RunningSan
     },
     pause: () => freeze(true),
     resume: () => freeze(false),
-    exec: (execSpec) => createExec(ctx, parts, rootfs, execSpec),
-    command: (command, options) => runCommand(ctx, parts, rootfs, command, options),
+    exec: async (execSpec) => {
+      await isJoinable();
+      return await createExec(ctx, parts, rootfs, execSpec);
+    },
+    command: async (command, options) => {
+      await isJoinable();
+      return await runCommand(ctx, parts, rootfs, command, options);
+    },
     dial: (address, port, signal) => dial(ctx, pid, address, port, signal),
     update: (limits) => parts.runtime.update(spec.id, ctx.runtime.buildLimits(limits), cgroupPath),
     networksChanged: (before) => {

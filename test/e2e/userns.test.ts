@@ -46,6 +46,15 @@ describe.skipIf(skipped("root", "overlay", "docker", "userns"))("user namespaces
     await ok("rm", "-f", "plain");
   });
 
+  test("an exec right after the start joins, however slowly the container comes up", async () => {
+    for (let round = 0; round < 3; round++) {
+      await ok("create", "--name", "slow", "--cpus", "0.01", "busybox", "sleep", "1000");
+      expect((await engine.api("POST", "/v1.45/containers/slow/start")).status).toBe(204);
+      expect(await ok("exec", "slow", "id", "-u")).toBe("0");
+      await ok("rm", "-f", "slow");
+    }
+  });
+
   test("another runtime does it all, too", async () => {
     const other = ["--runtime", "other"];
     expect(uidMap(await sh("cat /proc/self/uid_map", ...other))).toEqual([0, first, 65536]);
