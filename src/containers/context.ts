@@ -87,8 +87,8 @@ export interface Entry {
   execs: Set<string>;
   /** Copies of files that stand on the present or the last run's root. */
   copies: Set<{ abort: AbortController; ended: Promise<void> }>;
-  /** The root of a container at rest, mounted for those who read it. */
-  view?: { path: string; abort: AbortController; users: number; ready: Promise<void>; released: Promise<void>; release: () => void };
+  /** The root of a container at rest, mounted for those who read it. `dropped`: it is on its way out, and `released` resolves when it is gone. */
+  view?: { path: string; abort: AbortController; users: number; ready: Promise<void>; dropped: boolean; released: Promise<void>; release: () => void };
 }
 
 /** A command to be run in a container, or that was. */

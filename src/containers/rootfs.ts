@@ -28,6 +28,10 @@ export async function withRootfs<T>(ctx: Context, reference: string, work: (root
   }
   await entry.cleaning;
   if (entry.removing !== undefined) throw conflict(`container ${entry.record.id} is marked for removal: its files can't be read`);
+  if (entry.view?.dropped === true) {
+    await entry.view.released;
+    return await withRootfs(ctx, reference, work); // it may have been started, or removed
+  }
   const view = (entry.view ??= openView(ctx, entry));
   view.users++;
   try {
@@ -84,7 +88,7 @@ function openView(ctx: Context, entry: Entry): NonNullable<Entry["view"]> {
     });
   };
   const ready = mount();
-  return { path, abort: new AbortController(), users: 0, ready, released, release };
+  return { path, abort: new AbortController(), users: 0, ready, dropped: false, released, release };
 }
 
 /** Before a new run: nobody reads the root any more. Those who began while the container was at rest may finish, unless they take too long (or nothing). */
@@ -96,11 +100,12 @@ export async function endReaders(entry: Entry): Promise<void> {
   await view.released;
 }
 
-/** Detaches the view, whoever still reads it: they keep what they have open. */
+/** Detaches the view, whoever still reads it: they keep what they have open. Until it is gone nothing else is mounted in its place, nor of its layers. */
 export async function dropView(ctx: Context, entry: Entry): Promise<void> {
   const { view } = entry;
   if (view === undefined) return;
-  entry.view = undefined;
+  if (view.dropped) return await view.released;
+  view.dropped = true;
   view.abort.abort();
   await Promise.allSettled([view.ready]);
   try {
@@ -109,6 +114,7 @@ export async function dropView(ctx: Context, entry: Entry): Promise<void> {
   } catch (error) {
     ctx.log.warn("unmounting a container's root", { container: entry.record.id, error: messageOf(error) });
   } finally {
+    entry.view = undefined;
     view.release();
   }
 }

@@ -596,6 +596,22 @@ describe.skipIf(skipped("root", "overlay"))("containers", () => {
     await remove(live);
   });
 
+  test("who comes while the files of a container at rest are let go has them too, and so has a start", async () => {
+    const { id } = await run(["true"]);
+    /** Calls `next` so many turns of the event loop after a reader is through. */
+    const afterReader = async <T>(turns: number, next: () => Promise<T>): Promise<T> => {
+      const { promise, resolve } = Promise.withResolvers<T>();
+      const turn = (left: number): unknown => (left === 0 ? resolve(next()) : setImmediate(turn, left - 1));
+      await engine.containers.withRootfs(id, async () => void setImmediate(turn, turns));
+      return await promise;
+    };
+    for (let i = 0; i < 40; i++) {
+      expect(await afterReader(i, () => engine.containers.withRootfs(id, async (root) => existsSync(`${root}/bin/busybox`)))).toBe(true);
+    }
+    await afterReader(0, () => engine.containers.start(id));
+    await afterReader(0, () => remove(id));
+  });
+
   test("a health check that fails and recovers", async () => {
     const id = await startReady("checked", {
       config: { Healthcheck: { Test: ["CMD-SHELL", "test -e /tmp/ok || { echo missing; exit 1; }"], Interval: 20e6, Retries: 2 } },
