@@ -3,8 +3,9 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createConfig } from "./config.ts";
-import { allCredentials, eraseCredentials, hubServer, readCredentials, serverOf, storeCredentials } from "./credentials.ts";
+import { allCredentials, credentialsOrNone, eraseCredentials, hubServer, readCredentials, serverOf, storeCredentials } from "./credentials.ts";
 
+const quiet = { write: async () => {}, isTty: false, columns: () => 0, colours: false };
 let folder: string;
 const path = process.env.PATH;
 beforeAll(() => {
@@ -51,7 +52,7 @@ test("credentials of config.json, whatever way the registry is spelt", async () 
   expect(await readCredentials(found, "reg.example")).toEqual({ username: "me", password: "pass:word", serveraddress: "reg.example" });
   expect(await readCredentials(found, "tok.example")).toEqual({ identitytoken: "t", serveraddress: "tok.example" });
   expect(await readCredentials(found, "other.example")).toBeUndefined();
-  expect(Object.keys(await allCredentials(found))).toEqual(["https://reg.example/v1/", "tok.example"]);
+  expect(Object.keys(await allCredentials(found, quiet))).toEqual(["https://reg.example/v1/", "tok.example"]);
   await expect(readCredentials(config({ auths: { x: { auth: encode("nocolon") } } }), "x")).rejects.toThrow("invalid auth configuration");
 });
 
@@ -71,6 +72,10 @@ test("a helper keeps, gives and forgets them; the file holds no secret", async (
 test("a helper that fails or isn't there is named", async () => {
   await expect(readCredentials(config({ credsStore: "files" }), "broken")).rejects.toThrow("docker-credential-files: keychain is locked");
   await expect(readCredentials(config({ credsStore: "missing" }), "x")).rejects.toThrow("docker-credential-missing is not on the PATH");
+  const said: string[] = [];
+  const err = { ...quiet, write: async (text: string | Uint8Array) => void said.push(String(text)) };
+  expect(await credentialsOrNone(config({ credsStore: "missing" }), "x", err)).toBeUndefined();
+  expect(said).toEqual(["WARNING: error getting credentials: docker-credential-missing is not on the PATH; going on without credentials for x\n"]);
   await expect(readCredentials(config({ credsStore: "../x" }), "x")).rejects.toThrow("invalid credential helper name");
 });
 

@@ -2,6 +2,7 @@ import type { AuthConfig } from "../client/types.ts";
 import { parseReference } from "../oci/reference.ts";
 import type { CliConfig, ConfigFile } from "./config.ts";
 import { CliError } from "./errors.ts";
+import type { Sink } from "./io.ts";
 
 /** Docker Hub's key in config.json, for history's sake a URL. */
 export const hubServer = "https://index.docker.io/v1/";
@@ -30,11 +31,24 @@ export async function readCredentials(config: CliConfig, server: string): Promis
   return key === undefined ? undefined : decoded({ ...auths[key], serveraddress: server });
 }
 
+/**
+ * As readCredentials, but a helper that is missing or fails keeps nobody from what needs no password, as with Docker's command: it is told, and none are sent.
+ */
+export async function credentialsOrNone(config: CliConfig, server: string, err: Sink): Promise<AuthConfig | undefined> {
+  try {
+    return await readCredentials(config, server);
+  } catch (error) {
+    if (!(error instanceof CliError)) throw error;
+    await err.write(`WARNING: ${error.message}; going on without credentials for ${server}\n`);
+    return undefined;
+  }
+}
+
 /** Credentials of every registry in config.json, for a build's base images. */
-export async function allCredentials(config: CliConfig): Promise<Record<string, AuthConfig>> {
+export async function allCredentials(config: CliConfig, err: Sink): Promise<Record<string, AuthConfig>> {
   const file = await config.file();
   const servers = new Set([...Object.keys(file.auths ?? {}), ...Object.keys(file.credHelpers ?? {})]);
-  const entries = await Promise.all([...servers].map(async (server) => [server, await readCredentials(config, server)] as const));
+  const entries = await Promise.all([...servers].map(async (server) => [server, await credentialsOrNone(config, server, err)] as const));
   return Object.fromEntries(entries.filter((entry): entry is readonly [string, AuthConfig] => entry[1] !== undefined));
 }
 

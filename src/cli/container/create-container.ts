@@ -40,6 +40,7 @@ async function pull(context: CommandContext<typeof containerFlags>, client: Clie
     image,
     platform: context.flags.platform,
     sink: context.io.err,
+    err: context.io.err,
     quiet: context.flags.quiet,
     rows: context.io.windowSize()?.rows,
   });

@@ -61,7 +61,7 @@ export const build = defineCommand({
     const query = buildQuery(context.flags, env, (await config.file()).proxies?.default);
     const sent = tar === undefined ? undefined : prepare(tar, context.flags, io);
     const engine = await client();
-    const auths = await allCredentials(config);
+    const auths = await allCredentials(config, io.err);
     const lines = await engine.images.build(
       sent?.body,
       { ...query, dockerfile: dockerfile || undefined, remote },

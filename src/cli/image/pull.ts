@@ -2,7 +2,7 @@ import type { Client } from "../../client/client.ts";
 import { formatReference, parseReference, repositoryOf, withDefaultTag } from "../../oci/reference.ts";
 import { defineCommand } from "../command.ts";
 import type { CliConfig } from "../config.ts";
-import { readCredentials, serverOf } from "../credentials.ts";
+import { credentialsOrNone, serverOf } from "../credentials.ts";
 import { CliError } from "../errors.ts";
 import { showProgress } from "../format/progress.ts";
 import type { Sink } from "../io.ts";
@@ -26,7 +26,17 @@ export const pull = defineCommand({
     if (flags["all-tags"] && !bare) throw new CliError("tag can't be used with --all-tags/-a");
     if (!flags["all-tags"] && bare && !flags.quiet) await io.out.write("Using default tag: latest\n");
     const { platform, quiet } = flags;
-    await pullImage({ client: await client(), config, image, platform, sink: io.out, quiet, allTags: flags["all-tags"], rows: io.windowSize()?.rows });
+    await pullImage({
+      client: await client(),
+      config,
+      image,
+      platform,
+      sink: io.out,
+      err: io.err,
+      quiet,
+      allTags: flags["all-tags"],
+      rows: io.windowSize()?.rows,
+    });
     await io.out.write(`${flags["all-tags"] ? repositoryOf(reference) : formatReference(withDefaultTag(reference))}\n`);
   },
 });
@@ -38,19 +48,21 @@ export interface PullOptions {
   platform: string;
   /** Where progress goes. */
   sink: Sink;
+  /** For warnings. */
+  err: Sink;
   quiet: boolean;
   allTags?: boolean;
   rows?: number;
 }
 
 /** Pulls and shows how it goes. @throws CliError with the registry's or the engine's reason */
-export async function pullImage({ client, config, image, platform, sink, quiet, allTags = false, rows }: PullOptions): Promise<void> {
+export async function pullImage({ client, config, image, platform, sink, err, quiet, allTags = false, rows }: PullOptions): Promise<void> {
   const parsed = parseReference(image);
   const reference = allTags ? parsed : withDefaultTag(parsed);
   const lines = await client.images.pull(repositoryOf(reference), {
     tag: reference.digest ?? reference.tag,
     platform,
-    auth: await readCredentials(config, serverOf(image)),
+    auth: await credentialsOrNone(config, serverOf(image), err),
   });
   await showProgress(lines, quiet ? silence : sink, { rows });
 }

@@ -1,6 +1,6 @@
 import { familiarName, parseReference, repositoryOf, withDefaultTag } from "../../oci/reference.ts";
 import { defineCommand } from "../command.ts";
-import { readCredentials, serverOf } from "../credentials.ts";
+import { credentialsOrNone, serverOf } from "../credentials.ts";
 import { CliError } from "../errors.ts";
 import { showProgress } from "../format/progress.ts";
 
@@ -28,7 +28,7 @@ export const push = defineCommand({
     ).images.push(familiarName(reference), {
       tag: reference.tag,
       platform: flags.platform,
-      auth: await readCredentials(config, serverOf(image)),
+      auth: await credentialsOrNone(config, serverOf(image), io.err),
     });
     const sink = flags.quiet ? { ...io.out, isTty: false, write: async () => {} } : io.out;
     const notes: string[] = [];

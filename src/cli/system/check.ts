@@ -19,7 +19,7 @@ and containers against what is there. Containers run on meanwhile. The exit code
   },
   args: { min: 0, max: 0 },
   async run({ flags, client, config, io }) {
-    const auths = flags.repair ? { auths: await allCredentials(config) } : {};
+    const auths = flags.repair ? { auths: await allCredentials(config, io.err) } : {};
     const lines = await (await client()).system.check({ repair: flags.repair, quick: flags.quick, ...auths });
     const { report } = await showProgressAside<{ report: CheckReport }>(lines, io);
     if (report === undefined) throw new CliError("the engine ended the check without a report");
