@@ -132,7 +132,7 @@ export function createFirewalld({ enabled, address = DEFAULT_BUS, bridges, hasLi
     try {
       await work();
     } catch (error) {
-      log.warn("firewalld refused a change of its zones", { bridge, zone, error: messageOf(error) });
+      if (!closed) log.warn("firewalld refused a change of its zones", { bridge, zone, error: messageOf(error) });
     }
   };
 
@@ -175,6 +175,11 @@ export function createFirewalld({ enabled, address = DEFAULT_BUS, bridges, hasLi
     if (trouble || (await within(work, WAIT_MS))) return;
     trouble = true;
     log.warn("firewalld takes its time: nobody waits for it until it answers", { after: `${WAIT_MS / 1000} s` });
+  };
+
+  const leave = async (): Promise<void> => {
+    await running;
+    for (const [bridge, from] of placed) await attempt(bridge, () => take(bridge, from));
   };
 
   /** What it knew is gone: it has started, or loaded its configuration. */
@@ -247,10 +252,7 @@ export function createFirewalld({ enabled, address = DEFAULT_BUS, bridges, hasLi
     },
     changed: () => (owner === undefined || closed ? undefined : wait(sync())),
     async close({ bridgesStay }) {
-      if (!bridgesStay && owner !== undefined) {
-        await running;
-        await within(Promise.all([...placed].map(([bridge, from]) => attempt(bridge, () => take(bridge, from)))), WAIT_MS);
-      }
+      if (!bridgesStay && owner !== undefined && !trouble) await within(leave(), WAIT_MS);
       closed = true;
       bus?.[Symbol.dispose]();
     },
