@@ -49,6 +49,7 @@ export const skips = {
     missing: () =>
       !readable("/proc/filesystems").includes("ext4") || !existsSync("/dev/loop0") || ["mkfs.ext4", "debugfs"].some((name) => Bun.which(name) === null),
   },
+  strace: { reason: "needs strace (on PATH, or Debian's package)", missing: () => debianProgram("strace", "usr/bin/strace") === undefined },
   skopeo: { reason: "needs skopeo on PATH", missing: () => Bun.which("skopeo") === null },
 } satisfies Record<string, Skip>;
 
