@@ -46,7 +46,7 @@ export function specBase(ctx: Context, record: ContainerRecord, links: { hosts: 
     host: {
       ...record.host,
       Init: record.host.Init ?? ctx.options.init,
-      ExtraHosts: [...(record.host.ExtraHosts ?? []), ...links.hosts],
+      ExtraHosts: [...withGateways(record.host.ExtraHosts ?? [], ctx.options.hostGatewayIps ?? []), ...links.hosts],
       SecurityOpt: [...(ctx.options.securityOpts ?? []), ...(record.host.SecurityOpt ?? [])],
     },
     args: [record.path, ...record.args],
@@ -56,6 +56,12 @@ export function specBase(ctx: Context, record: ContainerRecord, links: { hosts: 
     network: { kind: "none" },
     logPath: record.host.LogConfig?.Type === "none" ? undefined : logPathOf(ctx, record),
   };
+}
+
+/** Where the engine's settings say what `host-gateway` is, it is that: a line for each address. */
+function withGateways(hosts: readonly string[], gateways: readonly string[]): readonly string[] {
+  if (gateways.length === 0) return hosts;
+  return hosts.flatMap((entry) => (/[:=]host-gateway$/.test(entry) ? gateways.map((address) => entry.replace(/host-gateway$/, address)) : [entry]));
 }
 
 export const logPathOf = (ctx: Context, record: ContainerRecord): string => `${ctx.paths.container(record.id)}/container.log`;

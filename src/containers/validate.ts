@@ -34,6 +34,8 @@ export interface CreateDefaults {
   securityOpts?: readonly string[];
   /** Seconds; 10 unless told. */
   stopTimeout?: number;
+  /** What `host-gateway` means in ExtraHosts; none: the gateway of the container's network. */
+  hostGatewayIps?: readonly string[];
 }
 
 const bad = invalidArgument;

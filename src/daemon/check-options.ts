@@ -17,6 +17,9 @@ export function checkOptions(options: DaemonOptions): void {
   checkLogs(options);
   options.labels = checkLabels(options.labels);
   for (const address of options.dns) if (isIP(address) === 0) throw invalidArgument(`invalid IP address: ${address}`);
+  const families = options.hostGatewayIps.map(isIP);
+  if (families.includes(0)) throw invalidArgument(`invalid host-gateway-ip: ${options.hostGatewayIps.join(", ")}: want IP addresses`);
+  if (new Set(families).size < families.length) throw invalidArgument("only one IPv4 and one IPv6 host-gateway-ip can be specified");
   for (const domain of options.dnsSearch) {
     if (domain !== "." && !/^[A-Za-z0-9]([\w-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([\w-]*[A-Za-z0-9])?)*\.?$/.test(domain)) {
       throw invalidArgument(`invalid domain: ${domain}`);

@@ -5,10 +5,10 @@ import type { DaemonOptions } from "./options.ts";
 
 /** Settings of containers that say nothing. Those that a reload changes are read when they are needed. @throws EngineError invalidArgument */
 export function containerDefaults(options: DaemonOptions): ContainersDeps["options"] {
-  const { logDriver, logOpts, init, shutdownTimeout, seccompProfile, noNewPrivileges } = options;
+  const { logDriver, logOpts, init, shutdownTimeout, seccompProfile, noNewPrivileges, hostGatewayIps } = options;
   const seccomp = seccompProfile === "" || seccompProfile === "unconfined" ? seccompProfile : readSeccompProfile(seccompProfile);
   return {
-    ...{ logDriver, logOpts, init, shutdownTimeout },
+    ...{ logDriver, logOpts, init, shutdownTimeout, hostGatewayIps },
     ulimits: Object.values(options.defaultUlimits),
     securityOpts: [...(seccomp === "" ? [] : [`seccomp=${seccomp}`]), ...(noNewPrivileges ? ["no-new-privileges"] : [])],
     get cgroupnsMode() {

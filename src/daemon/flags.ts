@@ -325,7 +325,13 @@ export const daemonFlags: readonly Flag[] = [
     set: (o, v: Record<string, unknown>) => (o.buildCacheRules = builderGc(v)),
   },
   { name: "storage-opt", kind: "list", key: "storage-opts", summary: "Not supported yet", later: "" },
-  { name: "host-gateway-ip", kind: "list", key: "host-gateway-ips", summary: "Not supported yet", later: "" },
+  {
+    name: "host-gateway-ip",
+    kind: "list",
+    key: "host-gateway-ips",
+    summary: "What host-gateway means in --add-host: an IPv4 and an IPv6 address at most (default: the gateway of the container's network)",
+    set: set("hostGatewayIps"),
+  },
   { name: "init-path", kind: "string", key: "init-path", summary: "Not supported yet: tini or catatonit is looked for", later: "" },
   { name: "init", kind: "bool", key: "init", summary: "Run an init as process 1 of containers", set: set("init") },
   {

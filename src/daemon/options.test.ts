@@ -111,6 +111,8 @@ test.each([
   ["labels", ["novalue"], "bad attribute format: novalue"],
   ["labels", ["a=1", "a=2"], "conflict labels for a=2 and a=1"],
   ["dns", ["nope"], "invalid IP address: nope"],
+  ["host-gateway-ips", ["nope"], "invalid host-gateway-ip: nope: want IP addresses"],
+  ["host-gateway-ips", ["10.0.0.1", "10.0.0.2"], "only one IPv4 and one IPv6 host-gateway-ip can be specified"],
   ["dns-search", ["-x"], "invalid domain: -x"],
   ["exec-opts", ["native.cgroupdriver=systemd"], "not supported yet"],
   ["exec-opts", ["x"], "must be formatted 'opt=value'"],

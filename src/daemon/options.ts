@@ -76,6 +76,8 @@ export interface DaemonOptions extends Required<Omit<NetworkOptions, "engineKey"
   shmSize: number;
   ipcMode: "private" | "shareable";
   stopTimeout: number;
+  /** What `host-gateway` means to containers; empty: the gateway of their network. */
+  hostGatewayIps: string[];
   noNewPrivileges: boolean;
   /** Empty: the built-in profile; else `unconfined` or a file. */
   seccompProfile: string;
@@ -127,6 +129,7 @@ export function defaultOptions(): DaemonOptions {
     userlandProxy: true,
     publishMode: "open",
     dns: [],
+    hostGatewayIps: [],
     dnsOpts: [],
     dnsSearch: [],
     defaultAddressPools: [],

@@ -53,6 +53,9 @@ describe.skipIf(skipped("root", "overlay", "docker"))("berth", () => {
     expect(await ok("wait", "other")).toBe("137");
     expect(await ok("rm", "other")).toBe("other");
     expect((await engine.berth(["rm", "other"])).stderr).toContain("No such container: other");
+    const forced = await engine.berth(["rm", "-f", "other"]);
+    expect([forced.code, forced.stdout]).toEqual([0, ""]);
+    expect(forced.stderr).toContain("No such container: other");
   });
 
   test("events can be read back", async () => {

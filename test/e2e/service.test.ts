@@ -128,6 +128,7 @@ describe.skipIf(needs)("defaults of containers", () => {
       "no-new-privileges": true,
       "seccomp-profile": "unconfined",
       "default-stop-timeout": 0,
+      "host-gateway-ips": ["10.9.8.7", "fd00::9"],
     };
     writeFileSync(file, JSON.stringify(settings));
     await using engine = await Engine.start(["--config-file", file]);
@@ -146,6 +147,8 @@ describe.skipIf(needs)("defaults of containers", () => {
     expect(await status("--shm-size", "1m", "--security-opt", "no-new-privileges=false", "--security-opt", "seccomp=builtin")).toBe(
       "NoNewPrivs:0Seccomp:21024",
     );
+    const gates = ["--add-host", "gate:host-gateway", "--add-host", "other:1.2.3.4"];
+    expect(await engine.ok("run", "--rm", ...gates, "busybox", "grep", "-E", "gate|other", "/etc/hosts")).toBe("10.9.8.7\tgate\nfd00::9\tgate\n1.2.3.4\tother");
     expect(await engine.ok("info", "--format", "{{.SecurityOptions}}")).toContain("name=seccomp,profile=unconfined");
     await engine.ok("run", "-d", "--name", "deaf", "busybox", "sh", "-c", "trap '' TERM; while :; do sleep 1; done");
     expect(await engine.ok("inspect", "--format", "{{.HostConfig.ShmSize}} {{.HostConfig.IpcMode}} {{.HostConfig.SecurityOpt}}", "deaf")).toBe(

@@ -26,7 +26,7 @@ export const rm = defineCommand({
         // `rm -f` of what isn't there is done already, as for rm(1); Docker says so and still succeeds.
         if (!(force && isNotFound(error))) throw error;
         await io.err.write(`Error response from daemon: ${(error as Error).message}\n`);
-        return undefined;
+        return "";
       }
       return name;
     });
