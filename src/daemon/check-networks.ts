@@ -1,7 +1,7 @@
 import { isIP } from "node:net";
 import { invalidArgument } from "../lib/errors.ts";
 import { parsePrefix } from "../lib/address.ts";
-import { problemOfIPv6Subnet } from "../networks/ipv6-subnet.ts";
+import { problemOfIPv6Subnet } from "../networks/bridge-subnet.ts";
 import type { DaemonOptions } from "./options.ts";
 
 /** What the settings say of networks, the default one above all; where they contradict each other or the host, that is told when it is set up. @throws EngineError invalidArgument */

@@ -27,7 +27,7 @@ import { configureEndpoint, defaultRoutes, ipv6Settings } from "./endpoint-link.
 import { bridgeNetfilter, type Firewall } from "./firewall.ts";
 import type { FamilyRules } from "./ruleset.ts";
 import type { Chores } from "./chores.ts";
-import { problemOfIPv6Subnet } from "./ipv6-subnet.ts";
+import { problemOfSubnet } from "./bridge-subnet.ts";
 import type { NetworkRecord } from "./types.ts";
 
 export interface BridgeDriverOptions {
@@ -170,7 +170,7 @@ export function createBridgeDriver(options: BridgeDriverOptions): NetworkDriver 
     validate(network) {
       const bridge = parseBridgeOptions(network);
       for (const { subnet } of network.ipam.config) {
-        const problem = subnet.includes(":") ? problemOfIPv6Subnet(subnet) : undefined;
+        const problem = problemOfSubnet(subnet);
         if (problem !== undefined) throw invalidArgument(problem);
       }
       const link = findLink(host, bridge.name);

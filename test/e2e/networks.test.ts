@@ -90,6 +90,8 @@ if (!skips.root.missing()) {
       [subnet("10.10.0.0/24", { Gateway: "10.10.0.255" }), 403, "failed to allocate gateway (10.10.0.255): Address already in use"],
       [subnet("10.10.0.0/33"), 400, "invalid network config:\ninvalid subnet 10.10.0.0/33: invalid CIDR block notation"],
       [{ EnableIPv6: true, ...subnet("ff02::/64") }, 400, "multicast subnet 'ff02::/64' is not allowed"],
+      [subnet("224.0.0.0/24"), 400, "multicast subnet '224.0.0.0/24' is not allowed"],
+      [subnet("127.5.0.0/24"), 400, "loopback subnet '127.5.0.0/24' is not allowed"],
       [{ EnableIPv4: false }, 400, "IPv4 or IPv6 must be enabled"],
       [{ Ingress: true }, 403, "Ingress network can only be global scope network"],
       [{ Scope: "swarm" }, 403, "cannot create a swarm scoped network when swarm is not active"],
