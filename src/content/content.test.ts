@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { contentContract } from "../../test/contract/content.ts";
 import { silent } from "../lib/log.ts";
+import { digestOf } from "../oci/digest.ts";
 import { migrations } from "../store/schema.ts";
 import { openStore } from "../store/store.ts";
 import { createContentStore } from "./content.ts";
@@ -44,4 +45,17 @@ test("restore removes files without a record and records without a file", async 
   await env.content.restore();
   expect(env.content.list().map((blob) => blob.digest)).toEqual([kept]);
   expect(readdirSync(join(env.root, "blobs/sha256"))).toEqual([kept.slice(7)]);
+});
+
+test("a download that is all there is known to be by an engine that comes after a kill, however quickly it came", async () => {
+  await using env = await open();
+  const blob = { digest: digestOf("0123456789"), size: 10 };
+  await using left = await env.content.download(blob);
+  await left.write(0, [Buffer.from("0123456789")]);
+  const noted = (): boolean => readdirSync(join(env.root, "ingest")).some((name) => name.endsWith(".json"));
+  for (let i = 0; i < 200 && !noted(); i++) await Bun.sleep(10);
+  // as a killed engine leaves it: nobody has said that it is to be kept
+  const next = await env.reopen();
+  await using again = await next.download(blob);
+  expect(again.missing()).toEqual([]);
 });

@@ -120,7 +120,8 @@ export class SharedDownload {
       }),
     );
     this.#wake();
-    if (performance.now() - this.#notedAt > NOTE_INTERVAL) this.#note();
+    // small layers are there within less than the interval, and wait for the whole image then
+    if (this.#contiguous === this.size || performance.now() - this.#notedAt > NOTE_INTERVAL) this.#note();
   }
 
   async #writeAll(range: Range, chunks: readonly Uint8Array[]): Promise<void> {
