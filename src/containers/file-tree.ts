@@ -2,14 +2,15 @@ import { existsSync } from "node:fs";
 import { mkdir, rmdir, stat } from "node:fs/promises";
 import { attachTree, cloneTree } from "../kernel/bind.ts";
 import { SysError } from "../kernel/ffi.ts";
-import { AT_FDCWD, chownAt, closeFd, O, openAt } from "../kernel/fs.ts";
+import { AT_FDCWD, closeFd, O, openAt } from "../kernel/fs.ts";
 import { holdDirectoryInRoot, type HeldPath } from "../kernel/inroot.ts";
 import { mount, MS } from "../kernel/mount.ts";
 import { conflict, invalidArgument } from "../lib/errors.ts";
 import { bytesOf } from "../lib/tar.ts";
 import { rootOnHost } from "../oci/id-map.ts";
 import type { RunningSandbox, SandboxMount } from "../sandbox/types.ts";
-import { Root, type Owner } from "../snapshots/root.ts";
+import { openMountPoint } from "../snapshots/mount-point.ts";
+import { Root } from "../snapshots/root.ts";
 import { lookup, type Context, type Entry } from "./context.ts";
 import { viewPath } from "./create-volumes.ts";
 import { releaseVolumes, sandboxMounts } from "./mounts.ts";
@@ -101,7 +102,7 @@ async function mountFiles(ctx: Context, entry: Entry, rootfs: string, path: stri
     try {
       attach(
         () => cloneTree(source, { readOnly, recursive: options.includes("rbind") }),
-        () => mountPoint(root, bytesOf(destination), isDirectory, rootOnHost(record.idMap)),
+        () => openMountPoint(root, bytesOf(destination), isDirectory, rootOnHost(record.idMap)),
       );
     } catch (error) {
       if (error instanceof SysError) throw invalidArgument(`mounting ${source} at ${destination} of container ${record.id}: ${error.message}`, error);
@@ -136,21 +137,4 @@ function ownFiles(ctx: Context, record: ContainerRecord): SandboxMount[] {
     .map((name) => ({ name, destination: `/etc/${name}`, source: `${ctx.paths.container(record.id)}/${name}` }))
     .filter(({ destination, source }) => existsSync(source) && !record.mountSources.some((mount) => mount.destination === destination))
     .map(({ destination, source }) => ({ type: "bind", source, destination, readOnly: false, options: [] }));
-}
-
-/** A descriptor of what is mounted on; made where it is missing, as the runtime does at a start. */
-function mountPoint(root: Root, path: string, isDirectory: boolean, owner: Owner): number {
-  if (isDirectory) return root.directory(path, owner);
-  const present = root.open(path, O.PATH);
-  if (present !== undefined) return present;
-  const cut = path.lastIndexOf("/");
-  const parent = root.directory(path.slice(0, cut), owner);
-  try {
-    const name = path.slice(cut + 1);
-    const made = openAt(parent, name, O.RDONLY | O.CREAT | O.EXCL | O.NOFOLLOW, 0o644);
-    chownAt(parent, name, owner.uid, owner.gid);
-    return made;
-  } finally {
-    closeFd(parent);
-  }
 }

@@ -17,6 +17,7 @@ import { withInitLayer } from "../snapshots/init-layer.ts";
 import type { SandboxContext } from "./context.ts";
 import { ownerOfPipes } from "./exec.ts";
 import { writeFiles } from "./files.ts";
+import { makeMountPoints } from "./mount-points.ts";
 import { checkPassable } from "./passable.ts";
 import { runSandbox } from "./running.ts";
 import { writeState } from "./state.ts";
@@ -67,6 +68,8 @@ export async function createSandbox(ctx: SandboxContext, spec: SandboxSpec, opti
   undo.defer(() => network.release());
   await runtimes.prepareHost();
   const deviceEdits = await runtimes.resolveDevices(spec.host.DeviceRequests);
+  const user = await userMounts(spec, `${bundle}/rootfs`);
+  await makeMountPoints(`${bundle}/rootfs`, user, rootOnHost(idMap));
   const built = runtimes.buildSpec({
     id: spec.id,
     config: spec.config,
@@ -79,7 +82,7 @@ export async function createSandbox(ctx: SandboxContext, spec: SandboxSpec, opti
     ...(spec.joined !== undefined && { joined: spec.joined }),
     ...(idMap !== undefined && { idMap }),
     own: writeFiles(spec, network.endpoints, networks),
-    user: await userMounts(spec, `${bundle}/rootfs`),
+    user,
     ...(deviceEdits !== undefined && { deviceEdits }),
   });
   runtime.prepare(built);

@@ -118,6 +118,34 @@ describe.skipIf(skipped("root", "overlay", "docker"))("volumes of the local driv
     await ok("volume", "rm", "fill", "nocopy", "shared");
   });
 
+  test("places to mount that are missing are made as runc makes them, behind symbolic links too", async () => {
+    const host = join(engine.root, "host");
+    const file = join(engine.root, "file");
+    mkdirSync(host);
+    writeFileSync(file, "text\n");
+    const mounts = ["-v", "deep:/a/b/c", "-v", `${file}:/x/y/z`, "-v", `${host}:/h`, "-v", "inner:/h/in/ner", "--tmpfs", "/t/u"];
+    const shown = await ok("run", "--name", "made", ...mounts, "busybox", "stat", "-c", "%a %u:%g %n", "/a", "/a/b", "/x", "/x/y", "/h/in", "/t");
+    expect(shown.split("\n")).toEqual(["/a", "/a/b", "/x", "/x/y", "/h/in", "/t"].map((path) => `755 0:0 ${path}`));
+    expect([statSync(join(host, "in")).mode & 0o7777, statSync(join(host, "in/ner")).mode & 0o7777]).toEqual([0o755, 0o755]);
+    // as the container's own layer has them
+    await ok("commit", "made", "with-places");
+    const bare = await ok("run", "--rm", "with-places", "stat", "-c", "%a %n", "/a/b/c", "/x/y/z", "/t/u");
+    expect(bare.split("\n")).toEqual(["755 /a/b/c", "644 /x/y/z", "755 /t/u"]);
+
+    await ok("run", "--name", "linker", "busybox", "sh", "-c", "ln -s /far/away /link; ln -s ../../behind /a; ln -s /loop /loop; mkdir /plain");
+    await ok("commit", "linker", "with-links");
+    const behind = ["-v", "deep:/link", "-v", `${file}:/a`, "-v", `${host}:/plain:ro`];
+    expect(await ok("run", "--rm", ...behind, "with-links", "sh", "-c", "touch /far/away/here && cat /behind && stat -c %a /far")).toBe("text\n755");
+    expect(existsSync(data("deep", "here"))).toBe(true);
+    expect((await engine.docker(["run", "--rm", "-v", "deep:/loop", "with-links", "true"])).stderr).toContain("loop");
+    // nothing is made in what is mounted read-only
+    const inside = await engine.docker(["run", "--rm", "-v", `${host}:/h:ro`, "-v", "inner:/h/other", "busybox", "true"]);
+    expect([inside.stderr, existsSync(join(host, "other"))]).toEqual([expect.stringContaining("Read-only file system"), false]);
+    await ok("rm", "made", "linker");
+    await ok("rmi", "with-places", "with-links");
+    await ok("volume", "rm", "deep", "inner");
+  });
+
   test("a directory of the host as a volume", async () => {
     const device = join(engine.root, "on-host");
     mkdirSync(device);
