@@ -4,7 +4,7 @@ import type { SnapshotId, Snapshots } from "../snapshots/types.ts";
 import type { ImageContext, Lease } from "./types.ts";
 
 /** Overlayfs mounts 500 layers, of which a container's init layer is one. */
-const MOST_LAYERS = 499;
+export const MOST_LAYERS = 499;
 
 export type UnpackOptions = Parameters<Snapshots["unpack"]>[0];
 

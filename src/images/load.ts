@@ -10,6 +10,7 @@ import { formatPlatform, normalizePlatform } from "../oci/platform.ts";
 import { familiarReference, parseReference, withDefaultTag, type Reference } from "../oci/reference.ts";
 import { withoutRareCompression } from "../snapshots/archive.ts";
 import { blobPath, nameAnnotation, refNameAnnotation, type ArchiveImage } from "./archive.ts";
+import { EarlyLayers } from "./early-layers.ts";
 import { checkLayerCount, checkMountable, unpackLayers, type LayerSource } from "./layers.ts";
 import { attestationSubject, isAttestation } from "./manifests.ts";
 import { layerProgress } from "./progress.ts";
@@ -54,16 +55,19 @@ export async function loadImages(ctx: ImageContext, source: ReadableStream<Uint8
   const touched = new Touched();
   using lease = touched.watch(ctx.lease());
   const archive: Archive = { blobs: new Map(), staged: new Map(), links: new Map(), json: new Map() };
+  // of those that aren't for the platforms asked for nothing is unpacked
+  const early = options.platforms?.length ? undefined : new EarlyLayers(ctx, lease);
   try {
-    await readArchive(ctx, lease, source, archive, options.signal);
+    await readArchive(ctx, lease, source, { archive, early }, options.signal);
     const found = await forPlatforms(ctx, archive, await imagesOf(ctx, archive), options.platforms ?? []);
     if (found.length === 0) throw invalidArgument("the archive holds no image");
     const told = new Set<string>();
     for (const [i, image] of found.entries()) {
       const later = new Set(found.slice(i + 1).flatMap(({ layers }) => layers));
-      await loadOne(ctx, lease, { archive, later }, image, told, options);
+      await loadOne(ctx, lease, { archive, early, later }, image, told, options);
     }
   } finally {
+    await early?.[Symbol.asyncDispose]();
     for (const blob of archive.staged.values()) await blob[Symbol.asyncDispose]();
     lease[Symbol.dispose]();
     await ctx.collectLayers(touched.snapshots);
@@ -71,7 +75,13 @@ export async function loadImages(ctx: ImageContext, source: ReadableStream<Uint8
   }
 }
 
-async function readArchive(ctx: ImageContext, lease: Lease, source: ReadableStream<Uint8Array>, archive: Archive, signal?: AbortSignal): Promise<void> {
+async function readArchive(
+  ctx: ImageContext,
+  lease: Lease,
+  source: ReadableStream<Uint8Array>,
+  { archive, early }: { archive: Archive; early: EarlyLayers | undefined },
+  signal?: AbortSignal,
+): Promise<void> {
   let entries = 0;
   let jsonLeft = MOST_JSON;
   const stopped = (): boolean => signal?.aborted ?? false;
@@ -102,7 +112,10 @@ async function readArchive(ctx: ImageContext, lease: Lease, source: ReadableStre
         lease.add(blob.digest);
         archive.blobs.set(path, blob.digest);
         if (archive.staged.has(blob.digest)) await blob[Symbol.asyncDispose]();
-        else archive.staged.set(blob.digest, blob);
+        else {
+          archive.staged.set(blob.digest, blob);
+          await early?.offer(blob);
+        }
       }
     }
   } catch (error) {
@@ -272,7 +285,7 @@ function nameOf(entry: Descriptor): Reference | undefined {
 async function loadOne(
   ctx: ImageContext,
   lease: Lease,
-  { archive, later }: { archive: Archive; later: ReadonlySet<Digest> },
+  { archive, early, later }: { archive: Archive; early: EarlyLayers | undefined; later: ReadonlySet<Digest> },
   found: FoundImage,
   told: Set<string>,
   { onProgress, quiet = false, signal }: LoadOptions,
@@ -286,10 +299,14 @@ async function loadOne(
     const diffId = diffIds[i]!;
     const { size } = archive.staged.get(blob)!;
     const progress = layerProgress(onProgress, diffId);
+    const tell = quiet ? undefined : (current: number): void => progress.bytes("Loading layer", current, size);
     return {
       diffId,
-      unpack: async (rest) => (await ctx.snapshots.unpack({ ...rest, source: fileOf(ctx, archive, blob), recipe: types[i] === mediaTypes.ociLayer })).snapshot,
-      ...(quiet ? {} : { onProgress: (current: number) => progress.bytes("Loading layer", current, size) }),
+      unpack: async (rest) => {
+        await early?.finished(blob, tell);
+        return (await ctx.snapshots.unpack({ ...rest, source: fileOf(ctx, archive, blob), digest: blob, recipe: types[i] === mediaTypes.ociLayer })).snapshot;
+      },
+      ...(tell && { onProgress: tell }),
     };
   });
   const unpacked = await unpackLayers(ctx, lease, sources, signal);

@@ -100,7 +100,7 @@ export function createLayers(ctx: SnapshotContext): Layers {
   };
 
   const unpackInto = async (id: SnapshotId, options: UnpackOptions, parents: readonly SnapshotId[] | undefined): ReturnType<Snapshots["unpack"]> => {
-    const { source, parentIds, expect, hash, recipe = false, signal, onProgress } = options;
+    const { source, parentIds, expect, digest, hash, recipe = false, signal, onProgress } = options;
     const limits = ctx.layerLimits?.();
     const job = {
       op: "unpack" as const,
@@ -108,6 +108,7 @@ export function createLayers(ctx: SnapshotContext): Layers {
       apart: join(root, APART, id),
       parents: parents?.map(path),
       ...(limits !== undefined && { limits }),
+      ...(digest !== undefined && { digest }),
       ...(hash !== undefined && { hash }),
       ...(recipe && { recipe: tar(id) }),
     };

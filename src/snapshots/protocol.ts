@@ -16,6 +16,8 @@ export type Job =
       source?: string;
       /** Bytes that the file will have, where it still grows: asked for by `more`, told by `grown`. */
       size?: number;
+      /** Of the source, where it is known: of a plain tar it is the diff id. */
+      digest?: string;
       /** Hash the source too. */
       hash?: "sha256" | "sha512";
       /** A file to write the recipe to, from which and the tree the tar can be made again. */

@@ -227,14 +227,15 @@ async function unpackInto(
   using unpacker = new Unpacker(root, parents, limits);
   using recipe = job.recipe === undefined ? undefined : new Recorder(unpacker, job.recipe);
   const parser = new TarParser(recipe ?? unpacker);
-  const hasher = new Bun.CryptoHasher("sha256");
+  let hasher: Bun.CryptoHasher | undefined;
   let tarSize = 0;
   try {
-    const { stream } = await decompressed(source);
+    const { stream, compression } = await decompressed(source);
+    if (compression !== "none" || job.digest === undefined) hasher = new Bun.CryptoHasher("sha256");
     for await (const chunk of stream as unknown as AsyncIterable<Uint8Array>) {
       tarSize += chunk.length;
       if (limits !== undefined && tarSize > limits.bytes) throw tooLarge(limits.bytes);
-      hasher.update(chunk);
+      hasher?.update(chunk);
       if (recipe === undefined) parser.push(chunk);
       else recipe.record(chunk, () => parser.push(chunk));
       // A little of what is compressed may become very much: whoever gives up must not wait for the end of it.
@@ -247,7 +248,7 @@ async function unpackInto(
   unpacker.finish();
   recipe?.finish();
   const { size, leans, listsRoot, exact } = unpacker;
-  return { diffId: `sha256:${hasher.digest("hex")}`, tarSize, size, leans, listsRoot, exact };
+  return { diffId: hasher === undefined ? job.digest! : `sha256:${hasher.digest("hex")}`, tarSize, size, leans, listsRoot, exact };
 }
 
 /** A file, maybe one that still grows. */

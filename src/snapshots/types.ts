@@ -57,6 +57,8 @@ export interface Snapshots {
     parentIds: readonly Digest[];
     parents: readonly SnapshotId[] | Promise<readonly SnapshotId[]>;
     expect?: Digest;
+    /** Of the source, of which the caller has hashed just these bytes: a plain tar isn't hashed again. */
+    digest?: Digest;
     hash?: "sha256" | "sha512";
     unsynced?: boolean;
     /** Have its tar made again by `diffTar`, bit by bit; see `recipe` below. */

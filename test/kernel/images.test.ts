@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Ingest } from "../../src/content/types.ts";
 import { EngineError } from "../../src/lib/errors.ts";
@@ -197,6 +197,45 @@ describe.skipIf(skipped("root", "overlay"))("load", () => {
       expect((await failure(() => load(storage, cut.subarray(0, cut.length - 20)))).message).toContain(`damaged ${how} data`);
     });
   }
+
+  test("layers are unpacked while the archive still comes, and go where it breaks off", async () => {
+    using temporary = temporaryDirectory("images");
+    await using storage = openStorage(temporary.path);
+    const archive = oldArchive();
+    const described = archive.indexOf("manifest.json");
+    let end = (): void => {};
+    const source = new ReadableStream<Uint8Array>({
+      start: (controller) => {
+        controller.enqueue(archive.subarray(0, described));
+        end = () => controller.close();
+      },
+    });
+    const loading = failure(() => storage.images.load(source, { onProgress: () => {} }));
+    // the lower one: the other needs to know what lies under it
+    const unpacked = (): string[] => readdirSync(storage.snapshots.root).filter((name) => existsSync(join(storage.snapshots.root, name, "a")));
+    while (unpacked().length === 0) await Bun.sleep(5);
+    end();
+    expect(await loading).toMatchObject({ kind: "invalidArgument" });
+    await nothingLeft(storage);
+  });
+
+  test("tars in an archive that no image of it names, whole ones and bad ones, leave nothing", async () => {
+    using temporary = temporaryDirectory("images");
+    await using storage = openStorage(temporary.path);
+    const stray = tarOf([file("stray", "x".repeat(3000))]);
+    const bad = Buffer.from(stray);
+    bad.fill(0xff, 600, 1100);
+    await load(storage, Buffer.concat([tarOf([file("stray.tar", stray), file("bad.tar", bad.subarray(0, 1024))]).subarray(0, -1024), oldArchive()]));
+    await storage.snapshots.settled();
+    expect(storage.snapshots.layers().length).toBe(2);
+    await storage.images.remove("foo:1");
+    await nothingLeft(storage);
+    const broken = Buffer.from(top);
+    broken.write("no number", 124, "latin1");
+    const names = { layers: [base, broken], config: configOf([digestOf(base), digestOf(broken)]) };
+    expect(await failure(() => load(storage, oldArchive(["foo:1"], names)))).toMatchObject({ kind: "invalidArgument" });
+    await nothingLeft(storage);
+  });
 
   test("layers given as links to others", async () => {
     using temporary = temporaryDirectory("images");
