@@ -9,10 +9,11 @@ const restsWanted = 2;
 /** Processor time within one interval under which it counts as idle, in microseconds. */
 const idleBelow = 8_000;
 /**
- * Work since each was last done, below which it isn't worth its price, in microseconds of processor time. Code pages come back in under a millisecond.
+ * Work since each was last done, below which it isn't worth its price, in microseconds of processor time. Code pages come back in under a millisecond; the
+ * engine's own looks at rest cost one in a second, for which they shouldn't go and come back all the time.
  * A collection blocks for some 10 ms. Compiled functions are 12 of 55 MB after a hundred containers, but the first request without them is some 10 ms slower.
  */
-const worth = { code: 1_000, garbage: 100_000, functions: 300_000 };
+const worth = { code: 5_000, garbage: 100_000, functions: 300_000 };
 
 /**
  * Gives memory back whenever the engine has come to rest after work: garbage (a collection of some 10 ms, which nobody waits for then), functions
