@@ -46,7 +46,7 @@ export function defaultNetwork(ctx: NetworkContext, present: NetworkRecord | und
   if (inUse) return network;
   const own = link === undefined ? [] : listAddresses(ctx.host).filter((entry) => entry.index === link.index);
   const families = options.ipv6 ? ([4, 6] as const) : ([4] as const);
-  return { ...network, ipam: { driver: "default", options: {}, config: families.map((family) => blockOf(ctx, network, family, own, link?.index)) } };
+  return { ...network, ipam: { driver: "default", config: families.map((family) => blockOf(ctx, network, family, own, link?.index)) } };
 }
 
 /** What dockerd makes of its settings (getDefaultBridgeIPAMConf in moby daemon/daemon_unix.go). @throws EngineError invalidArgument where they contradict each other */

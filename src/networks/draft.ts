@@ -20,7 +20,7 @@ export function draft(options: NetworkWish): NetworkRecord {
     enableIPv6: options.enableIPv6 ?? false,
     ipam: {
       driver: options.ipam?.driver === undefined || options.ipam.driver === "" ? "default" : options.ipam.driver,
-      options: options.ipam?.options ?? {},
+      ...(options.ipam?.options === undefined ? {} : { options: options.ipam.options }),
       config: options.ipam?.config ?? [],
     },
     options: options.options ?? {},

@@ -69,7 +69,7 @@ export function createRemoteIpam(plugins: Plugins, log: Logger): RemoteIpam {
     const held: string[] = [];
     try {
       for (let tries = 0; tries < mostTries; tries++) {
-        const request = { AddressSpace: space, Pool: config.subnet, SubPool: config.ipRange ?? "", Options: network.ipam.options, V6: family === 6 };
+        const request = { AddressSpace: space, Pool: config.subnet, SubPool: config.ipRange ?? "", Options: network.ipam.options ?? {}, V6: family === 6 };
         const answer = await call(network, "RequestPool", request);
         const poolId = textOf(answer["PoolID"]);
         const subnet = parsePrefix(textOf(answer["Pool"]))?.subnet;

@@ -20,7 +20,8 @@ export interface NetworkRecord {
   enableIPv6: boolean;
   ipam: {
     driver: string;
-    options: Record<string, string>;
+    /** As given: inspect shows none as null, and an empty one as such. */
+    options?: Record<string, string>;
     config: { subnet: string; ipRange?: string; gateway?: string; auxAddresses?: Record<string, string>; poolId?: string }[];
     /** The address plugin wants to know the MAC of whom an address is for. */
     requiresMac?: true;

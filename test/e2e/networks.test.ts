@@ -65,6 +65,25 @@ if (!skips.root.missing()) {
     expect(await ok("network", "ls", "--filter", "type=custom", "--format", "{{.Name}}")).toBe("cfg");
   });
 
+  test("what a network says of its addresses' origin: options as given, null where there is nothing", async () => {
+    const bodies = { unsaid: {}, empty: { IPAM: { Options: {}, Config: null } }, given: { IPAM: { Options: { a: "b" } } } };
+    for (const [Name, body] of Object.entries(bodies)) expect((await api("POST", "/networks/create", { Name, ...body }))[0]).toBe(201);
+    const ipam = async (name: string): Promise<unknown> => ((await api("GET", `/networks/${name}`))[1] as { IPAM: unknown }).IPAM;
+    const subnets = [{ Subnet: expect.any(String), Gateway: expect.any(String) }];
+    expect(await ipam("unsaid")).toEqual({ Driver: "default", Options: null, Config: subnets });
+    expect(await ipam("empty")).toEqual({ Driver: "default", Options: {}, Config: subnets });
+    expect(await ipam("given")).toEqual({ Driver: "default", Options: { a: "b" }, Config: subnets });
+    expect(await ipam("bridge")).toEqual({ Driver: "default", Options: null, Config: subnets });
+    for (const name of ["host", "none"]) expect(await ipam(name)).toEqual({ Driver: "default", Options: null, Config: null });
+    await ok("network", "rm", ...Object.keys(bodies));
+  });
+
+  test("a network of the swarm is refused as Docker does without a swarm", async () => {
+    const noSwarm = 'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.';
+    for (const more of [{}, { ConfigOnly: true }, { Ingress: true }, { IPAM: { Config: [{ Subnet: "1.2.3.4/99" }] } }])
+      expect(await api("POST", "/networks/create", { Name: "over", Driver: "overlay", ...more })).toEqual([403, noSwarm]);
+  });
+
   test("inspect tells what is given out of each subnet, exactly, since API 1.52", async () => {
     await ok("network", "create", "--ipv6", "--subnet", "10.8.0.0/24", "--ip-range", "10.8.0.0/28", "--subnet", "fd08::/64", "net");
     await ok("run", "-d", "--network", "net", "--ip", "10.8.0.77", "busybox", "sleep", "1000");

@@ -35,13 +35,8 @@ export function toNetwork(record: NetworkRecord, context: Context): NetworkInspe
     EnableIPv6: record.enableIPv6,
     IPAM: {
       Driver: ipam.driver,
-      Options: Object.keys(ipam.options).length === 0 ? null : ipam.options,
-      Config: ipam.config.map(({ subnet, ipRange, gateway, auxAddresses }) => ({
-        Subnet: subnet,
-        ...(ipRange === undefined ? {} : { IPRange: ipRange }),
-        ...(gateway === undefined ? {} : { Gateway: gateway }),
-        ...(auxAddresses === undefined ? {} : { AuxiliaryAddresses: auxAddresses }),
-      })),
+      Options: ipam.options ?? null,
+      Config: ipam.config.length === 0 ? null : ipam.config.map(toSubnet),
     },
     Internal: record.internal,
     Attachable: record.attachable,
@@ -66,6 +61,15 @@ export function toNetwork(record: NetworkRecord, context: Context): NetworkInspe
         }),
   };
   return gateFields(inspect, gates, api);
+}
+
+function toSubnet({ subnet, ipRange, gateway, auxAddresses }: NetworkRecord["ipam"]["config"][number]): NonNullable<NetworkInspect["IPAM"]["Config"]>[number] {
+  return {
+    Subnet: subnet,
+    ...(ipRange === undefined ? {} : { IPRange: ipRange }),
+    ...(gateway === undefined ? {} : { Gateway: gateway }),
+    ...(auxAddresses === undefined ? {} : { AuxiliaryAddresses: auxAddresses }),
+  };
 }
 
 function toAttached(endpoint: Endpoint, nameOf: (container: string) => string): NonNullable<NetworkInspect["Containers"]>[string] {

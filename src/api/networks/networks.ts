@@ -1,4 +1,4 @@
-import { invalidArgument, kindOf, notFound } from "../../lib/errors.ts";
+import { invalidArgument, kindOf, notFound, permissionDenied } from "../../lib/errors.ts";
 import type { NetworkRecord } from "../../networks/types.ts";
 import { endpointSettings } from "../containers/schemas.ts";
 import { endpoint, json, noContent, type Call } from "../endpoint.ts";
@@ -7,6 +7,7 @@ import { hasLabel } from "../../lib/match.ts";
 import { matchesLabels, matchesPattern } from "../match.ts";
 import { untilFilter } from "../prune.ts";
 import { bool, list, object, text, textMap } from "../schema.ts";
+import { noSwarm } from "../system/absent.ts";
 import { toNetwork } from "./convert.ts";
 
 const predefined = ["bridge", "host", "none"];
@@ -106,6 +107,8 @@ export const createNetwork = endpoint({
   body: createRequest,
   bodyRequired: true,
   handler: async ({ services, body, api }) => {
+    // Docker's networks of that driver are the swarm's, whatever else is asked of them
+    if (body.Driver === "overlay") throw permissionDenied(noSwarm);
     const record = await services.networks.create({
       name: body.Name,
       driver: body.Driver || "bridge",
@@ -119,7 +122,7 @@ export const createNetwork = endpoint({
       ...(body.EnableIPv6 === undefined ? {} : { enableIPv6: body.EnableIPv6 }),
       ipam: {
         driver: body.IPAM?.Driver || "default",
-        options: body.IPAM?.Options ?? {},
+        ...(body.IPAM?.Options === undefined ? {} : { options: body.IPAM.Options }),
         config: (body.IPAM?.Config ?? []).map((config) => ({
           subnet: config.Subnet ?? "",
           ...(config.IPRange ? { ipRange: config.IPRange } : {}),

@@ -1,5 +1,6 @@
 import { messageOf } from "../../lib/errors.ts";
 import type { NetworkContext } from "../context.ts";
+import type { PublishedPort } from "../types.ts";
 import { dnsFindings } from "./dns.ts";
 import { forwardingFindings, hostFindings } from "./host.ts";
 import { bridgeFindings, linkFindings, lostLinks } from "./links.ts";
@@ -17,6 +18,11 @@ async function settle({ repair, level = "problem", ...finding }: Finding, mend: 
   } catch (error) {
     return { ...problem, next: `it can't be repaired: ${messageOf(error)}${next === undefined ? "" : `; ${next}`}` };
   }
+}
+
+/** A port that is published on all addresses is one, though it is bound for IPv4 and IPv6. */
+function publication(containerId: string, { proto, hostIp, hostPort, containerPort }: PublishedPort): string {
+  return [containerId, proto, hostIp === "::" ? "0.0.0.0" : hostIp, hostPort, containerPort].join(" ");
 }
 
 /** Looks at all that containers' networks need, on the host, in the kernel and in the containers, and mends what is safely mended where that is asked for. */
@@ -37,7 +43,7 @@ export async function checkNetworks(ctx: NetworkContext, { repair, atRest }: Net
     checked: {
       networks: ctx.records.list().length,
       containers: new Set(endpoints.map(({ containerId }) => containerId)).size,
-      ports: endpoints.reduce((sum, { ports }) => sum + ports.length, 0),
+      ports: new Set(endpoints.flatMap(({ containerId, ports }) => ports.map((port) => publication(containerId, port)))).size,
     },
     problems,
   };
