@@ -1,3 +1,4 @@
+import { isDiskFull } from "../lib/disk-full.ts";
 import { kindOf, messageOf } from "../lib/errors.ts";
 
 /** The distribution-spec's codes, with the status each answers with. */
@@ -49,6 +50,8 @@ export class Fault extends Error {
 /** Whatever a handler threw, as a fault: the engine's own errors carry their kind. */
 export function toFault(error: unknown): Fault {
   if (error instanceof Fault) return error;
+  // Docker shows no more than the status, and "507 Insufficient Storage" says it.
+  if (isDiskFull(error)) return new Fault("UNAVAILABLE", `the registry's disk is full: ${messageOf(error)}`, { status: 507 });
   switch (kindOf(error)) {
     case "invalidArgument":
       return new Fault("DIGEST_INVALID", messageOf(error));

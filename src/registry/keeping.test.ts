@@ -198,6 +198,17 @@ describe("quota", () => {
     expect((await upload("a", bytes(1 << 20, 1))).status).toBe(201);
   });
 
+  test("an upload that found no room is over: what came of it is others'", async () => {
+    configure({ quota: { total: 1 << 20, repositories: {} } });
+    const posted = await fetch(`${base}/a/blobs/uploads/`, { method: "POST" });
+    const url = new URL(posted.headers.get("location")!, base).href;
+    expect((await fetch(url, { method: "PATCH", body: bytes(600_000, 1) })).status).toBe(202);
+    expect((await fetch(url, { method: "PATCH", body: bytes(600_000, 1) })).status).toBe(403);
+    expect((await fetch(url, { method: "PATCH", body: bytes(1000, 1) })).status).toBe(404);
+    expect(readdirSync(join(root, "content/ingest"))).toEqual([]);
+    expect((await upload("a", bytes(1 << 20, 1))).status).toBe(201);
+  });
+
   test("uploads at the same time share what is left", async () => {
     configure({ quota: { total: 40 << 20, repositories: {} } });
     const statuses = await Promise.all(Array.from({ length: 5 }, (_, i) => upload("a", bytes(10 << 20, i)).then(({ status }) => status)));

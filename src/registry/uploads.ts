@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import type { ContentStore, Ingest } from "../content/types.ts";
+import { isDiskFull } from "../lib/disk-full.ts";
 import type { KeyedMutex } from "../lib/mutex.ts";
 import { within } from "../lib/within.ts";
 import type { Digest } from "../oci/digest.ts";
@@ -93,6 +94,10 @@ export function createUploads(deps: { content: ContentStore; records: Records; d
     upload.writing = promise;
     try {
       return await work(upload);
+    } catch (error) {
+      // It can't be finished: what came of it, and the room that it reserved, is others'.
+      if (lacksRoom(error)) await drop(upload);
+      throw error;
     } finally {
       upload.writing = undefined;
       upload.usedAt = Date.now();
@@ -188,6 +193,11 @@ export function createUploads(deps: { content: ContentStore; records: Records; d
       await Promise.all(uploads.values().map(drop));
     },
   };
+}
+
+/** Refused by a quota or by the disk. */
+function lacksRoom(error: unknown): boolean {
+  return isDiskFull(error) || (error instanceof Fault && error.code === "DENIED");
 }
 
 /** As Docker's registry writes it: `0-0` for nothing yet. */

@@ -4,9 +4,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { mount, unmount } from "../../src/kernel/mount.ts";
 import { tarOf } from "../../src/lib/tar-writer.ts";
+import { digestOf } from "../../src/oci/digest.ts";
 import { skipped } from "../skips.ts";
 import { lastingInconsistencies } from "./consistency.ts";
 import { Engine, until } from "./harness.ts";
+import { startBerthRegistry } from "./images-lab.ts";
 
 /** A file system of its own, of 64 MB unless told. */
 function smallDisk(megabytes = 64): Disposable & { path: string } {
@@ -165,6 +167,31 @@ describe.skipIf(skipped("root", "overlay", "docker"))("a full disk", () => {
     }
     expect(await engine.ok("run", "--rm", "busybox", "echo", "again")).toBe("again");
   }, 120_000);
+
+  test("of a registry refuses pushes in words, gives back what they took, and takes them when there is room", async () => {
+    using disk = smallDisk(16);
+    await using registry = await startBerthRegistry({ within: disk.path });
+    const base = `http://${registry.host}/v2/app/blobs/uploads/`;
+    const layer = (size: number, fill: number): Uint8Array => new Uint8Array(size).fill(fill);
+    const push = async (bytes: Uint8Array): Promise<Response> => {
+      const { headers } = await fetch(base, { method: "POST" });
+      return await fetch(`${new URL(headers.get("location")!, base).href}?digest=${digestOf(bytes)}`, { method: "PUT", body: bytes });
+    };
+    for (let i = 0; i < 2; i++) {
+      const refused = await push(layer(30 << 20, i));
+      expect([refused.status, await refused.json()]).toEqual([
+        507,
+        { errors: [{ code: "UNAVAILABLE", message: "the registry's disk is full: storing a blob: no space left on device" }] },
+      ]);
+    }
+    expect((await push(layer(10 << 20, 3))).status).toBe(201);
+    const left = statfsSync(disk.path);
+    fill(disk.path, 4096);
+    expect((await push(layer(100_000, 4))).status).toBe(507);
+    rmSync(join(disk.path, "filler"));
+    expect(statfsSync(disk.path).bfree).toBeGreaterThanOrEqual(left.bfree - 200);
+    expect((await push(layer(100_000, 4))).status).toBe(201);
+  });
 
   test("stops copies and imports of volumes with a sentence, and has its room back", async () => {
     using disk = smallDisk(96);

@@ -99,9 +99,9 @@ export function createLab(options: { stallTimeout?: number } = {}): Lab {
   return lab;
 }
 
-/** Berth's registry on a free port of loopback. */
-export async function startBerthRegistry(): Promise<{ host: string } & AsyncDisposable> {
-  const root = mkdtempSync(join(tmpdir(), "berth-registry-"));
+/** Berth's registry on a free port of loopback, in a new folder of `within`. */
+export async function startBerthRegistry({ within = tmpdir() } = {}): Promise<{ host: string } & AsyncDisposable> {
+  const root = mkdtempSync(join(within, "berth-registry-"));
   const store = openStore(join(root, "registry.db"), registryMigrations);
   const content = createContentStore({ root: join(root, "content"), store, log: silent });
   const server = createRegistryServer({
