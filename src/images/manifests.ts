@@ -1,4 +1,5 @@
 import { messageOf } from "../lib/errors.ts";
+import { nextTurn } from "../lib/turns.ts";
 import { isDigest, type Digest } from "../oci/digest.ts";
 import type { Descriptor, Index, Manifest } from "../oci/image.ts";
 import { platformOf } from "../oci/platform.ts";
@@ -39,7 +40,7 @@ export async function summarize(ctx: ImageContext, top: Descriptor, indexes: Des
     for (const each of depth < MOST_NESTED ? document.index.manifests : []) {
       found.push(...(await below(each, depth + 1)));
       // An index may be long, and others wait.
-      if (found.length % 100 === 0) await new Promise(setImmediate);
+      if (found.length % 100 === 0) await nextTurn();
     }
     indexes.push(descriptor);
     return found;

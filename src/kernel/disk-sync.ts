@@ -1,5 +1,6 @@
 import { statSync } from "node:fs";
 import { messageOf, unavailable } from "../lib/errors.ts";
+import { nextTurn } from "../lib/turns.ts";
 import { createWorkerCalls } from "../lib/worker-calls.ts";
 
 export interface DiskSync extends Disposable {
@@ -34,7 +35,7 @@ export function createDiskSync(): DiskSync {
       const here = device;
       here.next ??= here.running
         .catch(() => {})
-        .then(() => new Promise<void>((resolve) => setImmediate(resolve)))
+        .then(nextTurn)
         .then(() => {
           here.next = undefined;
           return (here.running = run(path));

@@ -29,3 +29,18 @@ export function createTurns(): Turns {
 export function nextTurn(): Promise<void> {
   return new Promise((resolve) => void setImmediate(resolve));
 }
+
+/** Gives way to others if it is time to; throws where the work is cancelled. */
+export type Breathe = () => Promise<void> | undefined;
+
+/** For long work: everything else gets a round of the event loop once 10 ms have gone by since the last; then `check` throws where it is cancelled. */
+export function createBreathe(check: () => void): Breathe {
+  let start = performance.now();
+  return () => {
+    if (performance.now() - start < 10) return undefined;
+    return nextTurn().then(() => {
+      check();
+      start = performance.now();
+    });
+  };
+}

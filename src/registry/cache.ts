@@ -1,9 +1,9 @@
-import { setImmediate } from "node:timers/promises";
 import type { ArrivingFile, ContentStore } from "../content/types.ts";
 import type { RegistryClient, RemoteRepository } from "../distribution/types.ts";
 import { kindOf, messageOf } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
 import type { KeyedMutex } from "../lib/mutex.ts";
+import { nextTurn } from "../lib/turns.ts";
 import type { Digest } from "../oci/digest.ts";
 import { isDigestOf } from "./arriving.ts";
 import { Fault } from "./faults.ts";
@@ -188,7 +188,7 @@ export function createCache(deps: {
     let evicted = 0;
     const { maxSize } = config;
     if (maxSize === undefined) return 0;
-    for (let over = records.bytesBelow(upstreams.prefixes) - maxSize; over > 0; await setImmediate()) {
+    for (let over = records.bytesBelow(upstreams.prefixes) - maxSize; over > 0; await nextTurn()) {
       const page = records.leastUsed(upstreams.prefixes, evictPage);
       if (page.length === 0) break;
       for (const { kind, repository, digest, size: bytes } of page) {

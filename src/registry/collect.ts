@@ -1,5 +1,5 @@
-import { setImmediate } from "node:timers/promises";
 import type { Logger } from "../lib/log.ts";
+import { nextTurn } from "../lib/turns.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Entry, Records } from "./records.ts";
 
@@ -51,7 +51,7 @@ export function createCollector(deps: {
       for (const digest of page.removed) await release(digest);
       count += page.removed.length;
       last = page.next;
-      await setImmediate();
+      await nextTurn();
     }
     return count;
   };

@@ -1,6 +1,6 @@
-import { setImmediate } from "node:timers/promises";
 import type { ContentStore } from "../content/types.ts";
 import type { KeyedMutex } from "../lib/mutex.ts";
+import { nextTurn } from "../lib/turns.ts";
 import { algorithmOf, isDigest, type Digest } from "../oci/digest.ts";
 import { mediaTypes } from "../oci/image.ts";
 import type { Cache } from "./cache.ts";
@@ -133,10 +133,10 @@ function unknownManifest(name: string, version: string): Fault {
 async function digestInSlices(bytes: Uint8Array, algorithm: "sha256" | "sha512"): Promise<Digest> {
   const hasher = new Bun.CryptoHasher(algorithm);
   for (let at = 0; at < bytes.length; at += hashSlice) {
-    if (at > 0) await setImmediate();
+    if (at > 0) await nextTurn();
     hasher.update(bytes.subarray(at, at + hashSlice));
   }
-  if (bytes.length > hashSlice) await setImmediate();
+  if (bytes.length > hashSlice) await nextTurn();
   return `${algorithm}:${hasher.digest("hex")}` as Digest;
 }
 

@@ -19,6 +19,7 @@ import {
 } from "../kernel/fs.ts";
 import { SysError } from "../kernel/ffi.ts";
 import { invalidArgument } from "../lib/errors.ts";
+import type { Breathe } from "../lib/turns.ts";
 import { setAttributes, xattrsOf } from "./root.ts";
 
 /** As in archives: whoever has the files could go on without end. */
@@ -28,9 +29,6 @@ const STEP = 8 << 20;
 const BUFFER = 1 << 20;
 /** What stood there a moment ago; a running container may change it at any time. */
 const gone = new Set(["ENOENT", "ENOTDIR", "ELOOP", "ESTALE"]);
-
-/** Lets others have their turn; throws where the work is cancelled. */
-type Breathe = () => Promise<void> | undefined;
 
 /**
  * Copies the tree in directory `from` into the empty directory `to`, attributes of the two included: owners, modes, times, all extended attributes and ACLs,

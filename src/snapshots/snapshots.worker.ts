@@ -4,6 +4,7 @@ import { isDiskFull } from "../lib/disk-full.ts";
 import { cancelled, EngineError, internal, invalidArgument, kindOf, messageOf, permissionDenied, unavailable } from "../lib/errors.ts";
 import { decompressed, decompressionError } from "../lib/compression.ts";
 import { TarParser } from "../lib/tar-reader.ts";
+import { createBreathe, type Breathe } from "../lib/turns.ts";
 import { SysError } from "../kernel/ffi.ts";
 import { AT_FDCWD, closeFd, O, openAt, readFd } from "../kernel/fs.ts";
 import { removeMountedFile, unmount } from "../kernel/mount.ts";
@@ -134,16 +135,11 @@ function* setAside({ root, trash, names, mark }: Job & { op: "setAside" }): Gene
 /** Bytes of a file that are read at once. */
 const READ = 1 << 18;
 
-/** Lets messages in (cancellations, other jobs) once 10 ms have gone by since the last time. */
-function breather(state: Running): () => Promise<void> | undefined {
-  let start = performance.now();
-  return () => {
-    if (performance.now() - start < 10) return undefined;
-    return new Promise<void>((resolve) => setImmediate(resolve)).then(() => {
-      if (state.cancelled) throw cancelled("cancelled");
-      start = performance.now();
-    });
-  };
+/** Lets messages in: cancellations, other jobs. */
+function breather(state: Running): Breathe {
+  return createBreathe(() => {
+    if (state.cancelled) throw cancelled("cancelled");
+  });
 }
 
 /** Runs a generator for some milliseconds at a time, so that a long removal doesn't hold up another job. */
@@ -216,12 +212,7 @@ async function unpack(id: number, job: Job & { op: "unpack" }, state: Running): 
   }
 }
 
-async function unpackInto(
-  root: number,
-  source: ReadableStream<Uint8Array>,
-  job: Job & { op: "unpack" },
-  breathe: () => Promise<void> | undefined,
-): Promise<Results["unpack"]> {
+async function unpackInto(root: number, source: ReadableStream<Uint8Array>, job: Job & { op: "unpack" }, breathe: Breathe): Promise<Results["unpack"]> {
   const { limits } = job;
   using parents = job.parents === undefined ? undefined : new MergedView(job.parents);
   using unpacker = new Unpacker(root, parents, limits);
@@ -309,7 +300,7 @@ class SourceFile {
   }
 }
 
-function fromFile(file: SourceFile, breathe: () => Promise<void> | undefined): ReadableStream<Uint8Array> {
+function fromFile(file: SourceFile, breathe: Breathe): ReadableStream<Uint8Array> {
   return new ReadableStream<Uint8Array>(
     {
       pull: async (controller) => {

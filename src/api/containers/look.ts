@@ -1,3 +1,4 @@
+import { nextTurn } from "../../lib/turns.ts";
 import type { Change } from "../../snapshots/types.ts";
 import { endpoint, json } from "../endpoint.ts";
 import { size } from "../streams/size.ts";
@@ -31,7 +32,7 @@ export const containerChanges = endpoint({
     for (let at = 0; at < changes.length; at += atOnce) {
       const part = JSON.stringify(wire(changes.slice(at, at + atOnce))).slice(1, -1);
       await stream.write(`${at === 0 ? "[" : ","}${part}`);
-      await new Promise((resolve) => void setImmediate(resolve));
+      await nextTurn();
     }
     await stream.write("]\n");
     stream.end();

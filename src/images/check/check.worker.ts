@@ -1,6 +1,7 @@
 import { decompressed, decompressionError } from "../../lib/compression.ts";
 import { cancelled, kindOf, messageOf, notFound } from "../../lib/errors.ts";
 import { TarParser } from "../../lib/tar-reader.ts";
+import { createBreathe, type Breathe } from "../../lib/turns.ts";
 import { AT_FDCWD, closeFd, O, openAt } from "../../kernel/fs.ts";
 import { TreeComparer } from "../../snapshots/compare.ts";
 import { packTree } from "../../snapshots/packer.ts";
@@ -31,7 +32,9 @@ async function run(job: CheckJob): Promise<void> {
 }
 
 async function perform(job: CheckJob): Promise<CheckResults[CheckJob["op"]]> {
-  const breathe = breather();
+  const breathe = createBreathe(() => {
+    if (isCancelled) throw cancelled("the check was cancelled");
+  });
   if (job.op === "digest") {
     const hasher = new Bun.CryptoHasher(job.algorithm);
     for await (const chunk of Bun.file(job.path).stream()) {
@@ -49,7 +52,7 @@ async function perform(job: CheckJob): Promise<CheckResults[CheckJob["op"]]> {
   }
 }
 
-async function compare(path: string, tree: number, breathe: () => Promise<void> | undefined): Promise<string[]> {
+async function compare(path: string, tree: number, breathe: Breathe): Promise<string[]> {
   using comparer = new TreeComparer(tree);
   const parser = new TarParser(comparer);
   try {
@@ -65,7 +68,7 @@ async function compare(path: string, tree: number, breathe: () => Promise<void> 
   return [...comparer.differences.values()];
 }
 
-async function remake(path: string, root: number, breathe: () => Promise<void> | undefined): Promise<CheckResults["remake"]> {
+async function remake(path: string, root: number, breathe: Breathe): Promise<CheckResults["remake"]> {
   using comparer = new TreeComparer(root);
   using recipe = openRecipe(path);
   if (recipe === undefined) throw notFound("its recipe is gone");
@@ -87,7 +90,7 @@ async function remake(path: string, root: number, breathe: () => Promise<void> |
   return { digest: `sha256:${hasher.digest("hex")}`, differences: [...comparer.differences.values()] };
 }
 
-async function pack(root: number, listRoot: boolean, breathe: () => Promise<void> | undefined): Promise<string> {
+async function pack(root: number, listRoot: boolean, breathe: Breathe): Promise<string> {
   const hasher = new Bun.CryptoHasher("sha256");
   const emit = (chunk: Uint8Array): Promise<void> | undefined => {
     hasher.update(chunk);
@@ -95,16 +98,4 @@ async function pack(root: number, listRoot: boolean, breathe: () => Promise<void
   };
   await packTree({ root, listRoot, emit, cancelled: () => isCancelled });
   return `sha256:${hasher.digest("hex")}`;
-}
-
-/** Lets a cancellation in every 10 ms. */
-function breather(): () => Promise<void> | undefined {
-  let start = performance.now();
-  return () => {
-    if (performance.now() - start < 10) return undefined;
-    return new Promise<void>((resolve) => setImmediate(resolve)).then(() => {
-      if (isCancelled) throw cancelled("the check was cancelled");
-      start = performance.now();
-    });
-  };
 }

@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { deleteLink, findLink, type Link, listAddresses, listLinks } from "../../kernel/netlink-route.ts";
 import { addressFrom, formatAddress } from "../../lib/address.ts";
+import { nextTurn } from "../../lib/turns.ts";
 import { ownAddresses } from "../bridge.ts";
 import { parseBridgeOptions } from "../bridge-options.ts";
 import { driverOf, type NetworkContext } from "../context.ts";
@@ -126,7 +127,7 @@ export async function lostLinks(ctx: NetworkContext): Promise<Finding[]> {
   for (const network of bridges(ctx)) {
     const ids = ctx.records.endpointsOf(network.id).map(({ id }) => id);
     for (const [i, id] of ids.entries()) {
-      if (i % AT_A_TIME === AT_A_TIME - 1) await new Promise((resolve) => setImmediate(resolve));
+      if (i % AT_A_TIME === AT_A_TIME - 1) await nextTurn();
       if (isLost(ctx, id)) found.push(lostLink(ctx, network, id));
     }
   }
