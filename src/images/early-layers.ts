@@ -5,11 +5,16 @@ import type { ImageContext, Lease } from "./types.ts";
 
 type Tell = (bytes: number) => void;
 
-interface Early {
-  done: Promise<void>;
-  /** Bytes unpacked so far. */
+interface Progress {
+  /** Unpacked so far. */
   bytes: number;
   tell: Tell | undefined;
+}
+
+interface Early {
+  /** Fulfilled when the unpacking has ended, one way or another. */
+  done: Promise<unknown>;
+  progress: Progress;
 }
 
 /** Where a tar's header says that it is one (POSIX ustar; GNU has blanks behind it). */
@@ -25,22 +30,22 @@ export class EarlyLayers implements AsyncDisposable {
   readonly #lease: Lease;
   readonly #layers = new Map<Digest, Early>();
   readonly #stop = new AbortController();
+  readonly #signal: AbortSignal;
 
-  constructor(ctx: ImageContext, lease: Lease) {
+  /** `signal` ends what runs, as a disposal does. */
+  constructor(ctx: ImageContext, lease: Lease, signal: AbortSignal | undefined) {
     this.#ctx = ctx;
     this.#lease = lease;
+    this.#signal = signal === undefined ? this.#stop.signal : AbortSignal.any([this.#stop.signal, signal]);
   }
 
   /** Begins with it, if it looks like a layer. The file must stay until it is `finished` or this is disposed of. */
   async offer({ digest, path, size }: Staged): Promise<void> {
-    if (this.#layers.size >= MOST_LAYERS || size <= MAGIC.at + MAGIC.text.length) return;
-    if (
-      (await Bun.file(path)
-        .slice(MAGIC.at, MAGIC.at + MAGIC.text.length)
-        .text()) !== MAGIC.text
-    )
-      return;
-    const layer: Early = { done: Promise.resolve(), bytes: 0, tell: undefined };
+    const end = MAGIC.at + MAGIC.text.length;
+    if (this.#layers.size >= MOST_LAYERS || size <= end) return;
+    const magic = await Bun.file(path).slice(MAGIC.at, end).text();
+    if (magic !== MAGIC.text) return;
+    const progress: Progress = { bytes: 0, tell: undefined };
     const parents = Promise.reject<never>(new Error("what lies under a layer isn't known before the archive's end"));
     parents.catch(() => {});
     const unpacked = this.#ctx.snapshots.unpack({
@@ -53,25 +58,22 @@ export class EarlyLayers implements AsyncDisposable {
       recipe: true,
       onSnapshot: this.#lease.add,
       onProgress: (bytes) => {
-        layer.bytes = bytes;
-        layer.tell?.(bytes);
+        progress.bytes = bytes;
+        progress.tell?.(bytes);
       },
-      signal: this.#stop.signal,
+      signal: this.#signal,
     });
-    layer.done = unpacked.then(
-      () => {},
-      () => {},
-    );
-    this.#layers.set(digest, layer);
+    this.#layers.set(digest, { done: Promise.allSettled([unpacked]), progress });
   }
 
   /** Settles when a layer's unpacking has ended, one way or another; at once where it hasn't begun. `tell` hears how far it is. */
   async finished(digest: Digest, tell: Tell | undefined): Promise<void> {
     const layer = this.#layers.get(digest);
     if (layer === undefined) return;
-    if (layer.bytes > 0) tell?.(layer.bytes);
-    layer.tell = tell;
-    await layer.done;
+    const { done, progress } = layer;
+    if (progress.bytes > 0) tell?.(progress.bytes);
+    progress.tell = tell;
+    await done;
   }
 
   /** Ends what still runs. */

@@ -56,7 +56,7 @@ export async function loadImages(ctx: ImageContext, source: ReadableStream<Uint8
   using lease = touched.watch(ctx.lease());
   const archive: Archive = { blobs: new Map(), staged: new Map(), links: new Map(), json: new Map() };
   // of those that aren't for the platforms asked for nothing is unpacked
-  const early = options.platforms?.length ? undefined : new EarlyLayers(ctx, lease);
+  const early = options.platforms?.length ? undefined : new EarlyLayers(ctx, lease, options.signal);
   try {
     await readArchive(ctx, lease, source, { archive, early }, options.signal);
     const found = await forPlatforms(ctx, archive, await imagesOf(ctx, archive), options.platforms ?? []);

@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Ingest } from "../../src/content/types.ts";
-import { EngineError } from "../../src/lib/errors.ts";
+import { cancelled, EngineError } from "../../src/lib/errors.ts";
 import { tarOf, type TarHeaderInit } from "../../src/lib/tar-writer.ts";
 import { chainId } from "../../src/oci/chain.ts";
 import { digestOf, hexOf, type Digest } from "../../src/oci/digest.ts";
@@ -216,6 +216,29 @@ describe.skipIf(skipped("root", "overlay"))("load", () => {
     while (unpacked().length === 0) await Bun.sleep(5);
     end();
     expect(await loading).toMatchObject({ kind: "invalidArgument" });
+    await nothingLeft(storage);
+  });
+
+  test("a cancelled load stops at once what it unpacks already, though nothing more of the archive comes", async () => {
+    using temporary = temporaryDirectory("images");
+    await using storage = openStorage(temporary.path);
+    const layer = tarOf(Array.from({ length: 30_000 }, (_, i) => file(`f${i}`, "")));
+    const archive = oldArchive(["foo:1"], { layers: [layer], config: configOf([digestOf(layer)]) });
+    let end = (): void => {};
+    const source = new ReadableStream<Uint8Array>({
+      start: (controller) => {
+        controller.enqueue(archive.subarray(0, archive.indexOf("manifest.json")));
+        end = () => controller.error(cancelled("the client has gone"));
+      },
+    });
+    const client = new AbortController();
+    const loading = failure(() => storage.images.load(source, { onProgress: () => {}, signal: client.signal }));
+    const unpacked = (): string[] => readdirSync(storage.snapshots.root).filter((name) => existsSync(join(storage.snapshots.root, name, "f0")));
+    while (unpacked().length === 0) await Bun.sleep(1);
+    client.abort();
+    while (unpacked().length > 0) await Bun.sleep(5);
+    end();
+    expect(await loading).toMatchObject({ kind: "cancelled" });
     await nothingLeft(storage);
   });
 
