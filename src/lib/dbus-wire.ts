@@ -42,7 +42,7 @@ export const MAX_MESSAGE = 1 << 20;
 /** Containers in each other, variants too; half of what the specification allows. */
 const MAX_DEPTH = 32;
 /** Before the header fields: byte order, type, flags, version, lengths of body, serial, length of fields. */
-export const PREAMBLE = 16;
+const PREAMBLE = 16;
 
 const alignments: Record<string, number> = { y: 1, g: 1, v: 1, n: 2, q: 2, b: 4, i: 4, u: 4, h: 4, s: 4, o: 4, a: 4, x: 8, t: 8, d: 8, "(": 8, "{": 8 };
 

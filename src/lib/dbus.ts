@@ -2,7 +2,7 @@ import { connect, type Socket } from "node:net";
 import { CALL, decodeMessage, type Decoded, encodeMessage, ERROR, type Encodable, type Message, messageLength, RETURN, SIGNAL } from "./dbus-wire.ts";
 
 /** What a service answered instead of a result. */
-export class DbusError extends Error {
+class DbusError extends Error {
   /** As the bus names it, e.g. org.freedesktop.DBus.Error.UnknownMethod. */
   readonly errorName: string;
 
@@ -25,6 +25,8 @@ export interface Call {
 export interface Bus extends Disposable {
   /** What was answered. @throws DbusError; Error where the connection ended or no answer came in time */
   call(call: Call): Promise<Decoded[]>;
+  /** What the bus itself answered. @throws as `call` */
+  ask(member: string, ...texts: string[]): Promise<Decoded[]>;
   /** From now on signals that meet `rule` are told. */
   match(rule: string): Promise<void>;
 }
@@ -41,7 +43,7 @@ export interface BusOptions {
 }
 
 /** The bus itself, as a service on it. */
-export const BUS = { destination: "org.freedesktop.DBus", path: "/org/freedesktop/DBus", interface: "org.freedesktop.DBus" } as const;
+const BUS = { destination: "org.freedesktop.DBus", path: "/org/freedesktop/DBus", interface: "org.freedesktop.DBus" } as const;
 
 const MAX_LINE = 1024;
 
@@ -90,6 +92,8 @@ export async function connectBus(options: BusOptions): Promise<Bus> {
     }
   };
 
+  const ask = (member: string, ...texts: string[]): Promise<Decoded[]> => call({ ...BUS, member, signature: "s".repeat(texts.length), body: texts });
+
   await logIn(socket, options.answerMs);
   socket.on("close", () => lose(new Error("the message bus closed the connection")));
   let pending: Buffer = Buffer.alloc(0);
@@ -107,11 +111,12 @@ export async function connectBus(options: BusOptions): Promise<Bus> {
   });
   const bus: Bus = {
     call,
-    match: async (rule) => void (await call({ ...BUS, member: "AddMatch", signature: "s", body: [rule] })),
+    ask,
+    match: async (rule) => void (await ask("AddMatch", rule)),
     [Symbol.dispose]: () => void end(new Error("the connection to the message bus was closed")),
   };
   try {
-    await call({ ...BUS, member: "Hello" });
+    await ask("Hello");
   } catch (error) {
     bus[Symbol.dispose]();
     throw error;

@@ -1,5 +1,5 @@
 import { existsSync, readlinkSync } from "node:fs";
-import type { Bus, Call } from "../lib/dbus.ts";
+import type { Bus } from "../lib/dbus.ts";
 import { busPath } from "../lib/dbus-address.ts";
 import type { Decoded, Encodable, Message } from "../lib/dbus-wire.ts";
 import { messageOf } from "../lib/errors.ts";
@@ -200,7 +200,7 @@ export function createFirewalld({ enabled, address = DEFAULT_BUS, bridges, hasLi
 
   /** Its links are ours: it may look after another namespace than the one we live in. */
   const isOfOurHost = async (name: string): Promise<boolean> => {
-    const [pid] = (await bus?.call(ofBus("GetConnectionUnixProcessID", name))) ?? [];
+    const [pid] = (await bus?.ask("GetConnectionUnixProcessID", name)) ?? [];
     try {
       return readlinkSync(`/proc/${Number(pid)}/ns/net`) === readlinkSync("/proc/self/ns/net");
     } catch {
@@ -228,7 +228,7 @@ export function createFirewalld({ enabled, address = DEFAULT_BUS, bridges, hasLi
       bus = opened;
       await bus.match(`type='signal',sender='org.freedesktop.DBus',member='NameOwnerChanged',arg0='${SERVICE}'`);
       await bus.match(`type='signal',sender='${SERVICE}',path='${PATH}',interface='${SERVICE}',member='Reloaded'`);
-      const [name] = await bus.call(ofBus("GetNameOwner", SERVICE)).catch(() => []); // an error where nobody has it
+      const [name] = await bus.ask("GetNameOwner", SERVICE).catch(() => []); // an error where nobody has it
       if (typeof name === "string") await meet(name);
     } catch (error) {
       log.debug("the message bus can't be asked for firewalld", { path, error: messageOf(error) });
@@ -258,12 +258,3 @@ export function createFirewalld({ enabled, address = DEFAULT_BUS, bridges, hasLi
     },
   };
 }
-
-const ofBus = (member: string, name: string): Call => ({
-  destination: "org.freedesktop.DBus",
-  path: "/org/freedesktop/DBus",
-  interface: "org.freedesktop.DBus",
-  member,
-  signature: "s",
-  body: [name],
-});
