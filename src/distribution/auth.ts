@@ -33,7 +33,7 @@ export interface AuthorizerOptions {
 }
 
 /** User name and password in any of the forms that clients send them. */
-export function userOf(credentials: Credentials): { username: string; password: string } | undefined {
+function userOf(credentials: Credentials): { username: string; password: string } | undefined {
   const { username = "", password = "", auth } = credentials;
   if (username !== "" || password !== "") return { username, password };
   if (auth === undefined || auth === "") return undefined;

@@ -8,7 +8,7 @@ import { targetOf } from "./restore.ts";
 import type { PortChange, PublishedPort } from "./types.ts";
 
 /** Ports are published where the container's default route leads outside: answers go back that way. */
-export function publisherOf(ctx: NetworkContext, containerId: string): StoredEndpoint | undefined {
+function publisherOf(ctx: NetworkContext, containerId: string): StoredEndpoint | undefined {
   const all = ctx.records.endpointsOfContainer(containerId);
   return all.find((endpoint) => endpoint.ports.length > 0) ?? all.find((endpoint) => endpoint.defaultRoute);
 }

@@ -20,7 +20,7 @@ function attempt(ctx: NetworkContext, what: string, endpoint: StoredEndpoint, st
 }
 
 /** How a driver gets at the container's namespace when it takes an endpoint's link away. */
-export function detachOptions(ctx: NetworkContext, { containerId }: StoredEndpoint, lives: boolean): DetachOptions {
+function detachOptions(ctx: NetworkContext, { containerId }: StoredEndpoint, lives: boolean): DetachOptions {
   const path = ctx.namespaces.path(containerId);
   return { lives, namespace: () => (existsSync(path) ? ctx.namespaces.open(path) : undefined) };
 }

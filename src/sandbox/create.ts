@@ -146,7 +146,7 @@ function givePipes(pid: number, owner: { uid: number; gid: number }): void {
 }
 
 /** Wall clock in unix nanoseconds. */
-export function nowNanos(): bigint {
+function nowNanos(): bigint {
   return BigInt(Math.round((performance.timeOrigin + performance.now()) * 1e6));
 }
 
