@@ -27,6 +27,7 @@ export const skips = {
   ipvlan: { reason: "needs ipvlan links in the kernel (the guest has them)", missing: () => !hasLinkKind("ipvlan") },
   vlan: { reason: "needs VLAN links in the kernel (the guest has them)", missing: () => !hasLinkKind("vlan") },
   dummy: { reason: "needs dummy links in the kernel (the guest has them)", missing: () => !hasLinkKind("dummy") },
+  bridgeNetfilter: { reason: "needs br_netfilter in the kernel", missing: () => !existsSync("/proc/sys/net/bridge") },
   systemd: { reason: "needs systemd-analyze on PATH", missing: () => Bun.which("systemd-analyze") === null },
   umoci: { reason: "needs umoci (on PATH, or Debian's package)", missing: () => debianProgram("umoci", "usr/bin/umoci") === undefined },
   ufw: { reason: "needs ufw (Debian's package)", missing: () => unpackedProgram("usr/sbin/ufw", "ufw") === undefined },

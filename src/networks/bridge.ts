@@ -24,9 +24,10 @@ import { type Address, addressFrom, bytesOf, formatAddress, macFor, parseAddress
 import { type BridgeOptions, parseBridgeOptions } from "./bridge-options.ts";
 import type { NetworkDriver } from "./driver.ts";
 import { configureEndpoint, defaultRoutes, ipv6Settings } from "./endpoint-link.ts";
-import { bridgeNetfilter, type Firewall } from "./firewall.ts";
+import type { Firewall } from "./firewall.ts";
 import type { FamilyRules } from "./ruleset.ts";
 import type { Chores } from "./chores.ts";
+import { separate, separationOf } from "./separation.ts";
 import { problemOfSubnet } from "./bridge-subnet.ts";
 import type { NetworkRecord } from "./types.ts";
 
@@ -120,6 +121,7 @@ export function createBridgeDriver(options: BridgeDriverOptions): NetworkDriver 
     if (link.kind !== "bridge") throw invalidArgument(`network ${network.name}: interface ${bridge.name} exists and is no bridge`);
     const { index } = link;
     configureBridge(bridge.name, network.enableIPv6, firewall.active);
+    if (!bridge.icc || network.foreign !== true) separate(bridge.name, separationOf(network, bridge, firewall));
     const stale = network.foreign === true ? [] : staleAddresses(host, index, gateways);
     // an MTU given to a new link would go with its last port: only one that was changed stays (br_mtu_auto_adjust)
     const mtu = bridge.mtu === undefined || bridge.mtu === link.mtu ? [] : [setLinkMtu(index, bridge.mtu)];
@@ -136,7 +138,8 @@ export function createBridgeDriver(options: BridgeDriverOptions): NetworkDriver 
 
   const join = (network: NetworkRecord, name: string, master: number): void => {
     const bridge = parseBridgeOptions(network);
-    host.request(joinBridge(name, master), setBridgePort(name, { hairpin: true, isolated: !bridge.icc && !bridgeNetfilter() }));
+    const { isolated } = separationOf(network, bridge, firewall);
+    host.request(joinBridge(name, master), setBridgePort(name, { hairpin: true, isolated }));
     // in this order: the bridge has a carrier as soon as one of its ports has
     host.settleCarriers(name, bridge.name);
   };

@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs";
 import { messageOf, notImplemented } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
 import type { FlowFilter } from "../kernel/netlink-conntrack.ts";
@@ -42,15 +41,6 @@ export interface Firewall extends Disposable {
   isBesideFirewalld(): boolean;
   /** Takes the table out, and the accept rule in others' FORWARD chains when no other engine is left. */
   unload(): void;
-}
-
-/** `bridge-nf-call-iptables`: bridged packets pass the forward chain. Decides how `icc=false` is done. */
-export function bridgeNetfilter(): boolean {
-  try {
-    return readFileSync("/proc/sys/net/bridge/bridge-nf-call-iptables", "utf8").trim() === "1";
-  } catch {
-    return false; // no such file: br_netfilter isn't loaded
-  }
 }
 
 const FORGET_AFTER_MS = 100;

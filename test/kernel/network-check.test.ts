@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
 import { compareRules } from "../../src/networks/compare-rules.ts";
 import type { NetworkProblem } from "../../src/networks/check/types.ts";
-import { skips } from "../skips.ts";
+import { skipped, skips } from "../skips.ts";
 import { ask, type Container, eventually, Lab, run, serve, serveNames } from "./network-lab.ts";
 import { inOwnNamespace } from "./own-namespace.ts";
 
@@ -94,6 +94,50 @@ if (!skips.root.missing()) {
       lab.removeAll();
       await lab.networks.remove("apart");
     });
+
+    test.skipIf(skipped("bridgeNetfilter"))(
+      "containers that are kept apart, when bridged packets cease to pass the firewall; and a link, which opens a port all the same",
+      async () => {
+        const filtered = (value: 0 | 1): Promise<string> => run("sysctl", "-qw", `net.bridge.bridge-nf-call-iptables=${value}`);
+        await lab.networks.close({ containersLive: false });
+        lab.networks = lab.start({ icc: false });
+        await lab.networks.restore(new Set());
+        const [a, b] = [await lab.container(), await lab.container({ portBindings: { "80/tcp": [{ HostPort: "8080" }] } })];
+        using _b = await serve(b.path, "b", 80, 80);
+        const reached = async (): Promise<boolean[]> =>
+          await Promise.all([
+            ask(a.path, "tcp", b.endpoint.ipv4!, 80).then((answer) => answer.startsWith("b ")),
+            ask(a.path, "tcp", "192.0.2.1", 8080).then((answer) => answer.startsWith("b ")),
+          ]);
+        const link = { from: a.id, to: b.id, ports: [{ proto: "tcp", port: 80 }] } as const;
+        try {
+          for (const [value, problem] of [
+            [0, "bridged packets don't pass the firewall any more (net.bridge.bridge-nf-call-iptables): containers of network bridge, which are"],
+            [1, "bridged packets pass the firewall now (net.bridge.bridge-nf-call-iptables): containers of network bridge don't reach"],
+          ] as const) {
+            await filtered(value);
+            expect(await check()).toEqual([expect.objectContaining({ problem: expect.stringContaining(problem) })]);
+            expect(await check(true)).toEqual([expect.objectContaining({ repaired: "kept apart again" })]);
+            expect(await check()).toEqual([]);
+            expect(await reached()).toEqual([false, true]);
+            lab.networks.openLink({ ...link, ports: [...link.ports] });
+            expect(await reached()).toEqual([true, true]);
+            lab.networks.closeLink(link);
+            expect(await reached()).toEqual([false, true]);
+          }
+          await lab.networks.close({ containersLive: true });
+          lab.networks = lab.start({ icc: false, iptables: false });
+          await lab.networks.restore(new Set([a.id, b.id]));
+          expect((await reached())[0]).toBe(false); // no rules keep them apart: the ports do
+        } finally {
+          await filtered(1);
+          lab.removeAll();
+          await lab.networks.close({ containersLive: false });
+          lab.networks = lab.start();
+          await lab.networks.restore(new Set());
+        }
+      },
+    );
 
     test("a link that gives IPv6's default route alone has that again", async () => {
       await lab.networks.create({ name: "six", enableIPv6: true, ipam: { driver: "default", options: {}, config: [{ subnet: "fd00:6::/64" }] } });

@@ -8,6 +8,7 @@ import { driverOf, type NetworkContext } from "../context.ts";
 import { givesDefaultRoute } from "../default-routes.ts";
 import { configureEndpoint, defaultRoutes } from "../endpoint-link.ts";
 import type { StoredEndpoint } from "../records.ts";
+import { lapseOf } from "../separation.ts";
 import type { NetworkRecord } from "../types.ts";
 import { bridgeSettings } from "./host.ts";
 import type { Finding } from "./types.ts";
@@ -48,6 +49,8 @@ export function bridgeFindings(ctx: NetworkContext): Finding[] {
     if (options.mtu !== undefined && options.mtu !== link.mtu) {
       found.push({ ...what, problem: `bridge ${name} of network ${network.name} has an MTU of ${link.mtu}, not ${options.mtu}`, repair: again("set again") });
     }
+    const lapse = lapseOf(network, ctx.firewall);
+    if (lapse !== undefined) found.push({ ...what, problem: lapse, repair: again("kept apart again") });
     return [...found, ...bridgeSettings(ctx, name).map((finding) => ({ ...finding, network: network.name }))];
   });
 }
