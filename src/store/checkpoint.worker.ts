@@ -1,6 +1,6 @@
 import { Database } from "bun:sqlite";
 import { messageOf } from "../lib/errors.ts";
-import { type Reserve, reserveSpace } from "./reserve.ts";
+import { type Reserve, reserveSpace, writeLogAhead } from "./reserve.ts";
 
 /**
  * Moves the write-ahead log into the database off the main thread, and alone begins it anew, so that the engine's connection never syncs (store.ts).
@@ -8,6 +8,8 @@ import { type Reserve, reserveSpace } from "./reserve.ts";
  */
 declare const self: { addEventListener(type: "message", listener: (event: { data: string }) => void): void; postMessage(message: string): void };
 
+/** A page of the database in the log, with its header (sqlite.org/fileformat2.html#wal_file_format). */
+const LOG_PAGE_BYTES = 4096 + 24;
 /** Pages in the log from which it is begun anew: this takes a sync that a writer may have to wait for, so it happens seldom. */
 const restartAbove = 1000;
 /** Pages from which the log is cut at any price: a writer that never pauses for as long as a checkpoint takes would have it grow for ever. */
@@ -18,8 +20,10 @@ let log: Log | undefined;
 self.addEventListener("message", ({ data: path }) => {
   try {
     log ??= openLog(path);
-    checkpoint(log);
-    log.reserve.refill();
+    const { writer, reserve } = log;
+    const pages = checkpoint(log);
+    if (pages > 0) writeLogAhead(path, pages * LOG_PAGE_BYTES, { alone: (step) => locked(writer, step), sync: true });
+    reserve.refill();
     self.postMessage("");
   } catch (error) {
     self.postMessage(messageOf(error));
@@ -58,13 +62,15 @@ function holdSnapshot(reader: Database): void {
   reader.query("SELECT 1 FROM sqlite_schema LIMIT 1").get();
 }
 
-function checkpoint(opened: Log): void {
+/** How many pages the log has. */
+function checkpoint(opened: Log): number {
   const before = move(opened.writer, "PASSIVE");
-  if (before.pages === before.moved) return;
+  if (before.pages === before.moved) return before.pages;
   holdSnapshot(opened.reader);
   const { pages, moved } = move(opened.writer, "PASSIVE");
   if (pages === moved && pages > restartAbove) restart(opened);
   else if (pages > cutAbove) cut(opened);
+  return pages;
 }
 
 function move(writer: Database, mode: "PASSIVE" | "TRUNCATE"): { pages: number; moved: number } {
@@ -74,15 +80,25 @@ function move(writer: Database, mode: "PASSIVE" | "TRUNCATE"): { pages: number; 
 
 /** With the write lock held the first page of the new log is written and synced, if nobody came in between; else one more page of the old one. */
 function restart({ writer, reader }: Log): void {
+  try {
+    locked(writer, () => {
+      reader.run("ROLLBACK");
+      const { user_version: version } = writer.query("PRAGMA user_version").get() as { user_version: number };
+      writer.run(`PRAGMA user_version = ${version}`);
+      writer.run("COMMIT");
+    });
+  } finally {
+    holdSnapshot(reader);
+  }
+}
+
+/** `work` while nobody else writes; what it doesn't commit is forgotten. */
+function locked(writer: Database, work: () => void): void {
   writer.run("BEGIN IMMEDIATE");
   try {
-    reader.run("ROLLBACK");
-    const { user_version: version } = writer.query("PRAGMA user_version").get() as { user_version: number };
-    writer.run(`PRAGMA user_version = ${version}`);
-    writer.run("COMMIT");
+    work();
   } finally {
     if (writer.inTransaction) writer.run("ROLLBACK");
-    holdSnapshot(reader);
   }
 }
 

@@ -3,7 +3,7 @@ import { Database } from "bun:sqlite";
 import { isDiskFull } from "../lib/disk-full.ts";
 import { unavailable } from "../lib/errors.ts";
 import { recordsError } from "./damage.ts";
-import { reserveSpace } from "./reserve.ts";
+import { reserveSpace, writeLogAhead } from "./reserve.ts";
 
 /** A step of the schema, applied once, in order, never edited after it has landed. */
 export interface Migration {
@@ -49,6 +49,7 @@ export function openStore(path: string, migrations: readonly Migration[]): Store
     throw recordsError(path, error);
   }
   reserve.refill();
+  writeLogAhead(path, 0, { alone: (step) => step(), sync: false });
 
   let depth = 0;
   let pending: (() => void)[] = [];
