@@ -171,6 +171,7 @@ export class NetlinkSocket implements Disposable {
 
   /** Sends `messages` (each must ask for an ack) in one system call and counts the acks. All are tried. @throws SysError the first failure */
   request(...messages: NetlinkMessage[]): void {
+    if (messages.length === 0) return; // the kernel would say ENODATA (netlink_sendmsg)
     const first = this.#number(messages);
     sendMessage(this.#fd, Buffer.concat(messages.map((m) => m.bytes)));
     const buffer = Buffer.allocUnsafe(1024);

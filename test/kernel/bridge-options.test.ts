@@ -114,6 +114,19 @@ if (!skips.root.missing()) {
       expect(await ask(b.path, "tcp", "fd09::1", 80)).toContain("a ");
     });
 
+    test("a bridge without an address goes with its network", async () => {
+      for (const [options, more] of [
+        [{ "com.docker.network.bridge.inhibit_ipv4": "true" }, {}],
+        [{ "com.docker.network.bridge.gateway_mode_ipv4": "isolated" }, { internal: true }],
+      ] as const) {
+        const { id } = await network(options, { ...more, ipam: { driver: "default", config: [{ subnet: "10.9.0.0/24" }] } });
+        const bridge = `br-${id.slice(0, 12)}`;
+        expect(await run("ip", "-br", "link")).toContain(bridge);
+        await lab.networks.remove("net");
+        await eventually(async () => !(await run("ip", "-br", "link")).includes(bridge), "the bridge is gone");
+      }
+    });
+
     test("inhibit_ipv4 leaves the bridge without an IPv4 address; the gateway is somebody else", async () => {
       const { id } = await network({ "com.docker.network.bridge.inhibit_ipv4": "true" });
       expect(await run("ip", "-br", "-4", "addr", "show", `br-${id.slice(0, 12)}`)).toBe("");
