@@ -2,7 +2,7 @@ import { conflict, messageOf } from "../lib/errors.ts";
 import type { LinkOptions, PublishedPort } from "../networks/types.ts";
 import type { ContainerConfig, HostConfig } from "../oci/container.ts";
 import { changeFile } from "../sandbox/files.ts";
-import { changeRecord, lookup, lookupPartner, tryLookup, type Context } from "./context.ts";
+import { changeRecord, lookup, lookupPartner, tryLookup, type Context, type Entry } from "./context.ts";
 import { bridgeLinks, parseLink } from "./links.ts";
 import type { ContainerRecord } from "./types.ts";
 
@@ -47,14 +47,23 @@ export function linkNames(ctx: Context): Map<string, string[]> {
   return names;
 }
 
+/** Containers that are linked to container `id`, and what it is called there. */
+function* parentsOf(ctx: Context, id: string): Generator<{ parent: Entry; aliases: string[] }> {
+  for (const parent of ctx.entries.values()) {
+    const { linked } = parent.record;
+    if (linked === undefined) continue;
+    const aliases = Object.keys(linked).filter((alias) => linked[alias] === id);
+    if (aliases.length > 0) yield { parent, aliases };
+  }
+}
+
 /** A container has a new name: the links to it say so. */
 export function renameInLinks(ctx: Context, id: string, name: string): void {
-  for (const parent of ctx.entries.values()) {
-    const { linked, host } = parent.record;
-    if (linked === undefined || !Object.values(linked).includes(id)) continue;
+  for (const { parent, aliases } of parentsOf(ctx, id)) {
+    const { host } = parent.record;
     const links = (host.Links ?? []).map((link) => {
       const { alias } = parseLink(link);
-      return linked[alias] === id ? `${name}:${alias}` : link;
+      return aliases.includes(alias) ? `${name}:${alias}` : link;
     });
     changeRecord(ctx, parent, { host: { ...host, Links: links } });
   }
@@ -125,17 +134,15 @@ export function openLinks(ctx: Context, record: ContainerRecord): void {
     const to = tryLookup(ctx, reference);
     if (to !== undefined) open(record, to.record);
   }
-  for (const { record: parent, sandbox } of ctx.entries.values()) {
-    if (sandbox !== undefined && parent.linked !== undefined && Object.values(parent.linked).includes(record.id)) open(parent, record);
-  }
+  for (const { parent } of parentsOf(ctx, record.id)) if (parent.sandbox !== undefined) open(parent.record, record);
 }
 
 /** A container has come up: those that are linked to it and run learn its address, as in Docker. */
 export function tellLinkedParents(ctx: Context, record: ContainerRecord): void {
   if (!Object.hasOwn(record.endpoints, "bridge")) return;
-  for (const { record: parent, sandbox } of ctx.entries.values()) {
-    if (sandbox === undefined || parent.linked === undefined || !Object.hasOwn(parent.endpoints, "bridge")) continue;
-    for (const [alias, id] of Object.entries(parent.linked)) if (id === record.id) renewHosts(ctx, parent, alias, addressesOf(ctx, record));
+  for (const { parent, aliases } of parentsOf(ctx, record.id)) {
+    if (parent.sandbox === undefined || !Object.hasOwn(parent.record.endpoints, "bridge")) continue;
+    for (const alias of aliases) renewHosts(ctx, parent.record, alias, addressesOf(ctx, record));
   }
 }
 
