@@ -50,6 +50,8 @@ const PROXIES_AT_ONCE = 32;
 /** Of the files that the engine may have open, what published ports leave to everything else. */
 const FILES_LEFT = 0.25;
 
+/** The one that it must be; undefined where there is a choice. */
+const onlyPort = (range: PortRequest["range"]): number | undefined => (range?.first === range?.last ? range?.first : undefined);
 const overlapping = (a: Address, b: Address): boolean => a.family === b.family && (a.value === b.value || a.value === 0n || b.value === 0n);
 const sameFamily = (host: Address, target: PortTarget): Address | undefined => (host.family === 4 ? target.ipv4 : target.ipv6);
 const publishedBy = (held: Held): PublishedPort[] =>
@@ -98,8 +100,10 @@ export class HostPorts {
    * @throws EngineError as `reserve`, and cancelled where the container's ports were released meanwhile
    */
   async reserveInTurns(containerId: string, requests: readonly PortRequest[], target: PortTarget): Promise<PublishedPort[]> {
-    for (const { proto, hosts, range } of requests)
-      if (range?.first === range?.last && range !== undefined) this.#checkFree(containerId, proto, hosts, range.first);
+    for (const { proto, hosts, range } of requests) {
+      const port = onlyPort(range);
+      if (port !== undefined) this.#checkFree(containerId, proto, hosts, port);
+    }
     const steps = this.#reserving(containerId, requests, target);
     for (;;) {
       const step = steps.next();
@@ -286,7 +290,8 @@ export class HostPorts {
 
   #reserveOne(containerId: string, request: PortRequest, target: PortTarget): Held {
     const { hosts, range } = request;
-    if (range !== undefined && range.first === range.last) return this.#take(containerId, request, range.first, target);
+    const port = onlyPort(range);
+    if (port !== undefined) return this.#take(containerId, request, port, target);
     const { first, last } = range ?? this.#range;
     const isReserved = range === undefined ? reservedPorts() : () => false;
     const size = last - first + 1;
