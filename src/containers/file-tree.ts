@@ -9,7 +9,6 @@ import { conflict, invalidArgument } from "../lib/errors.ts";
 import { bytesOf } from "../lib/tar.ts";
 import { rootOnHost } from "../oci/id-map.ts";
 import type { RunningSandbox, SandboxMount } from "../sandbox/types.ts";
-import { openMountPoint } from "../snapshots/mount-point.ts";
 import { Root } from "../snapshots/root.ts";
 import { lookup, type Context, type Entry } from "./context.ts";
 import { viewPath } from "./create-volumes.ts";
@@ -96,13 +95,15 @@ async function mountFiles(ctx: Context, entry: Entry, rootfs: string, path: stri
   // What is put on a shared mount becomes shared, whatever it was: private again before anything is mounted below.
   mount("none", path, "none", MS.PRIVATE);
   using root = new Root(path);
+  const owner = rootOnHost(record.idMap);
   for (const { source: found, destination, readOnly, options } of mounts) {
     const source = typeof found === "string" ? found : await found(rootfs);
     const isDirectory = (await stat(source)).isDirectory();
+    const at = bytesOf(destination);
     try {
       attach(
         () => cloneTree(source, { readOnly, recursive: options.includes("rbind") }),
-        () => openMountPoint(root, bytesOf(destination), isDirectory, rootOnHost(record.idMap)),
+        () => (isDirectory ? root.directory(at, owner) : root.file(at, owner)),
       );
     } catch (error) {
       if (error instanceof SysError) throw invalidArgument(`mounting ${source} at ${destination} of container ${record.id}: ${error.message}`, error);

@@ -91,27 +91,38 @@ export class Root implements Disposable {
     }
   }
 
-  /** Opens the directory at `path`; missing ones are made with mode 0755 and `owner`. The caller closes it. @throws SysError ENOTDIR */
-  directory(path: string, owner: Owner, links = 0): number {
-    const existing = this.open(path, O.PATH | O.DIRECTORY);
+  /** Opens (O_PATH) the directory at `path`; missing ones are made with mode 0755 and `owner`. The caller closes it. @throws SysError ENOTDIR */
+  directory(path: string, owner: Owner): number {
+    return this.#reach(path, "directory", owner, 0);
+  }
+
+  /**
+   * Opens (O_PATH) whatever is at `path`; where nothing is, an empty file with mode 0644 and `owner` is made, and the directories above it. The caller closes
+   * it. @throws SysError
+   */
+  file(path: string, owner: Owner): number {
+    return this.#reach(path, "file", owner, 0);
+  }
+
+  /** What is missing is made where symlinks point, too. */
+  #reach(path: string, kind: "directory" | "file", owner: Owner, links: number): number {
+    const flags = kind === "directory" ? O.PATH | O.DIRECTORY : O.PATH;
+    const existing = this.open(path, flags);
     if (existing !== undefined) return existing;
     const parts = path.split("/").filter((part) => part !== "" && part !== ".");
     const name = parts.pop();
     if (name === undefined || links > mostLinks) throw new SysError("open", 40, path);
     const above = parts.join("/");
-    const parent = this.directory(above, owner, links);
+    const parent = this.#reach(above, "directory", owner, links);
     try {
       const present = statAt(parent, name);
       if (present === undefined) {
-        mkdirAt(parent, name, 0o755);
-        chownAt(parent, name, owner.uid, owner.gid);
-        chmodItselfAt(parent, name, 0o755); // whatever the umask says
-        return openAt(parent, name, O.PATH | O.DIRECTORY | O.NOFOLLOW);
+        make(parent, name, kind, owner);
+        return openAt(parent, name, flags | O.NOFOLLOW);
       }
-      // A symlink to a directory that isn't there: the directory is made where it points.
-      if ((present.mode & S.IFMT) !== S.IFLNK) throw new SysError("mkdir", 20, path);
+      if (!isSymlink(present)) throw kind === "directory" ? new SysError("mkdir", 20, path) : new SysError("open", 17, path);
       const target = readlinkAt(parent, name);
-      return this.directory(target.startsWith("/") ? target : `${above}/${target}`, owner, links + 1);
+      return this.#reach(target.startsWith("/") ? target : `${above}/${target}`, kind, owner, links + 1);
     } finally {
       closeFd(parent);
     }
@@ -120,6 +131,14 @@ export class Root implements Disposable {
   [Symbol.dispose](): void {
     closeFd(this.fd);
   }
+}
+
+function make(directory: number, name: string, kind: "directory" | "file", { uid, gid }: Owner): void {
+  const mode = kind === "directory" ? 0o755 : 0o644;
+  if (kind === "directory") mkdirAt(directory, name, mode);
+  else closeFd(openAt(directory, name, O.WRONLY | O.CREAT | O.EXCL, mode));
+  chownAt(directory, name, uid, gid);
+  chmodItselfAt(directory, name, mode); // whatever the umask says
 }
 
 /** The names in a directory, sorted. */
