@@ -34,7 +34,7 @@ export function createBuilder(services: BuildServices): Builder {
         throw error;
       }
     },
-    cache: () => cachedSteps(services).map(({ record }) => record),
+    cache: async () => (await cachedSteps(services)).map(({ record }) => record),
     collectCache: async (rules) => {
       const all: { deleted: string[]; spaceReclaimed: number } = { deleted: [], spaceReclaimed: 0 };
       for (const { unusedFor, ...rule } of rules) {
@@ -160,7 +160,9 @@ async function removeLeftovers(services: BuildServices): Promise<void> {
   }
   const snapshots = store.db.query<{ snapshot: SnapshotId }, []>("SELECT snapshot FROM build_snapshots").all();
   const used = new Set(
-    snapshots.length === 0 ? [] : images.list({ all: true }).flatMap(({ layers, variants }) => [...layers, ...variants.flatMap((variant) => variant.layers)]),
+    snapshots.length === 0
+      ? []
+      : (await images.list({ all: true })).flatMap(({ layers, variants }) => [...layers, ...variants.flatMap((variant) => variant.layers)]),
   );
   for (const { snapshot } of snapshots) {
     if (used.has(snapshot)) keepSnapshot(services, snapshot);

@@ -1,5 +1,5 @@
 import { createdAt, matchesLabels } from "../images/list.ts";
-import type { ImageRecord } from "../images/types.ts";
+import type { ImageEntry } from "../images/types.ts";
 import { EngineError } from "../lib/errors.ts";
 import type { Digest } from "../oci/digest.ts";
 import { hexOf } from "../oci/digest.ts";
@@ -12,7 +12,7 @@ type CacheServices = Pick<BuildServices, "store" | "images" | "snapshots">;
 /** One step that a later build may take over: a record, the image that it gave, and the step's own children. */
 export interface CachedStep {
   record: CacheRecord;
-  image: ImageRecord;
+  image: ImageEntry;
   /** Images that stand on this one's. */
   children: number;
 }
@@ -21,7 +21,7 @@ export interface CachedStep {
  * All steps that builds may take from the cache, the one not used for longest first. A step is shared where an image that has a name, or is what a build gave
  * its user, is made of it: its bytes are that image's.
  */
-export function cachedSteps({ store, images, snapshots }: CacheServices): CachedStep[] {
+export async function cachedSteps({ store, images, snapshots }: CacheServices): Promise<CachedStep[]> {
   const rows = store.db
     .query<{ image: Digest; used_at: number; uses: number }, [string]>(
       "SELECT image, max(used_at) AS used_at, sum(uses) AS uses FROM build_cache WHERE key <> ? GROUP BY image ORDER BY max(used_at), image",
@@ -29,10 +29,10 @@ export function cachedSteps({ store, images, snapshots }: CacheServices): Cached
     .all(resultKey);
   if (rows.length === 0) return [];
   const results = store.db.query<{ image: Digest }, [string]>("SELECT image FROM build_cache WHERE key = ?").all(resultKey);
-  const all = new Map(images.list({ all: true }).flatMap((image) => [image, ...image.variants].map((each) => [each.id, each] as const)));
+  const all = new Map((await images.list({ all: true })).flatMap((image) => [image, ...image.variants].map((each) => [each.id, each] as const)));
   const children = new Map<Digest, number>();
   for (const { parent } of all.values()) if (parent !== undefined) children.set(parent, (children.get(parent) ?? 0) + 1);
-  const isNamed = ({ repoTags, repoDigests, variantOf }: ImageRecord): boolean =>
+  const isNamed = ({ repoTags, repoDigests, variantOf }: ImageEntry): boolean =>
     repoTags.length + repoDigests.length + variantOf.tags.length + variantOf.digests.length > 0;
   const shared = withAncestors(all, [...[...all.values()].filter(isNamed).map(({ id }) => id), ...results.map(({ image }) => image)]);
   const inUse = withAncestors(
@@ -42,7 +42,7 @@ export function cachedSteps({ store, images, snapshots }: CacheServices): Cached
   return rows.flatMap(({ image: id, used_at: lastUsedAt, uses }) => {
     const image = all.get(id);
     if (image === undefined) return [];
-    const step = image.config.history?.at(-1);
+    const { step } = image.facts;
     const layer = image.layers.at(-1);
     const record: CacheRecord = {
       id: hexOf(id),
@@ -60,7 +60,7 @@ export function cachedSteps({ store, images, snapshots }: CacheServices): Cached
   });
 }
 
-function withAncestors(all: ReadonlyMap<Digest, ImageRecord>, start: readonly Digest[]): Set<Digest> {
+function withAncestors(all: ReadonlyMap<Digest, ImageEntry>, start: readonly Digest[]): Set<Digest> {
   const found = new Set<Digest>();
   for (const first of start) {
     for (let id: Digest | undefined = first; id !== undefined && !found.has(id); id = all.get(id)?.parent) if (all.has(id)) found.add(id);

@@ -12,7 +12,7 @@ type PruneServices = Pick<BuildServices, "store" | "images" | "snapshots" | "pat
  */
 export async function pruneSteps(services: PruneServices, options: CachePruneOptions): Promise<{ deleted: string[]; spaceReclaimed: number }> {
   const { store } = services;
-  const steps = cachedSteps(services);
+  const steps = await cachedSteps(services);
   let held = steps.reduce((sum, { record }) => (record.shared ? sum : sum + record.size), 0);
   const keep = await bytesToKeep(services, options, held);
   const before = held;

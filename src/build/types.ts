@@ -82,7 +82,7 @@ export interface Builder {
   /** Classic builder. Resolves with the image's id. Texts of its progress are matched by clients. @throws EngineError; `exitCode` of a failed RUN in errorDetail.code */
   build(options: BuildOptions): Promise<string>;
   /** The steps that later builds may take over. */
-  cache(): CacheRecord[];
+  cache(): Promise<CacheRecord[]>;
   pruneCache(options: CachePruneOptions): Promise<{ deleted: string[]; spaceReclaimed: number }>;
   /** Prunes by each of the rules, in order, without an event where nothing goes. */
   collectCache(rules: readonly CacheRule[]): Promise<{ deleted: string[]; spaceReclaimed: number }>;

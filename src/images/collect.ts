@@ -3,7 +3,7 @@ import { createTurns } from "../lib/turns.ts";
 import { listImages, matchesReference } from "./list.ts";
 import { removeImage } from "./remove.ts";
 import { storedBytes } from "./usage.ts";
-import type { ImageContext, ImageRecord, Images, ImageUsers, ListedImage } from "./types.ts";
+import type { ImageContext, ImageEntry, Images, ImageUsers, ListedImage } from "./types.ts";
 
 /**
  * Removes images that nobody uses, names and all, those not used for longest first, until so many bytes are free. This is what an administrator asked for by
@@ -13,7 +13,7 @@ export async function collectImages(ctx: ImageContext, users: ImageUsers, option
   const { bytes, unusedFor, keep } = options;
   const before = storedBytes(ctx);
   const lastUse = (image: ListedImage): number => Math.max(...[image, ...image.variants].map(({ id }) => ctx.lastUses.at(id)));
-  const candidates = listImages(ctx)
+  const candidates = (await listImages(ctx))
     .map((image) => ({ image, at: lastUse(image) }))
     .filter(({ image, at }) => at < Date.now() - unusedFor && !isKept(image, keep))
     .sort((a, b) => a.at - b.at);
@@ -44,12 +44,12 @@ export async function collectImages(ctx: ImageContext, users: ImageUsers, option
   return { removed, freed };
 }
 
-function isKept(image: ImageRecord, patterns: readonly string[]): boolean {
+function isKept(image: ImageEntry, patterns: readonly string[]): boolean {
   return [...image.repoTags, ...image.repoDigests].some((name) => matchesReference(name, patterns));
 }
 
 /** True where the image is gone. */
-async function removeAll(ctx: ImageContext, users: ImageUsers, image: ImageRecord): Promise<boolean> {
+async function removeAll(ctx: ImageContext, users: ImageUsers, image: ImageEntry): Promise<boolean> {
   for (const name of [...image.repoTags, ...image.repoDigests, image.id]) {
     if (ctx.byId(image.id) === undefined) break;
     try {

@@ -5,27 +5,43 @@ import type { Events } from "../events/types.ts";
 import { messageOf } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
 import type { Digest } from "../oci/digest.ts";
-import { mediaTypes, type Descriptor, type ImageConfig, type Index, type Manifest } from "../oci/image.ts";
-import { hostPlatform, platformRank, selectPlatform } from "../oci/platform.ts";
+import { mediaTypes, type Descriptor, type HistoryEntry, type ImageConfig, type Index, type Manifest, type Platform } from "../oci/image.ts";
+import { hostPlatform, platformOf, platformRank, selectPlatform } from "../oci/platform.ts";
 import { familiarReference, formatReference, parseReference, repositoryOf, type Reference } from "../oci/reference.ts";
 import type { SnapshotId, Snapshots } from "../snapshots/types.ts";
 import { parseRecord } from "../store/damage.ts";
+import { imageFacts } from "../store/schema.ts";
 import type { Store } from "../store/store.ts";
 import { checkedConfig } from "./shapes.ts";
 import { createLastUses } from "./last-use.ts";
 import { checkMountable } from "./layers.ts";
-import type { ImageContext, ImageRecord, Lease, TransferLimits } from "./types.ts";
+import type { ImageContext, ImageEntry, ImageFacts, ImageRecord, Lease, TransferLimits } from "./types.ts";
 
 /** Records kept in memory; a Dockerfile of thousands of lines makes as many images. */
 const MOST_CACHED = 512;
+/** Without their configs, and descriptors: a kilobyte or two each. */
+const MOST_LISTED = 4096;
 
-interface ImageRow {
-  id: Digest;
-  config: string;
+interface EntryRow {
   manifest: string | null;
   layers: string;
   parent: Digest | null;
+  facts: string | null;
+}
+
+interface ConfigRow {
+  config: string;
   last_tagged: string | null;
+}
+
+/** As the store keeps them (schema.ts): what a config doesn't have is null. */
+interface FactsRow {
+  created: string | null;
+  labels: Record<string, string> | null;
+  os: string | null;
+  architecture: string | null;
+  variant: string | null;
+  step: HistoryEntry | null;
 }
 
 interface RefRow {
@@ -52,8 +68,10 @@ export function createImageContext(deps: {
 }): ImageContext {
   const { store, content, snapshots, events, log } = deps;
   const { db } = store;
-  /** Records by id, dropped whenever something about the image changes. */
-  const cache = new Map<Digest, ImageRecord>();
+  /** By id, dropped whenever something about the image changes. */
+  const entries = new Map<Digest, ImageEntry>();
+  const records = new Map<Digest, ImageRecord>();
+  let revision = 0;
   /** Those whose rows can't be read, until they are written anew; so that each is told once. */
   const damaged = new Set<Digest>();
   /** Of manifests and indexes, which never change. */
@@ -61,7 +79,8 @@ export function createImageContext(deps: {
   const leases = new Map<string, number>();
   const lastUses = createLastUses(store);
 
-  const selectImage = db.query<ImageRow, [string]>("SELECT id, config, manifest, layers, parent, last_tagged FROM images WHERE id = ?");
+  const selectEntry = db.query<EntryRow, [string]>(`SELECT manifest, layers, parent, ${imageFacts} AS facts FROM images INDEXED BY images_facts WHERE id = ?`);
+  const selectConfig = db.query<ConfigRow, [string]>("SELECT config, last_tagged FROM images WHERE id = ?");
   const selectRefs = db.query<RefRow, [string]>(
     "SELECT name, kind, image, target FROM image_refs WHERE image = ?1 OR target IN (SELECT idx FROM index_members WHERE image = ?1) ORDER BY name",
   );
@@ -79,14 +98,33 @@ export function createImageContext(deps: {
     }
   };
 
-  const byId = (id: Digest): ImageRecord | undefined => {
-    const known = cache.get(id);
+  const drop = (id: Digest): void => {
+    revision++;
+    entries.delete(id);
+    records.delete(id);
+  };
+
+  /** Of a config that is no JSON, as of one that is nested deeper than SQLite reads, there are none in the row. */
+  const factsOf = (id: Digest, facts: string | null): ImageFacts | undefined => {
+    if (facts === null) {
+      const config = parseRecord<ImageConfig>(selectConfig.get(id)!.config, `image ${id}`, log);
+      return config === undefined
+        ? undefined
+        : { created: config.created, labels: config.config?.Labels ?? null, platform: platformOf(config), step: config.history?.at(-1) };
+    }
+    const { created, labels, os, architecture, variant, step } = JSON.parse(facts) as FactsRow;
+    const platform = { os: os ?? undefined, architecture: architecture ?? undefined, variant: variant ?? undefined } as Platform;
+    return { created: created ?? undefined, labels, platform: platformOf(platform), step: step ?? undefined };
+  };
+
+  const entry = (id: Digest): ImageEntry | undefined => {
+    const known = entries.get(id);
     if (known !== undefined) return known;
-    const row = damaged.has(id) ? null : selectImage.get(id);
+    const row = damaged.has(id) ? null : selectEntry.get(id);
     if (row === null) return undefined;
     const layers = parseRecord<SnapshotId[]>(row.layers, `image ${id}`, log);
-    const config = parseRecord<ImageConfig>(row.config, `image ${id}`, log);
-    if (layers === undefined || config === undefined) {
+    const facts = layers && factsOf(id, row.facts);
+    if (layers === undefined || facts === undefined) {
       damaged.add(id);
       return undefined;
     }
@@ -98,10 +136,10 @@ export function createImageContext(deps: {
     const targets = new Set(refs.flatMap((ref) => (ref.image === id && ref.target !== null ? [ref.target] : [])));
     const familiar = (kind: RefRow["kind"], own: boolean): string[] =>
       refs.filter((ref) => ref.kind === kind && (ref.image === id) === own).map((ref) => ref.shown);
-    const record: ImageRecord = {
+    const found: ImageEntry = {
       id,
+      facts,
       layers,
-      config,
       size: layers.reduce((sum, layer) => sum + snapshots.size(layer), 0),
       repoTags: familiar("tag", true),
       repoDigests: familiar("digest", true),
@@ -110,11 +148,27 @@ export function createImageContext(deps: {
       variantOf: { tags: familiar("tag", false), digests: familiar("digest", false) },
     };
     const manifest = row.manifest === null ? undefined : parseRecord<Descriptor>(row.manifest, `the manifest of image ${id}`, log);
-    if (manifest !== undefined) record.manifest = manifest;
-    if (row.parent !== null) record.parent = row.parent;
+    if (manifest !== undefined) found.manifest = manifest;
+    if (row.parent !== null) found.parent = row.parent;
+    keep(entries, id, found, MOST_LISTED);
+    return found;
+  };
+
+  const byId = (id: Digest): ImageRecord | undefined => {
+    const known = records.get(id);
+    if (known !== undefined) return known;
+    const found = entry(id);
+    if (found === undefined) return undefined;
+    const row = selectConfig.get(id)!;
+    const config = parseRecord<ImageConfig>(row.config, `image ${id}`, log);
+    if (config === undefined) {
+      damaged.add(id);
+      drop(id);
+      return undefined;
+    }
+    const record: ImageRecord = { ...found, config };
     if (row.last_tagged !== null) record.lastTagged = BigInt(row.last_tagged);
-    if (cache.size >= MOST_CACHED) cache.delete(cache.keys().next().value!);
-    cache.set(id, record);
+    keep(records, id, record, MOST_CACHED);
     return record;
   };
 
@@ -162,7 +216,7 @@ export function createImageContext(deps: {
       for (const reference of references) setReference(reference, id, index ?? reference.digest ?? manifest?.digest);
       if (index !== undefined) settle(index, id);
     });
-    cache.delete(id);
+    drop(id);
     lastUses.note(id);
     return byId(id)!;
   };
@@ -180,31 +234,30 @@ export function createImageContext(deps: {
       "INSERT INTO image_refs (name, kind, image, target) VALUES (?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET image = excluded.image, target = excluded.target",
     ).run(name, kind, image, target ?? null);
     if (kind === "tag") db.query("UPDATE images SET last_tagged = ? WHERE id = ?").run(String(BigInt(Date.now()) * 1_000_000n), image);
-    cache.delete(image);
+    drop(image);
   };
 
   /** Drops the records that show a name. */
   const forget = (name: string): void => {
     const row = selectByName.get(name);
     if (row === null) return;
-    cache.delete(row.image);
-    if (row.target !== null) for (const { image } of selectMembers.all(row.target)) cache.delete(image);
+    drop(row.image);
+    if (row.target !== null) for (const { image } of selectMembers.all(row.target)) drop(image);
   };
 
   /** Which of an index's images its names mean: the one that suits this host best, or where none does the `last` that came. */
   const settle = (index: Digest, last?: Digest): void => {
     const members = selectMembers.all(index).map(({ image }) => image);
-    for (const image of members) cache.delete(image);
-    const records = members.flatMap((image) => byId(image) ?? []);
+    for (const image of members) drop(image);
     const host = hostPlatform();
     const best = selectPlatform(
-      records.filter(({ config }) => platformRank(host, config) !== undefined),
-      ({ config }) => config,
+      members.flatMap((image) => entry(image) ?? []).filter(({ facts }) => platformRank(host, facts.platform) !== undefined),
+      ({ facts }) => facts.platform,
       host,
     );
     const image = best?.id ?? last ?? members[0];
     if (image !== undefined) db.query("UPDATE image_refs SET image = ? WHERE target = ?").run(image, index);
-    for (const each of members) cache.delete(each);
+    for (const each of members) drop(each);
   };
 
   const namedByImage = db.query<{ image: Digest }, [string]>("SELECT image FROM image_blobs WHERE digest = ? LIMIT 1");
@@ -213,7 +266,9 @@ export function createImageContext(deps: {
     for (const table of ["image_blobs", "layer_blobs"]) db.query(`DELETE FROM ${table} WHERE digest = ?`).run(digest);
     db.query("UPDATE images SET manifest = NULL WHERE manifest ->> 'digest' = ?").run(digest);
     descriptors.delete(digest);
-    cache.clear();
+    revision++;
+    entries.clear();
+    records.clear();
   };
   content.addOwner((digest) => leases.has(digest) || namedByImage.get(digest) !== null, loseBlob);
   const blobsOf = (id: Digest): Digest[] =>
@@ -231,7 +286,7 @@ export function createImageContext(deps: {
   const layersOfImages: ImageContext["layersOfImages"] = () => {
     const used = new Set<SnapshotId>();
     for (const row of db.query<{ id: Digest; layers: string }, []>("SELECT id, layers FROM images").all()) {
-      const layers = cache.get(row.id)?.layers ?? parseRecord<SnapshotId[]>(row.layers, `the layers of image ${row.id}`, log);
+      const layers = entries.get(row.id)?.layers ?? parseRecord<SnapshotId[]>(row.layers, `the layers of image ${row.id}`, log);
       if (layers === undefined) return undefined;
       for (const layer of layers) used.add(layer);
     }
@@ -250,12 +305,21 @@ export function createImageContext(deps: {
   return {
     ...deps,
     byId,
+    entry,
+    ids: () =>
+      db
+        .query<{ id: Digest }, []>("SELECT id FROM images")
+        .all()
+        .map(({ id }) => id),
+    get revision() {
+      return revision;
+    },
     count: () => db.query<{ count: number }, []>("SELECT count(*) AS count FROM images").get()!.count - damaged.size,
     untaggedMembers: () =>
       db
         .query<{ image: Digest }, []>("SELECT DISTINCT image FROM index_members WHERE image NOT IN (SELECT image FROM image_refs WHERE kind = 'tag')")
         .all()
-        .flatMap(({ image }) => byId(image) ?? []),
+        .flatMap(({ image }) => entry(image) ?? []),
     layersOfImages,
     register,
     collectBlobs,
@@ -278,8 +342,7 @@ export function createImageContext(deps: {
       }
       const { mediaType, manifests } = document;
       const descriptor: Descriptor = { mediaType: mediaType || (manifests === undefined ? mediaTypes.ociManifest : mediaTypes.ociIndex), ...info };
-      if (descriptors.size >= MOST_CACHED) descriptors.delete(descriptors.keys().next().value!);
-      descriptors.set(digest, descriptor);
+      keep(descriptors, digest, descriptor, MOST_LISTED);
       return descriptor;
     },
     targetOf: (reference) => selectByName.get(nameOf(reference).name)?.target ?? undefined,
@@ -317,21 +380,23 @@ export function createImageContext(deps: {
         const indexes = db.query<{ idx: Digest }, [string]>("DELETE FROM index_members WHERE image = ? RETURNING idx").all(id);
         for (const { idx } of indexes) settle(idx);
         for (const table of ["image_refs", "image_blobs", "build_cache", "image_uses"]) db.query(`DELETE FROM ${table} WHERE image = ?`).run(id);
-        db.query("UPDATE images SET parent = NULL WHERE parent = ?").run(id);
+        const children = db.query<{ id: Digest }, [string]>("UPDATE images SET parent = NULL WHERE parent = ? RETURNING id").all(id);
+        for (const child of children) drop(child.id);
         db.query("DELETE FROM images WHERE id = ?").run(id);
         events.emit("image", "delete", id, attributesOf(image, id));
       });
-      cache.clear();
+      drop(id);
       await collectBlobs(blobs);
       return await collectLayers(image.layers);
     },
-    all: () =>
-      db
-        .query<{ id: Digest }, []>("SELECT id FROM images")
-        .all()
-        .flatMap(({ id }) => byId(id) ?? []),
     emit: (action, image, name) => events.emit("image", action, image.id, attributesOf(image, name)),
   };
+}
+
+/** In place of the oldest, where there are `most` already. */
+function keep<T>(cache: Map<Digest, T>, id: Digest, value: T, most: number): void {
+  if (cache.size >= most) cache.delete(cache.keys().next().value!);
+  cache.set(id, value);
 }
 
 function createLease(leases: Map<string, number>): Lease {

@@ -82,7 +82,7 @@ export function createImages(deps: {
     storedBytes: () => storedBytes(ctx),
     diskUsage: (listed) => diskUsage(ctx, users, listed),
     layersSize: () => layersSize(ctx),
-    sharedSizes: () => sharedSizes(ctx, listImages(ctx, { all: true })),
+    sharedSizes: async () => await sharedSizes(ctx, await listImages(ctx, { all: true })),
     restore: () => restoreImages(ctx),
   };
 }

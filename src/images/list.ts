@@ -3,16 +3,20 @@ import { invalidArgument } from "../lib/errors.ts";
 import { hasLabel } from "../lib/match.ts";
 import { matchPath } from "../lib/path-match.ts";
 import { parseRfc3339, parseTimestamp } from "../lib/time.ts";
+import { createPause, type Pause } from "../lib/turns.ts";
 import { familiarName, familiarReference, formatReference, parseReference, repositoryOf } from "../oci/reference.ts";
 import { resolveImage } from "./resolve.ts";
-import type { ImageContext, ImageListOptions, ImageRecord, ListedImage } from "./types.ts";
+import type { ImageContext, ImageEntry, ImageListOptions, ListedImage } from "./types.ts";
 import { unpackedSize } from "./usage.ts";
+
+/** The last of them at once. */
+const MOST_TRIES = 3;
 
 const known = new Set(["dangling", "label", "label!", "before", "since", "reference", "until"]);
 
 /** Unix nanoseconds of the image's creation; 0 where the config doesn't say. */
-export function createdAt(image: ImageRecord): bigint {
-  return parseRfc3339(image.config.created ?? "") ?? 0n;
+export function createdAt({ facts }: ImageEntry): bigint {
+  return parseRfc3339(facts.created ?? "") ?? 0n;
 }
 
 /** A boolean filter as Docker reads it. @throws EngineError invalidArgument */
@@ -25,31 +29,39 @@ export function booleanFilter(name: string, values: readonly string[] | undefine
 }
 
 /** `key` or `key=value`, all of them. */
-export function matchesLabels(image: ImageRecord, wanted: readonly string[]): boolean {
-  const labels = image.config.config?.Labels ?? {};
-  return wanted.every((filter) => hasLabel(labels, filter));
+export function matchesLabels({ facts }: ImageEntry, wanted: readonly string[]): boolean {
+  return wanted.every((filter) => hasLabel(facts.labels ?? {}, filter));
 }
 
 /**
  * One more platform of names that mean another image: it is shown with that one, and goes with it. A digest that it was pushed by makes no difference; one
  * that is left of an index whose tag has moved on doesn't hide it, as long as there is still a tag for the other image.
  */
-export function isVariant(ctx: ImageContext, { repoTags, repoDigests, variantOf }: ImageRecord): boolean {
+export function isVariant(ctx: ImageContext, { repoTags, repoDigests, variantOf }: ImageEntry): boolean {
   if (repoTags.length > 0) return false;
   if (variantOf.tags.length > 0) return true;
   return repoDigests.length === 0 && variantOf.digests.some((name) => ctx.byReference(parseReference(name))?.repoTags.length === 0);
 }
 
 /** Without a tag: digests don't count, since a tag that moved on leaves them (moby: image_list.go, image_prune.go). */
-export function isDangling(ctx: ImageContext, image: ImageRecord): boolean {
+export function isDangling(ctx: ImageContext, image: ImageEntry): boolean {
   return !isVariant(ctx, image) && image.repoTags.length === 0 && ctx.childrenOf(image.id).length === 0;
 }
 
 /**
  * Newest first, the platforms of one name as one, with the size of all. Images that are only steps of others are left out unless `all`. A reference filter
- * cuts the names too, as Docker's does.
+ * cuts the names too, as Docker's does. Others have their turn meanwhile; where something changed then, it begins again, since a tag that moves would be
+ * shown twice or not at all.
  */
-export function listImages(ctx: ImageContext, { all = false, filters = {} }: ImageListOptions = {}): ListedImage[] {
+export async function listImages(ctx: ImageContext, options: ImageListOptions = {}): Promise<ListedImage[]> {
+  for (let tries = 1; ; tries++) {
+    const { revision } = ctx;
+    const listed = await gather(ctx, options, tries < MOST_TRIES ? createPause() : () => undefined);
+    if (ctx.revision === revision || tries === MOST_TRIES) return listed;
+  }
+}
+
+async function gather(ctx: ImageContext, { all = false, filters = {} }: ImageListOptions, pause: Pause): Promise<ListedImage[]> {
   for (const name of Object.keys(filters)) if (!known.has(name)) throw invalidArgument(`invalid filter '${name}'`);
   const dangling = filters["dangling"]?.length ? booleanFilter("dangling", filters["dangling"], false) : undefined;
   const now = BigInt(Date.now()) * 1_000_000n;
@@ -57,8 +69,10 @@ export function listImages(ctx: ImageContext, { all = false, filters = {} }: Ima
   const [before, since] = [bound("before"), bound("since")];
   const until = (filters["until"] ?? []).map((value) => parseTimestamp(value, now));
   const result: { image: ListedImage; created: bigint }[] = [];
-  for (const image of ctx.all()) {
-    if (isVariant(ctx, image)) continue;
+  for (const id of ctx.ids()) {
+    await pause();
+    const image = ctx.entry(id);
+    if (image === undefined || isVariant(ctx, image)) continue;
     const created = createdAt(image);
     const names = image.repoTags.length + image.repoDigests.length;
     if (before.some((time) => created >= time) || since.some((time) => created <= time) || until.some((time) => created >= time)) continue;
@@ -77,10 +91,22 @@ export function listImages(ctx: ImageContext, { all = false, filters = {} }: Ima
   return result.sort((a, b) => (a.created < b.created ? 1 : a.created > b.created ? -1 : 0)).map(({ image }) => image);
 }
 
+/** All images, not of one moment: others have their turn meanwhile. */
+export async function entriesOf(ctx: ImageContext): Promise<ImageEntry[]> {
+  const pause = createPause();
+  const entries: ImageEntry[] = [];
+  for (const id of ctx.ids()) {
+    await pause();
+    const entry = ctx.entry(id);
+    if (entry !== undefined) entries.push(entry);
+  }
+  return entries;
+}
+
 /** The images that an image's names stand for besides it. */
-export function otherPlatforms(ctx: ImageContext, image: ImageRecord): ImageRecord[] {
+export function otherPlatforms(ctx: ImageContext, image: ImageEntry): ImageEntry[] {
   const ids = new Set(image.indexes.flatMap((index) => ctx.membersOf(index).map((member) => member.image)));
-  return [...ids].flatMap((id) => ctx.byId(id) ?? []).filter((other) => other.id !== image.id && isVariant(ctx, other));
+  return [...ids].flatMap((id) => ctx.entry(id) ?? []).filter((other) => other.id !== image.id && isVariant(ctx, other));
 }
 
 /** Whether a name fits one of the patterns, as the `reference` filter has them. */
@@ -90,7 +116,7 @@ export function matchesReference(text: string, patterns: readonly string[]): boo
   return patterns.some((pattern) => forms.some((form) => matchPath(pattern, form)));
 }
 
-function withReferences(image: ImageRecord, patterns: readonly string[]): ImageRecord | undefined {
+function withReferences(image: ImageEntry, patterns: readonly string[]): ImageEntry | undefined {
   if (patterns.length === 0) return image;
   const fits = (text: string): boolean => matchesReference(text, patterns);
   const repoTags = image.repoTags.filter(fits);

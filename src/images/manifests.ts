@@ -2,10 +2,9 @@ import { messageOf } from "../lib/errors.ts";
 import { nextTurn } from "../lib/turns.ts";
 import { isDigest, type Digest } from "../oci/digest.ts";
 import type { Descriptor, Index, Manifest } from "../oci/image.ts";
-import { platformOf } from "../oci/platform.ts";
 import { withTarget } from "./resolve.ts";
 import { checkedManifest } from "./shapes.ts";
-import type { ImageContext, ImageRecord, ManifestSummary } from "./types.ts";
+import type { ImageContext, ImageEntry, ManifestSummary } from "./types.ts";
 
 /** An index may name an index, but not for ever. */
 const MOST_NESTED = 3;
@@ -14,13 +13,13 @@ const attestationType = "vnd.docker.reference.type";
 export const attestationSubject = "vnd.docker.reference.digest";
 
 /** What an image's name stands for, or where it has none its id: see Images.descriptor. */
-export function targetDescriptor(ctx: ImageContext, image: ImageRecord): Descriptor | undefined {
+export function targetDescriptor(ctx: ImageContext, image: ImageEntry): Descriptor | undefined {
   const { target } = withTarget(image);
   return (target === undefined ? undefined : ctx.describe(target)) ?? image.manifest;
 }
 
 /** In the order of the index; an image alone has one, or none where it was made here and never left. */
-export async function manifestSummaries(ctx: ImageContext, image: ImageRecord): Promise<ManifestSummary[]> {
+export async function manifestSummaries(ctx: ImageContext, image: ImageEntry): Promise<ManifestSummary[]> {
   const target = targetDescriptor(ctx, image);
   return target === undefined ? [] : await summarize(ctx, target, [], image.id);
 }
@@ -56,8 +55,8 @@ function summaryOf(ctx: ImageContext, descriptor: Descriptor, manifest: Manifest
   const summary = { descriptor, contentSize: sizes.reduce<number>((sum, size) => sum + (size ?? 0), 0), whole, available: whole };
   if (isAttestation(descriptor)) return { ...summary, kind: "attestation", ...(subject !== undefined && isDigest(subject) ? { subject } : {}) };
   const id = members.get(descriptor.digest);
-  const image = id === undefined ? undefined : ctx.byId(id);
-  const platform = descriptor.platform ?? (image === undefined ? undefined : platformOf(image.config));
+  const image = id === undefined ? undefined : ctx.entry(id);
+  const platform = descriptor.platform ?? (image === undefined ? undefined : image.facts.platform);
   if (platform === undefined) return { ...summary, kind: "unknown" };
   // A layer whose blob is gone can be made again from its files.
   return { ...summary, kind: "image", platform, ...(image === undefined ? {} : { image, available: true }) };

@@ -35,9 +35,10 @@ export async function pushTarget(ctx: ImageContext, reference: Reference, image:
   }
   const indexes: Descriptor[] = [];
   const members = await summarize(ctx, descriptor, indexes);
-  const here = members.flatMap((member) =>
-    member.image === undefined ? [] : [{ image: member.image, manifest: member.descriptor, platform: member.platform! }],
-  );
+  const here = members.flatMap((member) => {
+    const found = member.image && ctx.byId(member.image.id);
+    return found === undefined ? [] : [{ image: found, manifest: member.descriptor, platform: member.platform! }];
+  });
   const one = ({ image: chosen, manifest }: (typeof here)[number]): PushTarget => ({ image: chosen, manifest });
   if (platform !== undefined) {
     const suiting = here.filter((each) => isSamePlatform(normalizePlatform(platform), each.platform));

@@ -92,7 +92,8 @@ export function createPush(context: ImageContext): Images["push"] {
   ): Promise<{ bytes: Uint8Array; mediaType: string }> => {
     const { remote, signal, sink } = work;
     const options = signal === undefined ? {} : { signal };
-    for (const { descriptor, image } of members) {
+    for (const { descriptor, image: entry } of members) {
+      const image = entry && context.byId(entry.id);
       if (image === undefined) {
         const { config, layers } = await content.json<Manifest>(descriptor.digest);
         for (const blob of [config, ...layers]) await pushBlob(work, blob, layerProgress(sink, blob.digest));

@@ -5,7 +5,7 @@ import type { Platform } from "../oci/image.ts";
 import { familiarReference, parseReference, repositoryOf, withDefaultTag, type Reference } from "../oci/reference.ts";
 import { isVariant, otherPlatforms } from "./list.ts";
 import { isIdPrefix, resolveImage, resolveTarget, shortId } from "./resolve.ts";
-import type { ImageContext, ImageRecord, ImageUsers, RemovedImage } from "./types.ts";
+import type { ImageContext, ImageEntry, ImageRecord, ImageUsers, RemovedImage } from "./types.ts";
 
 /**
  * `docker rmi`, by Docker's rules (moby: daemon/images/image_delete.go): a name is untagged, and the image goes with its last name; an id goes with all its
@@ -46,7 +46,7 @@ export async function removeImage(
 }
 
 /** Of the other platforms of names that were removed those go that no other name stands for. */
-async function removeNameless(ctx: ImageContext, users: ImageUsers, variants: readonly ImageRecord[], removed: RemovedImage[], force: boolean): Promise<void> {
+async function removeNameless(ctx: ImageContext, users: ImageUsers, variants: readonly ImageEntry[], removed: RemovedImage[], force: boolean): Promise<void> {
   const repositories = new Set(removed.flatMap(({ Untagged }) => (Untagged === undefined ? [] : [repositoryOf(parseReference(Untagged))])));
   for (const { id } of variants) {
     dropDigests(ctx, id, repositories, removed);
@@ -137,7 +137,7 @@ interface Conflict {
   message: string;
 }
 
-function conflictOf(ctx: ImageContext, users: ImageUsers, image: ImageRecord, soft: { stopped: boolean; references: boolean }): Conflict | undefined {
+function conflictOf(ctx: ImageContext, users: ImageUsers, image: ImageEntry, soft: { stopped: boolean; references: boolean }): Conflict | undefined {
   if (ctx.childrenOf(image.id).length > 0) return { hard: true, used: false, message: "image has dependent child images" };
   const containers = users.containersOf(image.id);
   const running = containers.find((container) => container.running);

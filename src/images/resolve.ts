@@ -3,7 +3,7 @@ import { isDigest, type Digest } from "../oci/digest.ts";
 import type { Platform } from "../oci/image.ts";
 import { formatPlatform, normalizePlatform, parsePlatform, platformRank, selectPlatform } from "../oci/platform.ts";
 import { familiarReference, parseReference, withDefaultTag, type Reference } from "../oci/reference.ts";
-import type { ImageContext, ImageRecord } from "./types.ts";
+import type { ImageContext, ImageEntry, ImageRecord } from "./types.ts";
 
 /** Docker's truncated id: 12 digits without the algorithm. */
 export function shortId(id: string): string {
@@ -92,7 +92,7 @@ function lookup(ctx: ImageContext, text: string): { image: ImageRecord; target?:
 }
 
 /** By its id an image stands for the first index that it has a name of; one that is only a further platform of its names for itself. */
-export function withTarget(image: ImageRecord): { image: ImageRecord; target?: Digest } {
+export function withTarget<T extends ImageEntry>(image: T): { image: T; target?: Digest } {
   const target = image.indexes[0] ?? image.targets[0];
   return target === undefined ? { image } : { image, target };
 }

@@ -10,10 +10,20 @@ import type { Store } from "../store/store.ts";
 import type { CheckOptions, CheckReport } from "./check/types.ts";
 import type { LastUses } from "./last-use.ts";
 
-export interface ImageRecord {
+/** Of an image's config, what lists show and filter by. */
+export interface ImageFacts {
+  created: string | undefined;
+  labels: Record<string, string> | null;
+  platform: Platform;
+  /** Its history's last entry. */
+  step: HistoryEntry | undefined;
+}
+
+/** What is known of an image without reading its config, which may be tens of kilobytes. */
+export interface ImageEntry {
   /** Digest of the config blob. */
   id: Digest;
-  config: ImageConfig;
+  facts: ImageFacts;
   /** Lowest first: what a container's overlay stands on. */
   layers: SnapshotId[];
   /** Unpacked bytes of all layers. */
@@ -31,13 +41,17 @@ export interface ImageRecord {
   /** The manifest it came with, or was pushed as, if any. */
   manifest?: Descriptor;
   parent?: Digest;
+}
+
+export interface ImageRecord extends ImageEntry {
+  config: ImageConfig;
   /** Unix nanoseconds of the last tagging, for inspect's Metadata.LastTagTime. */
   lastTagged?: bigint;
 }
 
 /** An image as it is listed: with the other platforms of its names, and the size of all. */
-export interface ListedImage extends ImageRecord {
-  variants: ImageRecord[];
+export interface ListedImage extends ImageEntry {
+  variants: ImageEntry[];
 }
 
 /** One line of the JSON stream that pull, push, load, import and build answer with; Docker's names (jsonmessage). */
@@ -88,13 +102,14 @@ export interface Images {
   resolve(reference: string, options?: { platform?: string | Platform | undefined }): ImageRecord;
   /** Every platform that a name stands for, the one that is meant without a platform first. @throws as `resolve` */
   named(reference: string): ImageRecord[];
-  list(options?: ImageListOptions): ListedImage[];
+  /** As they are at one moment, in turns with everything else: there may be thousands. */
+  list(options?: ImageListOptions): Promise<ListedImage[]>;
   /** How many `list` has with `all`, at a price that hardly grows with them. */
   count(): number;
   /** What an image's name, or its id, stands for: an index or a manifest; undefined for one that was made here and has no manifest yet. */
-  descriptor(image: ImageRecord): Descriptor | undefined;
+  descriptor(image: ImageEntry): Descriptor | undefined;
   /** The manifests of what an image's name stands for, those that aren't here too. */
-  manifests(image: ImageRecord): Promise<ManifestSummary[]>;
+  manifests(image: ImageEntry): Promise<ManifestSummary[]>;
   /** A reference without tag and digest means `latest`, or with `allTags` every tag of the repository (the last one's image is returned). */
   pull(
     reference: string,
@@ -155,7 +170,7 @@ export interface Images {
    * Bytes on the disk: of all unpacked layers, each once; of the blobs that images have, which come besides; of the layers that would go with all listed
    * images on which no container stands; and of each listed image's layers those that other listed ones have too.
    */
-  diskUsage(listed: readonly ListedImage[]): { layers: number; blobs: number; reclaimable: number; shared: ReadonlyMap<Digest, number> };
+  diskUsage(listed: readonly ListedImage[]): Promise<{ layers: number; blobs: number; reclaimable: number; shared: ReadonlyMap<Digest, number> }>;
   /** Bytes of all layers and blobs, those of a registry that shares the store among them. */
   storedBytes(): number;
   /** Removes images, names and all, that no container uses and nobody used for `unusedFor` milliseconds, but for names that match `keep`, until `bytes` are freed. */
@@ -164,7 +179,7 @@ export interface Images {
   noteUse(image: Digest): void;
   writeUses(): void;
   /** Of each image as it is listed: bytes of the unpacked layers that others have too. */
-  sharedSizes(): ReadonlyMap<Digest, number>;
+  sharedSizes(): Promise<ReadonlyMap<Digest, number>>;
   /** At start, after snapshots and content: collects what unfinished pulls, loads and builds left. */
   restore(): Promise<void>;
 }
@@ -208,7 +223,7 @@ export interface ManifestSummary {
   contentSize: number;
   platform?: Platform;
   /** Of an image that is here. */
-  image?: ImageRecord;
+  image?: ImageEntry;
   /** Of an attestation: the manifest that it is about. */
   subject?: Digest;
 }
@@ -261,10 +276,16 @@ export interface ImageContext {
   readonly limits: TransferLimits;
   readonly log: Logger;
   byId(id: Digest): ImageRecord | undefined;
+  /** The same image without its config, which isn't read. */
+  entry(id: Digest): ImageEntry | undefined;
+  /** Of all images. */
+  ids(): Digest[];
+  /** Another number whenever something about any image has changed. */
+  readonly revision: number;
   /** How many there are, without reading any of them. */
   count(): number;
   /** Those among the platforms of some name that have no tag of their own. */
-  untaggedMembers(): ImageRecord[];
+  untaggedMembers(): ImageEntry[];
   /** Layers that any image stands on, without reading configs. Undefined where a damaged record hides which it needs: nothing can be called unused then. */
   layersOfImages(): Set<SnapshotId> | undefined;
   /** What a normalised reference (with tag or digest) points to: of several platforms the one that suits this host, or the last that came. */
@@ -304,8 +325,6 @@ export interface ImageContext {
   collectBlobs(digests: Iterable<Digest>): Promise<Digest[]>;
   /** Removes those of the layers that no image, no container and no lease keeps. Returns them. */
   collectLayers(ids: Iterable<SnapshotId>): Promise<SnapshotId[]>;
-  /** All images. */
-  all(): ImageRecord[];
   /** An image event; the image's labels are its attributes, as Docker has it. */
   emit(action: string, image: ImageRecord, name: string): void;
 }

@@ -1,9 +1,10 @@
 import type { Digest } from "../oci/digest.ts";
 import type { SnapshotId } from "../snapshots/types.ts";
-import type { ImageContext, ImageRecord, Images, ImageUsers, ListedImage } from "./types.ts";
+import { createPause } from "../lib/turns.ts";
+import type { ImageContext, ImageEntry, Images, ImageUsers, ListedImage } from "./types.ts";
 
 /** Unpacked bytes of the layers of some images, each layer once. */
-export function unpackedSize(ctx: ImageContext, images: readonly ImageRecord[]): number {
+export function unpackedSize(ctx: ImageContext, images: readonly ImageEntry[]): number {
   let size = 0;
   for (const layer of new Set(images.flatMap((image) => image.layers))) size += ctx.snapshots.size(layer);
   return size;
@@ -12,20 +13,38 @@ export function unpackedSize(ctx: ImageContext, images: readonly ImageRecord[]):
 /** Unpacked bytes of the layers of all images, each layer once. */
 export function layersSize(ctx: ImageContext): number {
   const layers = ctx.layersOfImages();
-  if (layers === undefined) return unpackedSize(ctx, ctx.all());
+  if (layers === undefined)
+    return unpackedSize(
+      ctx,
+      ctx.ids().flatMap((id) => ctx.entry(id) ?? []),
+    );
   let size = 0;
   for (const layer of layers) size += ctx.snapshots.size(layer);
   return size;
 }
 
 /** Of each of all images as they are listed: unpacked bytes of the layers that others have too. */
-export function sharedSizes(ctx: ImageContext, listed: readonly ListedImage[]): Map<Digest, number> {
-  const layersOf = ({ layers, variants }: ListedImage): Set<SnapshotId> => new Set([...layers, ...variants.flatMap((variant) => variant.layers)]);
+export async function sharedSizes(ctx: ImageContext, listed: readonly ListedImage[]): Promise<Map<Digest, number>> {
+  const pause = createPause();
   const users = new Map<SnapshotId, number>();
-  for (const image of listed) for (const layer of layersOf(image)) users.set(layer, (users.get(layer) ?? 0) + 1);
-  const shared = (image: ListedImage): number =>
-    [...layersOf(image)].reduce((sum, layer) => (users.get(layer)! > 1 ? sum + ctx.snapshots.size(layer) : sum), 0);
-  return new Map(listed.map((image) => [image.id, shared(image)]));
+  for (const image of listed) {
+    await pause();
+    for (const layer of layersOf(image)) users.set(layer, (users.get(layer) ?? 0) + 1);
+  }
+  const sizes = new Map<Digest, number>();
+  for (const image of listed) {
+    await pause();
+    sizes.set(
+      image.id,
+      [...layersOf(image)].reduce((sum, layer) => (users.get(layer)! > 1 ? sum + ctx.snapshots.size(layer) : sum), 0),
+    );
+  }
+  return sizes;
+}
+
+/** Of all its platforms, each once. */
+function layersOf({ layers, variants }: ListedImage): Set<SnapshotId> {
+  return new Set([...layers, ...variants.flatMap((variant) => variant.layers)]);
 }
 
 /** Bytes of all layers and blobs that are here. */
@@ -35,21 +54,26 @@ export function storedBytes({ snapshots, content }: ImageContext): number {
 }
 
 /** See Images.diskUsage. */
-export function diskUsage(ctx: ImageContext, users: ImageUsers, listed: readonly ListedImage[]): ReturnType<Images["diskUsage"]> {
-  const layers = ctx.snapshots.layers();
-  const sizes = new Map(layers.map(({ id, size }) => [id, size]));
+export async function diskUsage(ctx: ImageContext, users: ImageUsers, listed: readonly ListedImage[]): ReturnType<Images["diskUsage"]> {
+  const sizes = new Map(ctx.snapshots.layers().map(({ id, size }) => [id, size]));
   const sum = (ids: Iterable<SnapshotId>): number => [...ids].reduce((total, id) => total + (sizes.get(id) ?? 0), 0);
-  const owned = listed.map((image) => ({ image, own: new Set([image, ...image.variants].flatMap((each) => each.layers)) }));
-  const owners = new Map<SnapshotId, number>();
-  for (const { own } of owned) for (const id of own) owners.set(id, (owners.get(id) ?? 0) + 1);
-  const active = owned.filter(({ image }) => [image, ...image.variants].some(({ id }) => users.containersOf(id).length > 0));
-  const needed = new Set(active.flatMap(({ own }) => [...own]));
+  const pause = createPause();
+  const all = new Set<SnapshotId>();
+  const needed = new Set<SnapshotId>();
+  for (const image of listed) {
+    await pause();
+    const isNeeded = [image, ...image.variants].some(({ id }) => users.containersOf(id).length > 0);
+    for (const layer of layersOf(image)) {
+      all.add(layer);
+      if (isNeeded) needed.add(layer);
+    }
+  }
   return {
     layers: sum(sizes.keys()),
     blobs: ctx.store.db
       .query<{ bytes: number }, []>("SELECT coalesce(sum(size), 0) AS bytes FROM blobs WHERE digest IN (SELECT digest FROM image_blobs)")
       .get()!.bytes,
-    reclaimable: sum(new Set(owned.flatMap(({ own }) => [...own])).difference(needed)),
-    shared: new Map(owned.map(({ image, own }) => [image.id, sum([...own].filter((id) => owners.get(id)! > 1))])),
+    reclaimable: sum(all.difference(needed)),
+    shared: await sharedSizes(ctx, listed),
   };
 }

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { createTurns } from "./turns.ts";
+import { createPause, createTurns } from "./turns.ts";
 
 test("one a round of the event loop, in order; the first at once", async () => {
   const turns = createTurns();
@@ -37,4 +37,15 @@ test("timers and input come between two turns", async () => {
   );
   expect(seen[0]).toBe(false);
   expect(seen.at(-1)).toBe(true);
+});
+
+test("long work in small steps: others have their turn now and then", async () => {
+  const pause = createPause();
+  let fired = false;
+  setTimeout(() => (fired = true), 0);
+  for (let step = 0; step < 20; step++) {
+    await pause();
+    Bun.sleepSync(1);
+  }
+  expect(fired).toBe(true);
 });

@@ -25,6 +25,21 @@ export function createTurns(): Turns {
   };
 }
 
+/** Waits where others are due; where they aren't, nothing is waited for. */
+export type Pause = () => Promise<void> | undefined;
+
+/** Milliseconds of work between two rounds of the event loop. */
+const piece = 2;
+
+/** For long work that is made of small steps: awaited between them, it lets everything else go on whenever the work has held up the event loop for a while. */
+export function createPause(): Pause {
+  let since = performance.now();
+  const resume = (): void => {
+    since = performance.now();
+  };
+  return () => (performance.now() - since < piece ? undefined : nextTurn().then(resume));
+}
+
 /** The next round of the event loop. */
 export function nextTurn(): Promise<void> {
   return new Promise((resolve) => void setImmediate(resolve));

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createLogger } from "../lib/log.ts";
 import { startCheckpoints } from "./checkpoint.ts";
-import { migrations as schema } from "./schema.ts";
+import { imageFacts, migrations as schema } from "./schema.ts";
 import { openStore } from "./store.ts";
 
 const migrations = [{ id: 1, sql: "CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT NOT NULL)" }];
@@ -75,4 +75,29 @@ test("what is asked of all images is answered without their configs, which are m
   const plan = (sql: string): string => (store.db.query(`EXPLAIN QUERY PLAN ${sql}`).get() as { detail: string }).detail;
   expect(plan("SELECT id, layers FROM images")).toContain("COVERING INDEX images_layers");
   expect(plan("SELECT id FROM images WHERE parent = 'x'")).toContain("INDEX images_parent");
+  expect(plan(`SELECT manifest, layers, parent, ${imageFacts} FROM images INDEXED BY images_facts WHERE id = 'x'`)).toContain("COVERING INDEX images_facts");
+});
+
+test("of images from before, too, lists find what they show of a config without reading it", () => {
+  const path = join(root, "engine.db");
+  const config = { os: "linux", architecture: "amd64", created: "2024-01-01T00:00:00Z", config: { Labels: { a: "b" } }, history: [{}, { created_by: "x" }] };
+  {
+    using before = openStore(
+      path,
+      schema.filter(({ id }) => id < 9),
+    );
+    const insert = before.db.query("INSERT INTO images (id, config, layers, created) VALUES (?, ?, '[]', 0)");
+    insert.run("whole", JSON.stringify(config));
+    insert.run("bare", "{}");
+    insert.run("damaged", '{"os":');
+  }
+  using store = openStore(path, schema);
+  const facts = (id: string): unknown => {
+    const row = store.db.query<{ facts: string }, [string]>(`SELECT ${imageFacts} AS facts FROM images INDEXED BY images_facts WHERE id = ?`).get(id)!;
+    return JSON.parse(row.facts);
+  };
+  const { os, architecture, created } = config;
+  expect(facts("whole")).toEqual({ os, architecture, created, variant: null, labels: { a: "b" }, step: { created_by: "x" } });
+  expect(facts("bare")).toEqual({ os: null, architecture: null, created: null, variant: null, labels: null, step: null });
+  expect(facts("damaged")).toBeNull();
 });

@@ -106,7 +106,7 @@ export function createCollection(deps: CollectorDeps): () => Promise<void> {
       return;
     }
     const wanted = used - bytesOf(low);
-    const held = builder.cache().reduce((sum, { shared, size: bytes }) => (shared ? sum : sum + bytes), 0);
+    const held = (await builder.cache()).reduce((sum, { shared, size: bytes }) => (shared ? sum : sum + bytes), 0);
     const bounds = { reservedSpace: 0, maxUsedSpace: Math.max(1, held - wanted), minFreeSpace: 0 };
     const cache = await builder.collectCache([{ all: false, unusedFor, filters: {}, ...bounds }]);
     const { removed, freed } = await images.collect({ bytes: wanted - cache.spaceReclaimed, unusedFor, keep });

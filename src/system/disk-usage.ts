@@ -2,6 +2,7 @@ import type { Builder } from "../build/types.ts";
 import type { ContainerRecord, Containers } from "../containers/types.ts";
 import { kindOf } from "../lib/errors.ts";
 import type { Images } from "../images/types.ts";
+import { createPause } from "../lib/turns.ts";
 import { hexOf } from "../oci/digest.ts";
 import { isPlain } from "../volumes/options.ts";
 import type { Volumes } from "../volumes/types.ts";
@@ -17,7 +18,7 @@ export interface DiskUsageDeps {
 /** Sizes are taken one after another: each walks a tree, and the disk is shared with containers. */
 export async function diskUsage({ builder, images, containers, volumes }: DiskUsageDeps, kinds: ReadonlySet<DiskUsageKind>): Promise<DiskUsage> {
   const usage: DiskUsage = {};
-  if (kinds.has("image")) usage.images = imageUsage(images, containers, builder);
+  if (kinds.has("image")) usage.images = await imageUsage(images, containers, builder);
   if (kinds.has("container")) {
     usage.containers = [];
     for (const record of containers.list({ all: true })) usage.containers.push({ record, ...(await containerSizes(containers, record)) });
@@ -30,21 +31,23 @@ export async function diskUsage({ builder, images, containers, volumes }: DiskUs
       usage.volumes.push({ record, ...(size !== undefined && { size }), users: volumes.usersOf(record.name).length });
     }
   }
-  if (kinds.has("build-cache")) usage.buildCache = builder.cache();
+  if (kinds.has("build-cache")) usage.buildCache = await builder.cache();
   return usage;
 }
 
 /** Steps that only the build cache keeps are counted there. */
-function imageUsage(images: Images, containers: Containers, builder: DiskUsageDeps["builder"]): NonNullable<DiskUsage["images"]> {
-  const cached = builder.cache().filter(({ shared }) => !shared);
+async function imageUsage(images: Images, containers: Containers, builder: DiskUsageDeps["builder"]): Promise<NonNullable<DiskUsage["images"]>> {
+  const cached = (await builder.cache()).filter(({ shared }) => !shared);
   const ids = new Set(cached.map(({ id }) => id));
-  const listed = images.list().filter(({ id }) => !ids.has(hexOf(id)));
-  const usage = images.diskUsage(listed);
-  const items = listed.map((record) => ({
-    record,
-    containers: [record, ...record.variants].reduce((sum, { id }) => sum + containers.usingImage(id).length, 0),
-    sharedSize: usage.shared.get(record.id)!,
-  }));
+  const listed = (await images.list()).filter(({ id }) => !ids.has(hexOf(id)));
+  const usage = await images.diskUsage(listed);
+  const pause = createPause();
+  const items: NonNullable<DiskUsage["images"]>["items"] = [];
+  for (const record of listed) {
+    await pause();
+    const users = [record, ...record.variants].reduce((sum, { id }) => sum + containers.usingImage(id).length, 0);
+    items.push({ record, containers: users, sharedSize: usage.shared.get(record.id)! });
+  }
   return { items, reclaimable: usage.reclaimable, blobsSize: usage.blobs, layersSize: usage.layers - cached.reduce((sum, { size }) => sum + size, 0) };
 }
 

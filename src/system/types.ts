@@ -2,7 +2,7 @@ import type { CacheRecord } from "../build/types.ts";
 import type { ContainerRecord } from "../containers/types.ts";
 import type { CheckOptions, CheckReport } from "../images/check/types.ts";
 import type { Exposition } from "../lib/metrics.ts";
-import type { ImageRecord } from "../images/types.ts";
+import type { ListedImage } from "../images/types.ts";
 import type { VolumeRecord } from "../volumes/types.ts";
 
 /** What `GET /info` and `GET /version` say, under Docker's names. */
@@ -51,7 +51,7 @@ export type DiskUsageKind = "container" | "image" | "volume" | "build-cache";
 
 /** Bytes. Kinds that weren't asked for are missing. */
 export interface DiskUsage {
-  images?: { items: { record: ImageRecord; containers: number; sharedSize: number }[]; layersSize: number; reclaimable: number; blobsSize: number };
+  images?: { items: { record: ListedImage; containers: number; sharedSize: number }[]; layersSize: number; reclaimable: number; blobsSize: number };
   containers?: { record: ContainerRecord; rw: number; rootFs: number; active: boolean }[];
   buildCache?: CacheRecord[];
   /** Without a size: it can't be told. */

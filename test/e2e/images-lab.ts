@@ -81,8 +81,8 @@ export function createLab(options: { stallTimeout?: number } = {}): Lab {
     },
     empty: async () => {
       // Children first.
-      for (const { id } of images.list({ all: true }).toSorted((a, b) => b.layers.length - a.layers.length)) {
-        if (images.list({ all: true }).some((image) => image.id === id)) await images.remove(id, { force: true });
+      for (const { id } of (await images.list({ all: true })).toSorted((a, b) => b.layers.length - a.layers.length)) {
+        if ((await images.list({ all: true })).some((image) => image.id === id)) await images.remove(id, { force: true });
       }
       await images.restore();
     },

@@ -211,7 +211,7 @@ describe.skipIf(skipped("root"))("a pull that was interrupted", () => {
     const unpacked = (): boolean =>
       readdirSync(lab.snapshots.root).some((id) => !id.startsWith(".") && readdirSync(join(lab.snapshots.root, id)).includes("noise"));
     await until("the layer's file", unpacked);
-    expect(lab.images.list({ all: true })).toEqual([]);
+    expect(await lab.images.list({ all: true })).toEqual([]);
     registry.go();
     await pulling;
   });

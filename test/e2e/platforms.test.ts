@@ -47,8 +47,8 @@ describe.skipIf(skipped("root", "overlay"))("an index of platforms", () => {
   const save = async (name: string, platforms: string[] = []): Promise<Map<string, Buffer>> =>
     members(await new Response(lab.images.save([name], { platforms: platforms.map(linux) })).bytes());
   /** Counted and measured without reading them, images are as many and as large as those that are listed. */
-  const expectCount = (): void => {
-    const all = lab.images.list({ all: true });
+  const expectCount = async (): Promise<void> => {
+    const all = await lab.images.list({ all: true });
     expect(lab.images.count()).toBe(all.length);
     const layers = new Set(all.flatMap((image) => [image, ...image.variants]).flatMap((image) => image.layers));
     expect(lab.images.layersSize()).toBe([...layers].reduce((sum, layer) => sum + lab.snapshots.size(layer), 0));
@@ -124,7 +124,7 @@ describe.skipIf(skipped("root", "overlay"))("an index of platforms", () => {
     expect(lab.messages.at(-1)!.aux).toMatchObject({ Digest: index.manifests[foreign]!.digest });
     const digested = `${registry.host}/push/multi@${index.manifests[foreign]!.digest}`;
     expect(lab.images.resolve(index.configs[foreign]!).repoDigests).toEqual([digested]);
-    expect(lab.images.list().map(({ id }) => id)).toEqual([index.configs[own]!]);
+    expect((await lab.images.list()).map(({ id }) => id)).toEqual([index.configs[own]!]);
     expect(await lab.images.remove(digested)).toEqual([{ Untagged: digested }]);
     expect(here(name)).toEqual([own, foreign]);
     await lab.images.push(name, { platform: linux(foreign), onProgress: () => {} });
@@ -176,17 +176,17 @@ describe.skipIf(skipped("root", "overlay"))("an index of platforms", () => {
     for (const each of [own, foreign]) await lab.pull(name, { platform: `linux/${each}` });
     const next = await lab.image("next:1", [{ name: "next", type: "file", body: "next" }]);
     lab.images.tag("next:1", name);
-    const dangling = lab.images.list({ filters: { dangling: ["true"] } });
+    const dangling = await lab.images.list({ filters: { dangling: ["true"] } });
     expect(dangling.map(({ id, repoTags, repoDigests, variants }) => [id, repoTags, repoDigests.length, variants.length])).toEqual([
       [index.configs[own]!, [], 1, 1],
     ]);
-    expectCount();
+    await expectCount();
     const { deleted } = await lab.images.prune({});
     const gone = deleted.flatMap(({ Deleted }) => Deleted ?? []);
     expect(gone).toContain(index.configs[own]!);
     expect(gone).toContain(index.configs[foreign]!);
-    expect(lab.images.list({ all: true }).map(({ id }) => id)).toEqual([next.id]);
-    expectCount();
+    expect((await lab.images.list({ all: true })).map(({ id }) => id)).toEqual([next.id]);
+    await expectCount();
   });
 
   test("that is followed by one with the same image for this host: what only the former one names is dangling", async () => {
@@ -207,12 +207,12 @@ describe.skipIf(skipped("root", "overlay"))("an index of platforms", () => {
       other[Symbol.dispose]();
     }
     await lab.pull(name);
-    expect(lab.images.list().map(({ id, repoTags, variants }) => [id, repoTags, variants.length])).toContainEqual([index.configs[own]!, [name], 0]);
-    expectCount();
-    expect(lab.images.list({ filters: { dangling: ["true"] } }).map(({ id }) => id)).toEqual([index.configs[foreign]!]);
+    expect((await lab.images.list()).map(({ id, repoTags, variants }) => [id, repoTags, variants.length])).toContainEqual([index.configs[own]!, [name], 0]);
+    await expectCount();
+    expect((await lab.images.list({ filters: { dangling: ["true"] } })).map(({ id }) => id)).toEqual([index.configs[foreign]!]);
     expect((await failure(() => lab.images.resolve(name, { platform: `linux/${foreign}` }))).kind).toBe("notFound");
     expect((await lab.images.prune({})).deleted[0]).toEqual({ Deleted: index.configs[foreign]! });
-    expect(lab.images.list().map(({ id }) => id)).toEqual([index.configs[own]!]);
+    expect((await lab.images.list()).map(({ id }) => id)).toEqual([index.configs[own]!]);
   });
 
   test("that names what is no manifest is listed all the same", async () => {
@@ -228,7 +228,7 @@ describe.skipIf(skipped("root", "overlay"))("an index of platforms", () => {
     expect(await available("again:1")).toHaveLength(7);
     writeFileSync(lab.content.path(digest), "{");
     lab.images.tag("multi:1", "again:2");
-    expect(lab.images.list().flatMap(({ repoTags }) => repoTags)).toEqual(["again:1", "again:2", "multi:1"]);
+    expect((await lab.images.list()).flatMap(({ repoTags }) => repoTags)).toEqual(["again:1", "again:2", "multi:1"]);
   });
 
   test("that shares an image with another index: each name's end takes what only it stood for", async () => {
@@ -239,8 +239,8 @@ describe.skipIf(skipped("root", "overlay"))("an index of platforms", () => {
       [own, foreign],
       [own, "riscv64"],
     ]);
-    expect(lab.images.list().map(({ repoTags, variants }) => [repoTags, variants.length])).toEqual([[["multi:1", "second:1"], 2]]);
-    expectCount();
+    expect((await lab.images.list()).map(({ repoTags, variants }) => [repoTags, variants.length])).toEqual([[["multi:1", "second:1"], 2]]);
+    await expectCount();
     const removed = await lab.images.remove("multi:1");
     expect(removed.slice(0, 2)).toEqual([{ Untagged: "multi:1" }, { Deleted: index.configs[foreign]! }]);
     expect(here("second:1")).toEqual([own, "riscv64"]);

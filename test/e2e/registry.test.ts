@@ -119,12 +119,7 @@ for (const [name, start] of kinds) {
       expect(lab.messages.at(-1)).toEqual({ status: `Status: Downloaded newer image for ${repository}@${digest}` });
 
       await lab.pull(repository, { allTags: true });
-      expect(
-        lab.images
-          .list()
-          .flatMap(({ repoTags }) => repoTags)
-          .sort(),
-      ).toEqual([`${repository}:1`, `${repository}:2`]);
+      expect((await lab.images.list()).flatMap(({ repoTags }) => repoTags).sort()).toEqual([`${repository}:1`, `${repository}:2`]);
       expect(lab.messages.filter(({ status }) => status === "Already exists")).toHaveLength(1);
       expect(lab.messages.at(-1)).toEqual({ status: `Status: Downloaded newer image for ${repository}` });
     });
@@ -402,7 +397,7 @@ describe.skipIf(skipped("root"))("registries that lie", () => {
       expect(error.text).toMatch(told);
       expect(error.kind).toBe(kind);
       expect(lab.rest()).toEqual({ blobs: 0, snapshots: 0, ingests: 0 });
-      expect(lab.images.list({ all: true })).toEqual([]);
+      expect(await lab.images.list({ all: true })).toEqual([]);
     });
   }
 
@@ -515,7 +510,7 @@ describe.skipIf(skipped("root"))("registries that lie", () => {
     expect(registry.gets).toEqual(["HEAD manifests all"]);
 
     // Listed as one.
-    const [listed, ...more] = lab.images.list({ all: true });
+    const [listed, ...more] = await lab.images.list({ all: true });
     expect(more).toEqual([]);
     expect([listed!.id, listed!.repoTags, listed!.repoDigests]).toEqual([ids[own]!, [reference], [digested]]);
     expect(listed!.variants.map(({ id }) => id).sort()).toEqual([ids[foreign]!, ids["s390x"]!].sort());
@@ -539,7 +534,7 @@ describe.skipIf(skipped("root"))("registries that lie", () => {
     expect((await failure(lab.images.remove("mine:1", { platforms: [{ os: "linux", architecture: "mips" }], force: true }))).kind).toBe("notFound");
     expect((await lab.images.remove("mine:1", { platforms: [s390x], force: true }))[0]).toEqual({ Deleted: ids["s390x"]! });
     expect((await lab.images.remove(ids[foreign]!))[0]).toEqual({ Deleted: ids[foreign]! });
-    expect([of(undefined, "mine:1"), lab.images.list({ all: true })[0]!.variants]).toEqual([own, []]);
+    expect([of(undefined, "mine:1"), (await lab.images.list({ all: true }))[0]!.variants]).toEqual([own, []]);
     expect((await lab.images.manifests(lab.images.resolve("mine:1"))).map(({ available }) => available)).toEqual(
       ["amd64", "arm64", "s390x"].map((name) => name === own),
     );

@@ -144,8 +144,8 @@ describe.skipIf(skipped("root", "overlay"))("builder", () => {
     expect(text).toStartWith("Step 1/3 : FROM scratch\n ---> \nStep 2/3 : ");
     expect(Object.keys(await contents(image)).sort()).toEqual(["bin", "bin/busybox", "made"]);
     expect(image.config.config?.Env).toEqual(["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]);
-    expect(engine.images.list({}).some(({ id }) => id === image.parent)).toBe(false);
-    expect(engine.images.list({ all: true }).some(({ id }) => id === image.parent)).toBe(true);
+    expect((await engine.images.list({})).some(({ id }) => id === image.parent)).toBe(false);
+    expect((await engine.images.list({ all: true })).some(({ id }) => id === image.parent)).toBe(true);
   });
 
   test("a second build comes from the cache; what changed and all after it doesn't", async () => {
@@ -173,7 +173,7 @@ describe.skipIf(skipped("root", "overlay"))("builder", () => {
     const dockerfile = 'FROM base\nENV v=1\nCOPY a /a\nRUN echo here > /b\nCMD ["x"]\n';
     const { id } = await built(dockerfile, [file("a", "a")], { tags: ["remote"] });
     const saved = await new Response(engine.images.save(["remote"])).bytes();
-    for (const image of engine.images.list({ all: true })) if (image.repoTags.includes("remote:latest")) await engine.images.remove("remote");
+    for (const image of await engine.images.list({ all: true })) if (image.repoTags.includes("remote:latest")) await engine.images.remove("remote");
     expect(() => engine.images.resolve(id as string)).toThrow("No such image");
     await engine.images.load(streamOf(saved), { onProgress: () => {} });
     expect(engine.images.resolve("remote").parent).toBeUndefined();
@@ -380,13 +380,13 @@ describe.skipIf(skipped("root", "overlay"))("builder", () => {
     const failing = built("FROM base\nRUN echo step of a failure > /f\nRUN false\n");
     expect(failing).rejects.toThrow("returned a non-zero code");
     await failing.catch(() => {});
-    const before = engine.images.list({ all: true }).length;
+    const before = (await engine.images.list({ all: true })).length;
     const { deleted } = await builder.pruneCache({ all: true, filters: {}, reservedSpace: 0, maxUsedSpace: 0, minFreeSpace: 0 });
     expect(deleted.length).toBeGreaterThan(1);
     expect(engine.images.resolve("kept").repoTags).toEqual(["kept:latest"]);
     // a result is its user's, with or without a name; what a failed build left is the cache's
     expect(engine.images.resolve(nameless.id).id).toBe(nameless.id);
-    expect(engine.images.list({ all: true }).length).toBeLessThan(before);
+    expect((await engine.images.list({ all: true })).length).toBeLessThan(before);
     expect((await built("FROM base\nRUN echo pruned > /p\n")).text).not.toContain("Using cache");
   });
 
@@ -399,9 +399,13 @@ describe.skipIf(skipped("root", "overlay"))("builder", () => {
       await builder.pruneCache(everything);
       await built(`FROM base\n${step("named")}ENV a=b\n`, [], { tags: ["cached:1"] });
       await built(`FROM base\n${step("named")}${step("lost")}RUN false\n`).catch(() => {});
-      const steps = builder
-        .cache()
-        .map(({ description, shared, size, usageCount, type }) => [description.replace(/^.*of=\/(\w+).*$/, "$1"), shared, size, usageCount, type]);
+      const steps = (await builder.cache()).map(({ description, shared, size, usageCount, type }) => [
+        description.replace(/^.*of=\/(\w+).*$/, "$1"),
+        shared,
+        size,
+        usageCount,
+        type,
+      ]);
       expect(steps.sort()).toEqual(
         [
           ["/bin/sh -c #(nop)  ENV a=b", true, 0, 1, "regular"],
@@ -418,8 +422,8 @@ describe.skipIf(skipped("root", "overlay"))("builder", () => {
         await Bun.sleep(5);
       }
       await built(`FROM base\n${step("kept")}`, [], { tags: ["cached:2"] });
-      const held = (): string[] => builder.cache().map(({ description }) => /of=\/(\w+)/.exec(description)![1]!);
-      expect(held()).toEqual(["old", "old2", "young", "young2", "kept"]);
+      const held = async (): Promise<string[]> => (await builder.cache()).map(({ description }) => /of=\/(\w+)/.exec(description)![1]!);
+      expect(await held()).toEqual(["old", "old2", "young", "young2", "kept"]);
       const options = { ...everything, all: false };
       expect((await builder.pruneCache({ ...options, reservedSpace: 10 * bytes })).deleted).toEqual([]);
       expect((await builder.pruneCache({ ...options, minFreeSpace: 1 })).deleted).toEqual([]);
@@ -430,14 +434,14 @@ describe.skipIf(skipped("root", "overlay"))("builder", () => {
       ).toEqual([]);
       expect((await builder.pruneCache({ ...options, filters: { description: ["none"] } })).deleted).toEqual([]);
       expect((await builder.pruneCache({ ...options, maxUsedSpace: 3 * bytes })).spaceReclaimed).toBe(bytes);
-      expect(held()).toEqual(["old", "young", "young2", "kept"]);
+      expect(await held()).toEqual(["old", "young", "young2", "kept"]);
       expect((await builder.pruneCache({ ...options, maxUsedSpace: 1, reservedSpace: 2 * bytes })).deleted.length).toBe(1);
-      expect(held()).toEqual(["young", "young2", "kept"]);
+      expect(await held()).toEqual(["young", "young2", "kept"]);
       expect((await builder.pruneCache(options)).spaceReclaimed).toBe(2 * bytes);
-      expect(held()).toEqual(["kept"]);
+      expect(await held()).toEqual(["kept"]);
       expect((await built(`FROM base\n${step("kept")}`)).text).toContain("Using cache");
       await builder.pruneCache(everything);
-      expect(held()).toEqual([]);
+      expect(await held()).toEqual([]);
       expect(engine.images.resolve("cached:2").repoTags).toEqual(["cached:2"]);
     });
   });

@@ -156,7 +156,7 @@ describe.skipIf(skipped("root", "overlay"))("a check of what is stored", () => {
       repaired: "removed, and with it image:1",
       next: "pull, load or build image:1 again",
     });
-    expect(images.list()).toEqual([]);
+    expect(await images.list()).toEqual([]);
     await loaded(storage);
     expect((await check(storage)).problems).toEqual([]);
   });

@@ -29,11 +29,7 @@ function archive(name: string | null, layers: readonly { file: string; bytes: nu
 }
 
 const load = async ({ images }: Storage, bytes: Uint8Array): Promise<void> => await images.load(streamOf(bytes), { onProgress: () => {} });
-const names = ({ images }: Storage): string[] =>
-  images
-    .list()
-    .map(({ repoTags, id }) => repoTags[0] ?? id)
-    .sort();
+const names = async ({ images }: Storage): Promise<string[]> => (await images.list()).map(({ repoTags, id }) => repoTags[0] ?? id).sort();
 
 /** Uses of images in the past, in milliseconds before now. */
 function usedBefore({ images, store }: Storage, ages: Record<string, number>): void {
@@ -59,7 +55,7 @@ describe.skipIf(skipped("root", "overlay"))("what is stored", () => {
     expect(fresh.map(({ size }) => size)).toEqual([6000]);
     // ids are given in order: nothing else was unpacked and thrown away
     expect(Math.max(...snapshots.layers().map(({ id }) => parseInt(id, 36)))).toBe(34);
-    const usage = images.diskUsage(images.list());
+    const usage = await images.diskUsage(await images.list());
     expect(["one:1", "two:1"].map((name) => usage.shared.get(images.resolve(name).id))).toEqual([320_000, 320_000]);
     expect(usage).toMatchObject({ layers: 331_000, reclaimable: 331_000, blobs: images.storedBytes() - 331_000 });
   });
@@ -95,10 +91,10 @@ describe.skipIf(skipped("root", "overlay"))("what is stored", () => {
     expect((await images.collect({ bytes: 1.5 * mebibyte, unusedFor: hour, keep })).removed).toEqual(["b:1", "a:1"]);
     const { removed, freed } = await images.collect({ bytes: 100 * mebibyte, unusedFor: hour, keep });
     expect([removed, freed]).toEqual([[], 0]);
-    expect(names(storage)).toEqual(["c:1", "d:1", "e:1", expect.stringMatching(/^sha256:/)]);
+    expect(await names(storage)).toEqual(["c:1", "d:1", "e:1", expect.stringMatching(/^sha256:/)]);
     inUse.clear();
     expect((await images.collect({ bytes: 100 * mebibyte, unusedFor: 0, keep: [] })).removed.slice(0, 2)).toEqual(["c:1", "d:1"]);
-    expect(names(storage)).toEqual([]);
+    expect(await names(storage)).toEqual([]);
   });
 
   test("what an image was built on keeps its name for as long as that image is there", async () => {
@@ -114,9 +110,9 @@ describe.skipIf(skipped("root", "overlay"))("what is stored", () => {
     await images.create({ parent, snapshot, config: { architecture: "amd64", os: "linux", config: {} }, reference: "child:1" });
     usedBefore(storage, { "base:1": 9000, "child:1": 10 });
     expect((await images.collect({ bytes: 1, unusedFor: 5000, keep: [] })).removed).toEqual([]);
-    expect(names(storage)).toEqual(["base:1", "child:1"]);
+    expect(await names(storage)).toEqual(["base:1", "child:1"]);
     expect((await images.collect({ bytes: 1, unusedFor: 0, keep: [] })).removed).toEqual(["child:1"]);
-    expect(names(storage)).toEqual(["base:1"]);
+    expect(await names(storage)).toEqual(["base:1"]);
     expect((await images.collect({ bytes: 1, unusedFor: 0, keep: [] })).removed).toEqual(["base:1"]);
   });
 
@@ -151,7 +147,7 @@ describe.skipIf(skipped("root", "overlay"))("what is stored", () => {
       imageGcKeep: [],
       buildCacheRules: [],
     };
-    const builder = { cache: () => [], collectCache: async () => ({ deleted: [], spaceReclaimed: 0 }) };
+    const builder = { cache: async () => [], collectCache: async () => ({ deleted: [], spaceReclaimed: 0 }) };
     let standing: { imageId: Digest }[] = [];
     const collect = createCollection({
       images,
@@ -165,7 +161,7 @@ describe.skipIf(skipped("root", "overlay"))("what is stored", () => {
     const after = async (high: Amount | undefined, low: Amount | undefined = high): Promise<string[]> => {
       Object.assign(settings, { imageGcHigh: high, imageGcLow: low });
       await collect();
-      return names(storage);
+      return await names(storage);
     };
     expect(await after(undefined)).toEqual(["a:1", "b:1", "c:1"]);
     // the last container that stood on it goes

@@ -4,9 +4,11 @@ import { join } from "node:path";
 import type { Ingest } from "../../src/content/types.ts";
 import { cancelled, EngineError } from "../../src/lib/errors.ts";
 import { tarOf, type TarHeaderInit } from "../../src/lib/tar-writer.ts";
+import { nextTurn } from "../../src/lib/turns.ts";
 import { chainId } from "../../src/oci/chain.ts";
 import { digestOf, hexOf, type Digest } from "../../src/oci/digest.ts";
 import { mediaTypes, type ImageConfig } from "../../src/oci/image.ts";
+import { platformOf } from "../../src/oci/platform.ts";
 import type { ImageUsers, ProgressMessage } from "../../src/images/types.ts";
 import { members } from "../members.ts";
 import { skipped } from "../skips.ts";
@@ -476,7 +478,7 @@ describe.skipIf(skipped("root", "overlay"))("names", () => {
     for (const column of ["config", "layers"]) {
       storage.store.db.query(`UPDATE images SET ${column} = '{"x' WHERE id = ?`).run(imageId);
       await using again = openStorage(temporary.path);
-      expect(again.images.list({ all: true }).map(({ id }) => id)).toEqual([other.id]);
+      expect((await again.images.list({ all: true })).map(({ id }) => id)).toEqual([other.id]);
       expect((await failure(() => again.images.resolve("foo:1"))).kind).toBe("notFound");
       await again.images.restore();
       await load(again, oldArchive(["foo:1"]));
@@ -484,7 +486,7 @@ describe.skipIf(skipped("root", "overlay"))("names", () => {
     }
     storage.store.db.run("UPDATE image_refs SET name = 'No Name' WHERE image = ?", [other.id]);
     await using again = openStorage(temporary.path);
-    expect(again.images.list().map(({ repoTags }) => repoTags)).toEqual(expect.arrayContaining([["foo:1"], []]));
+    expect((await again.images.list()).map(({ repoTags }) => repoTags)).toEqual(expect.arrayContaining([["foo:1"], []]));
   });
 
   test("a name made of hex digits is a name first", async () => {
@@ -596,13 +598,8 @@ describe.skipIf(skipped("root", "overlay"))("remove, by Docker's rules", () => {
     const middle = await makeOn(storage, "foo:1", "one");
     const leaf = await makeOn(storage, middle.id, "two", "leaf:1");
     expect((await failure(() => storage.images.remove(middle.id))).message).toContain("(cannot be forced) - image has dependent child images");
-    expect(
-      storage.images
-        .list()
-        .map((image) => image.id)
-        .sort(),
-    ).toEqual([imageId, leaf.id].sort());
-    expect(storage.images.list({ all: true }).length).toBe(3);
+    expect((await storage.images.list()).map((image) => image.id).sort()).toEqual([imageId, leaf.id].sort());
+    expect((await storage.images.list({ all: true })).length).toBe(3);
     expect(storage.images.history("leaf:1").map((entry) => entry.id)).toEqual([leaf.id, middle.id, imageId, undefined]);
     // noprune keeps the step, the default takes it along, but not the parent that has a name.
     const removed = await storage.images.remove("leaf:1");
@@ -610,12 +607,7 @@ describe.skipIf(skipped("root", "overlay"))("remove, by Docker's rules", () => {
     expect(storage.images.resolve("foo:1").id).toBe(imageId);
     const again = await makeOn(storage, (await makeOn(storage, "foo:1", "one")).id, "two", "leaf:1");
     await storage.images.remove("leaf:1", { noPrune: true });
-    expect(
-      storage.images
-        .list({ all: true })
-        .map((image) => image.id)
-        .sort(),
-    ).toEqual([imageId, again.parent!].sort());
+    expect((await storage.images.list({ all: true })).map((image) => image.id).sort()).toEqual([imageId, again.parent!].sort());
   });
 
   test("an unknown image", async () => {
@@ -633,20 +625,54 @@ describe.skipIf(skipped("root", "overlay"))("list, history, prune, import, creat
     const later = configOf([diffIds[0]!], { created: "2024-06-01T00:00:00Z", config: {} });
     await load(storage, oldArchive(null, { layers: [base], config: later }));
     const [old, young] = [imageId, digestOf(later)];
-    const ids = (filters: Record<string, string[]>): string[] => storage.images.list({ filters }).map((image) => image.id);
-    expect(ids({})).toEqual([young, old]);
-    expect(ids({ dangling: ["true"] })).toEqual([young]);
-    expect(ids({ dangling: ["0"] })).toEqual([old]);
-    expect(ids({ label: ["kind"] })).toEqual([old]);
-    expect(ids({ label: ["kind=test"] })).toEqual([old]);
-    expect(ids({ label: ["kind=other"] })).toEqual([]);
-    expect(ids({ before: [young] })).toEqual([old]);
-    expect(ids({ since: ["foo:1"] })).toEqual([young]);
-    expect(ids({ until: ["2024-03-01T00:00:00Z"] })).toEqual([old]);
-    expect(storage.images.list({ filters: { reference: ["f*"] } }).map((image) => image.repoTags)).toEqual([["foo:1"]]);
-    expect(ids({ reference: ["*:2"] })).toEqual([]);
+    const ids = async (filters: Record<string, string[]>): Promise<string[]> => (await storage.images.list({ filters })).map((image) => image.id);
+    expect(await ids({})).toEqual([young, old]);
+    expect(await ids({ dangling: ["true"] })).toEqual([young]);
+    expect(await ids({ dangling: ["0"] })).toEqual([old]);
+    expect(await ids({ label: ["kind"] })).toEqual([old]);
+    expect(await ids({ label: ["kind=test"] })).toEqual([old]);
+    expect(await ids({ label: ["kind=other"] })).toEqual([]);
+    expect(await ids({ before: [young] })).toEqual([old]);
+    expect(await ids({ since: ["foo:1"] })).toEqual([young]);
+    expect(await ids({ until: ["2024-03-01T00:00:00Z"] })).toEqual([old]);
+    expect((await storage.images.list({ filters: { reference: ["f*"] } })).map((image) => image.repoTags)).toEqual([["foo:1"]]);
+    expect(await ids({ reference: ["*:2"] })).toEqual([]);
     expect((await failure(() => ids({ dangling: ["maybe"] }))).kind).toBe("invalidArgument");
     expect((await failure(() => ids({ nope: ["x"] }))).message).toBe("invalid filter 'nope'");
+  });
+
+  test("a list tells of each config what stands there, however odd it is", async () => {
+    using temporary = temporaryDirectory("images");
+    await using storage = openStorage(temporary.path);
+    const deep = (depth: number): string =>
+      configOf([diffIds[0]!], { comment: "@", config: { Labels: { 'a"\\': "\u0000é\ud800", __proto: "x" } } }).replace(
+        '"@"',
+        `"@","x":${"[".repeat(depth)}${"]".repeat(depth)}`,
+      );
+    const odd = [deep(1), deep(1100), configOf([diffIds[0]!], { history: null as never, config: null as never, created: null as never })];
+    for (const text of odd) await load(storage, oldArchive(null, { layers: [base], config: text }));
+    await using again = openStorage(temporary.path);
+    for (const text of odd) {
+      const [listed] = (await again.images.list()).filter(({ id }) => id === digestOf(text));
+      const { created, config: run, history, ...platform } = JSON.parse(text) as ImageConfig;
+      expect(listed!.facts).toEqual({ created: created ?? undefined, labels: run?.Labels ?? null, platform: platformOf(platform), step: history?.at(-1) });
+    }
+  });
+
+  test("a list is of one moment: a tag that moves meanwhile is shown once", async () => {
+    using temporary = temporaryDirectory("images");
+    await using storage = openStorage(temporary.path);
+    await load(storage, oldArchive(["foo:1"]));
+    const copy = "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 1000), copy(id, n) AS (SELECT printf('sha256:%064x', n), n FROM n)";
+    storage.store.db.run(`${copy} INSERT INTO images SELECT copy.id, config, manifest, layers, parent, created, last_tagged FROM images, copy`);
+    storage.store.db.run(`${copy} INSERT INTO image_refs SELECT printf('docker.io/library/x:%d', n), 'tag', id, NULL FROM copy`);
+    storage.images.tag("x:1", "moving:1");
+    const listing = storage.images.list();
+    // when the first image has been looked at, and the last has not
+    for (let round = 0; round < 2; round++) await nextTurn();
+    storage.images.tag("x:1000", "moving:1");
+    const listed = await listing;
+    expect(listed.filter(({ repoTags }) => repoTags.includes("moving:1")).map(({ id }) => id)).toEqual([storage.images.resolve("x:1000").id]);
   });
 
   test("history: sizes belong to the entries that made layers", async () => {

@@ -1,4 +1,4 @@
-import type { ImageRecord, ManifestSummary } from "../../images/types.ts";
+import type { ImageEntry, ImageRecord, ManifestSummary } from "../../images/types.ts";
 import { formatNano, zeroTime } from "../../lib/time.ts";
 import type { Descriptor } from "../../oci/image.ts";
 import { parseReference, repositoryOf } from "../../oci/reference.ts";
@@ -86,7 +86,7 @@ function withoutNulls<T extends object>(value: T): Partial<T> {
 }
 
 /** Digests come with a pull or a push only: their repositories are where the image was seen by the engine itself. */
-function toIdentity({ repoDigests, variantOf }: ImageRecord): ImageIdentity | undefined {
+function toIdentity({ repoDigests, variantOf }: ImageEntry): ImageIdentity | undefined {
   const repositories = new Set([...repoDigests, ...variantOf.digests].map((name) => repositoryOf(parseReference(name))));
   return repositories.size === 0 ? undefined : { Pull: [...repositories].map((Repository) => ({ Repository })) };
 }
@@ -94,7 +94,7 @@ function toIdentity({ repoDigests, variantOf }: ImageRecord): ImageIdentity | un
 /** `containersOf`: ids of those that stand on an image; `identity`: whether it is to be told. */
 export function toManifestSummary(
   summary: ManifestSummary,
-  context: { containersOf: (image: ImageRecord) => string[]; identity: boolean },
+  context: { containersOf: (image: ImageEntry) => string[]; identity: boolean },
 ): ImageManifestSummary {
   const { descriptor, kind, available, contentSize, platform, image, subject } = summary;
   const unpacked = image?.size ?? 0;
@@ -121,7 +121,7 @@ export function toManifestSummary(
 
 /** `containers`: how many stand on the image; `sharedSize`: -1 where it wasn't asked for. */
 export function toImageSummary(
-  record: ImageRecord,
+  record: ImageEntry,
   context: { api: ApiVersion; containers: number; sharedSize: number; descriptor: Descriptor | undefined; manifests?: ImageManifestSummary[] | undefined },
 ): ImageSummary {
   const { api, descriptor, manifests } = context;
@@ -131,11 +131,11 @@ export function toImageSummary(
     ParentId: record.parent ?? "",
     RepoTags: nameless ? ["<none>:<none>"] : record.repoTags,
     RepoDigests: nameless ? ["<none>@<none>"] : record.repoDigests,
-    Created: unixSeconds(record.config.created),
+    Created: unixSeconds(record.facts.created),
     Size: record.size,
     ...(api < 44 ? { VirtualSize: record.size } : {}),
     SharedSize: context.sharedSize,
-    Labels: record.config.config?.Labels ?? null,
+    Labels: record.facts.labels,
     Containers: api < 51 ? -1 : context.containers,
     ...(api < 48 || descriptor === undefined ? {} : { Descriptor: descriptor }),
     ...(manifests === undefined ? {} : { Manifests: manifests }),

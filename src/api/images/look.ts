@@ -1,6 +1,7 @@
-import type { ImageRecord } from "../../images/types.ts";
+import type { ImageEntry, ListedImage } from "../../images/types.ts";
 import { invalidArgument } from "../../lib/errors.ts";
-import { endpoint, json } from "../endpoint.ts";
+import { endpoint, json, jsonText } from "../endpoint.ts";
+import { jsonList } from "../json-list.ts";
 import { decodePlatform, platformParam } from "../platform.ts";
 import type { Services } from "../services.ts";
 import type { AttestationStatement, ImageHistoryItem, ImageManifestSummary, ImageSummary } from "../types/images.ts";
@@ -17,27 +18,22 @@ export const listImages = endpoint({
     const manifests = api >= 47 && query.bool("manifests");
     const identity = api >= 54 && query.bool("identity");
     if (identity && !manifests) throw invalidArgument("conflicting options: identity requires manifests=1");
-    const records = services.images.list({ all: query.bool("all"), filters });
-    const shared = api >= 42 && query.bool("shared-size") ? services.images.sharedSizes() : undefined;
-    const summaries: ImageSummary[] = [];
-    for (const record of records) {
-      const containers = [record, ...record.variants].reduce((sum, { id }) => sum + services.containers.usingImage(id).length, 0);
-      summaries.push(
-        toImageSummary(record, {
-          api,
-          containers,
-          sharedSize: shared?.get(record.id) ?? -1,
-          descriptor: services.images.descriptor(record),
-          manifests: manifests ? await manifestsOf(services, record, identity) : undefined,
-        }),
-      );
-    }
-    return json(summaries);
+    const records = await services.images.list({ all: query.bool("all"), filters });
+    const shared = api >= 42 && query.bool("shared-size") ? await services.images.sharedSizes() : undefined;
+    const summaryOf = async (record: ListedImage): Promise<ImageSummary> =>
+      toImageSummary(record, {
+        api,
+        containers: [record, ...record.variants].reduce((sum, { id }) => sum + services.containers.usingImage(id).length, 0),
+        sharedSize: shared?.get(record.id) ?? -1,
+        descriptor: services.images.descriptor(record),
+        manifests: manifests ? await manifestsOf(services, record, identity) : undefined,
+      });
+    return jsonText(await jsonList(records, summaryOf));
   },
 });
 
-async function manifestsOf(services: Services, record: ImageRecord, identity: boolean): Promise<ImageManifestSummary[]> {
-  const containersOf = ({ id }: ImageRecord): string[] => services.containers.usingImage(id).map((container) => container.id);
+async function manifestsOf(services: Services, record: ImageEntry, identity: boolean): Promise<ImageManifestSummary[]> {
+  const containersOf = ({ id }: ImageEntry): string[] => services.containers.usingImage(id).map((container) => container.id);
   return (await services.images.manifests(record)).map((summary) => toManifestSummary(summary, { containersOf, identity }));
 }
 

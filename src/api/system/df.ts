@@ -1,8 +1,9 @@
 import { invalidArgument } from "../../lib/errors.ts";
 import type { DiskUsage, DiskUsageKind } from "../../system/types.ts";
 import { toSummary } from "../containers/convert.ts";
-import { endpoint, json, type Call } from "../endpoint.ts";
+import { endpoint, jsonText, type Call } from "../endpoint.ts";
 import { toImageSummary } from "../images/convert.ts";
+import { jsonList } from "../json-list.ts";
 import { toVolume } from "../volumes/volumes.ts";
 
 const kinds: readonly DiskUsageKind[] = ["container", "image", "volume", "build-cache"];
@@ -20,14 +21,15 @@ export const diskUsage = endpoint({
     const verbose = api >= 52 && query.bool("verbose");
     // also told to clients since 1.52 that don't know `verbose`: some speak the newest version without knowing it
     const legacy = !verbose;
-    const parts = [imagePart(call, usage), containerPart(call, usage), volumePart(usage), buildCachePart(usage)];
-    const answer: Record<string, unknown> = {};
+    const parts = [await imagePart(call, usage), await containerPart(call, usage), await volumePart(usage), await buildCachePart(usage)];
+    const answer: string[] = legacy ? [`"LayersSize":${usage.images?.layersSize ?? 0}`] : [];
     for (const part of parts) {
       if (part === undefined) continue;
-      if (api >= 52) answer[part.name] = { ...part.sums, ...(verbose ? { Items: part.items } : {}) };
-      if (legacy) answer[part.legacyName] = part.items;
+      const sums = JSON.stringify(part.sums);
+      if (api >= 52) answer.push(`"${part.name}":${verbose ? `${sums.slice(0, -1)},"Items":${part.items}}` : sums}`);
+      if (legacy) answer.push(`"${part.legacyName}":${part.items}`);
     }
-    return json(legacy ? { LayersSize: usage.images?.layersSize ?? 0, ...answer } : answer);
+    return jsonText(`{${answer.join(",")}}`);
   },
 });
 
@@ -35,12 +37,13 @@ interface Part {
   name: string;
   legacyName: string;
   sums: { ActiveCount: number; TotalCount: number; Reclaimable: number; TotalSize: number; BlobsSize?: number };
-  items: unknown[];
+  /** JSON. */
+  items: string;
 }
 
 const sum = (numbers: readonly number[]): number => numbers.reduce((total, number) => total + number, 0);
 
-function imagePart({ api, services }: Call, { images }: DiskUsage): Part | undefined {
+async function imagePart({ api, services }: Call, { images }: DiskUsage): Promise<Part | undefined> {
   if (images === undefined) return undefined;
   const active = images.items.filter(({ containers }) => containers > 0);
   // as dockerd on overlay2, unpacked layers; what they came as is kept besides, and BlobsSize is Berth's own word for that
@@ -55,14 +58,14 @@ function imagePart({ api, services }: Call, { images }: DiskUsage): Part | undef
       BlobsSize: images.blobsSize,
     },
     // the one place where clients of every version are told how many containers stand on an image
-    items: images.items.map(({ record, containers, sharedSize }) => ({
+    items: await jsonList(images.items, ({ record, containers, sharedSize }) => ({
       ...toImageSummary(record, { api, containers, sharedSize, descriptor: services.images.descriptor(record) }),
       Containers: containers,
     })),
   };
 }
 
-function containerPart({ services, api }: Call, { containers }: DiskUsage): Part | undefined {
+async function containerPart({ services, api }: Call, { containers }: DiskUsage): Promise<Part | undefined> {
   if (containers === undefined) return undefined;
   const active = containers.filter((each) => each.active);
   const total = sum(containers.map(({ rw }) => rw));
@@ -70,13 +73,13 @@ function containerPart({ services, api }: Call, { containers }: DiskUsage): Part
     name: "ContainerUsage",
     legacyName: "Containers",
     sums: { ActiveCount: active.length, TotalCount: containers.length, Reclaimable: total - sum(active.map(({ rw }) => rw)), TotalSize: total },
-    items: containers.map(({ record, rw, rootFs }) =>
+    items: await jsonList(containers, ({ record, rw, rootFs }) =>
       toSummary(record, services.containers.networkSettings(record), { api, imageName: record.config.Image ?? record.imageId, sizes: { rw, rootFs } }),
     ),
   };
 }
 
-function volumePart({ volumes }: DiskUsage): Part | undefined {
+async function volumePart({ volumes }: DiskUsage): Promise<Part | undefined> {
   if (volumes === undefined) return undefined;
   const active = volumes.filter(({ users }) => users > 0);
   const total = sum(volumes.map(({ size = 0 }) => size));
@@ -85,12 +88,12 @@ function volumePart({ volumes }: DiskUsage): Part | undefined {
     legacyName: "Volumes",
     sums: { ActiveCount: active.length, TotalCount: volumes.length, Reclaimable: total - sum(active.map(({ size = 0 }) => size)), TotalSize: total },
     // Docker's figure for a size that can't be told
-    items: volumes.map(({ record, size = -1, users }) => ({ ...toVolume(record), UsageData: { RefCount: users, Size: size } })),
+    items: await jsonList(volumes, ({ record, size = -1, users }) => ({ ...toVolume(record), UsageData: { RefCount: users, Size: size } })),
   };
 }
 
 /** What is shared with images is counted there: so does docker's command, up to 28, where dockerd itself counts it twice. */
-function buildCachePart({ buildCache }: DiskUsage): Part | undefined {
+async function buildCachePart({ buildCache }: DiskUsage): Promise<Part | undefined> {
   if (buildCache === undefined) return undefined;
   const own = buildCache.filter(({ shared }) => !shared);
   return {
@@ -102,7 +105,7 @@ function buildCachePart({ buildCache }: DiskUsage): Part | undefined {
       Reclaimable: sum(own.filter(({ inUse }) => !inUse).map(({ size }) => size)),
       TotalSize: sum(own.map(({ size }) => size)),
     },
-    items: buildCache.map(({ id, parents, type, description, inUse, shared, size, createdAt, lastUsedAt, usageCount }) => ({
+    items: await jsonList(buildCache, ({ id, parents, type, description, inUse, shared, size, createdAt, lastUsedAt, usageCount }) => ({
       ID: id,
       ...(parents.length > 0 && { Parents: parents }),
       Type: type,

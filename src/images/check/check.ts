@@ -1,5 +1,5 @@
 import { conflict } from "../../lib/errors.ts";
-import type { Digest } from "../../oci/digest.ts";
+import { createPause } from "../../lib/turns.ts";
 import { shortId } from "../resolve.ts";
 import type { ImageContext, Images, ImageUsers } from "../types.ts";
 import { checkBlobs } from "./blobs.ts";
@@ -25,7 +25,7 @@ export function createCheck(ctx: ImageContext, users: ImageUsers): Images["check
       using reader = createReader(options.signal);
       const broken = await checkBlobs(ctx, reader, options, report);
       await checkLayers({ ctx, users, reader, options, report, broken });
-      checkImages(ctx, options, report);
+      await checkImages(ctx, options, report);
       await checkStrays(ctx, options);
       return report;
     } finally {
@@ -35,12 +35,14 @@ export function createCheck(ctx: ImageContext, users: ImageUsers): Images["check
 }
 
 /** What images' records say against what is there. A layer without files was told of by its own record. */
-function checkImages(ctx: ImageContext, options: CheckOptions, report: CheckReport): void {
+async function checkImages(ctx: ImageContext, options: CheckOptions, report: CheckReport): Promise<void> {
   const layers = new Set(ctx.snapshots.layers().map(({ id }) => id));
-  const rows = ctx.store.db.query<{ id: Digest }, []>("SELECT id FROM images").all();
-  for (const { id } of rows) {
+  const ids = ctx.ids();
+  const pause = createPause();
+  for (const id of ids) {
+    await pause();
     const image = ctx.byId(id);
-    options.onProgress("images", ++report.checked.images, rows.length);
+    options.onProgress("images", ++report.checked.images, ids.length);
     const problem = { kind: "image" as const, id, images: [image?.repoTags[0] ?? shortId(id)] };
     if (image === undefined) {
       options.onProblem({

@@ -2,6 +2,7 @@ import { kindOf, messageOf } from "../../lib/errors.ts";
 import type { Digest } from "../../oci/digest.ts";
 import type { Manifest } from "../../oci/image.ts";
 import type { SnapshotId } from "../../snapshots/types.ts";
+import { entriesOf } from "../list.ts";
 import { removeImage } from "../remove.ts";
 import type { ImageContext, ImageRecord, ImageUsers } from "../types.ts";
 import { namesOf, type Broken } from "./blobs.ts";
@@ -27,7 +28,7 @@ export async function checkLayers(check: LayersCheck): Promise<void> {
     const outcome = options.repair ? { repaired: "made again" } : { next: "berth system check --repair makes it again" };
     options.onProblem({ kind: "layer", id, images: [], problem: `the layer ${id} of containers' mount points has lost its files`, ...outcome });
   }
-  const depths = depthsOf(ctx);
+  const depths = await depthsOf(ctx);
   // What lies below is mended first: a layer may lean on it.
   const layers = all.filter(({ kind }) => kind === "layer").sort((a, b) => (depths.get(a.id) ?? 0) - (depths.get(b.id) ?? 0));
   for (const { id, present, listsRoot } of layers) {
@@ -37,7 +38,7 @@ export async function checkLayers(check: LayersCheck): Promise<void> {
     options.onProgress("layers", ++report.checked.layers, layers.length);
     // removed meanwhile by somebody whose it was
     if (wrong === undefined || !ctx.snapshots.layers().some((each) => each.id === id)) continue;
-    const images = imagesOn(ctx, id);
+    const images = await imagesOn(ctx, id);
     const names = namesOf(
       ctx,
       images.map((image) => image.id),
@@ -56,9 +57,9 @@ export async function checkLayers(check: LayersCheck): Promise<void> {
 }
 
 /** How many layers lie below each, at the most. Two images may have the same two layers the other way round: nothing is said about those. */
-function depthsOf(ctx: ImageContext): Map<SnapshotId, number> {
+async function depthsOf(ctx: ImageContext): Promise<Map<SnapshotId, number>> {
   const depths = new Map<SnapshotId, number>();
-  const images = ctx.all();
+  const images = await entriesOf(ctx);
   // twice, since what one image says of a layer may move those that another has above it
   for (const { layers } of [...images, ...images]) {
     let depth = 0;
@@ -70,8 +71,8 @@ function depthsOf(ctx: ImageContext): Map<SnapshotId, number> {
   return depths;
 }
 
-function imagesOn(ctx: ImageContext, layer: SnapshotId): ImageRecord[] {
-  return ctx.all().filter(({ layers }) => layers.includes(layer));
+async function imagesOn(ctx: ImageContext, layer: SnapshotId): Promise<ImageRecord[]> {
+  return (await entriesOf(ctx)).filter(({ layers }) => layers.includes(layer)).flatMap(({ id }) => ctx.byId(id) ?? []);
 }
 
 /** `doubtful`: nobody can say whether it is broken. */
