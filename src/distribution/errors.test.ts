@@ -76,6 +76,8 @@ test("what may be tried again", () => {
   expect(answer(429, coded("TOOMANYREQUESTS", "You have reached your pull rate limit.")).temporary).toBe(false);
   expect(answer(429, "", { "retry-after": "7" }).retryAfter).toBe(7);
   expect(answer(429, "", { "retry-after": "Wed, 21 Oct 2015 07:28:00 GMT" }).retryAfter).toBeUndefined();
+  expect(answer(503, "", { "retry-after": new Date(Date.now() + 90_000).toUTCString() }).retryAfter).toBeOneOf([89, 90, 91]);
+  for (const bad of ["soon", "-1", "9999999", "GMT", " GMT"]) expect(answer(429, "", { "retry-after": bad }).retryAfter).toBeUndefined();
 });
 
 test("connections that fail", () => {

@@ -43,7 +43,7 @@ export function answerError({ method, url, status, headers, body, anonymous = fa
   if (anonymous && asksForPassword(status, headers))
     return new RegistryError("unauthorized", `${goMethod(method)} "${url}": no basic auth credentials`, { status, code: "UNAUTHORIZED" });
   const { code, message } = challengeError(status, headers) ?? bodyError(status, body) ?? { code: undefined, message: undefined };
-  const retryAfter = /^\d{1,6}$/.test(headers.get("retry-after") ?? "") ? Number(headers.get("retry-after")) : undefined;
+  const retryAfter = secondsOf(headers.get("retry-after") ?? "");
   const temporary = status === 429 || status === 408 || (status >= 500 && status !== 501 && status !== 505 && status !== 507);
   const kind = kindOfStatus(status, code);
   if (status === 429) return rateLimitError(url, headers, retryAfter, message ?? "too many requests");
@@ -54,6 +54,13 @@ export function answerError({ method, url, status, headers, body, anonymous = fa
   }
   const words = code.toLowerCase().replaceAll("_", " ");
   return new RegistryError(kind, message === "" ? words : `${words}: ${message}`, options);
+}
+
+/** Of a Retry-After: seconds, or a date (RFC 9110, 10.2.3). undefined for what is neither, or over. */
+function secondsOf(retryAfter: string): number | undefined {
+  if (/^\d{1,6}$/.test(retryAfter)) return Number(retryAfter);
+  const seconds = retryAfter.endsWith(" GMT") ? Math.ceil((Date.parse(retryAfter) - Date.now()) / 1000) : NaN;
+  return seconds > 0 ? seconds : undefined;
 }
 
 /**
