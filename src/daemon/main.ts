@@ -93,15 +93,17 @@ function prepareProcess(options: DaemonOptions, log: Logger): Proxies {
   const { env } = process;
   // What turns the executable back into a bare runtime must not reach containers' helpers.
   for (const name of ["BUN_OPTIONS", "BUN_BE_BUN", "NODE_OPTIONS", "NODE_TLS_REJECT_UNAUTHORIZED"]) delete env[name];
-  const given = { HTTP_PROXY: options.httpProxy, HTTPS_PROXY: options.httpsProxy, NO_PROXY: options.noProxy };
-  for (const [name, value] of Object.entries(given)) if (value !== "") env[name] = env[name.toLowerCase()] = value;
+  const said = (name: string): string => env[name] || env[name.toLowerCase()] || "";
   const proxies = {
-    http: env["HTTP_PROXY"] || env["http_proxy"] || "",
-    https: env["HTTPS_PROXY"] || env["https_proxy"] || "",
-    no: env["NO_PROXY"] || env["no_proxy"] || "",
+    http: options.httpProxy || said("HTTP_PROXY"),
+    https: options.httpsProxy || said("HTTPS_PROXY"),
+    no: options.noProxy || said("NO_PROXY"),
   };
   // Bun's fetch would send even loopback through a proxy; Go's, and so dockerd's, never does.
-  env["NO_PROXY"] = [proxies.no, "localhost", "127.0.0.0/8", "::1"].filter(Boolean).join(",");
+  const direct = [proxies.no, "localhost", "127.0.0.0/8", "::1"].filter(Boolean).join(",");
+  // in both spellings: where they differ, Bun goes by the small letters, Go by the capitals
+  for (const [name, value] of Object.entries({ HTTP_PROXY: proxies.http, HTTPS_PROXY: proxies.https, NO_PROXY: direct }))
+    if (value !== "") env[name] = env[name.toLowerCase()] = value;
   process.umask(0o022);
   try {
     raisePriority(niceness);

@@ -85,5 +85,8 @@ test("connections that fail", () => {
     'Get "https://r:5000/v2/": dial tcp r:5000: connect: connection refused',
   );
   expect(connectionError("HEAD", "https://r/v2/", { code: "ENOTFOUND" }).message).toBe('Head "https://r/v2/": dial tcp: lookup r: no such host');
+  expect(connectionError("GET", "https://r/v2/", { code: "SELF_SIGNED_CERT_IN_CHAIN" }).message).toContain(
+    "x509: certificate signed by unknown authority (a registry's own CA belongs into /etc/berth/certs.d/REGISTRY/ca.crt",
+  );
   expect(connectionError("GET", "https://r/v2/", new Error("odd")).message).toBe('Get "https://r/v2/": odd');
 });

@@ -43,6 +43,7 @@ export function answerError({ method, url, status, headers, body, anonymous = fa
   if (anonymous && asksForPassword(status, headers))
     return new RegistryError("unauthorized", `${goMethod(method)} "${url}": no basic auth credentials`, { status, code: "UNAUTHORIZED" });
   const { code, message } = challengeError(status, headers) ?? bodyError(status, body) ?? { code: undefined, message: undefined };
+  if (status === 407) return new RegistryError("unavailable", `${goMethod(method)} "${url}": ${wrongProxyUser}`, { status });
   const retryAfter = secondsOf(headers.get("retry-after") ?? "");
   const temporary = status === 429 || status === 408 || (status >= 500 && status !== 501 && status !== 505 && status !== 507);
   const kind = kindOfStatus(status, code);
@@ -152,7 +153,14 @@ const statusTexts: Record<number, string> = {
   502: "Bad Gateway",
   503: "Service Unavailable",
   504: "Gateway Timeout",
+  507: "Insufficient Storage",
 };
+
+const wrongProxyUser = "Proxy Authentication Required: the proxy wants another user or password";
+/** Go's words, which clients look for, and what helps. */
+const unknownAuthority =
+  "tls: failed to verify certificate: x509: certificate signed by unknown authority (a registry's own CA belongs into " +
+  "/etc/berth/certs.d/REGISTRY/ca.crt, REGISTRY with its port as in names of images)";
 
 function kindOfStatus(status: number, code: string | undefined): ErrorKind {
   if (code === "DENIED") return "permissionDenied";
@@ -180,27 +188,37 @@ export function goMethod(method: string): string {
 /** A request that got no answer: `Get "https://host/v2/": dial tcp host: connect: connection refused`. */
 export function connectionError(method: string, url: string, error: unknown): RegistryError {
   const { host, hostname } = new URL(url);
-  const code = (error as { code?: unknown }).code;
+  const { code, status, statusText, hostname: soughtName = hostname } = error as { code?: unknown; status?: number; statusText?: string; hostname?: string };
+  const dialed = `dial tcp ${host}${orProxy(url)}`;
   const texts: Record<string, [text: string, temporary: boolean]> = {
-    ECONNREFUSED: [`dial tcp ${host}: connect: connection refused`, true],
+    ECONNREFUSED: [`${dialed}: connect: connection refused`, true],
     ECONNRESET: ["connection reset by peer", true],
-    ETIMEDOUT: [`dial tcp ${host}: i/o timeout`, true],
-    EHOSTUNREACH: [`dial tcp ${host}: connect: no route to host`, true],
-    ENETUNREACH: [`dial tcp ${host}: connect: network is unreachable`, true],
-    ENOTFOUND: [`dial tcp: lookup ${hostname}: no such host`, false],
-    EAI_AGAIN: [`dial tcp: lookup ${hostname}: Temporary failure in name resolution`, true],
-    ERR_PROXY_TUNNEL: [`proxyconnect: the proxy does not lead to ${host}`, true],
+    ETIMEDOUT: [`${dialed}: i/o timeout`, true],
+    EHOSTUNREACH: [`${dialed}: connect: no route to host`, true],
+    ENETUNREACH: [`${dialed}: connect: network is unreachable`, true],
+    ENOTFOUND: [`dial tcp: lookup ${soughtName}: no such host`, false],
+    EAI_AGAIN: [`dial tcp: lookup ${soughtName}: Temporary failure in name resolution`, true],
+    ERR_PROXY_TUNNEL:
+      status === 407 ? [wrongProxyUser, false] : [`proxyconnect: the proxy does not lead to ${host}: ${status} ${clean(statusText ?? "")}`, true],
     EPROTO: ["http: server gave HTTP response to HTTPS client", false],
     Malformed_HTTP_Response: ["net/http: HTTP response is malformed or its header is too large", false],
-    UNABLE_TO_VERIFY_LEAF_SIGNATURE: ["tls: failed to verify certificate: x509: certificate signed by unknown authority", false],
-    UNABLE_TO_GET_ISSUER_CERT_LOCALLY: ["tls: failed to verify certificate: x509: certificate signed by unknown authority", false],
-    SELF_SIGNED_CERT_IN_CHAIN: ["tls: failed to verify certificate: x509: certificate signed by unknown authority", false],
-    DEPTH_ZERO_SELF_SIGNED_CERT: ["tls: failed to verify certificate: x509: certificate signed by unknown authority", false],
+    UNABLE_TO_VERIFY_LEAF_SIGNATURE: [unknownAuthority, false],
+    UNABLE_TO_GET_ISSUER_CERT_LOCALLY: [unknownAuthority, false],
+    SELF_SIGNED_CERT_IN_CHAIN: [unknownAuthority, false],
+    DEPTH_ZERO_SELF_SIGNED_CERT: [unknownAuthority, false],
     CERT_HAS_EXPIRED: ["tls: failed to verify certificate: x509: certificate has expired or is not yet valid", false],
     ERR_TLS_CERT_ALTNAME_INVALID: [`tls: failed to verify certificate: x509: certificate is not valid for ${hostname}`, false],
   };
   const [text, temporary] = (typeof code === "string" ? texts[code] : undefined) ?? [messageOf(error), true];
   return new RegistryError("unavailable", `${goMethod(method)} "${url}": ${text}`, { temporary, cause: error });
+}
+
+/** Who else may be meant where a connection fails: fetch doesn't tell whether it goes to the host or to its proxy, which `no_proxy` decides. */
+function orProxy(url: string): string {
+  const { protocol, hostname } = new URL(url);
+  const proxy = process.env[protocol === "https:" ? "HTTPS_PROXY" : "HTTP_PROXY"] ?? "";
+  if (!URL.canParse(proxy) || hostname === "localhost" || hostname === "[::1]" || hostname.startsWith("127.")) return "";
+  return ` (or the proxy ${new URL(proxy).host})`;
 }
 
 /**
