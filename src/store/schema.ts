@@ -105,4 +105,6 @@ CREATE INDEX images_parent ON images(parent);
 `,
   },
   { id: 9, sql: `CREATE INDEX images_facts ON images(id, layers, manifest, parent, ${imageFacts});` },
+  // who uses a volume is asked of each of thousands
+  { id: 10, sql: "CREATE INDEX container_volumes_volume ON container_volumes(volume);" },
 ];

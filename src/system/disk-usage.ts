@@ -26,7 +26,9 @@ export async function diskUsage({ builder, images, containers, volumes }: DiskUs
   if (kinds.has("volume")) {
     usage.volumes = [];
     // what plugins keep isn't on this disk, nor is what options mount: neither is listed by Docker
+    const pause = createPause();
     for (const record of volumes.list().filter(isPlain)) {
+      await pause();
       const size = await volumes.usage(record.name);
       usage.volumes.push({ record, ...(size !== undefined && { size }), users: volumes.usersOf(record.name).length });
     }

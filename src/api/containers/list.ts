@@ -1,10 +1,15 @@
 import { listFilters } from "../../containers/list.ts";
 import type { ContainerRecord } from "../../containers/types.ts";
 import { kindOf } from "../../lib/errors.ts";
-import { endpoint, json, jsonText } from "../endpoint.ts";
+import { createLimiter } from "../../lib/limiter.ts";
+import { endpoint, jsonText } from "../endpoint.ts";
+import { jsonList } from "../json-list.ts";
 import type { Services } from "../services.ts";
 import type { ApiVersion } from "../versions.ts";
 import { statusText, toSummary } from "./convert.ts";
+
+/** Containers whose trees are walked at once, for their sizes. */
+const atOnce = 8;
 
 interface SummaryContext {
   api: ApiVersion;
@@ -27,12 +32,14 @@ export const listContainers = endpoint({
     const imageName = imageNames(services);
     const linkNames = services.containers.linkNames();
     const contextOf = (record: ContainerRecord): SummaryContext => ({ api, imageName: imageName(record), linkNames: linkNames.get(record.id) ?? [] });
-    if (!query.bool("size")) return jsonText(`[${records.map((record) => summaryText(services, record, contextOf(record))).join(",")}]`);
+    if (!query.bool("size")) return jsonText(await jsonList(records, (record) => summaryText(services, record, contextOf(record))));
+    const walks = createLimiter(() => atOnce);
     const summaries = records.map(async (record) => {
+      using _walk = await walks.enter();
       const sizes = await sizesOf(services, record);
-      return toSummary(record, services.containers.networkSettings(record), { ...contextOf(record), sizes });
+      return JSON.stringify(toSummary(record, services.containers.networkSettings(record), { ...contextOf(record), sizes }));
     });
-    return json(await Promise.all(summaries));
+    return jsonText(`[${(await Promise.all(summaries)).join(",")}]`);
   },
 });
 

@@ -20,14 +20,16 @@ export const listImages = endpoint({
     if (identity && !manifests) throw invalidArgument("conflicting options: identity requires manifests=1");
     const records = await services.images.list({ all: query.bool("all"), filters });
     const shared = api >= 42 && query.bool("shared-size") ? await services.images.sharedSizes() : undefined;
-    const summaryOf = async (record: ListedImage): Promise<ImageSummary> =>
-      toImageSummary(record, {
+    const summaryOf = async (record: ListedImage): Promise<string> => {
+      const summary: ImageSummary = toImageSummary(record, {
         api,
         containers: [record, ...record.variants].reduce((sum, { id }) => sum + services.containers.usingImage(id).length, 0),
         sharedSize: shared?.get(record.id) ?? -1,
         descriptor: services.images.descriptor(record),
         manifests: manifests ? await manifestsOf(services, record, identity) : undefined,
       });
+      return JSON.stringify(summary);
+    };
     return jsonText(await jsonList(records, summaryOf));
   },
 });

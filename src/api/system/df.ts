@@ -58,10 +58,10 @@ async function imagePart({ api, services }: Call, { images }: DiskUsage): Promis
       BlobsSize: images.blobsSize,
     },
     // the one place where clients of every version are told how many containers stand on an image
-    items: await jsonList(images.items, ({ record, containers, sharedSize }) => ({
-      ...toImageSummary(record, { api, containers, sharedSize, descriptor: services.images.descriptor(record) }),
-      Containers: containers,
-    })),
+    items: await jsonList(images.items, ({ record, containers, sharedSize }) => {
+      const summary = toImageSummary(record, { api, containers, sharedSize, descriptor: services.images.descriptor(record) });
+      return JSON.stringify({ ...summary, Containers: containers });
+    }),
   };
 }
 
@@ -73,9 +73,10 @@ async function containerPart({ services, api }: Call, { containers }: DiskUsage)
     name: "ContainerUsage",
     legacyName: "Containers",
     sums: { ActiveCount: active.length, TotalCount: containers.length, Reclaimable: total - sum(active.map(({ rw }) => rw)), TotalSize: total },
-    items: await jsonList(containers, ({ record, rw, rootFs }) =>
-      toSummary(record, services.containers.networkSettings(record), { api, imageName: record.config.Image ?? record.imageId, sizes: { rw, rootFs } }),
-    ),
+    items: await jsonList(containers, ({ record, rw, rootFs }) => {
+      const context = { api, imageName: record.config.Image ?? record.imageId, sizes: { rw, rootFs } };
+      return JSON.stringify(toSummary(record, services.containers.networkSettings(record), context));
+    }),
   };
 }
 
@@ -88,7 +89,7 @@ async function volumePart({ volumes }: DiskUsage): Promise<Part | undefined> {
     legacyName: "Volumes",
     sums: { ActiveCount: active.length, TotalCount: volumes.length, Reclaimable: total - sum(active.map(({ size = 0 }) => size)), TotalSize: total },
     // Docker's figure for a size that can't be told
-    items: await jsonList(volumes, ({ record, size = -1, users }) => ({ ...toVolume(record), UsageData: { RefCount: users, Size: size } })),
+    items: await jsonList(volumes, ({ record, size = -1, users }) => JSON.stringify({ ...toVolume(record), UsageData: { RefCount: users, Size: size } })),
   };
 }
 
@@ -105,17 +106,19 @@ async function buildCachePart({ buildCache }: DiskUsage): Promise<Part | undefin
       Reclaimable: sum(own.filter(({ inUse }) => !inUse).map(({ size }) => size)),
       TotalSize: sum(own.map(({ size }) => size)),
     },
-    items: await jsonList(buildCache, ({ id, parents, type, description, inUse, shared, size, createdAt, lastUsedAt, usageCount }) => ({
-      ID: id,
-      ...(parents.length > 0 && { Parents: parents }),
-      Type: type,
-      Description: description,
-      InUse: inUse,
-      Shared: shared,
-      Size: size,
-      CreatedAt: new Date(createdAt).toISOString(),
-      LastUsedAt: new Date(lastUsedAt).toISOString(),
-      UsageCount: usageCount,
-    })),
+    items: await jsonList(buildCache, ({ id, parents, type, description, inUse, shared, size, createdAt, lastUsedAt, usageCount }) =>
+      JSON.stringify({
+        ID: id,
+        ...(parents.length > 0 && { Parents: parents }),
+        Type: type,
+        Description: description,
+        InUse: inUse,
+        Shared: shared,
+        Size: size,
+        CreatedAt: new Date(createdAt).toISOString(),
+        LastUsedAt: new Date(lastUsedAt).toISOString(),
+        UsageCount: usageCount,
+      }),
+    ),
   };
 }

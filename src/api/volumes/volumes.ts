@@ -2,7 +2,8 @@ import { invalidArgument, kindOf, unavailable } from "../../lib/errors.ts";
 import { labelsOf } from "../../volumes/labels.ts";
 import { shownOptions } from "../../volumes/options.ts";
 import type { VolumeRecord } from "../../volumes/types.ts";
-import { endpoint, json, noContent } from "../endpoint.ts";
+import { endpoint, json, jsonText, noContent } from "../endpoint.ts";
+import { jsonList } from "../json-list.ts";
 import { matchesLabels, matchesPattern } from "../match.ts";
 import { object, text, textMap } from "../schema.ts";
 import { noSwarm } from "../system/absent.ts";
@@ -37,7 +38,8 @@ export const listVolumes = endpoint({
       (dangling === undefined || (services.volumes.usersOf(record.name).length === 0) === dangling) &&
       matchesLabels(labelsOf(record), filters.label);
     const { volumes, warnings } = await services.volumes.listAll();
-    return json({ Volumes: volumes.filter(fits).map(toVolume), Warnings: warnings.length === 0 ? null : warnings });
+    const listed = await jsonList(volumes, (record) => (fits(record) ? JSON.stringify(toVolume(record)) : undefined));
+    return jsonText(`{"Volumes":${listed},"Warnings":${JSON.stringify(warnings.length === 0 ? null : warnings)}}`);
   },
 });
 
