@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { generateKeyPairSync } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { once } from "node:events";
@@ -508,9 +509,10 @@ describe("mirrors", () => {
 describe("TLS", () => {
   const fixtures = join(import.meta.dir, "../../test/fixtures/tls");
   const cert = readFileSync(join(fixtures, "cert.pem"), "utf8");
+  const key = readFileSync(join(fixtures, "key.pem"), "utf8");
   let address: string;
   beforeEach(async () => {
-    const server = createSecureServer({ cert, key: readFileSync(join(fixtures, "key.pem")) }, (request, response) => {
+    const server = createSecureServer({ cert, key }, (request, response) => {
       if (request.url === "/v2/") response.end("{}");
       else response.writeHead(200, manifestType).end(manifest);
     }).listen(0, "127.0.0.1");
@@ -533,6 +535,31 @@ describe("TLS", () => {
       delete process.env.NODE_TLS_REJECT_UNAUTHORIZED;
     }
     using answer = await send({ ...request, tls: { insecure: false, ca: [cert] } });
+    expect(answer.status).toBe(200);
+  });
+
+  test("certificates of a registry's folder that can't be used are told", async () => {
+    const { privateKey } = generateKeyPairSync("ec", {
+      namedCurve: "P-256",
+      privateKeyEncoding: { type: "pkcs8", format: "pem" },
+      publicKeyEncoding: { type: "spki", format: "pem" },
+    });
+    for (const tls of [{ ca: [cert, "junk"] }, { ca: [cert], cert, key: privateKey }]) {
+      const { text } = await failure(send({ method: "GET", url: `https://${address}/v2/`, stallTimeout: 30_000, tls: { insecure: false, ...tls } }));
+      expect(text).toContain("tls: the registry's folder in certs.d has a *.crt that is no certificate in PEM, or a client's NAME.cert and NAME.key");
+    }
+  });
+
+  test("a registry that asks for a client's certificate", async () => {
+    const server = createSecureServer({ cert, key, ca: [cert], requestCert: true, rejectUnauthorized: true }, (_request, response) => response.end("{}"));
+    servers.push(server.listen(0, "127.0.0.1"));
+    await once(server, "listening");
+    const url = `https://127.0.0.1:${(server.address() as AddressInfo).port}/v2/`;
+    const request = { method: "GET", url, stallTimeout: 30_000 } as const;
+    expect((await failure(send({ ...request, tls: { insecure: false, ca: [cert] } }))).text).toContain(
+      "it asks for a client's certificate: NAME.cert and NAME.key",
+    );
+    using answer = await send({ ...request, tls: { insecure: false, ca: [cert], cert, key } });
     expect(answer.status).toBe(200);
   });
 

@@ -1,6 +1,8 @@
+import { createPrivateKey, X509Certificate } from "node:crypto";
 import { EngineError, kindOf, messageOf, type ErrorKind } from "../lib/errors.ts";
 import { familiarName, familiarReference, type Reference } from "../oci/reference.ts";
 import { parseChallenges } from "./challenge.ts";
+import type { TlsOptions } from "./transport.ts";
 
 /** A registry's refusal or failure, worded as Docker words it (`manifest unknown: manifest unknown`). */
 export class RegistryError extends EngineError {
@@ -161,6 +163,9 @@ const wrongProxyUser = "Proxy Authentication Required: the proxy wants another u
 const unknownAuthority =
   "tls: failed to verify certificate: x509: certificate signed by unknown authority (a registry's own CA belongs into " +
   "/etc/berth/certs.d/REGISTRY/ca.crt, REGISTRY with its port as in names of images)";
+const orClientCertificate = " (or it asks for a client's certificate: NAME.cert and NAME.key in /etc/berth/certs.d/REGISTRY)";
+const unusableCertificates =
+  "tls: the registry's folder in certs.d has a *.crt that is no certificate in PEM, or a client's NAME.cert and NAME.key that don't belong together";
 
 function kindOfStatus(status: number, code: string | undefined): ErrorKind {
   if (code === "DENIED") return "permissionDenied";
@@ -186,7 +191,7 @@ export function goMethod(method: string): string {
 }
 
 /** A request that got no answer: `Get "https://host/v2/": dial tcp host: connect: connection refused`. */
-export function connectionError(method: string, url: string, error: unknown): RegistryError {
+export function connectionError(method: string, url: string, error: unknown, tls?: TlsOptions): RegistryError {
   const { host, hostname } = new URL(url);
   const { code, status, statusText, hostname: soughtName = hostname } = error as { code?: unknown; status?: number; statusText?: string; hostname?: string };
   const dialed = `dial tcp ${host}${orProxy(url)}`;
@@ -200,7 +205,9 @@ export function connectionError(method: string, url: string, error: unknown): Re
     EAI_AGAIN: [`dial tcp: lookup ${soughtName}: Temporary failure in name resolution`, true],
     ERR_PROXY_TUNNEL:
       status === 407 ? [wrongProxyUser, false] : [`proxyconnect: the proxy does not lead to ${host}: ${status} ${clean(statusText ?? "")}`, true],
-    EPROTO: ["http: server gave HTTP response to HTTPS client", false],
+    // a failed handshake: fetch doesn't tell why
+    EPROTO: [`http: server gave HTTP response to HTTPS client${tls?.cert === undefined ? orClientCertificate : ""}`, false],
+    ...(tls !== undefined && unusable(tls) && { FailedToOpenSocket: [unusableCertificates, false] }),
     Malformed_HTTP_Response: ["net/http: HTTP response is malformed or its header is too large", false],
     UNABLE_TO_VERIFY_LEAF_SIGNATURE: [unknownAuthority, false],
     UNABLE_TO_GET_ISSUER_CERT_LOCALLY: [unknownAuthority, false],
@@ -211,6 +218,16 @@ export function connectionError(method: string, url: string, error: unknown): Re
   };
   const [text, temporary] = (typeof code === "string" ? texts[code] : undefined) ?? [messageOf(error), true];
   return new RegistryError("unavailable", `${goMethod(method)} "${url}": ${text}`, { temporary, cause: error });
+}
+
+/** Whether a registry's own certificates are such that fetch opens no connection at all, without a word why. */
+function unusable({ ca = [], cert, key }: TlsOptions): boolean {
+  try {
+    for (const each of ca) new X509Certificate(each);
+    return cert !== undefined && !new X509Certificate(cert).checkPrivateKey(createPrivateKey(key ?? ""));
+  } catch {
+    return true;
+  }
 }
 
 /** Who else may be meant where a connection fails: fetch doesn't tell whether it goes to the host or to its proxy, which `no_proxy` decides. */

@@ -100,7 +100,7 @@ async function sendOnce(request: HttpRequest): Promise<Exchange> {
     signal?.removeEventListener("abort", onAbort);
   };
   /** What an abort gave as its reason wins over what fetch makes of it. */
-  const translate = (error: unknown): unknown => (controller.signal.aborted ? controller.signal.reason : connectionError(method, url, error));
+  const translate = (error: unknown): unknown => (controller.signal.aborted ? controller.signal.reason : connectionError(method, url, error, request.tls));
 
   let response: Response;
   try {
