@@ -1,4 +1,3 @@
-import { misbehaviour } from "../distribution/errors.ts";
 import type { BlobSource, RemoteRepository } from "../distribution/types.ts";
 import { cancelled, conflict, internal, invalidArgument, notFound } from "../lib/errors.ts";
 import { createGzip } from "../lib/gzip.ts";
@@ -10,6 +9,7 @@ import { formatPlatform } from "../oci/platform.ts";
 import { familiarName, familiarReference, parseReference, repositoryOf, type Reference } from "../oci/reference.ts";
 import type { SnapshotId } from "../snapshots/types.ts";
 import { blobSources, recordBlobSource } from "./blob-sources.ts";
+import { layerType } from "./layer-type.ts";
 import { layerProgress, type LayerProgress } from "./progress.ts";
 import { pushTarget } from "./push-target.ts";
 import { variantsOf } from "./resolve.ts";
@@ -271,12 +271,4 @@ function isForeign(mediaType: string): boolean {
 
 function retryStatus(seconds: number): string {
   return `Retrying in ${seconds} second${seconds === 1 ? "" : "s"}`;
-}
-
-/** A layer's media type in a manifest of OCI's or of Docker's kind. */
-function layerType(mediaType: string, oci: boolean): string {
-  if (mediaType.endsWith("zstd")) return mediaTypes.ociLayerZstd;
-  if (mediaType.endsWith("gzip")) return oci ? mediaTypes.ociLayerGzip : mediaTypes.dockerLayerGzip;
-  if (mediaType.endsWith(".tar")) return oci ? mediaTypes.ociLayer : mediaTypes.dockerLayer;
-  throw misbehaviour(`a layer has the unsupported media type ${JSON.stringify(mediaType.slice(0, 100))}`);
 }

@@ -7,6 +7,7 @@ import { platformOf } from "../oci/platform.ts";
 import { familiarName, familiarReference, formatReference, parseReference, withDefaultTag, type Reference } from "../oci/reference.ts";
 import { heldStream } from "./held.ts";
 import { blobPath, nameAnnotation, refNameAnnotation, type ArchiveImage, type ArchiveIndex } from "./archive.ts";
+import { layerType } from "./layer-type.ts";
 import { summarize } from "./manifests.ts";
 import { remadeLayer } from "./remade.ts";
 import { resolveImage, resolveTarget } from "./resolve.ts";
@@ -209,7 +210,7 @@ export async function membersOf(
     schemaVersion: 2,
     mediaType: mediaTypes.ociManifest,
     config: { mediaType: mediaTypes.ociConfig, digest: config.digest, size: config.size },
-    layers: layers.map(({ member, mediaType }) => ({ mediaType, digest: member.digest, size: member.size })),
+    layers: layers.map(({ member, mediaType }) => ({ mediaType: layerType(mediaType, true), digest: member.digest, size: member.size })),
   };
   const bytes = inMemory(Buffer.from(JSON.stringify(manifest)));
   const descriptor = { mediaType: mediaTypes.ociManifest, digest: bytes.digest, size: bytes.size };

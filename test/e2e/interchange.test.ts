@@ -5,11 +5,11 @@ import { join } from "node:path";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import { tarOf } from "../../src/lib/tar-writer.ts";
 import { digestOf, type Digest } from "../../src/oci/digest.ts";
-import type { Index, Manifest } from "../../src/oci/image.ts";
+import { mediaTypes, type Index, type Manifest } from "../../src/oci/image.ts";
 import { skipped } from "../skips.ts";
 import { debianProgram } from "./debian.ts";
 import { dockerdPath, startDockerd, type Dockerd } from "./dockerd.ts";
-import { createLab, type Entry, type Lab } from "./images-lab.ts";
+import { createLab, startBerthRegistry, type Entry, type Lab } from "./images-lab.ts";
 
 /** Archives that others write and read. */
 
@@ -157,6 +157,20 @@ describe.skipIf(skipped("root", "umoci"))("umoci", () => {
     const ours = lab.snapshots.path(image.layers[0]!);
     expect(listing(join(folder, "bundle/rootfs"))).toEqual(listing(ours));
     expect(statSync(join(folder, "bundle/rootfs/etc")).mode & 0o777).toBe(0o750);
+  });
+
+  test("unpacks an image made on one that a registry gave with Docker's media types", async () => {
+    await using registry = await startBerthRegistry();
+    const name = `${registry.host}/base:1`;
+    await lab.image(name, [text("below", "1")]);
+    await lab.push(name);
+    await lab.empty();
+    await lab.onTop(await lab.pull(name), "top:1", { above: "2" });
+    mkdirSync(join(folder, "layout"));
+    await run("tar", "-C", join(folder, "layout"), "-xf", await saved("top:1"));
+    expect(manifestOf(join(folder, "layout")).layers.map(({ mediaType }) => mediaType)).toEqual([mediaTypes.ociLayerGzip, mediaTypes.ociLayer]);
+    await umoci("unpack", "--image", `${folder}/layout:1`, join(folder, "bundle"));
+    expect(readdirSync(join(folder, "bundle/rootfs")).sort()).toEqual(["above", "below"]);
   });
 
   test("writes what we load", async () => {
