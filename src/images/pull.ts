@@ -5,7 +5,7 @@ import { type EngineError, invalidArgument, kindOf, notFound } from "../lib/erro
 import { isDigest, type Digest } from "../oci/digest.ts";
 import { mediaTypes, type Descriptor, type ImageConfig, type Manifest, type Platform } from "../oci/image.ts";
 import { formatPlatform, hostPlatform, parsePlatform, platformRank, selectPlatform } from "../oci/platform.ts";
-import { familiarName, familiarReference, parseReference, withDefaultTag, type Reference } from "../oci/reference.ts";
+import { familiarName, familiarReference, formatReference, parseReference, withDefaultTag, type Reference } from "../oci/reference.ts";
 import type { SnapshotId } from "../snapshots/types.ts";
 import { fetchAttestations } from "./attestations.ts";
 import { createFetchLayer, type LayerWork } from "./fetch-layer.ts";
@@ -13,7 +13,7 @@ import { checkMountable, unpackLayers, type LayerSource } from "./layers.ts";
 import { layerProgress } from "./progress.ts";
 import { imageFor } from "./resolve.ts";
 import { leased } from "./touched.ts";
-import type { ImageContext, ImageRecord, Images, Lease, NewImage, ProgressSink, PullSource } from "./types.ts";
+import type { ImageContext, ImageRecord, Images, Lease, NewImage, ProgressMessage, ProgressSink, PullSource } from "./types.ts";
 
 const maxConfigSize = 4 * 1024 * 1024;
 /** An index may name an index, but not for ever. */
@@ -119,7 +119,7 @@ export function createPull(context: ImageContext): (reference: string, options: 
     const { reference, remote } = work;
     const version = reference.digest ?? reference.tag!;
     const top = await remote.manifest(version, signalOf(work));
-    work.sink({ status: `Pulling from ${reference.path}`, id: version });
+    work.sink(pullingFrom(reference));
     const { image: fetched, platform } = await fetchImage(work, top, wanted);
     await fetchAttestations(context, work, top, fetched.manifest!.digest, (bytes, digest) => keep(work, bytes, digest));
     const image = { ...(await settled(work, fetched)), attached: work.attached };
@@ -166,7 +166,7 @@ export function createPull(context: ImageContext): (reference: string, options: 
     if (head === undefined) return undefined;
     const same = imageFor(context, { domain: reference.domain, path: reference.path, digest: head.digest }, wanted);
     if (same?.id !== here.id) return undefined;
-    sink({ status: `Pulling from ${reference.path}`, id: version });
+    sink(pullingFrom(reference));
     sink({ status: `Digest: ${head.digest}` });
     tellPulled(reference, here);
     return here;
@@ -255,6 +255,11 @@ export function createPull(context: ImageContext): (reference: string, options: 
 
 function signalOf({ signal }: { signal?: AbortSignal }): { signal?: AbortSignal } {
   return signal === undefined ? {} : { signal };
+}
+
+/** The first line of a pull. A digest is told with its repository, a tag alone, as Docker does (moby: pull_v2.go, tagOrDigest). */
+function pullingFrom({ domain, path, tag, digest }: Reference): ProgressMessage {
+  return { status: `Pulling from ${path}`, id: digest === undefined ? tag! : formatReference({ domain, path, digest }) };
 }
 
 function statusOf(reference: Reference, changed: boolean): string {

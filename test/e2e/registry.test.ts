@@ -115,7 +115,7 @@ for (const [name, start] of kinds) {
       const byDigest = await lab.pull(`${repository}@${digest}`);
       expect(byDigest.id).toBe(top.id);
       expect([byDigest.repoTags, byDigest.repoDigests]).toEqual([[], [`${repository}@${digest}`]]);
-      expect(lab.messages[0]).toEqual({ status: "Pulling from shared/base", id: digest });
+      expect(lab.messages[0]).toEqual({ status: "Pulling from shared/base", id: `${repository}@${digest}` });
       expect(lab.messages.at(-1)).toEqual({ status: `Status: Downloaded newer image for ${repository}@${digest}` });
 
       await lab.pull(repository, { allTags: true });
