@@ -1,4 +1,5 @@
 import { messageOf, prefixed } from "../lib/errors.ts";
+import { isNetworkType } from "./options.ts";
 import { find, saveRecord, type Context, type Entry } from "./context.ts";
 
 /** See Volumes.mount. @throws EngineError notFound, invalidArgument where its options can't be mounted */
@@ -13,10 +14,19 @@ export async function mount(ctx: Context, name: string, container: string, how?:
 
 /** See Volumes.unmount. */
 export async function unmount(ctx: Context, name: string, container: string): Promise<void> {
+  const other = ownerOf(ctx.entries.get(name));
   const work = unmountInTurn(ctx, name, container);
-  if ((ctx.entries.get(name)?.record.driver ?? "local") === "local") return await work;
-  // nobody waits for a plugin to be rid of a container; whoever wants the volume next has to
-  work.catch((error: unknown) => ctx.log.warn("unmounting a volume: its plugin failed", { volume: name, container, error: messageOf(error) }));
+  if (other === undefined) return await work;
+  // nobody waits for a plugin or a server to be rid of a container; whoever wants the volume next has to
+  work.catch((error: unknown) => ctx.log.warn(`unmounting a volume: its ${other} failed`, { volume: name, container, error: messageOf(error) }));
+}
+
+/** Who may keep others waiting: the files are theirs. */
+function ownerOf(entry: Entry | undefined): "plugin" | "server" | undefined {
+  if (entry === undefined) return undefined;
+  const { driver, options } = entry.record;
+  if (driver !== "local") return "plugin";
+  return isNetworkType(options["type"] ?? "") ? "server" : undefined;
 }
 
 async function unmountInTurn(ctx: Context, name: string, container: string): Promise<void> {

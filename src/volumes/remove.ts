@@ -6,6 +6,8 @@ import type { VolumeRecord } from "./types.ts";
 
 /** Deleting row, files, no row. @throws EngineError notFound (unless forced), conflict while a container refers to it */
 export async function remove(ctx: Context, name: string, options: { force?: boolean } = {}): Promise<void> {
+  // before, too: whoever has it may be waiting for its server
+  checkUnused(ctx, name);
   using _lock = await ctx.mutex.lock(name);
   const entry = ctx.entries.get(name);
   if (entry === undefined) {
@@ -14,8 +16,7 @@ export async function remove(ctx: Context, name: string, options: { force?: bool
     if (options.force === true) return;
     throw notFound(`get ${name}: no such volume`);
   }
-  const users = usersOf(ctx, name);
-  if (users.length > 0) throw conflict(`remove ${name}: volume is in use - [${users.join(", ")}]`);
+  checkUnused(ctx, name);
   checkNotHeld(entry, `remove ${name}`);
   const { record } = entry;
   if (record.driver === "local") {
@@ -28,6 +29,11 @@ export async function remove(ctx: Context, name: string, options: { force?: bool
     ctx.entries.delete(name);
   }
   forget(ctx, name, record.driver);
+}
+
+function checkUnused(ctx: Context, name: string): void {
+  const users = usersOf(ctx, name);
+  if (users.length > 0) throw conflict(`remove ${name}: volume is in use - [${users.join(", ")}]`);
 }
 
 /** By force the record goes whatever the plugin says, as in Docker. */

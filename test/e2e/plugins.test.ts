@@ -86,7 +86,17 @@ describe.skipIf(skipped("root", "overlay", "docker"))("plugins, by the docker co
     const { Volumes, Warnings } = (await (await engine.api("GET", "/volumes")).json()) as { Volumes: { Name: string }[]; Warnings: string[] };
     expect([Volumes.map(({ Name }) => Name).includes("slow"), Warnings]).toEqual([true, ["list tested: VolumeDriver.List: busy"]]);
     await stuck;
-    plugin.fault("VolumeDriver.Mount", undefined);
     plugin.fault("VolumeDriver.List", undefined);
+
+    // who wants to be rid of the container, or of the volume, is told at once
+    await engine.ok("volume", "create", "-d", "tested", "other");
+    let isOver = false;
+    const start = engine.docker(["run", "--name", "starting", "-v", "other:/d:nocopy", "busybox", "true"], { limit: 60_000 }).finally(() => (isOver = true));
+    while ((await engine.docker(["inspect", "-f", "{{.Id}}", "starting"])).code !== 0) await Bun.sleep(20);
+    expect(await engine.refused("volume", "rm", "other")).toContain("remove other: volume is in use");
+    expect(isOver).toBe(false);
+    await engine.ok("rm", "-f", "starting");
+    plugin.fault("VolumeDriver.Mount", undefined);
+    await start;
   });
 });
