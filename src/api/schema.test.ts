@@ -31,6 +31,13 @@ describe("reading as Go does", () => {
     [[], "invalid JSON: request body: expected object, received array"],
     ["x", "invalid JSON: request body: expected object, received string"],
   ];
+  test("sets: what is no map, or has members that are no objects", () => {
+    const reading = (Ports: unknown) => () => check(object({ Ports: set }), { Ports });
+    expect(reading(["80/tcp"])).toThrow("invalid JSON: Ports: expected record, received array");
+    expect(reading({ "80/tcp": {}, "81/tcp": "x" })).toThrow("invalid JSON: Ports.81/tcp: expected object, received string");
+    expect(reading({ "80/tcp": [] })).toThrow("invalid JSON: Ports.80/tcp: expected object, received array");
+    expect(reading(JSON.parse('{"__proto__": {"a": 1}, "80/tcp": {"b": 2}}'))()).toEqual({ Ports: { "80/tcp": { b: 2 } } });
+  });
   for (const [value, message] of wrong) test(message, () => expect(() => check(schema, value)).toThrow(message));
   test("booleans aren't numbers", () => expect(() => check(object({ Tty: bool }), { Tty: 1 })).toThrow("Tty: expected boolean"));
 });

@@ -10,12 +10,16 @@ export function object<Shape extends z.ZodRawShape>(shape: Shape) {
   return z.preprocess((value) => foldKeys(value, names), z.object(shape));
 }
 
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
 function foldKeys(value: unknown, names: ReadonlyMap<string, string>): unknown {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) return value;
+  if (!isObject(value)) return value;
   const folded: Record<string, unknown> = {};
   for (const key in value) {
     const name = names.get(key.toLowerCase());
-    const field = (value as Record<string, unknown>)[key];
+    const field = value[key];
     if (name !== undefined && field !== null) folded[name] = field;
   }
   return folded;
@@ -27,11 +31,19 @@ export const bool = z.boolean();
 export const int = z.number().refine((n) => Number.isInteger(n), "expected an integer");
 export const texts = z.array(text);
 export const textMap = z.record(z.string(), text);
-/** A set, written as a map to empty objects. */
-export const set = z.record(
-  z.string(),
-  z.preprocess((value) => value ?? {}, z.looseObject({})),
-);
+/** A set, written as a map to empty objects. It may have thousands of members (ports): zod takes ten times as long to look at each. */
+export const set = z.unknown().transform((value, context) => {
+  const members: Record<string, object> = {};
+  if (!isObject(value)) context.addIssue({ code: "invalid_type", expected: "record", input: value });
+  else {
+    for (const [key, item] of Object.entries(value)) {
+      const member = item ?? {};
+      if (!isObject(member)) context.addIssue({ code: "invalid_type", expected: "object", input: member, path: [key] });
+      else if (key !== "__proto__") members[key] = member;
+    }
+  }
+  return members;
+});
 /** A command line: a list, or one word as plain text. */
 export const words = z.preprocess((value) => (typeof value === "string" ? [value] : value), texts);
 /** A list whose null elements are dropped. */

@@ -1,6 +1,6 @@
 import { messageOf, invalidArgument } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
-import { createTurns, type Turns } from "../lib/turns.ts";
+import { createPause, createTurns, type Turns } from "../lib/turns.ts";
 import type { Call, Endpoint, Reply } from "./endpoint.ts";
 import { errorAnswer } from "./errors.ts";
 import type { Exchange } from "./http/connection.ts";
@@ -55,7 +55,7 @@ async function serve(exchange: Exchange, router: Router, turns: Turns, options: 
     const { endpoint, params, api } = found;
     // a client that removes hundreds of containers at once must not stop everyone's streams
     if (method !== "GET" && method !== "HEAD") await turns();
-    const body = endpoint.body === undefined ? undefined : check(endpoint.body, await readJson(exchange, endpoint.bodyRequired ?? false));
+    const body = endpoint.body === undefined ? undefined : await readBody(exchange, endpoint.body, endpoint.bodyRequired ?? false);
     const call: Call<unknown> = {
       services: options.services,
       api,
@@ -100,6 +100,15 @@ function sendError(exchange: Exchange, path: string, error: unknown, log: Logger
 
 /** As streams and fetch say it. */
 const isAbort = (error: unknown): boolean => error instanceof Error && error.name === "AbortError";
+
+/** The request's JSON in its schema's shape. After one that took long others have their turn. @throws EngineError invalidArgument */
+async function readBody(exchange: Exchange, schema: NonNullable<Endpoint["body"]>, required: boolean): Promise<unknown> {
+  const value = await readJson(exchange, required);
+  const pause = createPause();
+  const body = check(schema, value);
+  await pause();
+  return body;
+}
 
 /** The request's JSON, with dockerd's checks and texts. @throws EngineError invalidArgument */
 async function readJson(exchange: Exchange, required: boolean): Promise<unknown> {

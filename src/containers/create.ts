@@ -4,6 +4,7 @@ import { hostname as systemHostname } from "node:os";
 import { realtimeNano } from "../kernel/clock.ts";
 import { invalidArgument, messageOf } from "../lib/errors.ts";
 import { formatNano } from "../lib/time.ts";
+import { createPause } from "../lib/turns.ts";
 import type { ContainerConfig, HostConfig } from "../oci/container.ts";
 import { platformOf } from "../oci/platform.ts";
 import { documents, emitEvent, lookupPartner, tryLookup, type Context, type Entry } from "./context.ts";
@@ -38,10 +39,14 @@ export function newEntry(record: ContainerRecord): Entry {
  * @throws EngineError invalidArgument, notFound (image), conflict (name)
  */
 export async function create(ctx: Context, options: CreateOptions): Promise<{ id: string; warnings: string[] }> {
+  const pause = createPause();
   const asked = checkConfig(options.config);
+  // there may be thousands of ports in it
+  await pause();
   const defaults = { ...ctx.options, cgroupnsMode: cgroupnsDefault(ctx, options), runtime: ctx.runtime.defaultName };
   const { host: filled, warnings } = checkHostConfig(asked, options.host, defaults);
   ctx.runtime.get(filled.Runtime);
+  await pause();
   const { host: checked, warnings: dropped, apparmor } = ctx.runtime.validate(asked, filled);
   warnings.push(...dropped);
   const limit = storageLimit(checked);
@@ -52,6 +57,7 @@ export async function create(ctx: Context, options: CreateOptions): Promise<{ id
   using _lease = ctx.images.lease(image);
   if (options.platform === undefined) warnings.push(...platformWarnings(image));
   const config = checkConfig(mergeConfig(asked, image.config.config));
+  await pause();
   const host = pinNamespaces(checked, {
     // that of the network may come later: it is asked for at start
     network: (reference) => tryLookup(ctx, reference)?.record.id ?? reference,
