@@ -19,6 +19,10 @@ export const skips = {
   root: { reason: "needs root", missing: () => process.getuid?.() !== 0 },
   overlay: { reason: "needs overlayfs in the kernel", missing: () => !readable("/proc/filesystems").includes("overlay") },
   cgroupV1: { reason: "needs memory limits of cgroup v1", missing: () => !existsSync("/sys/fs/cgroup/memory/memory.limit_in_bytes") },
+  realtime: {
+    reason: "needs budgets of real-time scheduling (cgroup v1, CONFIG_RT_GROUP_SCHED)",
+    missing: () => !existsSync("/sys/fs/cgroup/cpu/cpu.rt_runtime_us"),
+  },
   userns: { reason: "needs user namespaces and idmapped mounts (Linux 5.19; 6.3 where temporary files lie on a tmpfs)", missing: () => !hasIdMaps() },
   guest: { reason: "needs qemu and a guest kernel (packages that apt could not give)", missing: () => guestTools() === undefined },
   docker: { reason: "needs a docker command line (on PATH, or Debian's package)", missing: () => dockerClients().length === 0 },

@@ -3,6 +3,7 @@ import { kindOf } from "../lib/errors.ts";
 import { endpoint } from "./endpoint.ts";
 import { endpoints } from "./endpoints.ts";
 import { createRouter } from "./router.ts";
+import { parseMinimum } from "./versions.ts";
 
 const route = createRouter(endpoints);
 
@@ -76,6 +77,13 @@ describe("versions", () => {
     expect(() => route("GET", "/v1.56/info")).toThrow("client version 1.56 is too new. Maximum supported API version is 1.55");
     expect(() => route("GET", "/v2.0/info")).toThrow("too new");
     expect(() => route("GET", "/v0.9/info")).toThrow("too old");
+  });
+
+  test("the administrator's own minimum holds for every version that is named", () => {
+    const router = createRouter(endpoints, parseMinimum("1.40"));
+    const old = "client version 1.39 is too old. Minimum supported API version is 1.40, please upgrade your client to a newer version";
+    expect(() => router("GET", "/v1.39/_ping")).toThrow(old);
+    expect([router("GET", "/v1.40/_ping").api, router("GET", "/_ping").api]).toEqual([40, 55]);
   });
 
   test("an endpoint that is younger than the client is refused", () => {

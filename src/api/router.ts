@@ -1,6 +1,6 @@
 import { invalidArgument, notFound } from "../lib/errors.ts";
 import type { Endpoint } from "./endpoint.ts";
-import { maxApi, parseApiVersion, type ApiVersion } from "./versions.ts";
+import { maxApi, minApi, parseApiVersion, type ApiVersion } from "./versions.ts";
 
 export interface Match {
   endpoint: Endpoint;
@@ -19,8 +19,11 @@ interface Pattern {
 
 const noParams: Record<string, string> = Object.freeze({});
 
-/** Endpoints without parameters are found by one look-up, the others by trying those of the same method and first segment, in the list's order. */
-export function createRouter(endpoints: readonly Endpoint[]): Router {
+/**
+ * Endpoints without parameters are found by one look-up, the others by trying those of the same method and first segment, in the list's order. Clients of a
+ * version below `lowest` are refused.
+ */
+export function createRouter(endpoints: readonly Endpoint[], lowest: ApiVersion = minApi): Router {
   const fixed = new Map<string, Endpoint>();
   const patterns = new Map<string, Pattern[]>();
   for (const endpoint of endpoints) {
@@ -53,7 +56,7 @@ export function createRouter(endpoints: readonly Endpoint[]): Router {
     const found = find(method, path);
     // dockerd answers a wrong method as it does an unknown path
     if (found === undefined) throw notFound("page not found");
-    const api = version === undefined ? maxApi : parseApiVersion(version);
+    const api = version === undefined ? maxApi : parseApiVersion(version, lowest);
     const { since } = found.endpoint;
     if (since !== undefined && api < since) throw invalidArgument(`${method} ${path} requires minimum API version 1.${since}`);
     return { ...found, api };

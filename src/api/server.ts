@@ -10,7 +10,7 @@ import { Query } from "./query.ts";
 import { createRouter, type Match, type Router } from "./router.ts";
 import { check } from "./schema.ts";
 import type { Services } from "./services.ts";
-import { maxApiText } from "./versions.ts";
+import { maxApiText, parseMinimum } from "./versions.ts";
 
 /** Largest JSON body. dockerd has no limit; a create request with a long environment is some 100 KB. Parsed, hostile ones take 20 times their size. */
 const maxJsonBody = 4 << 20;
@@ -20,6 +20,8 @@ const maxJsonDepth = 10_000;
 export interface ApiServerOptions {
   services: Services;
   endpoints: readonly Endpoint[];
+  /** The oldest version that is served: `1.N`. */
+  minApiVersion: string;
   /** Berth's own, for the Server header. */
   version: string;
   measure: ApiMeasure;
@@ -28,7 +30,7 @@ export interface ApiServerOptions {
 
 /** The Engine API on any number of listeners. */
 export function createApiServer(options: ApiServerOptions): HttpServer {
-  const router = createRouter(options.endpoints);
+  const router = createRouter(options.endpoints, parseMinimum(options.minApiVersion));
   const turns = createTurns();
   return createHttpServer({
     log: options.log,

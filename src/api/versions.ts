@@ -11,11 +11,18 @@ export const maxApi: ApiVersion = 55;
 export const minApiText = `1.${minApi}`;
 export const maxApiText = `1.${maxApi}`;
 
+/** The administrator's own minimum: `1.40`. @throws EngineError invalidArgument, in dockerd's words */
+export function parseMinimum(text: string): ApiVersion {
+  const minor = Number(/^1\.(\d{1,3})$/.exec(text)?.[1]);
+  if (minor >= minApi && minor <= maxApi) return minor;
+  throw invalidArgument(`invalid minimum API version (${text}): must be between ${minApiText} and ${maxApiText}`);
+}
+
 /** The version in a path's prefix (`1.41` of `/v1.41/…`). @throws EngineError invalidArgument, in dockerd's words */
-export function parseApiVersion(text: string): ApiVersion {
+export function parseApiVersion(text: string, lowest: ApiVersion): ApiVersion {
   const [major = 0, minor = 0] = text.split(".").map(Number);
-  if (major < 1 || (major === 1 && minor < minApi)) {
-    throw invalidArgument(`client version ${text} is too old. Minimum supported API version is ${minApiText}, please upgrade your client to a newer version`);
+  if (major < 1 || (major === 1 && minor < lowest)) {
+    throw invalidArgument(`client version ${text} is too old. Minimum supported API version is 1.${lowest}, please upgrade your client to a newer version`);
   }
   if (major > 1 || minor > maxApi) throw invalidArgument(`client version ${text} is too new. Maximum supported API version is ${maxApiText}`);
   return minor;

@@ -34,6 +34,8 @@ export interface CreateDefaults {
   securityOpts?: readonly string[];
   /** Seconds; 10 unless told. */
   stopTimeout?: number;
+  /** Bytes of a container's own layer; 0: no limit. */
+  storageSize?: number;
   /** What `host-gateway` means in ExtraHosts; none: the gateway of the container's network. */
   hostGatewayIps?: readonly string[];
 }
@@ -241,6 +243,7 @@ export function checkHostConfig(config: ContainerConfig, host: HostConfig, defau
       MaskedPaths: host.MaskedPaths ?? (host.Privileged === true ? null : unconfinedPaths(host) ? [] : maskedPathsOfHost()),
       ReadonlyPaths: host.ReadonlyPaths ?? (host.Privileged === true ? null : unconfinedPaths(host) ? [] : [...defaultReadonlyPaths]),
       SecurityOpt: securityOptions(host),
+      ...(defaults.storageSize && storageLimit(host) === undefined ? { StorageOpt: { size: String(defaults.storageSize) } } : {}),
     },
   };
 }

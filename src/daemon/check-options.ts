@@ -1,4 +1,5 @@
 import { isIP } from "node:net";
+import { parseMinimum } from "../api/versions.ts";
 import { createRegistryClient } from "../distribution/client.ts";
 import { invalidArgument, messageOf, notImplemented } from "../lib/errors.ts";
 import { silent } from "../lib/log.ts";
@@ -8,6 +9,7 @@ import { checkNetworks } from "./check-networks.ts";
 import { lowWatermark } from "./gc-options.ts";
 import type { DaemonOptions } from "./options.ts";
 import { parseRegistryAddress } from "./registry-address.ts";
+import { storageSize } from "./storage-options.ts";
 
 /**
  * All that can be judged of the settings without touching the host; what is missing on it (a runtime's program, a certificate) is told when it is used.
@@ -29,6 +31,8 @@ export function checkOptions(options: DaemonOptions): void {
   for (const { base, size } of options.defaultAddressPools) checkPool(base, size);
   checkCounts(options);
   options.imageGcLow = lowWatermark(options.imageGcHigh, options.imageGcLow);
+  storageSize(options.storageOpts);
+  parseMinimum(options.minApiVersion);
   checkNetworks(options);
   const { defaultRuntime, runtimes } = options;
   if (!meansDefault(defaultRuntime, runtimes) && defaultRuntime !== "crun" && runtimes[defaultRuntime] === undefined) {
@@ -89,6 +93,8 @@ function checkCounts(options: DaemonOptions): void {
   for (const [name, count] of counts) if (count < 1) throw invalidArgument(`invalid ${name}: ${count}`);
   if (options.maxLayerEntries < 0) throw invalidArgument(`invalid max layer entries: ${options.maxLayerEntries}`);
   if (options.stopTimeout < 0) throw invalidArgument(`invalid default stop timeout: ${options.stopTimeout}`);
+  if (options.cpuRtPeriod < 0 || options.cpuRtRuntime < 0) throw invalidArgument("cpu-rt-period and cpu-rt-runtime must not be negative");
+  if (options.cpuRtPeriod !== 0 && options.cpuRtRuntime > options.cpuRtPeriod) throw invalidArgument("cpu-rt-runtime cannot be higher than cpu-rt-period");
   if (options.shutdownTimeout < -1) throw invalidArgument(`invalid shutdown timeout: ${options.shutdownTimeout}: want seconds, or -1 to wait without a limit`);
 }
 

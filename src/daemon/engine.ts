@@ -44,6 +44,7 @@ import { createScrape, serveMetrics } from "./metrics.ts";
 import type { DaemonOptions } from "./options.ts";
 import { engineKey, enginePaths, type Paths } from "./paths.ts";
 import { applyReload, reloadAttributes } from "./reload.ts";
+import { storageSize } from "./storage-options.ts";
 import { resolveRemap } from "./userns-remap.ts";
 import { trimWhenIdle } from "./trim.ts";
 
@@ -82,6 +83,7 @@ export async function startEngine(options: DaemonOptions, proxies: Proxies, log:
   const content = createContentStore({ root: paths.content, store, log, disk });
   const layerLimits = (): LayerLimits => ({ bytes: options.maxLayerSize || Number.MAX_SAFE_INTEGER, entries: options.maxLayerEntries || Infinity });
   const snapshots = stack.use(createSnapshots({ root: paths.snapshots, store, log, disk, userNamespaces, layerLimits }));
+  if (storageSize(options.storageOpts) > 0) snapshots.checkLimit();
   if (idMap !== undefined) {
     await snapshots.checkIdMap(idMap);
     checkPassable(paths.execRoot);
@@ -161,6 +163,7 @@ export async function startEngine(options: DaemonOptions, proxies: Proxies, log:
     measure,
     services: { metrics: { scrape }, containers, images, networks, volumes, registry, builder, events, system, paths, log },
     endpoints,
+    minApiVersion: options.minApiVersion,
     version,
     log,
   });

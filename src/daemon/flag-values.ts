@@ -87,6 +87,12 @@ export function fromJson(flag: Flag, value: unknown): unknown {
   return value;
 }
 
+/** The list that stands for the one text of an older key; an empty one is none, as in Go. @throws EngineError invalidArgument */
+export function fromOldJson(key: string, value: unknown): string[] {
+  if (typeof value !== "string") throw invalidArgument(`${key}: want string, not ${JSON.stringify(value)}`);
+  return value === "" ? [] : [value];
+}
+
 /** `64M`, `1g`, `1048576`: binary units, as Docker has it. */
 function bytesOf(flag: Flag, text: string): number {
   const [, number, unit = ""] = /^(\d+(?:\.\d+)?) ?([kmgt]?)i?b?$/i.exec(text) ?? [];

@@ -1,5 +1,6 @@
 import { invalidArgument, notImplemented } from "../lib/errors.ts";
 import { parseLogFormat, parseLogLevel } from "../lib/log.ts";
+import { minApiVersion } from "../lib/version.ts";
 import { builderGc, parseAge, parseAmount } from "./gc-options.ts";
 import type { PublishMode } from "../networks/context.ts";
 import type { DaemonOptions } from "./options.ts";
@@ -13,6 +14,8 @@ export interface Flag {
   kind: Kind;
   /** Name in daemon.json; undefined: command line only. */
   key?: string;
+  /** Its name in older daemon.json files, for one text where now is a list. */
+  oldKey?: string;
   summary: string;
   /** Why it is taken and does nothing, or why it is refused. */
   ignored?: true;
@@ -324,15 +327,28 @@ export const daemonFlags: readonly Flag[] = [
     summary: "gc=JSON: collection of the build cache, as in daemon.json",
     set: (o, v: Record<string, unknown>) => (o.buildCacheRules = builderGc(v)),
   },
-  { name: "storage-opt", kind: "list", key: "storage-opts", summary: "Not supported yet", later: "" },
+  {
+    name: "storage-opt",
+    kind: "list",
+    key: "storage-opts",
+    summary: "overlay2.size=10G: what a container's own layer may hold where it has no --storage-opt of its own (docs/settings.md)",
+    set: set("storageOpts"),
+  },
   {
     name: "host-gateway-ip",
     kind: "list",
     key: "host-gateway-ips",
+    oldKey: "host-gateway-ip",
     summary: "What host-gateway means in --add-host: an IPv4 and an IPv6 address at most (default: the gateway of the container's network)",
     set: set("hostGatewayIps"),
   },
-  { name: "init-path", kind: "string", key: "init-path", summary: "Not supported yet: tini or catatonit is looked for", later: "" },
+  {
+    name: "init-path",
+    kind: "string",
+    key: "init-path",
+    summary: "The init of --init: a static program's path, or its name (default: tini or catatonit, where the host has one)",
+    set: set("initPath"),
+  },
   { name: "init", kind: "bool", key: "init", summary: "Run an init as process 1 of containers", set: set("init") },
   {
     name: "feature",
@@ -373,8 +389,27 @@ export const daemonFlags: readonly Flag[] = [
   { name: "network-diagnostic-port", kind: "int", key: "network-diagnostic-port", summary: "Not supported", later: 0 },
   { name: "authorization-plugin", kind: "list", key: "authorization-plugins", summary: "Not supported yet", later: "" },
   { name: "selinux-enabled", kind: "bool", key: "selinux-enabled", summary: "Not supported yet", later: false },
-  { name: "cpu-rt-period", kind: "int", key: "cpu-rt-period", summary: "Not supported yet", later: 0 },
-  { name: "cpu-rt-runtime", kind: "int", key: "cpu-rt-runtime", summary: "Not supported yet", later: 0 },
+  {
+    name: "cpu-rt-period",
+    kind: "int",
+    key: "cpu-rt-period",
+    summary: "Real-time period of all containers together, in microseconds (cgroup v1)",
+    set: set("cpuRtPeriod"),
+  },
+  {
+    name: "cpu-rt-runtime",
+    kind: "int",
+    key: "cpu-rt-runtime",
+    summary: "Real-time microseconds that all containers together have in it (cgroup v1)",
+    set: set("cpuRtRuntime"),
+  },
+  {
+    name: "min-api-version",
+    kind: "string",
+    key: "min-api-version",
+    summary: `Refuse clients of an API older than this (default ${minApiVersion})`,
+    set: (o, v: string) => (o.minApiVersion = v || minApiVersion),
+  },
   { name: "node-generic-resource", kind: "list", key: "node-generic-resources", summary: "Not supported: there is no swarm mode yet", later: "" },
   {
     name: "swarm-default-advertise-addr",

@@ -113,6 +113,15 @@ test.each([
   ["dns", ["nope"], "invalid IP address: nope"],
   ["host-gateway-ips", ["nope"], "invalid host-gateway-ip: nope: want IP addresses"],
   ["host-gateway-ips", ["10.0.0.1", "10.0.0.2"], "only one IPv4 and one IPv6 host-gateway-ip can be specified"],
+  ["host-gateway-ip", "nope", "invalid host-gateway-ip: nope: want IP addresses"],
+  ["host-gateway-ip", ["10.0.0.1"], "host-gateway-ip: want string"],
+  ["min-api-version", "1.23", "invalid minimum API version (1.23): must be between 1.24 and 1.55"],
+  ["min-api-version", "1.56", "invalid minimum API version (1.56)"],
+  ["min-api-version", "v1.40", "invalid minimum API version (v1.40)"],
+  ["storage-opts", ["overlay2.size"], "must be formatted 'key=value'"],
+  ["storage-opts", ["overlay2.size=much"], "invalid size: 'much'"],
+  ["storage-opts", ["overlay2.override_kernel_check=true"], "overlay2: unknown option overlay2.override_kernel_check"],
+  ["cpu-rt-runtime", -1, "must not be negative"],
   ["dns-search", ["-x"], "invalid domain: -x"],
   ["exec-opts", ["native.cgroupdriver=systemd"], "not supported yet"],
   ["exec-opts", ["x"], "must be formatted 'opt=value'"],
@@ -156,6 +165,21 @@ test.each([
   ["default-network-opts", { bridge: { x: 1 } }, "default-network-opts: want maps"],
 ])("%s: %j is refused", (key, value, message) => {
   withConfig(JSON.stringify({ [key]: value }), (path) => expect(() => parseDaemonOptions(["--config-file", path])).toThrow(message));
+});
+
+test("an older file's one host-gateway-ip is the list's one address, and stands beside neither the list nor the flag", () => {
+  withConfig('{"host-gateway-ip": "10.0.0.1"}', (path) => {
+    expect(parseDaemonOptions(["--config-file", path]).hostGatewayIps).toEqual(["10.0.0.1"]);
+    expect(() => parseDaemonOptions(["--config-file", path, "--host-gateway-ip", "10.0.0.2"])).toThrow(
+      "the following directives are specified both as a flag and in the configuration file: host-gateway-ip: (from flag: [10.0.0.2], from file: 10.0.0.1)",
+    );
+  });
+  withConfig('{"host-gateway-ip": "", "storage-opts": ["Overlay2.Size = 1g"]}', (path) =>
+    expect(parseDaemonOptions(["--config-file", path])).toMatchObject({ hostGatewayIps: [], storageOpts: ["Overlay2.Size = 1g"] }),
+  );
+  withConfig('{"host-gateway-ip": "10.0.0.1", "host-gateway-ips": []}', (path) =>
+    expect(() => parseDaemonOptions(["--config-file", path])).toThrow("host-gateway-ip and host-gateway-ips must not both be specified in the config file"),
+  );
 });
 
 test("options of new networks are given by driver, one flag each", () => {

@@ -1,11 +1,12 @@
 import { invalidArgument, messageOf, notImplemented } from "../lib/errors.ts";
 import type { LogFormat, LogLevel } from "../lib/log.ts";
 import type { NetworkOptions } from "../networks/context.ts";
+import { minApiVersion } from "../lib/version.ts";
 import { maskCredentials } from "../system/mask.ts";
 import type { Amount, CacheRuleSetting } from "../system/collector.ts";
 import { checkOptions } from "./check-options.ts";
 import { readConfigFile } from "./config-file.ts";
-import { flagsGiven, fromJson } from "./flag-values.ts";
+import { flagsGiven, fromJson, fromOldJson } from "./flag-values.ts";
 import { daemonFlags, type Flag } from "./flags.ts";
 import { defaultCacheRules } from "./gc-options.ts";
 import { socketsHandedOver } from "./handed-over.ts";
@@ -78,10 +79,18 @@ export interface DaemonOptions extends Required<Omit<NetworkOptions, "engineKey"
   stopTimeout: number;
   /** What `host-gateway` means to containers; empty: the gateway of their network. */
   hostGatewayIps: string[];
+  storageOpts: string[];
   noNewPrivileges: boolean;
   /** Empty: the built-in profile; else `unconfined` or a file. */
   seccompProfile: string;
   init: boolean;
+  /** Path or name of the init that is meant; empty: the first that is found. */
+  initPath: string;
+  /** Microseconds: what containers together have of real-time scheduling. 0: as their cgroup has it. */
+  cpuRtPeriod: number;
+  cpuRtRuntime: number;
+  /** `1.N`. */
+  minApiVersion: string;
   /** Empty: containers have the host's ids. */
   usernsRemap: string;
   validate: boolean;
@@ -169,7 +178,12 @@ export function defaultOptions(): DaemonOptions {
     cdiSpecDirs: ["/etc/cdi", "/var/run/cdi"],
     pluginSocketDir: "/run/docker/plugins",
     pluginSpecDirs: ["/etc/docker/plugins", "/usr/lib/docker/plugins"],
+    storageOpts: [],
     init: false,
+    initPath: "",
+    cpuRtPeriod: 0,
+    cpuRtRuntime: 0,
+    minApiVersion,
     usernsRemap: "",
     validate: false,
     version: false,
@@ -194,6 +208,7 @@ export function parseDaemonOptions(argv: readonly string[]): DaemonOptions {
     refuseConflicts(file, given);
     for (const flag of daemonFlags) {
       if (flag.key !== undefined && flag.key in file) apply(flag, options, fromJson(flag, file[flag.key]));
+      if (flag.oldKey !== undefined && flag.oldKey in file) apply(flag, options, fromOldJson(flag.oldKey, file[flag.oldKey]));
     }
   } catch (error) {
     throw invalidArgument(`unable to configure the daemon with file ${path}: ${messageOf(error)}`, error);
@@ -213,12 +228,16 @@ export function parseDaemonOptions(argv: readonly string[]): DaemonOptions {
 
 /** dockerd's two sentences, which configuration tools look for. */
 function refuseConflicts(file: Record<string, unknown>, given: ReadonlyMap<string, unknown>): void {
-  const known = new Set([...daemonFlags.map((flag) => flag.key), ...ignoredKeys]);
+  const known = new Set([...daemonFlags.flatMap((flag) => [flag.key, flag.oldKey]), ...ignoredKeys]);
   const unknown = Object.keys(file).filter((key) => !known.has(key));
   if (unknown.length > 0) throw invalidArgument(`the following directives don't match any configuration option: ${unknown.join(", ")}`);
-  const both = daemonFlags.filter(({ name, key }) => key !== undefined && key !== "runtimes" && key in file && given.has(name));
+  const twice = daemonFlags.find(({ key = "", oldKey = "" }) => key in file && oldKey in file);
+  if (twice !== undefined) throw invalidArgument(`${twice.oldKey} and ${twice.key} must not both be specified in the config file`);
+  const both = daemonFlags.flatMap(({ name, key, oldKey }) =>
+    [key, oldKey].filter((each) => each !== undefined && each !== "runtimes" && each in file && given.has(name)).map((each) => ({ name, key: each! })),
+  );
   if (both.length === 0) return;
-  const shown = both.map(({ name, key }) => `${key}: (from flag: ${shownValue(given.get(name))}, from file: ${shownValue(file[key!])})`);
+  const shown = both.map(({ name, key }) => `${key}: (from flag: ${shownValue(given.get(name))}, from file: ${shownValue(file[key])})`);
   throw invalidArgument(`the following directives are specified both as a flag and in the configuration file: ${shown.join(", ")}`);
 }
 

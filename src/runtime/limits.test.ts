@@ -21,9 +21,10 @@ describe("limits of a living cgroup", () => {
     root = mkdtempSync(join(tmpdir(), "berth-limits-"));
     put("memory", { "memory.limit_in_bytes": "100\n", "memory.memsw.limit_in_bytes": "200\n" });
     put("blkio", { "blkio.bfq.weight": "100\n", "blkio.bfq.weight_device": "", "blkio.throttle.read_bps_device": "8:0 1000\n8:16 77\n" });
+    put("cpu", { "cpu.rt_period_us": "1000\n", "cpu.rt_runtime_us": "500\n" });
     put("pids", { "pids.max": "max\n" });
     put("unified", { "memory.max": "max\n", "cpu.max": "max 100000\n", "io.weight": "default 100\n", "io.max": "8:0 rbps=1000 wbps=max riops=max wiops=5\n" });
-    const roots = ["memory", "blkio", "pids"].map((name) => [name, join(root, name)] as const);
+    const roots = ["memory", "blkio", "cpu", "pids"].map((name) => [name, join(root, name)] as const);
     v1 = { mode: "v1", version: 1, controllers: new Map(roots), unified: undefined, roots: [], stray: [] };
     const unified = join(root, "unified");
     v2 = { mode: "v2", version: 2, controllers: new Map([["memory", unified]]), unified, roots: [unified], stray: [] };
@@ -43,6 +44,12 @@ describe("limits of a living cgroup", () => {
     expect(memory(300, 300)).toEqual(["memory.memsw.limit_in_bytes: 300 (200)", "memory.limit_in_bytes: 300 (100)"]);
     expect(memory(300, -1)).toEqual(["memory.memsw.limit_in_bytes: -1 (200)", "memory.limit_in_bytes: 300 (100)"]);
     expect(memory(50, 60)).toEqual(["memory.limit_in_bytes: 50 (100)", "memory.memsw.limit_in_bytes: 60 (200)"]);
+  });
+
+  test("v1: a real-time runtime never longer than its period", () => {
+    const budget = (realtimePeriod: number, realtimeRuntime: number): string[] => plan(v1, { cpu: { realtimePeriod, realtimeRuntime } });
+    expect(budget(400, 300)).toEqual(["cpu.rt_runtime_us: 300 (500)", "cpu.rt_period_us: 400 (1000)"]);
+    expect(budget(2000, 1500)).toEqual(["cpu.rt_period_us: 2000 (1000)", "cpu.rt_runtime_us: 1500 (500)"]);
   });
 
   test("v1: BFQ's files, and lines of devices", () => {

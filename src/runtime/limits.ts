@@ -65,6 +65,10 @@ function planV1(cgroups: CgroupHierarchy, path: string, { memory = {}, cpu = {},
   const swap = planOf([[of("memory"), "memory.memsw.limit_in_bytes", memory.swap]]);
   // memory alone is never more than memory and swap together, at no moment
   const isRaised = (memory.limit ?? 0) > Number(swap[0]?.back ?? 0);
+  const period = planOf([[of("cpu"), "cpu.rt_period_us", cpu.realtimePeriod]]);
+  const runtime = planOf([[of("cpu"), "cpu.rt_runtime_us", cpu.realtimeRuntime]]);
+  // nor is the runtime ever longer than its period
+  const isShortened = (cpu.realtimeRuntime ?? 0) < Number(runtime[0]?.back ?? 0);
   return [
     ...(isRaised ? [...swap, ...limit] : [...limit, ...swap]),
     ...planOf([
@@ -72,8 +76,9 @@ function planV1(cgroups: CgroupHierarchy, path: string, { memory = {}, cpu = {},
       [of("cpu"), "cpu.shares", cpu.shares],
       [of("cpu"), "cpu.cfs_period_us", cpu.period],
       [of("cpu"), "cpu.cfs_quota_us", cpu.quota],
-      [of("cpu"), "cpu.rt_period_us", cpu.realtimePeriod],
-      [of("cpu"), "cpu.rt_runtime_us", cpu.realtimeRuntime],
+    ]),
+    ...(isShortened ? [...runtime, ...period] : [...period, ...runtime]),
+    ...planOf([
       [of("cpuset"), "cpuset.cpus", cpu.cpus],
       [of("cpuset"), "cpuset.mems", cpu.mems],
       [of("pids"), "pids.max", maxOr(pids?.limit)],

@@ -18,6 +18,7 @@ import { mountRunDirectories, unmountRunDirectories } from "./run-directories.ts
 import { buildResources } from "./resources.ts";
 import { createSeccompCache } from "./seccomp-cache.ts";
 import { compileSeccomp, endFormerCompile } from "./seccomp-compile.ts";
+import { realtimeBudget } from "./realtime.ts";
 import { buildExec, buildSpec, ordinarySeccomp, readSpecContext, validateSpec, type SpecContext } from "./spec.ts";
 import { supportedLimits } from "./support.ts";
 import type { AddedRuntimes, Runtime, Runtimes } from "./types.ts";
@@ -30,6 +31,11 @@ export interface RuntimeOptions {
   runtimes: AddedRuntimes;
   /** Below which every container gets its cgroup; empty: `/berth-<engine key>`. */
   cgroupParent: string;
+  /** The init of `--init`: path or name; empty: one of those that hosts have. */
+  initPath: string;
+  /** What containers together have of real-time scheduling, in microseconds; 0: as it is. */
+  cpuRtPeriod: number;
+  cpuRtRuntime: number;
   /** Controllers that no one has mounted may be mounted. */
   cgroupMounts: boolean;
   /** Where device vendors describe their devices (CDI). */
@@ -70,9 +76,11 @@ export async function createRuntime({ paths, log, options }: { paths: Paths; log
   const { cgroups, crunWorks } = readyCgroups(options, warn, log);
   const cgroupParent = options.cgroupParent || `/berth-${options.engineKey}`;
   prepareParent(cgroups, cgroupParent);
+  const context = readSpecContext(cgroups, { cgroupParent, initPath: options.initPath, ownCapabilities: ownCapabilities() });
+  const budget = realtimeBudget(cgroups, context.support, { realtimePeriod: options.cpuRtPeriod, realtimeRuntime: options.cpuRtRuntime });
+  const guardApparmor = context.hasApparmor ? createApparmorGuard(log) : undefined;
   mountRunDirectories(paths, log);
 
-  const context = readSpecContext(cgroups, cgroupParent, ownCapabilities());
   const background: Promise<void>[] = [];
   const found = async (name: string, path: string, args?: readonly string[]): Promise<[string, Found]> => {
     const program: RuntimeProgram = { name, path, root: `${paths.runtimeRoot}/${name}`, ...(args !== undefined && { arguments: args }) };
@@ -106,6 +114,7 @@ export async function createRuntime({ paths, log, options }: { paths: Paths; log
   };
   let chosen: Choice;
   try {
+    await budget?.(cgroupParent);
     chosen = await choose(options);
   } catch (error) {
     await close();
@@ -139,7 +148,10 @@ export async function createRuntime({ paths, log, options }: { paths: Paths; log
     buildSpec: (input) => buildSpec(input, context),
     buildExec: (input) => buildExec(input, context),
     buildLimits: (limits) => buildResources(supportedLimits(limits, context.support).host, []),
-    prepareHost: context.hasApparmor ? createApparmorGuard(log) : async () => {},
+    prepareHost: async (host) => {
+      await guardApparmor?.();
+      if (host.CgroupParent) await budget?.(host.CgroupParent);
+    },
     resolveDevices: (requests) => resolveDeviceRequests(requests, options.cdiSpecDirs),
     discoverDevices: async () => {
       const { devices, errors } = await readCdi(options.cdiSpecDirs);

@@ -18,6 +18,7 @@ const cgroups = (version: 1 | 2): CgroupHierarchy => ({
 const contextOf = (version: 1 | 2): SpecContext => ({
   cgroups: cgroups(version),
   cgroupParent: "/berth-abc",
+  initPath: "",
   ownCapabilities: [...defaultCapabilities, "CAP_SYS_ADMIN"],
   hasApparmor: false,
   kernel: "6.1.0",

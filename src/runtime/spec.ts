@@ -1,4 +1,3 @@
-import { accessSync, constants } from "node:fs";
 import { release } from "node:os";
 import { defaultReadonlyPaths } from "../oci/default-paths.ts";
 import type { CgroupHierarchy } from "../kernel/cgroup.ts";
@@ -34,6 +33,8 @@ import { resolveAccount } from "./user.ts";
 export interface SpecContext {
   cgroups: CgroupHierarchy;
   cgroupParent: string;
+  /** Path or name of the init of `--init`; empty: one of those that hosts have. */
+  initPath: string;
   ownCapabilities: readonly string[];
   hasApparmor: boolean;
   kernel: string;
@@ -46,16 +47,15 @@ export interface SpecContext {
 
 const MOST_PROFILES = 64;
 
-export function readSpecContext(cgroups: CgroupHierarchy, cgroupParent: string, ownCapabilities: readonly string[]): SpecContext {
+export function readSpecContext(cgroups: CgroupHierarchy, own: Pick<SpecContext, "cgroupParent" | "initPath" | "ownCapabilities">): SpecContext {
   const arch = process.arch === "x64" ? "amd64" : process.arch;
   return {
     cgroups,
-    cgroupParent,
-    ownCapabilities,
+    ...own,
     hasApparmor: readApparmor(),
     kernel: release(),
     arch,
-    support: readSupport(cgroups, cgroupParent),
+    support: readSupport(cgroups, own.cgroupParent),
     maskedPaths: maskedPathsOfHost(),
     profiles: new Map(),
   };
@@ -73,7 +73,7 @@ export function buildSpec(input: SpecInput, context: SpecContext): RuntimeSpec {
   const { devices, rules } = buildDevices(host);
   const edits = input.deviceEdits ?? noDeviceEdits;
   // in a shared pid namespace it would not be process 1, and useless: Docker leaves it out there
-  const init = host.Init === true && !host.PidMode ? initMount() : undefined;
+  const init = host.Init === true && !host.PidMode ? initMount(context.initPath) : undefined;
   const namespaces = buildNamespaces(input, context);
   const { mounts, rootfsPropagation } = buildMounts({
     privileged: host.Privileged === true,
@@ -371,15 +371,15 @@ const initCandidates = [
   "/usr/libexec/podman/catatonit",
 ];
 
-function initMount(): MountSpec {
-  for (const path of initCandidates) {
-    try {
-      accessSync(path, constants.X_OK);
-      return { destination: INIT_PATH, type: "bind", source: path, options: ["bind", "ro"] };
-    } catch {
-      // the next one
-    }
-  }
+/** Where dockerd looks for an init without a path, before PATH. */
+const libexec = ["/usr/local/libexec/docker", "/usr/libexec/docker", "/usr/local/lib/docker", "/usr/lib/docker"];
+
+/** @throws EngineError invalidArgument where the host has none, or not the one that is meant */
+function initMount(wanted: string): MountSpec {
+  const path = [...libexec, process.env["PATH"]].join(":");
+  const source = wanted === "" ? initCandidates.map((each) => Bun.which(each)).find((each) => each !== null) : Bun.which(wanted, { PATH: path });
+  if (source) return { destination: INIT_PATH, type: "bind", source, options: ["bind", "ro"] };
+  if (wanted !== "") throw invalidArgument(`--init needs the program that --init-path names, and the host has no executable ${wanted}`);
   throw invalidArgument(
     `--init needs a static init program on the host, and none was found (looked for ${initCandidates.join(", ")}): install tini or catatonit`,
   );

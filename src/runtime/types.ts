@@ -140,8 +140,8 @@ export interface Runtimes {
   buildExec(input: ExecInput): ProcessSpec;
   /** What only the spec builder can judge, asked at create. Gives the settings without limits that the host can't keep. @throws EngineError invalidArgument */
   validate(config: ContainerConfig, host: HostConfig): Judged;
-  /** Before a start: what the host must have loaded for it is there. @throws EngineError internal */
-  prepareHost(): Promise<void>;
+  /** Before a start: what the host must have loaded or set for it is there. @throws EngineError internal, invalidArgument */
+  prepareHost(host: HostConfig): Promise<void>;
   /** What HostConfig.DeviceRequests mean now; undefined where there are none. @throws EngineError invalidArgument for devices that aren't there */
   resolveDevices(requests: HostConfig["DeviceRequests"]): Promise<DeviceEdits | undefined>;
   /** Devices that the CDI directories offer, for `docker info`. */

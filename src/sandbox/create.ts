@@ -66,7 +66,7 @@ export async function createSandbox(ctx: SandboxContext, spec: SandboxSpec, opti
   if (shm?.isOwn) undo.defer(() => ctx.snapshots.unmount(shm.path, { lazy: true }));
   const network = await allocateNetwork(ctx, spec);
   undo.defer(() => network.release());
-  await runtimes.prepareHost();
+  await runtimes.prepareHost(spec.host);
   const deviceEdits = await runtimes.resolveDevices(spec.host.DeviceRequests);
   const user = await userMounts(spec, `${bundle}/rootfs`);
   await makeMountPoints(`${bundle}/rootfs`, user, rootOnHost(idMap));

@@ -7,7 +7,7 @@ import { realtimeNano } from "../kernel/clock.ts";
 import type { Logger } from "../lib/log.ts";
 import { formatNano } from "../lib/time.ts";
 import { logDrivers } from "../logs/options.ts";
-import { apiVersion, minApiVersion, version } from "../lib/version.ts";
+import { apiVersion, version } from "../lib/version.ts";
 import type { Networks } from "../networks/types.ts";
 import type { Runtimes } from "../runtime/types.ts";
 import type { Snapshots } from "../snapshots/types.ts";
@@ -42,6 +42,8 @@ export interface SystemDeps {
 
 /** The settings that `/info` shows. */
 export interface SystemOptions {
+  minApiVersion: string;
+  initPath: string;
   debug: boolean;
   labels: readonly string[];
   logDriver: string;
@@ -121,7 +123,7 @@ export function createSystem(deps: SystemDeps): System {
         Swarm: { NodeID: "", NodeAddr: "", LocalNodeState: "inactive", ControlAvailable: false, Error: "", RemoteManagers: null },
         LiveRestoreEnabled: deps.options.liveRestore,
         Isolation: "",
-        InitBinary: "",
+        InitBinary: deps.options.initPath,
         ContainerdCommit: { ID: "", Expected: "" },
         RuncCommit: { ID: commit, Expected: commit },
         InitCommit: { ID: "", Expected: "" },
@@ -140,7 +142,7 @@ export function createSystem(deps: SystemDeps): System {
         ],
       };
     },
-    version: async () => versionInfo(facts.kernelVersion, facts.dockerArch, await components()),
+    version: async () => versionInfo(deps.options, facts.kernelVersion, facts.dockerArch, await components()),
     get debug() {
       return deps.options.debug;
     },
@@ -220,7 +222,7 @@ function registryConfig({ insecureRegistries, registryMirrors, mirrors: mirrorsO
   };
 }
 
-function versionInfo(kernelVersion: string, arch: string, components: Component[]): VersionInfo {
+function versionInfo({ minApiVersion }: SystemOptions, kernelVersion: string, arch: string, components: Component[]): VersionInfo {
   const details = { ApiVersion: apiVersion, MinAPIVersion: minApiVersion, Os: "linux", Arch: arch, KernelVersion: kernelVersion, Experimental: "false" };
   return {
     Platform: { Name: "Berth" },

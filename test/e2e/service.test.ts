@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { activatedSocket, notifySocket } from "../unix-sockets.ts";
@@ -157,6 +157,61 @@ describe.skipIf(needs)("defaults of containers", () => {
     // no patience at all, so that this ends at once
     await engine.ok("stop", "deaf");
     expect(await engine.ok("inspect", "--format", "{{.State.ExitCode}}", "deaf")).toBe("137");
+  });
+});
+
+describe.skipIf(needs)("an administrator's own", () => {
+  test("init is what --init runs, by path or by name, and info names it", async () => {
+    using folder = scratch();
+    const init = join(folder.path, "own-init");
+    writeFileSync(init, '#!/bin/sh\necho "own init: $0 $1"\nshift\nexec "$@"\n', { mode: 0o755 });
+    const file = join(folder.path, "daemon.json");
+    writeFileSync(file, JSON.stringify({ "init-path": init }));
+    await using engine = await Engine.start(["--config-file", file]);
+    await engine.importBusybox();
+    expect(await engine.ok("run", "--rm", "--init", "busybox", "echo", "up")).toBe("own init: /sbin/docker-init --\nup");
+    expect(await engine.ok("info", "--format", "{{.InitBinary}}")).toBe(init);
+    await engine.stop();
+    writeFileSync(file, '{"init-path": "own-init"}');
+    await engine.start();
+    const refused = await engine.docker(["run", "--rm", "--init", "busybox", "echo", "up"]);
+    expect(refused.stderr).toContain("--init needs the program that --init-path names, and the host has no executable own-init");
+    expect(await engine.ok("run", "--rm", "busybox", "echo", "without")).toBe("without");
+  });
+
+  test("minimum keeps older clients out, and tells them what to do", async () => {
+    await using engine = await Engine.start(["--min-api-version", "1.44"]);
+    expect(await engine.ok("version", "--format", "{{.Server.MinAPIVersion}}")).toBe("1.44");
+    const old = await engine.api("GET", "/v1.43/containers/json");
+    expect([old.status, await old.json()]).toEqual([
+      400,
+      { message: "client version 1.43 is too old. Minimum supported API version is 1.44, please upgrade your client to a newer version" },
+    ]);
+    expect((await engine.api("GET", "/v1.44/containers/json")).status).toBe(200);
+  });
+
+  test.skipIf(skipped("realtime"))("budget of real-time scheduling is the containers' together, also in a cgroup of their own", async () => {
+    using folder = scratch();
+    const file = join(folder.path, "daemon.json");
+    writeFileSync(file, '{"cpu-rt-runtime": 90000, "cpu-rt-period": 500000}');
+    await using engine = await Engine.start(["--config-file", file]);
+    await engine.importBusybox();
+    const budget = ["--cpu-rt-runtime", "20000", "--cpu-rt-period", "500000"];
+    const tell = ["busybox", "sh", "-c", "sleep 1000"];
+    const own = `/berth-budget-${process.pid}`;
+    await engine.ok("run", "-d", "--name", "default", ...budget, ...tell);
+    await engine.ok("run", "-d", "--name", "own", "--cgroup-parent", own, ...budget, ...tell);
+    const told = (path: string): string => readFileSync(`/sys/fs/cgroup/cpu${path}/cpu.rt_runtime_us`, "latin1").trim();
+    const id = await engine.ok("inspect", "--format", "{{.Id}}", "own");
+    expect([told(own), told(`${own}/${id}`)]).toEqual(["90000", "20000"]);
+    // all there is belongs to the two of them
+    const more = await engine.docker(["run", "--rm", "--cpu-rt-runtime", "80000", "--cpu-rt-period", "500000", ...tell]);
+    expect(more.code).toBe(125);
+    await engine.ok("rm", "-f", "default", "own");
+    await engine.stop();
+    writeFileSync(file, '{"cpu-rt-runtime": 999999}');
+    await expect(engine.start()).rejects.toThrow("unable to init CPU RT controller of cgroup");
+    for (const tree of readdirSync("/sys/fs/cgroup")) if (existsSync(`/sys/fs/cgroup/${tree}${own}`)) rmdirSync(`/sys/fs/cgroup/${tree}${own}`);
   });
 });
 

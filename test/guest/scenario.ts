@@ -229,6 +229,13 @@ await check("user namespaces: refused on a tmpfs, which this kernel can't map, a
   await stopEngine("SIGTERM");
   equal(cgroupsLeft(), []);
 });
+await check("budgets of real-time scheduling are refused where cgroups have none", async () => {
+  const why = await startEngine(["--cpu-rt-runtime", "1000"], "/quota/berth").then(
+    () => "it started",
+    (error: Error) => error.message,
+  );
+  equal(why.includes("daemon-scoped cpu-rt-period and cpu-rt-runtime are not implemented for cgroup v2"), true);
+});
 await check("a storage limit holds", async () => {
   await startEngine([], "/quota/berth");
   await ok("load", "-i", "/guest/image.tar");
@@ -243,5 +250,15 @@ await check("a storage limit holds", async () => {
   await ok("volume", "rm", "limited");
   await ok("volume", "create", "-o", "size=1g", "limited");
   equal((await run("volume", "create", "-o", "size=1m", "-o", "type=tmpfs", "-o", "device=tmpfs", "both")).code, 1);
+  await stopEngine("SIGTERM");
+});
+await check("the engine's storage limit holds for containers that have none of their own", async () => {
+  await startEngine(["--storage-opt", "overlay2.size=6m"], "/quota/berth");
+  const fill = ["guest", "sh", "-c", "dd if=/dev/zero of=/big bs=1M count=12 2>/dev/null; stat -c %s /big"];
+  const limited = Number(await ok("run", "--name", "limited", ...fill));
+  const own = Number(await ok("run", "--rm", "--storage-opt", "size=9m", ...fill));
+  equal([limited > 5 << 20, limited <= 6 << 20, own > 8 << 20, own <= 9 << 20], [true, true, true, true]);
+  equal(await ok("inspect", "--format", "{{.HostConfig.StorageOpt.size}}", "limited"), String(6 << 20));
+  await ok("rm", "limited");
   await stopEngine("SIGTERM");
 });

@@ -81,7 +81,17 @@ export async function createEngine(options: { at?: string } = {}): Promise<TestE
   const runtime = await createRuntime({
     paths,
     log,
-    options: { defaultRuntime: "", runtimes: {}, cgroupParent: "", cgroupMounts: true, cdiSpecDirs: [`${root}/cdi`], engineKey },
+    options: {
+      defaultRuntime: "",
+      runtimes: {},
+      cgroupParent: "",
+      initPath: "",
+      cpuRtPeriod: 0,
+      cpuRtRuntime: 0,
+      cgroupMounts: true,
+      cdiSpecDirs: [`${root}/cdi`],
+      engineKey,
+    },
   });
   const spawner = createSpawner();
   const sandboxes = createSandboxes({ paths, snapshots, networks, runtime, spawner, log });
