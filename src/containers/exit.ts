@@ -64,7 +64,7 @@ function releaseScarce(ctx: Context, entry: Entry, sandbox: RunningSandbox): Pro
 /** Writes what became of a run, tells the waiters, and does what policy says. Also for exits that happened while no engine ran. */
 export function recordExit(ctx: Context, entry: Entry, status: ExitStatus): void {
   const { record } = entry;
-  const duration = Number(status.finishedAt - BigInt(record.state.startedAt)) / 1e9;
+  const duration = (status.ranFor ?? Number(status.finishedAt - BigInt(record.state.startedAt))) / 1e9;
   const stopping = record.manuallyStopped || entry.removing !== undefined || ctx.phase !== "open";
   const run: EndedRun = {
     exitCode: status.exitCode,

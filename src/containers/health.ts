@@ -73,10 +73,9 @@ async function watch(ctx: Context, entry: Entry, probe: HealthProbe, signal: Abo
   const { sandbox, record } = entry;
   if (sandbox === undefined) return;
   const { Interval, StartInterval, StartPeriod, Timeout, Retries } = record.config.Healthcheck ?? {};
-  const began = BigInt(record.state.startedAt);
-  const isEarly = (time: bigint): boolean => Number(time - began) < (StartPeriod ?? 0);
+  const isEarly = (): boolean => sandbox.age() < (StartPeriod ?? 0);
   const pause = (): number => {
-    const isStarting = entry.record.health?.Status === "starting" && isEarly(realtimeNano());
+    const isStarting = entry.record.health?.Status === "starting" && isEarly();
     return (isStarting ? StartInterval || defaults.startInterval : Interval || defaults.interval) / 1e6;
   };
   // hundreds that are adopted at one moment must not be asked at one moment for ever
@@ -84,12 +83,12 @@ async function watch(ctx: Context, entry: Entry, probe: HealthProbe, signal: Abo
   for (;;) {
     await sleep(wait, signal);
     if (signal.aborted) return;
-    const time = realtimeNano();
+    const [time, starting] = [realtimeNano(), isEarly()];
     const { exitCode, output } = await checkHealth(probe, entry.record, sandbox, { timeoutMs: (Timeout || defaults.timeout) / 1e6, signal });
     // of a container that has ended or was frozen meanwhile it says nothing; news of the end may be on their way yet
     if (signal.aborted || (exitCode !== 0 && isEnding(sandbox.pid))) return;
     const result = { Start: formatNano(time), End: formatNano(realtimeNano()), ExitCode: exitCode, Output: output };
-    note(ctx, entry, result, { retries: Retries || defaults.retries, starting: isEarly(time) });
+    note(ctx, entry, result, { retries: Retries || defaults.retries, starting });
     wait = pause();
   }
 }

@@ -25,6 +25,16 @@ export function monotonicNano(): bigint {
   return nanoseconds(CLOCK_MONOTONIC);
 }
 
+/**
+ * Tells the nanoseconds since the unix time `since`, from now on by the clock that nobody sets: a step of the host's clock (a board without a battery at boot,
+ * a machine that slept) is no time that has passed.
+ */
+export function stopwatch(since: bigint, { realtime = realtimeNano, monotonic = monotonicNano } = {}): () => number {
+  const passed = realtime() - since;
+  const zero = monotonic() - (passed > 0n ? passed : 0n);
+  return () => Number(monotonic() - zero);
+}
+
 /** Stops the calling thread, and with it the event loop: for so short a time that a timer's millisecond would be too long. */
 export function briefSleep(micros: number): void {
   if (!(micros >= 0 && micros <= 1000)) throw new RangeError(`not a brief sleep: ${micros} µs`);

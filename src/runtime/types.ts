@@ -10,6 +10,8 @@ export interface ExitStatus {
   oomKilled: boolean;
   /** Unix nanoseconds. */
   finishedAt: bigint;
+  /** Nanoseconds from start to end, whatever became of the host's clock; absent where no engine saw the end. */
+  ranFor?: number;
   error?: string;
 }
 

@@ -1,4 +1,5 @@
 import { chmodSync, chownSync, mkdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { realtimeNano } from "../kernel/clock.ts";
 import { closeFd } from "../kernel/fs.ts";
 import { rm } from "node:fs/promises";
 import { mount, MS } from "../kernel/mount.ts";
@@ -127,7 +128,7 @@ export async function createSandbox(ctx: SandboxContext, spec: SandboxSpec, opti
         monitor,
         hub,
         endpoints: network.endpoints,
-        startedAt: nowNanos(),
+        startedAt: realtimeNano(),
       });
     },
     [Symbol.asyncDispose]: async () => {
@@ -143,11 +144,6 @@ function givePipes(pid: number, owner: { uid: number; gid: number }): void {
     const path = `/proc/${pid}/fd/${stream}`;
     if (statSync(path).isFIFO()) chownSync(path, owner.uid, owner.gid);
   }
-}
-
-/** Wall clock in unix nanoseconds. */
-function nowNanos(): bigint {
-  return BigInt(Math.round((performance.timeOrigin + performance.now()) * 1e6));
 }
 
 /** A fresh bundle directory; exit codes and OOM marks of the last run go. */

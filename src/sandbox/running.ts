@@ -2,6 +2,7 @@ import { existsSync, readFileSync, statSync } from "node:fs";
 import { renewFiles } from "./files.ts";
 import { closeFd } from "../kernel/fs.ts";
 import { rm } from "node:fs/promises";
+import { realtimeNano, stopwatch } from "../kernel/clock.ts";
 import { oomKills, pidsIn, setFrozen } from "../kernel/cgroup.ts";
 import { exitCodeOf, isAlive, openPidfd, sendSignal } from "../kernel/pidfd.ts";
 import { zombieExitCode } from "../kernel/process.ts";
@@ -48,9 +49,12 @@ export function runSandbox(ctx: SandboxContext, parts: RunningParts): RunningSan
   let programs: Promise<void> | undefined;
   let joinable: Promise<void> | undefined;
 
+  // one that was adopted before its start was written down counts from now
+  const age = stopwatch(parts.startedAt === 0n ? realtimeNano() : parts.startedAt);
   const exited = watchExit(ctx, parts).then(async (status) => {
+    const ranFor = age();
     await hub.finish();
-    return status;
+    return { ...status, ranFor };
   });
 
   // a conmon that nobody reads can't tell that init has ended: then the kernel does
@@ -63,6 +67,7 @@ export function runSandbox(ctx: SandboxContext, parts: RunningParts): RunningSan
     id: spec.id,
     pid,
     startedAt: parts.startedAt,
+    age,
     endpoints: parts.endpoints,
     exited,
     io: hub,

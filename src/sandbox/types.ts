@@ -96,6 +96,8 @@ export interface RunningSandbox {
   readonly pid: number;
   /** Unix nanoseconds. */
   readonly startedAt: bigint;
+  /** Nanoseconds since its start, whatever has become of the host's clock. */
+  age(): number;
   readonly endpoints: readonly Endpoint[];
   /** Settles when init ended, output is in the log and the exit code is known. Never rejects. */
   readonly exited: Promise<ExitStatus>;

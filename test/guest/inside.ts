@@ -75,6 +75,8 @@ export async function check(name: string, work: () => Promise<void>): Promise<vo
 export interface State {
   Status: string;
   Pid: number;
+  StartedAt: string;
+  FinishedAt: string;
   ExitCode: number;
   OOMKilled: boolean;
   Error: string;

@@ -70,6 +70,34 @@ if (isFirst) {
     equal((await ok("exec", "linked", "wget", "-qO-", "http://always/boots")).length > 0, true);
     await until("healthy", async () => (await inspect("needs")).State.Health?.Status === "healthy");
   });
+  await check("a clock that is set ends no start period, makes no run a long one, and is followed", async () => {
+    const hour = 3600;
+    const setClock = (seconds: number): void => equal(Bun.spawnSync(["/bin/busybox", "date", "-s", `@${Math.floor(Date.now() / 1000) + seconds}`]).exitCode, 0);
+    const logOf = async (name: string): Promise<unknown[]> =>
+      (await api<{ State: { Health: { Log: unknown[] } } }>(`/containers/${name}/json`)).State.Health.Log;
+    const failing = ["--health-cmd", "false", "--health-retries", "1", "--health-start-period", "1h"];
+    await sleeper("early", ...failing, "--health-interval", "1s", "--health-start-interval", "1s");
+    await ok("run", "-d", "--name", "crashing", "--restart", "always", "guest", "sh", "-c", "sleep 5; exit 1");
+    await until("a check has failed", async () => (await logOf("early")).length > 0);
+    setClock(2 * hour);
+    const before = (await logOf("early")).length;
+    await until("another one has failed", async () => (await logOf("early")).length > Math.min(before, 4));
+    equal((await inspect("early")).State.Health?.Status, "starting");
+    await ok("run", "--name", "after", "guest", "true");
+    const { StartedAt, FinishedAt } = await state("after");
+    equal(
+      [StartedAt, FinishedAt].map((time) => Math.abs(Date.parse(time) - Date.now()) < hour * 500),
+      [true, true],
+    );
+    await until("it has crashed", async () => (await inspect("crashing")).RestartCount > 0);
+    const { Actor } = JSON.parse(
+      await ok("events", "--since", "0", "--until", "0s", "--filter", "event=die", "--filter", "container=crashing", "--format", "{{json .}}").then(
+        (lines) => lines.split("\n")[0] ?? "",
+      ),
+    ) as { Actor: { Attributes: { execDuration: string } } };
+    equal(Number(Actor.Attributes.execDuration) < hour, true);
+    await ok("rm", "-f", "early", "crashing", "after");
+  });
   await check("what had --rm is gone, and nothing hinders the rest", async () => {
     await until("removed", async () => !(await ok("ps", "-a", "--format", "{{.Names}}")).split("\n").includes("removed"));
     await ok("rm", "-f", "always", "needs", "linked", "stopped", "paused", "plain", "done");
