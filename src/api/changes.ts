@@ -6,7 +6,7 @@ import { invalidArgument, messageOf } from "../lib/errors.ts";
 import type { ImageRunConfig } from "../oci/image.ts";
 
 /** Instructions that change an image's configuration alone: what `commit` and `import` take. */
-const allowed: ReadonlySet<Instruction["kind"]> = new Set([
+const allowed: ReadonlySet<string> = new Set<Instruction["kind"]>([
   "cmd",
   "entrypoint",
   "env",
@@ -26,9 +26,9 @@ export function applyChanges(config: ImageRunConfig, changes: readonly string[])
   for (const line of changes.flatMap((change) => change.split("\n"))) {
     if (line.trim() === "") continue;
     try {
-      const instruction = parseInstruction(line);
-      if (!allowed.has(instruction.kind)) throw new Error(`${instruction.kind.toUpperCase()} is not a valid change command`);
-      state = evaluate(state, instruction, "\\").state;
+      const [word = ""] = line.trim().split(/\s/, 1);
+      if (!allowed.has(word.toLowerCase())) throw new Error(`${word} is not a valid change command`);
+      state = evaluate(state, parseInstruction(line), "\\").state;
     } catch (error) {
       throw invalidArgument(`invalid change ${JSON.stringify(line)}: ${messageOf(error)}`, error);
     }
