@@ -1,6 +1,7 @@
 import { createdAt, matchesLabels } from "../images/list.ts";
 import type { ImageEntry } from "../images/types.ts";
 import { EngineError } from "../lib/errors.ts";
+import { createPause } from "../lib/turns.ts";
 import type { Digest } from "../oci/digest.ts";
 import { hexOf } from "../oci/digest.ts";
 import type { BuildServices } from "./session.ts";
@@ -35,10 +36,13 @@ export async function cachedSteps({ store, images, snapshots }: CacheServices): 
   const isNamed = ({ repoTags, repoDigests, variantOf }: ImageEntry): boolean =>
     repoTags.length + repoDigests.length + variantOf.tags.length + variantOf.digests.length > 0;
   const shared = withAncestors(all, [...[...all.values()].filter(isNamed).map(({ id }) => id), ...results.map(({ image }) => image)]);
-  const inUse = withAncestors(
-    all,
-    [...all.keys()].filter((id) => images.isInUse(id)),
-  );
+  const used: Digest[] = [];
+  const pause = createPause();
+  for (const id of all.keys()) {
+    await pause();
+    if (images.isInUse(id)) used.push(id);
+  }
+  const inUse = withAncestors(all, used);
   return rows.flatMap(({ image: id, used_at: lastUsedAt, uses }) => {
     const image = all.get(id);
     if (image === undefined) return [];

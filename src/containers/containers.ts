@@ -101,10 +101,13 @@ export function createContainers(deps: ContainersDeps): Containers {
 }
 
 function usingImage(ctx: Context, image: Digest): ReturnType<Containers["usingImage"]> {
-  return [...ctx.entries.values()].flatMap(({ record }) => {
+  const users: ReturnType<Containers["usingImage"]> = [];
+  // asked of each image in a list: both may be thousands
+  for (const { record } of ctx.entries.values()) {
     const mounted = record.mountSources.some(({ type, source }) => type === "image" && source === image);
-    return mounted || record.imageId === image ? [{ id: record.id, name: record.name, running: isRunning(record.state), mounted }] : [];
-  });
+    if (mounted || record.imageId === image) users.push({ id: record.id, name: record.name, running: isRunning(record.state), mounted });
+  }
+  return users;
 }
 
 /** Each in its own time, all at once but for those that others depend on: these go after them. None is restarted by its policy, and none counts as stopped by a user. */
