@@ -191,11 +191,23 @@ export class Engine implements AsyncDisposable {
   }
 
   async api(method: string, path: string, body?: unknown): Promise<Response> {
-    return await fetch(`http://engine${path}`, {
-      unix: this.socket,
-      method,
-      ...(body === undefined ? {} : { body: JSON.stringify(body), headers: { "content-type": "application/json" } }),
-    } as RequestInit);
+    const late = setTimeout(() => void this.#tellState(`no answer to ${method} ${path} for a minute`), 60_000);
+    try {
+      return await fetch(`http://engine${path}`, {
+        unix: this.socket,
+        method,
+        ...(body === undefined ? {} : { body: JSON.stringify(body), headers: { "content-type": "application/json" } }),
+      } as RequestInit);
+    } finally {
+      clearTimeout(late);
+    }
+  }
+
+  /** What the engine does, before a test that takes too long takes it away: without it nobody learns which side hung. */
+  async #tellState(why: string): Promise<void> {
+    this.#child?.kill("SIGUSR1");
+    await Bun.sleep(1000);
+    console.error(`${why}\n${this.log().slice(-6000)}`);
   }
 
   #env(options: RunOptions): Record<string, string> {
