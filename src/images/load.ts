@@ -8,7 +8,7 @@ import type { Digest } from "../oci/digest.ts";
 import { mediaTypes, type Descriptor, type ImageConfig, type Platform } from "../oci/image.ts";
 import { formatPlatform, normalizePlatform } from "../oci/platform.ts";
 import { familiarReference, parseReference, withDefaultTag, type Reference } from "../oci/reference.ts";
-import { withoutRareCompression } from "../snapshots/archive.ts";
+import { hasRareCompression, withoutRareCompression } from "../snapshots/archive.ts";
 import { blobPath, nameAnnotation, refNameAnnotation, type ArchiveImage } from "./archive.ts";
 import { EarlyLayers } from "./early-layers.ts";
 import { checkLayerCount, checkMountable, unpackLayers, type LayerSource } from "./layers.ts";
@@ -103,12 +103,9 @@ async function readArchive(
         jsonLeft -= header.size;
         archive.json.set(path, parseJson(path, await bytesOfBody(body)));
       } else if (header.type === "file" && header.size > 0) {
-        await using ingest = await ctx.content.ingest();
-        for await (const chunk of body) {
-          if (stopped()) throw cancelled("loading images was cancelled");
-          await ingest.write(chunk);
-        }
-        const blob = await ingest.seal();
+        const came = await staged(ctx, body, stopped);
+        // blobs of an OCI layout are named by their digests, and stay as they are
+        const blob = path.startsWith("blobs/") ? came : await stagedPlain(ctx, came, stopped);
         lease.add(blob.digest);
         archive.blobs.set(path, blob.digest);
         if (archive.staged.has(blob.digest)) await blob[Symbol.asyncDispose]();
@@ -121,6 +118,23 @@ async function readArchive(
   } catch (error) {
     throw decompressionError(error);
   }
+}
+
+/** What comes, in a file. */
+async function staged(ctx: ImageContext, source: AsyncIterable<Uint8Array>, stopped: () => boolean): Promise<Staged> {
+  await using ingest = await ctx.content.ingest();
+  for await (const chunk of source) {
+    if (stopped()) throw cancelled("loading images was cancelled");
+    await ingest.write(chunk);
+  }
+  return await ingest.seal();
+}
+
+/** A layer that is xz or bzip2 compressed, as Docker takes it in archives, but no registry does: its tar takes its place. Anything else as it is. */
+async function stagedPlain(ctx: ImageContext, blob: Staged, stopped: () => boolean): Promise<Staged> {
+  if (!hasRareCompression(await Bun.file(blob.path).slice(0, MAGIC_BYTES).bytes())) return blob;
+  await using _packed = blob;
+  return await staged(ctx, (await withoutRareCompression(Bun.file(blob.path).stream())) as unknown as AsyncIterable<Uint8Array>, stopped);
 }
 
 /** Where content of the archive lies: by itself, or in the store once an image that has it was loaded. */

@@ -16,9 +16,15 @@ export async function openArchive(source: ReadableStream<Uint8Array>): Promise<R
 /** The plain bytes of what is xz or bzip2 compressed, told by its first bytes; anything else as it is, gzip and zstd too. @throws EngineError unavailable where the program is missing */
 export async function withoutRareCompression(source: ReadableStream<Uint8Array>): Promise<ReadableStream<Uint8Array>> {
   const { first, rest } = await peek(source);
-  const program = programs.find(({ magic }) => magic.every((byte, index) => first[index] === byte));
+  const program = programFor(first);
   return program === undefined ? rest : through(program, rest);
 }
+
+/** Whether the first bytes of a file are those of xz or bzip2. */
+export const hasRareCompression = (first: Uint8Array): boolean => programFor(first) !== undefined;
+
+const programFor = (first: Uint8Array): (typeof programs)[number] | undefined =>
+  programs.find(({ magic }) => magic.every((byte, index) => first[index] === byte));
 
 function through({ name, command }: { name: string; command: string[] }, source: ReadableStream<Uint8Array>): ReadableStream<Uint8Array> {
   if (Bun.which(command[0] as string) === null)

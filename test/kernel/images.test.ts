@@ -188,11 +188,16 @@ describe.skipIf(skipped("root", "overlay"))("load", () => {
   }
 
   for (const how of ["xz", "bzip2"]) {
-    test.skipIf(Bun.which(how) === null)(`compressed with ${how}: a load, and an import`, async () => {
+    test.skipIf(Bun.which(how) === null)(`compressed with ${how}: a load, its layers, and an import`, async () => {
       using temporary = temporaryDirectory("images");
       await using storage = openStorage(temporary.path);
       const pack = (bytes: Buffer): Buffer => Buffer.from(Bun.spawnSync([how, "-c"], { stdin: bytes }).stdout);
       expect(streams(await load(storage, pack(oldArchive())))).toEqual(["Loaded image: foo:1\n"]);
+      expect(streams(await load(storage, oldArchive(["bar:1"], { layers: [pack(base), pack(top)] })))).toEqual(["Loaded image: bar:1\n"]);
+      expect(storage.images.resolve("bar:1").layers).toEqual(storage.images.resolve("foo:1").layers);
+      expect((await failure(() => load(storage, oldArchive(["bad:1"], { layers: [pack(base), pack(top).subarray(0, 40)] })))).message).toBe(
+        `damaged ${how} data`,
+      );
       const image = await storage.images.import(streamOf(pack(base)), { onProgress: () => {} });
       expect(image.config.rootfs.diff_ids).toEqual([diffIds[0]!]);
       const cut = pack(oldArchive());
