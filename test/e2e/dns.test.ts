@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
+import { examplesOf } from "../documented.ts";
 import { run, suiteEngine, until } from "./harness.ts";
 
 const peer = resolve(import.meta.dir, "../kernel/net-peer.ts");
@@ -39,12 +40,11 @@ describe("names", () => {
   });
 
   test("what the documentation shows", async () => {
-    const [, script = ""] = /^```sh\n(.*?)^```/ms.exec(readFileSync(resolve(import.meta.dir, "../../docs/dns.md"), "utf8"))!;
     const connected = async (): Promise<string[]> => {
       const names = (await ok("network", "inspect", "-f", "{{range .Containers}}{{.Name}} {{end}}", "app")).trim().split(" ");
       return names.toSorted();
     };
-    for (const line of script.trim().split("\n")) {
+    for (const line of examplesOf("dns.md")) {
       const [command = "", told = ""] = line.split(/\s+# /);
       const words = command.trim().split(" ").slice(1);
       if (!told.includes("address")) {

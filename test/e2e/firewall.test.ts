@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { join } from "node:path";
-import { blocksOf, commandsOf } from "../documented.ts";
+import { commandsOf, outputOf } from "../documented.ts";
 import { skipped } from "../skips.ts";
 import { until } from "./harness.ts";
 import { Neighbourhood, serving } from "./neighbourhood.ts";
@@ -37,10 +37,7 @@ describe.skipIf(skipped("root", "overlay", "docker", "iptables"))("what docs/fir
   }, 60_000);
 
   test("berth network check", async () => {
-    const [, ...told] = blocksOf(page)
-      .find((block) => block.startsWith("$ berth network check\n"))!
-      .trim()
-      .split("\n");
+    const told = outputOf(page, "berth network check");
     const bridge = `br-${(await engine.ok("network", "create", "app")).slice(0, 12)}`;
     for (const port of ["8080", "8081", "8082"]) await engine.ok("run", "-d", "--network", "app", "-p", `${port}:80`, "busybox", "sleep", "1000");
     for (let i = 0; i < 3; i++) await engine.ok("run", "-d", "--network", "app", "busybox", "sleep", "1000");

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
-import { chownSync, lstatSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { chownSync, lstatSync, mkdirSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { examplesOf } from "../documented.ts";
 import { skipped } from "../skips.ts";
 import { run, suiteEngine } from "./harness.ts";
 
@@ -138,10 +139,8 @@ describe.skipIf(skipped("root", "overlay", "docker", "userns"))("idmap", () => {
   });
 
   test("what the documentation shows", async () => {
-    const text = readFileSync(join(import.meta.dir, "../../docs/idmap.md"), "utf8");
-    const [, script = ""] = /^```sh\n(.*?)^```/ms.exec(text)!;
     renameSync(folder(1234), join(engine.root, "src"));
-    for (const line of script.trim().split("\n")) {
+    for (const line of examplesOf("idmap.md")) {
       const [command = "", expected = ""] = line.split("#").map((part) => part.trim());
       const words = command.split(" ").map((word) => word.replace("./src", join(engine.root, "src")));
       if (words[0] === "stat") expect([line, String(lstatSync(join(engine.root, words.at(-1)!)).uid)]).toEqual([line, expected]);

@@ -1,6 +1,6 @@
 import { afterEach, expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { examplesOf } from "../documented.ts";
 import { skips } from "../skips.ts";
 import { Engine, run, suiteEngine } from "./harness.ts";
 
@@ -23,9 +23,7 @@ if (!skips.root.missing()) {
   };
 
   test("what the documentation shows", async () => {
-    const text = readFileSync(join(import.meta.dir, "../../docs/networks.md"), "utf8");
-    const [, script = ""] = /^```sh\n(.*?)^```/ms.exec(text)!;
-    for (const line of script.trim().split("\n")) {
+    for (const line of examplesOf("networks.md")) {
       const [command = "", expected] = line.split(" # ").map((part) => part.trim());
       const args = [...command.matchAll(/'([^']*)'|(\S+)/g)].map(([, quoted, plain]) => quoted ?? plain!);
       const { code, stdout, stderr } = await engine.berth(args.slice(1));

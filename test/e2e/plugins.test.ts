@@ -1,14 +1,12 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { startTimeOf } from "../../src/kernel/process.ts";
+import { examplesOf } from "../documented.ts";
 import { startPlugin, type TestPlugin } from "../plugin/start.ts";
 import { skipped } from "../skips.ts";
 import { Engine, until } from "./harness.ts";
-
-const page = readFileSync(resolve(import.meta.dir, "../../docs/volume-drivers.md"), "utf8");
-const examples = [...page.matchAll(/^```sh\n([\s\S]*?)^```/gm)].flatMap(([, block]) => block!.trim().split("\n"));
 
 describe.skipIf(skipped("root", "overlay", "docker"))("plugins, by the docker command", () => {
   let engine: Engine;
@@ -28,6 +26,7 @@ describe.skipIf(skipped("root", "overlay", "docker"))("plugins, by the docker co
   const left = (): number => plugin.calls("VolumeDriver.Mount").length - plugin.calls("VolumeDriver.Unmount").length;
 
   test("the page's examples", async () => {
+    const examples = examplesOf("volume-drivers.md");
     expect(examples.length).toBe(6);
     for (const line of examples) {
       const words = line.replaceAll("NAME", "tested").replaceAll(" alpine ", " busybox ").replaceAll("key=value", "color=red").split(" ");

@@ -1,6 +1,6 @@
 import { afterEach, expect, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { blocksOf, examplesOf } from "../documented.ts";
 import { skips } from "../skips.ts";
 import { run, suiteEngine, until } from "./harness.ts";
 
@@ -27,15 +27,12 @@ if (!skips.root.missing()) {
   const server = (...ports: number[]): string[] => ["sh", "-c", `${ports.map((port) => `while :; do echo ${port} | nc -lp ${port}; done & `).join("")}wait`];
 
   test("what the documentation shows", async () => {
-    const text = readFileSync(join(import.meta.dir, "../../docs/ports.md"), "utf8");
-    const [, script = ""] = /^```sh\n(.*?)^```/ms.exec(text)!;
-    for (const line of script.trim().split("\n")) {
+    for (const line of examplesOf("ports.md")) {
       const [command = "", expected] = line.split("#").map((part) => part.trim());
       const said = await berth(...command.split(/ +/).slice(1));
       if (expected !== undefined) expect([line, said]).toEqual([line, expected]);
     }
-    const [, body = ""] = /^```json\n(.*?)^```/ms.exec(text)!;
-    expect(await update("web", JSON.parse(body) as object)).toBe('200 {"Warnings":null}\n');
+    expect(await update("web", JSON.parse(blocksOf("ports.md", "json")[0]!) as object)).toBe('200 {"Warnings":null}\n');
     expect(await berth("port", "web")).toBe("90/tcp -> 127.0.0.1:9090");
   });
 

@@ -1,13 +1,13 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { blocksOf } from "../documented.ts";
 import { run } from "./harness.ts";
 
 /** What docs/registry.md shows is what the registry takes. */
 const berth = resolve(import.meta.dir, "../../dist/berth");
-const text = readFileSync(resolve(import.meta.dir, "../../docs/registry.md"), "utf8");
-const blocks = (language: string): string[] => [...text.matchAll(new RegExp(`^\`\`\`${language}\n([^]*?)^\`\`\``, "gm"))].map(([, block]) => block!);
+const blocks = (language: string): string[] => blocksOf("registry.md", language);
 let folder: string;
 
 /** The documentation's paths, in a folder that has such files. */

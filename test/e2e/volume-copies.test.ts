@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSy
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { tarOf } from "../../src/lib/tar-writer.ts";
+import { examplesOf } from "../documented.ts";
 import { skipped } from "../skips.ts";
 import { berth as program, run, suiteEngine, until } from "./harness.ts";
 
@@ -252,9 +253,7 @@ describe.skipIf(skipped("root", "overlay", "docker"))("volumes", () => {
 
   test("what the documentation shows", async () => {
     await ok("run", "--rm", "-v", "data:/v", "busybox", "touch", "/v/f");
-    const text = readFileSync(join(import.meta.dir, "../../docs/volume-copies.md"), "utf8");
-    const [, script = ""] = /^```sh\n(.*?)^```/ms.exec(text)!;
-    for (const line of script.trim().split("\n")) {
+    for (const line of examplesOf("volume-copies.md")) {
       const words = line.split("#")[0]!.trim().split(/ +/);
       const out = await berth(...words.slice(1).map((word) => (word === "data.tar" ? join(engine.root, word) : word)));
       if (words[2] === "snapshots") expect(out).toMatch(/^SNAPSHOT +VOLUME +CREATED\nbefore +data +\d{4}-/);

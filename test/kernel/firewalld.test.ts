@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { blocksOf, commandsOf } from "../documented.ts";
+import { commandsOf, outputOf } from "../documented.ts";
 import { skipped } from "../skips.ts";
 import { type FirewalldHost, openFirewalldHost } from "./firewalld-host.ts";
 import { ask, eventually, Lab, run, serve } from "./network-lab.ts";
@@ -93,10 +93,7 @@ if (!skipped("root", "overlay", "firewalld")) {
       await host!.start();
       await eventually(works, "both ways beside the new one");
       await eventually(async () => (await inZone("berth")).length === 2, "both bridges");
-      const [, ...told] = blocksOf("firewall.md")
-        .find((block) => block.startsWith("$ firewall-cmd --get-active-zones\n"))!
-        .trim()
-        .split("\n");
+      const told = outputOf("firewall.md", "firewall-cmd --get-active-zones");
       const shown = (await command("--get-active-zones")).replaceAll(/brabc123|br-[0-9a-f]{12}/g, "BRIDGE").split("\n");
       expect(shown).toEqual(told.map((line) => line.replaceAll(/berth0|br-[0-9a-f]{12}/g, "BRIDGE")));
       await lab.networks.close({ containersLive: true });
