@@ -58,7 +58,7 @@ export async function restore(ctx: NetworkContext, running: ReadonlySet<string>)
   ctx.firewall.load();
   removeForgottenBridges(ctx);
   restoreElsewhere(ctx);
-  await besideFirewalld;
+  await besideFirewalld; // what containers that are started next send outward would be rejected
 }
 
 export function targetOf(endpoint: StoredEndpoint): PortTarget {
