@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { silent } from "../lib/log.ts";
+import { nextTurn } from "../lib/turns.ts";
 import { type Address, formatAddress, parseAddress } from "../lib/address.ts";
 import { parseBindings } from "./port-requests.ts";
 import { HostPorts, PORTS_AT_ONCE, type PortTarget } from "./ports.ts";
@@ -109,7 +110,7 @@ test("many ports are reserved with everything else in between, and still all or 
 
     // its container ends in between
     const pending = ports.reserveInTurns("a", all, target);
-    await new Promise((resolve) => setImmediate(resolve));
+    await nextTurn();
     ports.release("a");
     await expect(pending).rejects.toThrow("was cancelled");
     expect(ports.reserve("c", all, target)).toHaveLength(count);

@@ -8,6 +8,7 @@
  *   flood SERVER NAME                        asks for NAME without end, and never looks at an answer
  */
 import { createServer } from "node:net";
+import { nextTurn } from "../../src/lib/turns.ts";
 
 const [mode, ...args] = process.argv.slice(2);
 
@@ -146,7 +147,7 @@ async function flood(hostname: string, name: string): Promise<void> {
       message.writeUInt16BE(i, 0);
       socket.send(message);
     }
-    await new Promise((resolve) => setImmediate(resolve));
+    await nextTurn();
   }
 }
 

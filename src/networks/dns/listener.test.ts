@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { connect, type Socket } from "node:net";
 import { questionOf, responseTo, turningLoop } from "../../../test/fixtures/dns-loop.ts";
+import { nextTurn } from "../../lib/turns.ts";
 import { AF_INET, AF_INET6, bindSocket, boundPort, openSocket } from "../../kernel/socket.ts";
 import { listen } from "./listener.ts";
 import type { Loop } from "./loop.ts";
@@ -189,7 +190,7 @@ test("a flood of one container leaves another's questions answered, and its own 
   const flood = (async () => {
     for (let i = 0; !isOver; i++) {
       for (let j = 0; j < 200; j++) attacker.send(questionOf(`n${i}-${j}.example`));
-      await new Promise((resolve) => setImmediate(resolve));
+      await nextTurn();
     }
   })();
   for (let i = 0; i < 50; i++) {
