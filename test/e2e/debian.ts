@@ -14,6 +14,9 @@ export function debianProgram(name: string, path: string, packageName: string = 
   return Bun.which(name) ?? unpackedProgram(path, packageName);
 }
 
+/** Debian's name for this machine, of which folders of libraries are called. */
+export const triple = `${process.arch === "arm64" ? "aarch64" : "x86_64"}-linux-gnu`;
+
 /** As debianProgram, but always the package's own, whatever is on PATH. */
 export function unpackedProgram(path: string, packageName: string): string | undefined {
   const tree = unpackedTree(packageName);

@@ -2,7 +2,7 @@ import { afterAll, describe, expect, test } from "bun:test";
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { unpackedProgram } from "./debian.ts";
+import { triple, unpackedProgram } from "./debian.ts";
 import { dockerdPath, startDockerd } from "./dockerd.ts";
 import { berth, run, suiteEngine, until, type Output } from "./harness.ts";
 
@@ -130,7 +130,7 @@ describe("by ssh", () => {
 
   const sshd = unpackedProgram("usr/sbin/sshd", "openssh-server");
   // Debian's sshd is linked with it; a host may lack it
-  const libraries = `${unpackedProgram("usr/lib", "libwrap0")}/${process.arch === "x64" ? "x86_64" : "aarch64"}-linux-gnu`;
+  const libraries = `${unpackedProgram("usr/lib", "libwrap0")}/${triple}`;
   test.skipIf(sshd === undefined || Bun.which("ssh") === null)("through a real sshd", async () => {
     const config = join(folder, "sshd");
     mkdirSync(config);

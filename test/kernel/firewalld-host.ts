@@ -1,7 +1,7 @@
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { connectBus } from "../../src/lib/dbus.ts";
-import { unpackedTree } from "../e2e/debian.ts";
+import { triple, unpackedTree } from "../e2e/debian.ts";
 import { eventually, run } from "./network-lab.ts";
 import { layOverHost } from "./over-host.ts";
 
@@ -15,7 +15,7 @@ export function firewalldTrees(): string[] | undefined {
   const trees = packages.map((name) => unpackedTree(name));
   if (trees.includes(undefined)) return undefined;
   const under = (path: string): string => trees.map((tree) => join(tree!, path)).join(":");
-  const libraries = `/usr/lib/${process.arch === "arm64" ? "aarch64" : "x86_64"}-linux-gnu`;
+  const libraries = `/usr/lib/${triple}`;
   const { exitCode } = Bun.spawnSync([python, "-c", "import dbus.mainloop.glib, nftables, firewall; from gi.repository import GLib"], {
     env: { PYTHONPATH: under("usr/lib/python3/dist-packages"), LD_LIBRARY_PATH: under(libraries), GI_TYPELIB_PATH: under(`${libraries}/girepository-1.0`) },
     stdout: "ignore",

@@ -1,7 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { resolve } from "node:path";
 import { commandsOf } from "../documented.ts";
-import { unpackedProgram } from "../e2e/debian.ts";
+import { unpackedTree } from "../e2e/debian.ts";
 import { skipped } from "../skips.ts";
 import { ask, eventually, Lab, run, serve } from "./network-lab.ts";
 import { layOverHost, type OverHost } from "./over-host.ts";
@@ -14,7 +13,7 @@ if (!skipped("root", "overlay", "ufw")) {
     const ufw = (...args: string[]): Promise<string> => run("/usr/sbin/ufw", ...args);
 
     beforeAll(async () => {
-      const tree = resolve(unpackedProgram("usr/sbin/ufw", "ufw")!, "../../..");
+      const tree = unpackedTree("ufw")!;
       host = await layOverHost([tree]);
       await run(
         "sh",
