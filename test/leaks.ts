@@ -66,9 +66,12 @@ export function cgroupNames(folder: string): Set<string> {
   return names;
 }
 
-function commandOf(pid: string): string {
+const commandOf = (pid: string): string => fileOf(pid, "cmdline").replaceAll("\0", " ");
+
+/** What /proc says of a process. */
+export function fileOf(pid: number | string, name: "cgroup" | "cmdline" | "environ"): string {
   try {
-    return readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ");
+    return readFileSync(`/proc/${pid}/${name}`, "utf8");
   } catch {
     return ""; // ended meanwhile
   }

@@ -1,11 +1,11 @@
 import { readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { unmount } from "../src/kernel/mount.ts";
 import { mountPointsIn } from "../src/kernel/mountinfo.ts";
 import { signalProcess } from "../src/kernel/pidfd.ts";
 import { kinOf, startTimeOf } from "../src/kernel/process.ts";
 import { messageOf } from "../src/lib/errors.ts";
-import { cgroupNames, cgroupsOfBerth } from "./leaks.ts";
+import { cgroupNames, cgroupsOfBerth, fileOf } from "./leaks.ts";
 import { removeRoot } from "./remove-root.ts";
 
 const SIGKILL = 9;
@@ -43,7 +43,7 @@ export async function sweepAway(folder: string): Promise<void> {
     for (const pid of pids) signalProcess(pid, SIGKILL);
     await Bun.sleep(10);
   }
-  for (const path of cgroupsOfBerth("/sys/fs/cgroup", 4)) if (parents.has(path.slice(path.lastIndexOf("/") + 1))) removeGroups(path);
+  for (const path of cgroupsOfBerth("/sys/fs/cgroup", 4)) if (parents.has(basename(path))) removeGroups(path);
   for (const target of (await mountPointsIn(folder)).toReversed()) unmount(target, { lazy: true });
   removeRoot(folder);
 }
@@ -72,14 +72,6 @@ function processesOf(folder: string, parents: ReadonlySet<string>): number[] {
     for (const pid of pids) if (found.has(kinOf(pid)?.parent ?? 0)) found.add(pid);
   }
   return [...found];
-}
-
-function fileOf(pid: number, name: string): string {
-  try {
-    return readFileSync(`/proc/${pid}/${name}`, "latin1");
-  } catch {
-    return ""; // ended meanwhile
-  }
 }
 
 /** Groups within first; one whose last process is just ending stays for the kernel's moment. */

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { kernelState } from "../leaks.ts";
+import { fileOf, kernelState } from "../leaks.ts";
 import { skipped } from "../skips.ts";
 
 /** A run of the tests, in a temporary directory of its own. */
@@ -30,17 +30,9 @@ class Run {
     const keys = JSON.parse(readFileSync(this.ready, "utf8")) as string[];
     const state = [...kernelState(this.parent)].filter((line) => /^(mount|process) /.test(line) || keys.some((key) => line.endsWith(`/berth-${key}`)));
     const told = readdirSync("/proc").filter(
-      (pid) => /^\d+$/.test(pid) && Number(pid) !== process.pid && environmentOf(pid).includes(`TMPDIR=${this.parent}/`),
+      (pid) => /^\d+$/.test(pid) && Number(pid) !== process.pid && fileOf(pid, "environ").includes(`TMPDIR=${this.parent}/`),
     );
     return [...state, ...told.map((pid) => `process ${pid}`), ...readdirSync(this.parent).filter((name) => name !== "ready")];
-  }
-}
-
-function environmentOf(pid: string): string {
-  try {
-    return readFileSync(`/proc/${pid}/environ`, "latin1");
-  } catch {
-    return ""; // ended meanwhile
   }
 }
 
