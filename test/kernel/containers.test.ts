@@ -115,9 +115,11 @@ describe.skipIf(skipped("root", "overlay"))("containers", () => {
     expect((await failure(Promise.try(() => get(id)))).message).toBe(`No such container: ${id}`);
   });
 
+  /** Once there is a file /go, one of its processes takes 200 MB. */
+  const hog = ["sh", "-c", "while [ ! -e /go ]; do sleep 0.02; done; head -c 200000000 /dev/zero | grep -c x > /dev/null; sleep 1000"];
+
   test("a process killed for want of memory is told of while the container runs", async () => {
-    const hog = "while [ ! -e /go ]; do sleep 0.02; done; head -c 200000000 /dev/zero | grep -c x > /dev/null; sleep 1000";
-    const id = await start(["sh", "-c", hog], { host: { Memory: 16 << 20 } });
+    const id = await start(hog, { host: { Memory: 16 << 20 } });
     expect(get(id).state.oomKilled).toBe(false);
     writeFileSync(`${engine.paths.bundle(id)}/rootfs/go`, "");
     await until("it is told", () => get(id).state.oomKilled);
@@ -130,7 +132,7 @@ describe.skipIf(skipped("root", "overlay"))("containers", () => {
   });
 
   test("a memory limit set later is watched too", async () => {
-    const id = await start(["sh", "-c", "while [ ! -e /go ]; do sleep 0.02; done; head -c 200000000 /dev/zero | grep -c x > /dev/null; sleep 1000"]);
+    const id = await start(hog);
     await engine.containers.update(id, { Memory: 16 << 20 });
     writeFileSync(`${engine.paths.bundle(id)}/rootfs/go`, "");
     await until("it is told", () => get(id).state.oomKilled);

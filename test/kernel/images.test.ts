@@ -111,6 +111,17 @@ async function failure(work: () => unknown): Promise<{ kind: string; message: st
   return { kind: "none", message: "" };
 }
 
+/** An archive as it comes, up to the entry that says what is what. */
+function undescribed(archive: Buffer): { source: ReadableStream<Uint8Array>; controller: ReadableStreamDefaultController<Uint8Array> } {
+  let controller: ReadableStreamDefaultController<Uint8Array>;
+  const source = new ReadableStream<Uint8Array>({ start: (own) => void (controller = own) });
+  controller!.enqueue(archive.subarray(0, archive.indexOf("manifest.json")));
+  return { source, controller: controller! };
+}
+
+/** Whether there is a snapshot, whole or not, with that file. */
+const isUnpacked = ({ snapshots }: Storage, name: string): boolean => readdirSync(snapshots.root).some((each) => existsSync(join(snapshots.root, each, name)));
+
 /** Committed on top of an image, as a build step or `docker commit` does. */
 async function makeOn({ store, snapshots, images }: Storage, parent: string, name: string, reference?: string) {
   const image = images.resolve(parent);
@@ -208,20 +219,11 @@ describe.skipIf(skipped("root", "overlay"))("load", () => {
   test("layers are unpacked while the archive still comes, and go where it breaks off", async () => {
     using temporary = temporaryDirectory("images");
     await using storage = openStorage(temporary.path);
-    const archive = oldArchive();
-    const described = archive.indexOf("manifest.json");
-    let end = (): void => {};
-    const source = new ReadableStream<Uint8Array>({
-      start: (controller) => {
-        controller.enqueue(archive.subarray(0, described));
-        end = () => controller.close();
-      },
-    });
+    const { source, controller } = undescribed(oldArchive());
     const loading = failure(() => storage.images.load(source, { onProgress: () => {} }));
     // the lower one: the other needs to know what lies under it
-    const unpacked = (): string[] => readdirSync(storage.snapshots.root).filter((name) => existsSync(join(storage.snapshots.root, name, "a")));
-    while (unpacked().length === 0) await Bun.sleep(5);
-    end();
+    while (!isUnpacked(storage, "a")) await Bun.sleep(5);
+    controller.close();
     expect(await loading).toMatchObject({ kind: "invalidArgument" });
     await nothingLeft(storage);
   });
@@ -230,21 +232,13 @@ describe.skipIf(skipped("root", "overlay"))("load", () => {
     using temporary = temporaryDirectory("images");
     await using storage = openStorage(temporary.path);
     const layer = tarOf(Array.from({ length: 30_000 }, (_, i) => file(`f${i}`, "")));
-    const archive = oldArchive(["foo:1"], { layers: [layer], config: configOf([digestOf(layer)]) });
-    let end = (): void => {};
-    const source = new ReadableStream<Uint8Array>({
-      start: (controller) => {
-        controller.enqueue(archive.subarray(0, archive.indexOf("manifest.json")));
-        end = () => controller.error(cancelled("the client has gone"));
-      },
-    });
+    const { source, controller } = undescribed(oldArchive(["foo:1"], { layers: [layer], config: configOf([digestOf(layer)]) }));
     const client = new AbortController();
     const loading = failure(() => storage.images.load(source, { onProgress: () => {}, signal: client.signal }));
-    const unpacked = (): string[] => readdirSync(storage.snapshots.root).filter((name) => existsSync(join(storage.snapshots.root, name, "f0")));
-    while (unpacked().length === 0) await Bun.sleep(1);
+    while (!isUnpacked(storage, "f0")) await Bun.sleep(1);
     client.abort();
-    while (unpacked().length > 0) await Bun.sleep(5);
-    end();
+    while (isUnpacked(storage, "f0")) await Bun.sleep(5);
+    controller.error(cancelled("the client has gone"));
     expect(await loading).toMatchObject({ kind: "cancelled" });
     await nothingLeft(storage);
   });
