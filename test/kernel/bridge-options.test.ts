@@ -63,9 +63,7 @@ if (!skips.root.missing()) {
       expect(await ask(path, "tcp", "2001:db8::9", 7)).toContain("fd09::2");
       expect(await ask(lab.outside, "tcp", "192.0.2.1", 8080)).toBe("error ECONNREFUSED"); // no port of the host
 
-      await lab.networks.close({ containersLive: true });
-      lab.networks = lab.start();
-      await lab.networks.restore(new Set([id, other.id]));
+      await lab.restart([id, other.id]);
       expect(await ask(lab.outside, "tcp", "10.9.0.2", 80)).toStartWith("a ");
       lab.remove(id);
       expect(await run("nft", "list", "set", "inet", "berth_abc123", "d4")).not.toContain("10.9.0.2");
@@ -156,11 +154,7 @@ if (!skips.root.missing()) {
       expect(await ask(lab.outside, "tcp", "10.9.0.2", 81)).toBe("error timeout");
       expect(await ask(lab.outside, "tcp", address, 80)).toBe("error timeout");
       lab.remove(trusting.id);
-      const restart = async (changes: Parameters<Lab["start"]>[0]): Promise<void> => {
-        await lab.networks.close({ containersLive: true });
-        lab.networks = lab.start(changes);
-        await lab.networks.restore(new Set([plain.id]));
-      };
+      const restart = (changes: Parameters<Lab["start"]>[0]): Promise<void> => lab.restart([plain.id], changes);
       await restart({ allowDirectRouting: true });
       expect(await ask(lab.outside, "tcp", address, 80)).toBe("c 192.0.2.9");
       await restart({ bridgeAcceptFwmark: "0x20/0x30" });
@@ -250,11 +244,7 @@ if (!skips.root.missing()) {
 
     test("settings of the default network: addresses, MTU, icc, masquerading, IPv6, gateways", async () => {
       const settings = { fixedCidr: "172.30.1.0/24", bip: "172.30.0.1/16", mtu: 1300, icc: false, ipMasq: false, ipv6: true, defaultGateway: "172.30.0.9" };
-      const restart = async (changes: Parameters<Lab["start"]>[0]): Promise<void> => {
-        await lab.networks.close({ containersLive: false });
-        lab.networks = lab.start(changes);
-        await lab.networks.restore(new Set());
-      };
+      const restart = (changes: Parameters<Lab["start"]>[0]): Promise<void> => lab.restart([], changes);
       await restart({ ...settings, fixedCidrV6: "fd0a::/80", bip6: "fd0a::1/64", defaultGatewayV6: "fd0a::9" });
       expect(lab.networks.resolve("bridge")).toMatchObject({
         enableIPv6: true,
@@ -275,9 +265,7 @@ if (!skips.root.missing()) {
       expect(await inside(a.path, "ip", "link", "show", "eth0")).toContain("mtu 1300");
       using _a = await serve(a.path, "a", 80, 80);
       expect(await ask(b.path, "tcp", a.endpoint.ipv4!, 80)).toMatch(/^error/);
-      await lab.networks.close({ containersLive: true });
-      lab.networks = lab.start();
-      await lab.networks.restore(new Set([a.id, b.id]));
+      await lab.restart([a.id, b.id]);
       expect(await ask(b.path, "tcp", a.endpoint.ipv4!, 80)).toStartWith("a "); // icc again, for those who live, too
       lab.remove(a.id, b.id);
 
@@ -319,9 +307,7 @@ if (!skips.root.missing()) {
         ["theirs", "fedcba"],
       ] as const)
         await run("sh", "-c", `ip link add ${name} type bridge && ip link set ${name} alias "berth ${key} bridge"`);
-      await lab.networks.close({ containersLive: false });
-      lab.networks = lab.start();
-      await lab.networks.restore(new Set());
+      await lab.restart();
       await eventually(async () => !(await run("ip", "-br", "link")).includes("left "), "the forgotten bridge is gone");
       expect(await run("ip", "-br", "link")).toContain("theirs ");
       await run("ip", "link", "del", "theirs");

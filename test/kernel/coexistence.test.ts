@@ -75,8 +75,7 @@ X`,
       lab.removeAll();
       await lab.networks.close({ containersLive: false });
       expect(await theirs()).toBe(before);
-      lab.networks = lab.start();
-      await lab.networks.restore(new Set());
+      await lab.resume();
       expect(await theirs()).toBe(during);
     });
 

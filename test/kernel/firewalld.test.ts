@@ -45,8 +45,7 @@ if (!skipped("root", "overlay", "firewalld")) {
       lab.removeAll();
       await lab.networks.close({ containersLive: false });
       expect(await theirs()).toBe(before);
-      lab.networks = lab.start();
-      await lab.networks.restore(new Set());
+      await lab.resume();
       expect(await hints()).toEqual([]);
     });
 
@@ -102,8 +101,7 @@ if (!skipped("root", "overlay", "firewalld")) {
       await host!.start();
       // of a network that went as the engine was killed
       await command("--zone=berth", "--add-interface=br-0123456789ab");
-      lab.networks = lab.start();
-      await lab.networks.restore(new Set([a.id]));
+      await lab.resume([a.id]);
       expect([await works(), (await inZone("berth")).length]).toEqual([true, 2]);
       lab.removeAll();
       await lab.networks.remove("meanwhile");
@@ -122,9 +120,7 @@ if (!skipped("root", "overlay", "firewalld")) {
     });
 
     test("with --publish-mode firewall it opens and closes ports as a program's", async () => {
-      await lab.networks.close({ containersLive: false });
-      lab.networks = lab.start({ publishMode: "firewall" });
-      await lab.networks.restore(new Set());
+      await lab.restart([], { publishMode: "firewall" });
       const a = await lab.container({ portBindings: { "80/tcp": [{ HostPort: "8080" }] } });
       using _a = await serve(a.path, "a", 80, 80);
       expect([await outward(a.path), await published()]).toEqual(["world 192.0.2.1", expect.not.stringMatching(/^a /)]);
@@ -133,9 +129,7 @@ if (!skipped("root", "overlay", "firewalld")) {
       await command("--remove-port=8080/tcp");
       expect(await published()).not.toMatch(/^a /);
       lab.removeAll();
-      await lab.networks.close({ containersLive: false });
-      lab.networks = lab.start();
-      await lab.networks.restore(new Set());
+      await lab.restart();
     });
 
     test("one that hangs holds up the first network for a while, no other, nor the engine's end, and nothing fails", async () => {

@@ -120,8 +120,7 @@ X`,
       await lab.networks.close({ containersLive: false });
       expect(await nft("list table ip filter")).toBe(bare);
       await nft("delete table ip filter");
-      lab.networks = lab.start();
-      await lab.networks.restore(new Set());
+      await lab.resume();
     });
 
     test("an open connection outlives the engine, and a new one needs none; a port's rule goes with its container", async () => {
@@ -130,8 +129,7 @@ X`,
       using _server = await serve(a.path, "a", 80, 80);
       await lab.networks.close({ containersLive: true });
       expect(await from("tcp")).toBe("a 192.0.2.9");
-      lab.networks = lab.start();
-      await lab.networks.restore(new Set([a.id]));
+      await lab.resume([a.id]);
       expect(await from("tcp")).toBe("a 192.0.2.9");
       lab.remove(a.id);
       expect(await from("tcp")).toMatch(/^error/);
@@ -153,16 +151,12 @@ X`,
     test("another mode at the next start leaves nothing of this one, and back", async () => {
       const a = await published();
       using _server = await serve(a.path, "a", 80, 80);
-      await lab.networks.close({ containersLive: true });
-      lab.networks = lab.start({ publishMode: "open" });
-      await lab.networks.restore(new Set([a.id]));
+      await lab.restart([a.id], { publishMode: "open" });
       expect(await from("tcp")).toBe("a 192.0.2.9"); // though the host's rules don't let it in
       expect(await nft("list tables")).not.toContain("ip berth");
       expect(await run("ip", "-br", "link")).not.toContain("bgi");
       expect(await routing()).toBe(routingBefore);
-      await lab.networks.close({ containersLive: true });
-      lab.networks = lab.start();
-      await lab.networks.restore(new Set([a.id]));
+      await lab.restart([a.id]);
       expect(await from("tcp")).toBe("error timeout");
     });
 

@@ -99,9 +99,7 @@ if (!skips.root.missing()) {
       "containers that are kept apart, when bridged packets cease to pass the firewall; and a link, which opens a port all the same",
       async () => {
         const filtered = (value: 0 | 1): Promise<string> => run("sysctl", "-qw", `net.bridge.bridge-nf-call-iptables=${value}`);
-        await lab.networks.close({ containersLive: false });
-        lab.networks = lab.start({ icc: false });
-        await lab.networks.restore(new Set());
+        await lab.restart([], { icc: false });
         const [a, b] = [await lab.container(), await lab.container({ portBindings: { "80/tcp": [{ HostPort: "8080" }] } })];
         using _b = await serve(b.path, "b", 80, 80);
         const reached = async (): Promise<boolean[]> =>
@@ -125,16 +123,12 @@ if (!skips.root.missing()) {
             lab.networks.closeLink(link);
             expect(await reached()).toEqual([false, true]);
           }
-          await lab.networks.close({ containersLive: true });
-          lab.networks = lab.start({ icc: false, iptables: false });
-          await lab.networks.restore(new Set([a.id, b.id]));
+          await lab.restart([a.id, b.id], { icc: false, iptables: false });
           expect((await reached())[0]).toBe(false); // no rules keep them apart: the ports do
         } finally {
           await filtered(1);
           lab.removeAll();
-          await lab.networks.close({ containersLive: false });
-          lab.networks = lab.start();
-          await lab.networks.restore(new Set());
+          await lab.restart();
         }
       },
     );
@@ -235,8 +229,7 @@ table inet ${name} {
       const a = await published();
       await lab.networks.close({ containersLive: true });
       const taken = Bun.listen({ hostname: "0.0.0.0", port: 8080, socket: { data() {} } });
-      lab.networks = lab.start();
-      await lab.networks.restore(new Set([a.id]));
+      await lab.resume([a.id]);
       const [found] = await check(true);
       expect(found).toMatchObject({
         kind: "port",

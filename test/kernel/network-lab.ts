@@ -11,6 +11,7 @@ import { createPlugins } from "../../src/plugins/plugins.ts";
 import type { ConnectOptions, Endpoint, Networks } from "../../src/networks/types.ts";
 import { migrations } from "../../src/store/schema.ts";
 import { openStore } from "../../src/store/store.ts";
+import { openWorld } from "../world.ts";
 
 const peer = new URL("./net-peer.ts", import.meta.url).pathname;
 
@@ -81,7 +82,7 @@ export class Lab implements AsyncDisposable {
   readonly outside: string;
   readonly store = openStore(join(this.root, "engine.db"), migrations);
   readonly #bus = createEvents({ store: this.store, log: silent });
-  readonly #world: { pid: number; kill(signal: number): void };
+  readonly #world: Bun.Subprocess;
   readonly #options: Partial<NetworkOptions>;
   readonly #systemBus: string | undefined;
   /** Where plugins listen. */
@@ -90,7 +91,7 @@ export class Lab implements AsyncDisposable {
   readonly #made = new Set<string>();
   #count = 0;
 
-  private constructor(world: { pid: number; kill(signal: number): void }, options: Partial<NetworkOptions>, systemBus: string | undefined) {
+  private constructor(world: Bun.Subprocess, options: Partial<NetworkOptions>, systemBus: string | undefined) {
     this.#world = world;
     this.#systemBus = systemBus;
     this.outside = `/proc/${world.pid}/ns/net`;
@@ -101,15 +102,7 @@ export class Lab implements AsyncDisposable {
 
   /** `systemBus`: address of a message bus. */
   static async open(options: Partial<NetworkOptions> = {}, systemBus?: string): Promise<Lab> {
-    const world = Bun.spawn(["unshare", "--net", "sh", "-c", "echo ready; exec sleep 600"], { stdout: "pipe" });
-    await world.stdout.getReader().read();
-    await run(
-      "sh",
-      "-c",
-      `ip link set lo up; ip link add world type veth peer name eth0 netns ${world.pid}; ip addr add 192.0.2.1/24 dev world; ip link set world up`,
-    );
-    await run("nsenter", `--net=/proc/${world.pid}/ns/net`, "sh", "-c", "ip addr add 192.0.2.9/24 dev eth0; ip link set eth0 up; ip link set lo up");
-    const lab = new Lab(world, options, systemBus);
+    const lab = new Lab(await openWorld("exec sleep 600"), options, systemBus);
     await lab.networks.restore(new Set());
     return lab;
   }
@@ -148,6 +141,18 @@ export class Lab implements AsyncDisposable {
     });
     await this.networks.attach(endpoint, path);
     return { id, path, endpoint };
+  }
+
+  /** The engine ends, with the containers that aren't to live on, and comes back. */
+  async restart(running: readonly string[] = [], changes: Partial<NetworkOptions> = {}): Promise<void> {
+    await this.networks.close({ containersLive: running.length > 0 });
+    await this.resume(running, changes);
+  }
+
+  /** It comes back. */
+  async resume(running: readonly string[] = [], changes: Partial<NetworkOptions> = {}): Promise<void> {
+    this.networks = this.start(changes);
+    await this.networks.restore(new Set(running));
   }
 
   /** At once, but for containers with hundreds of ports: await those. */

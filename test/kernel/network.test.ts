@@ -209,8 +209,7 @@ if (!skips.root.missing()) {
       await lab.networks.close({ containersLive: true });
       expect(await ask(lab.outside, "tcp", "192.0.2.1", 8080)).toBe("alive 192.0.2.9"); // while no engine runs
 
-      lab.networks = lab.start();
-      await lab.networks.restore(new Set([alive.id]));
+      await lab.resume([alive.id]);
       expect(await ask(lab.outside, "tcp", "192.0.2.1", 8080)).toBe("alive 192.0.2.9");
       expect(await ask(undefined, "tcp", "::1", 8080)).toStartWith("alive ");
       expect(lab.networks.endpointsOfContainer(alive.id)).toEqual([alive.endpoint]);
@@ -235,8 +234,7 @@ if (!skips.root.missing()) {
     test("a FORWARD policy of DROP doesn't cut containers off, and its rule goes with the engine", async () => {
       await lab.networks.close({ containersLive: false });
       await run("nft", "add table ip filter; add chain ip filter FORWARD { type filter hook forward priority filter ; policy drop ; }");
-      lab.networks = lab.start();
-      await lab.networks.restore(new Set());
+      await lab.resume();
       const a = await lab.container();
       using _world = await serve(lab.outside, "world", 7, 7);
       expect(await ask(a.path, "tcp", "192.0.2.9", 7)).toBe("world 192.0.2.1");
@@ -244,8 +242,7 @@ if (!skips.root.missing()) {
       await lab.networks.close({ containersLive: false });
       expect(await run("nft", "list chain ip filter FORWARD")).not.toContain("mark");
       await run("nft", "delete table ip filter");
-      lab.networks = lab.start();
-      await lab.networks.restore(new Set());
+      await lab.resume();
     });
 
     test("rules that somebody flushed come back with the next change, for all that was there", async () => {
@@ -262,8 +259,7 @@ if (!skips.root.missing()) {
     test("a default bridge whose subnet somebody routes elsewhere moves, once no container is on it", async () => {
       await lab.networks.close({ containersLive: true });
       await run("ip", "route", "add", "172.17.3.0/24", "via", "192.0.2.9");
-      lab.networks = lab.start();
-      await lab.networks.restore(new Set());
+      await lab.resume();
       expect(lab.networks.resolve("bridge").ipam.config).toEqual([{ subnet: "172.18.0.0/16", gateway: "172.18.0.1" }]);
       expect(await run("ip", "-br", "addr", "show", "brabc123")).not.toContain("172.17.");
       await run("ip", "route", "delete", "172.17.3.0/24");
@@ -274,9 +270,7 @@ if (!skips.root.missing()) {
     });
 
     test("without nftables published ports go through the proxy", async () => {
-      await lab.networks.close({ containersLive: false });
-      lab.networks = lab.start({ iptables: false });
-      await lab.networks.restore(new Set());
+      await lab.restart([], { iptables: false });
       expect(await run("nft", "list", "tables")).not.toContain("berth");
       const a = await lab.container({ portBindings: { "80/tcp": [{ HostPort: "8080" }], "80/udp": [{ HostPort: "8080" }] } });
       using _server = await serve(a.path, "a", 80, 80);
@@ -285,9 +279,7 @@ if (!skips.root.missing()) {
         expect(await ask(undefined, protocol, "127.0.0.1", 8080)).toBe(`a ${a.endpoint.gateway}`);
       }
       lab.remove(a.id);
-      await lab.networks.close({ containersLive: false });
-      lab.networks = lab.start();
-      await lab.networks.restore(new Set());
+      await lab.restart();
     });
 
     test("names and aliases resolve on user-defined networks, by udp and tcp, in both directions", async () => {
@@ -335,9 +327,7 @@ if (!skips.root.missing()) {
         expect(await lookUp(b.path, "udp", "b")).toStartWith("code 0 ");
       };
       await check();
-      await lab.networks.close({ containersLive: true });
-      lab.networks = lab.start();
-      await lab.networks.restore(new Set([a.id, b.id]));
+      await lab.restart([a.id, b.id]);
       await check();
       lab.remove(a.id, b.id);
       await lab.networks.remove("outward");
@@ -386,8 +376,7 @@ if (!skips.root.missing()) {
       lab.store.db.query("DELETE FROM networks WHERE id = ?").run(net.id);
       await lab.networks.close({ containersLive: true });
       await run("nft", "flush", "ruleset"); // no witness but the alias
-      lab.networks = lab.start();
-      await lab.networks.restore(new Set());
+      await lab.resume();
       await eventually(async () => !(await links()).includes(name), "the bridge is gone");
     });
 

@@ -190,8 +190,7 @@ if (!skips.root.missing()) {
       ] as const) {
         await run("sh", "-c", `ip link add ${name} type dummy; ip link set ${name} alias '${alias}'`);
       }
-      lab.networks = lab.start();
-      await lab.networks.restore(new Set([one.id, two.id]));
+      await lab.resume([one.id, two.id]);
       expect(await reaches(one.path, two.endpoint.ipv4 ?? "")).toBe(true);
       await eventually(() => findLink(host, "dm-000000000000") === undefined, "the forgotten parent is gone");
       expect(findLink(host, "dm-111111111111")).toBeDefined();
@@ -199,8 +198,7 @@ if (!skips.root.missing()) {
       lab.removeAll();
       await lab.networks.close({ containersLive: false });
       expect(findLink(host, "world.30")).toBeUndefined();
-      lab.networks = lab.start();
-      await lab.networks.restore(new Set());
+      await lab.resume();
       expect(findLink(host, "world.30")).toBeDefined();
     });
   });

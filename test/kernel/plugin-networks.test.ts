@@ -33,8 +33,7 @@ if (!skips.root.missing()) {
 
     const restart = async (running: string[] = []): Promise<void> => {
       await lab.networks.close({ containersLive: true });
-      lab.networks = lab.start();
-      await lab.networks.restore(new Set(running));
+      await lab.resume(running);
     };
     const make = (more: Partial<NetworkRecord> = {}) =>
       lab.networks.create({

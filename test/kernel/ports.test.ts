@@ -144,18 +144,14 @@ if (!skips.root.missing()) {
 
     test("free ports leave out what the administrator reserved", async () => {
       await run("sh", "-c", "echo 40000 40003 >/proc/sys/net/ipv4/ip_local_port_range; echo 40001,40002-40002 >/proc/sys/net/ipv4/ip_local_reserved_ports");
-      await lab.networks.close({ containersLive: false });
-      lab.networks = lab.start();
-      await lab.networks.restore(new Set());
+      await lab.restart();
       const a = await lab.container({ portBindings: { "80/tcp": [{}], "81/tcp": [{}] } });
       expect(new Set(a.endpoint.ports.map((port) => port.hostPort))).toEqual(new Set([40000, 40003]));
       await expect(lab.container({ portBindings: { "80/tcp": [{}] } })).rejects.toThrow("all ports are allocated");
       const b = await lab.container({ portBindings: { "80/tcp": [{ HostPort: "40001" }] } });
       lab.remove(a.id, b.id);
       await run("sh", "-c", "echo >/proc/sys/net/ipv4/ip_local_reserved_ports; echo 32768 60999 >/proc/sys/net/ipv4/ip_local_port_range");
-      await lab.networks.close({ containersLive: false });
-      lab.networks = lab.start();
-      await lab.networks.restore(new Set());
+      await lab.restart();
     });
 
     test("publishing a UDP port forgets flows to that port of the host, and no others", async () => {
@@ -201,9 +197,7 @@ if (!skips.root.missing()) {
       expect(await ask(lab.outside, "tcp", "192.0.2.1", 8081)).toBe("a 192.0.2.9");
       await eventually(async () => (await ask(lab.outside, "udp", "192.0.2.1", 8080, 5010)) === "other 192.0.2.9", "the client's old flow is forgotten");
 
-      await lab.networks.close({ containersLive: true });
-      lab.networks = lab.start();
-      await lab.networks.restore(new Set([a.id]));
+      await lab.restart([a.id]);
       expect(shown(a.id)).toEqual(["8081->80/tcp", "8080->90/tcp", "8080->91/udp"]);
       expect(await ask(undefined, "tcp", "::1", 8080)).toStartWith("other ");
       await expect(lab.container({ portBindings: { "80/tcp": [{ HostPort: "8081" }] } })).rejects.toThrow("port is already allocated");
@@ -310,14 +304,10 @@ if (!skips.root.missing()) {
 
     /** The engine with other settings, for one test. */
     async function withSettings(settings: Parameters<Lab["start"]>[0], body: () => Promise<void>): Promise<void> {
-      await lab.networks.close({ containersLive: false });
-      lab.networks = lab.start(settings);
-      await lab.networks.restore(new Set());
+      await lab.restart([], settings);
       await body().finally(async () => {
         lab.removeAll();
-        await lab.networks.close({ containersLive: false });
-        lab.networks = lab.start();
-        await lab.networks.restore(new Set());
+        await lab.restart();
       });
     }
     const listed = (ports: readonly { hostIp: string; hostPort: number }[]): string[] => ports.map(({ hostIp, hostPort }) => `${hostIp}:${hostPort}`);
@@ -397,8 +387,7 @@ if (!skips.root.missing()) {
       expect(await run("nsenter", `--net=${a.path}`, "cat", "/proc/sys/net/netfilter/nf_conntrack_count")).toBe("0");
       await lab.networks.close({ containersLive: true });
       for (const protocol of ["udp", "tcp"] as const) expect(await ask(a.path, protocol, "127.0.0.11", 53)).toBe("error ECONNREFUSED");
-      lab.networks = lab.start();
-      await lab.networks.restore(new Set([a.id, b.id]));
+      await lab.resume([a.id, b.id]);
       expect(await lookUp(a.path, "udp", "b")).toStartWith("code 0 ");
       lab.remove(a.id, b.id);
       await lab.networks.remove("named");
