@@ -335,6 +335,13 @@ export function makeBusyboxTree(tree: string): void {
   writeFileSync(join(tree, "etc/group"), "root:x:0:\nworker:x:1000:\nwheel:x:10:worker\n");
 }
 
+/** What a command that must succeed said. */
+export async function said(...command: string[]): Promise<string> {
+  const { code, stdout, stderr } = await run(command);
+  if (code !== 0) throw new Error(`${command.join(" ")}: exit code ${code}\n${stdout}${stderr}`);
+  return stdout.trim();
+}
+
 /** Waits until `probe` gives something truthy. @throws after 20 s with `what` in the text */
 export async function until<T>(what: string, probe: () => Promise<T> | T): Promise<NonNullable<T>> {
   for (let i = 0; i < 400; i++) {

@@ -1,4 +1,7 @@
-import { Engine, run } from "./harness.ts";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { openWorld } from "../world.ts";
+import { Engine, run, said, until } from "./harness.ts";
 
 /** An engine, other engines on the same network as several on one host have it, and a world outside at 192.0.2.9 (the host is 192.0.2.1) whose port 7 says `world`. */
 export class Neighbourhood implements AsyncDisposable {
@@ -14,19 +17,17 @@ export class Neighbourhood implements AsyncDisposable {
     const { engine } = this;
     await engine.start();
     await engine.importBusybox();
-    const web = `mkdir -p ${engine.root}/world; echo world >${engine.root}/world/index.html; exec busybox httpd -f -p 7 -h ${engine.root}/world`;
-    this.#outside = Bun.spawn(["unshare", "--net", "sh", "-c", web], { stdio: ["ignore", "ignore", "inherit"] });
-    await Bun.sleep(100);
-    const link = `ip link add world type veth peer name eth0 netns ${this.#outside.pid}; ip addr add 192.0.2.1/24 dev world; ip link set world up`;
-    await this.onHost("sh", "-ec", link);
-    await run([...this.inOutside, "sh", "-c", "ip link set lo up; ip addr add 192.0.2.9/24 dev eth0; ip link set eth0 up"]);
+    const folder = join(engine.root, "world");
+    mkdirSync(folder);
+    writeFileSync(join(folder, "index.html"), "world\n");
+    this.#outside = await openWorld(`exec busybox httpd -f -p 7 -h ${folder}`, engine.onHost);
+    // it listens
+    await until("the world says so", async () => (await fetched(this.inOutside, "http://127.0.0.1:7/")) === "world");
   }
 
   /** A command in the network that all engines share; what it said. */
   async onHost(...command: string[]): Promise<string> {
-    const { code, stdout, stderr } = await run([...this.engine.onHost, ...command]);
-    if (code !== 0) throw new Error(`${command.join(" ")}: ${stderr}`);
-    return stdout.trim();
+    return await said(...this.engine.onHost, ...command);
   }
 
   /** Prefix of commands in the world. */

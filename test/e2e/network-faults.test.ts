@@ -2,7 +2,7 @@ import { afterEach, describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import type { NetworkReport } from "../../src/client/types.ts";
 import { skipped } from "../skips.ts";
-import { run, suiteEngine, until, type Output } from "./harness.ts";
+import { run, said, suiteEngine, until, type Output } from "./harness.ts";
 
 const peer = join(import.meta.dir, "../kernel/net-peer.ts");
 
@@ -10,11 +10,7 @@ describe.skipIf(skipped("root", "overlay", "docker"))("networks whose engine or 
   const engine = suiteEngine(["--dns", "127.0.0.1"]);
   afterEach(async () => await engine.removeAll());
 
-  const onHost = async (...command: string[]): Promise<string> => {
-    const { code, stdout, stderr } = await run([...engine.onHost, ...command]);
-    if (code !== 0) throw new Error(`${command.join(" ")}: ${code} ${stderr}`);
-    return stdout.trim();
-  };
+  const onHost = (...command: string[]): Promise<string> => said(...engine.onHost, ...command);
   /** What is wrong but for the name server, which a network without a way out hasn't. */
   const check = async (...flags: string[]): Promise<Output & { problems: NetworkReport["problems"] }> => {
     const output = await engine.berth(["network", "check", "--format", "json", ...flags]);

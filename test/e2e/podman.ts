@@ -1,8 +1,8 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { debianProgram, unpackedTree } from "./debian.ts";
-import { makeBusyboxTree, run, until } from "./harness.ts";
+import { debianProgram, triple, unpackedTree } from "./debian.ts";
+import { makeBusyboxTree, run, said, until } from "./harness.ts";
 
 export interface PodmanPrograms {
   podman: string;
@@ -16,7 +16,6 @@ export function podmanPrograms(): PodmanPrograms | undefined {
   const podman = debianProgram("podman", "usr/bin/podman");
   const netavark = debianProgram("netavark", "usr/lib/podman/netavark");
   if (podman === undefined || netavark === undefined) return undefined;
-  const triple = `${process.arch === "arm64" ? "aarch64" : "x86_64"}-linux-gnu`;
   const trees = ["libsubid4", "libgpgme11", "libassuan0", "libdevmapper1.02.1"].flatMap((name) => unpackedTree(name) ?? []);
   const libraries = trees.flatMap((tree) => [join(tree, "usr/lib", triple), join(tree, "lib", triple)]);
   const env = { LD_LIBRARY_PATH: libraries.join(":") };
@@ -87,9 +86,7 @@ export class Podman implements AsyncDisposable {
 
   /** podman, which must succeed; what it said. */
   async ok(...args: string[]): Promise<string> {
-    const { code, stdout, stderr } = await run(this.command(...args));
-    if (code !== 0) throw new Error(`podman ${args.join(" ")}: ${stderr}`);
-    return stdout.trim();
+    return await said(...this.command(...args));
   }
 
   /** podman, which must fail; its words. */
