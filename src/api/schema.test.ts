@@ -12,6 +12,12 @@ describe("reading as Go does", () => {
   test("unknown keys are ignored", () => expect(check(schema, { Name: "a", Future: { x: 1 } })).toEqual({ Name: "a" }));
   test("null counts as absent", () => expect(check(schema, { Name: null, Inner: null, Cmd: null })).toEqual({}));
   test("a command line may be one text", () => expect(check(schema, { Cmd: "sh" })).toEqual({ Cmd: ["sh"] }));
+  test("the ends of 64 bits are shown as no more than that, for Go reads nothing else", () => {
+    const shown = (size: string): bigint => BigInt(JSON.stringify(check(int, JSON.parse(size))));
+    expect(shown("9223372036854775807") <= 2n ** 63n - 1n).toBe(true);
+    expect(shown("-9223372036854775808") >= -(2n ** 63n)).toBe(true);
+    expect(shown("9007199254740991")).toBe(9007199254740991n);
+  });
   test("null elements of lists are dropped, null values of maps kept", () => {
     expect(check(list(object({ A: text })), [{ A: "x" }, null])).toEqual([{ A: "x" }]);
     expect(check(map(list(object({}))), { "80/tcp": null })).toEqual({ "80/tcp": null });
@@ -27,6 +33,8 @@ describe("reading as Go does", () => {
     [{ Name: 3 }, "invalid JSON: Name: expected string, received number"],
     [{ inner: { size: "x" } }, "invalid JSON: Inner.Size: expected number, received string"],
     [{ Inner: { Size: 1.5 } }, "invalid JSON: Inner.Size: expected an integer"],
+    [{ Inner: { Size: 1e19 } }, "invalid JSON: Inner.Size: expected an integer of 64 bits"],
+    [{ Inner: { Size: -1e308 } }, "invalid JSON: Inner.Size: expected an integer of 64 bits"],
     [{ Cmd: ["a", 1] }, "invalid JSON: Cmd[1]: expected string, received number"],
     [[], "invalid JSON: request body: expected object, received array"],
     ["x", "invalid JSON: request body: expected object, received string"],

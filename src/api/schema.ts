@@ -27,8 +27,16 @@ function foldKeys(value: unknown, names: ReadonlyMap<string, string>): unknown {
 
 export const text = z.string();
 export const bool = z.boolean();
-/** Any integer a double holds: unlimited values near 2^63 lose their last digits, as they may. */
-export const int = z.number().refine((n) => Number.isInteger(n), "expected an integer");
+/** A double's neighbours of 2^63 are 1024 and more from it. */
+const most = 2 ** 63 - 1024;
+/**
+ * An int64 of Go's. Unlimited values near 2^63 lose their last digits, as they may, but never become more than an int64: one such number in what
+ * `GET /containers/json` shows, and no client that is written in Go could list containers.
+ */
+export const int = z
+  .number()
+  .refine((n) => Number.isInteger(n) && Math.abs(n) <= 2 ** 63, "expected an integer of 64 bits")
+  .transform((n) => Math.min(Math.max(n, -most), most));
 export const texts = z.array(text);
 export const textMap = z.record(z.string(), text);
 /** A set, written as a map to empty objects. It may have thousands of members (ports): zod takes ten times as long to look at each. */
