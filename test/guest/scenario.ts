@@ -1,6 +1,6 @@
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
-import { api, check, endWithoutEngine, equal, ok, run, startEngine, state, stopEngine, until } from "./inside.ts";
-import { serveNfs } from "./nfs.ts";
+import { api, check, endWithoutEngine, equal, ok, run, startEngine, state, stopEngine, until, type State } from "./inside.ts";
+import { prepareNfs, startNfs, stopNfs } from "./nfs.ts";
 
 /**
  * Runs inside the guest, by the compiled executable itself as Bun. The outer test expects a fixed list of checks.
@@ -131,12 +131,26 @@ await check("volumes", async () => {
   await ok("volume", "rm", "data");
 });
 await check("a volume on a server", async () => {
-  serveNfs("/export");
+  prepareNfs("/export");
+  startNfs("/export");
   await ok("volume", "create", "-o", "type=nfs", "-o", "o=addr=127.0.0.1,vers=4,rw", "-o", "device=:/", "served");
   await ok("run", "--rm", "-v", "served:/v", "guest", "sh", "-c", "echo kept > /v/f");
   equal(readFileSync("/export/f", "utf8"), "kept\n");
   const mounted = await ok("run", "--rm", "-v", "served:/v:ro", "guest", "sh", "-c", "cat /v/f; grep -o '/v nfs4 ro' /proc/mounts");
   equal(mounted.split("\n"), ["kept", "/v nfs4 ro"]);
+});
+await check("a server that doesn't answer keeps nobody waiting but who wants its files", async () => {
+  await ok("run", "-d", "--name", "user", "-v", "served:/v", "guest", "sleep", "1000");
+  stopNfs();
+  let isOver = false;
+  const second = run("run", "--name", "second", "-v", "served:/v:nocopy", "guest", "true").finally(() => (isOver = true));
+  await until("the second container is there", async () => (await api<{ State?: State }>("/containers/second/json")).State !== undefined);
+  equal((await run("volume", "rm", "served")).err.includes("volume is in use"), true);
+  await ok("rm", "-f", "user");
+  equal(isOver, false);
+  startNfs("/export");
+  equal((await second).code, 0);
+  await ok("rm", "second");
   await ok("volume", "rm", "served");
   equal(readFileSync("/proc/mounts", "utf8").includes(" nfs4 "), false);
 });
