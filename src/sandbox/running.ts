@@ -184,17 +184,24 @@ async function unmountRoot(ctx: SandboxContext, id: string, rootfs: string): Pro
 async function watchExit(ctx: SandboxContext, parts: RunningParts): Promise<ExitStatus> {
   const { spec, pidfd, cgroupPath } = parts;
   await parts.monitor.exited;
-  // file times are those of the last tick, up to 4 ms behind the clock that told the start
-  const notBefore = (time: bigint): bigint => (time > parts.startedAt ? time : parts.startedAt + 1n);
   const oomKilled = (): boolean =>
     oomKills(ctx.runtime.cgroups, cgroupPath) > 0 || existsSync(`${ctx.paths.bundle(spec.id)}/oom`) || existsSync(`${spec.directory}/oom`);
   const told = readExit(`${ctx.paths.exits}/${spec.id}`) ?? readExit(`${spec.directory}/exit`);
-  if (told !== undefined) return { ...told, finishedAt: notBefore(told.finishedAt), oomKilled: oomKilled() };
+  if (told !== undefined) return { ...told, finishedAt: endAfter(parts.startedAt, told.finishedAt), oomKilled: oomKilled() };
   if (isAlive(pidfd)) {
     ctx.log.warn("the monitor of a container is gone; the container goes on without a log", { container: spec.id });
     await ctx.readiness.wait(pidfd);
   }
   return { ...(await askKernel(parts.pid, pidfd)), oomKilled: oomKilled() };
+}
+
+/**
+ * The end by the time of conmon's file. File times are those of the last tick, up to 10 ms behind the clock that told the start: no end is before its start.
+ * One that is further back tells that the host's clock was set meanwhile, and is right.
+ */
+export function endAfter(startedAt: bigint, fileTime: bigint): bigint {
+  const before = startedAt - fileTime;
+  return before >= 0n && before < 1_000_000_000n ? startedAt + 1n : fileTime;
 }
 
 /** What conmon wrote when init ended: the code, and by its time the moment. */
