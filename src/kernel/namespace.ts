@@ -25,9 +25,9 @@ const O_WRONLY_CLOEXEC = 1 | 0o2000000;
 const ownNamespace = cstr("/proc/thread-self/ns/net");
 
 /**
- * The main thread's visits to other network namespaces.
+ * A thread's visits to other network namespaces.
  *
- * A thread that Bun starts while the main thread is away stays in the container's namespace for ever (pool, HTTP client, JIT), and would send the
+ * A thread that Bun starts while the one that starts it is away stays in the container's namespace for ever (pool, HTTP client, JIT), and would send the
  * engine's own traffic from there. So between leaving and coming back only ffi calls run, on buffers made before: no node or Bun API, no await.
  * Netlink sockets keep the namespace they were opened in, so most work needs no visit but the one that opens the socket.
  */
@@ -45,7 +45,8 @@ export interface NamespaceDoor extends Disposable {
 }
 
 export function openNamespaceDoor(): NamespaceDoor {
-  const home = openSync("/proc/self/ns/net", "r");
+  // not the process's, which is its first thread's: that may be away
+  const home = openSync("/proc/thread-self/ns/net", "r");
 
   const leave = (): void => {
     // staying would send everything from a container's network: better dead, containers live on

@@ -145,7 +145,7 @@ function errorOf(reply: Reply, label: string): SysError | undefined {
  * the host's side of the fence. The kernel answers within send(2), hence nothing here waits.
  */
 export class NetlinkSocket implements Disposable {
-  readonly #fd: number;
+  readonly fd: number;
   #sequence = 1;
   #closed = false;
   /** Bytes that a packet may surely have: half of net.core.wmem_default, as it is everywhere. */
@@ -153,7 +153,7 @@ export class NetlinkSocket implements Disposable {
 
   /** Takes over `fd`. */
   constructor(fd: number) {
-    this.#fd = fd;
+    this.fd = fd;
     setOption(fd, SOL_NETLINK, NETLINK_CAP_ACK, 1);
     setOption(fd, SOL_NETLINK, NETLINK_EXT_ACK, 1);
   }
@@ -165,20 +165,20 @@ export class NetlinkSocket implements Disposable {
   /** The name under which the kernel tells others of this socket's changes. */
   get port(): number {
     // the first message would bind it, too
-    if (netlinkPort(this.#fd) === 0) joinNetlinkGroups(this.#fd, []);
-    return netlinkPort(this.#fd);
+    if (netlinkPort(this.fd) === 0) joinNetlinkGroups(this.fd, []);
+    return netlinkPort(this.fd);
   }
 
   /** Sends `messages` (each must ask for an ack) in one system call and counts the acks. All are tried. @throws SysError the first failure */
   request(...messages: NetlinkMessage[]): void {
     if (messages.length === 0) return; // the kernel would say ENODATA (netlink_sendmsg)
     const first = this.#number(messages);
-    sendMessage(this.#fd, Buffer.concat(messages.map((m) => m.bytes)));
+    sendMessage(this.fd, Buffer.concat(messages.map((m) => m.bytes)));
     const buffer = Buffer.allocUnsafe(1024);
     let open = messages.length;
     let failure: SysError | undefined;
     while (open > 0) {
-      const n = receiveMessage(this.#fd, buffer);
+      const n = receiveMessage(this.fd, buffer);
       if (n === undefined) throw failure ?? new SysError("netlink", 61, `${messages[0]?.label}: ${open} acknowledgements missing`);
       for (const reply of replies(buffer.subarray(0, n))) {
         const sent = messages[reply.sequence - first];
@@ -195,12 +195,12 @@ export class NetlinkSocket implements Disposable {
     const first = this.#number(messages);
     const bytes = Buffer.concat(messages.map((m) => m.bytes));
     // a batch is one packet, whatever its size; the kernel counts its own overhead too
-    if (bytes.length * 2 > this.#sendRoom) setSendBuffer(this.#fd, (this.#sendRoom = bytes.length * 2));
-    sendMessage(this.#fd, bytes);
+    if (bytes.length * 2 > this.#sendRoom) setSendBuffer(this.fd, (this.#sendRoom = bytes.length * 2));
+    sendMessage(this.fd, bytes);
     const buffer = Buffer.allocUnsafe(4096);
     let answered = false;
     let failure: SysError | undefined;
-    for (let n = receiveMessage(this.#fd, buffer); n !== undefined; n = receiveMessage(this.#fd, buffer)) {
+    for (let n = receiveMessage(this.fd, buffer); n !== undefined; n = receiveMessage(this.fd, buffer)) {
       for (const reply of replies(buffer.subarray(0, n))) {
         if (reply.type !== NLMSG_ERROR) continue;
         answered = true;
@@ -214,9 +214,9 @@ export class NetlinkSocket implements Disposable {
   /** One question whose answer is one message: its payload. @throws SysError */
   query(question: NetlinkMessage): Buffer {
     this.#number([question]);
-    sendMessage(this.#fd, question.bytes);
+    sendMessage(this.fd, question.bytes);
     const buffer = Buffer.alloc(16384);
-    const n = receiveMessage(this.#fd, buffer);
+    const n = receiveMessage(this.fd, buffer);
     for (const reply of n === undefined ? [] : replies(buffer.subarray(0, n))) {
       if (reply.type !== NLMSG_ERROR) return reply.payload;
       const failure = errorOf(reply, question.label);
@@ -228,11 +228,11 @@ export class NetlinkSocket implements Disposable {
   /** A dump: the payload of each message of the answer. @throws SysError */
   dump(question: NetlinkMessage): Buffer[] {
     this.#number([question]);
-    sendMessage(this.#fd, question.bytes);
+    sendMessage(this.fd, question.bytes);
     const result: Buffer[] = [];
     for (;;) {
       const buffer = Buffer.alloc(65536);
-      const n = receiveMessage(this.#fd, buffer);
+      const n = receiveMessage(this.fd, buffer);
       if (n === undefined) throw new SysError("netlink", 61, `${question.label}: the answer ends early`);
       for (const reply of replies(buffer.subarray(0, n))) {
         if (reply.type === NLMSG_ERROR || reply.type === NLMSG_DONE) {
@@ -247,7 +247,7 @@ export class NetlinkSocket implements Disposable {
 
   /** carrier.ts, for links of the socket's namespace. */
   settleCarriers(...names: string[]): void {
-    for (const name of names) settleCarrier(this.#fd, name);
+    for (const name of names) settleCarrier(this.fd, name);
   }
 
   #number(messages: NetlinkMessage[]): number {
@@ -260,6 +260,6 @@ export class NetlinkSocket implements Disposable {
   [Symbol.dispose](): void {
     if (this.#closed) return;
     this.#closed = true;
-    closeFd(this.#fd);
+    closeFd(this.fd);
   }
 }

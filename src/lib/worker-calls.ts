@@ -1,9 +1,9 @@
-import { internal, messageOf } from "./errors.ts";
+import { EngineError, type ErrorKind, internal, kindOf, messageOf } from "./errors.ts";
 import { startWorker, type WorkerHandle } from "./worker.ts";
 
 /** Questions to one Worker, each of which has one answer. The Worker starts with the first; where it dies, the next question starts another. */
 export interface WorkerCalls<Question, Answer> extends Disposable {
-  /** @throws EngineError internal with the words of what the Worker threw, also where it died before it answered */
+  /** @throws EngineError of the kind and with the words of what the Worker threw; internal where it died before it answered */
   call(question: Question, transfer?: ArrayBuffer[]): Promise<Answer>;
   /** How many wait for their answers. */
   readonly open: number;
@@ -13,7 +13,7 @@ interface Asked<Question> {
   id: number;
   question: Question;
 }
-type Answered<Answer> = { id: number; answer: Answer } | { id: number; error: string };
+type Answered<Answer> = { id: number; answer: Answer } | { id: number; error: string; errorKind: ErrorKind };
 
 /** `path`: of the Worker, as startWorker takes it; it answers by `answerCalls`. */
 export function createWorkerCalls<Question, Answer>(path: string): WorkerCalls<Question, Answer> {
@@ -26,7 +26,7 @@ export function createWorkerCalls<Question, Answer>(path: string): WorkerCalls<Q
     started.onMessage((message) => {
       const one = waiting.get(message.id);
       waiting.delete(message.id);
-      if ("error" in message) one?.reject(internal(message.error));
+      if ("error" in message) one?.reject(new EngineError(message.errorKind, message.error));
       else one?.resolve(message.answer);
     });
     started.onError((error) => {
@@ -69,7 +69,7 @@ export function answerCalls<Question, Answer>(answer: (question: Question) => An
       const given = answer(question);
       self.postMessage({ id, answer: given }, transfer(given));
     } catch (error) {
-      self.postMessage({ id, error: messageOf(error) }, []);
+      self.postMessage({ id, error: messageOf(error), errorKind: kindOf(error) }, []);
     }
   });
 }

@@ -1,4 +1,3 @@
-import { findLink } from "../kernel/netlink-route.ts";
 import { driverOf, type NetworkContext } from "./context.ts";
 import { givesDefaultRoute } from "./default-routes.ts";
 import { cancelled, messageOf, notFound } from "../lib/errors.ts";
@@ -46,12 +45,11 @@ async function openPorts(ctx: NetworkContext, stored: StoredEndpoint): Promise<v
   await Promise.all(flows);
 }
 
-/** Looks later whether a released endpoint's link went with its namespace; a thread that Bun started during a visit pins that until it ends (measured, Bun 1.4). */
+/** A released endpoint's link goes with its namespace; should it be there later, it is deleted: a thread that Bun started during a visit pins that until it ends (measured, Bun 1.4). */
 export function watchForStraggler(ctx: NetworkContext, link: string): void {
   const timer = setTimeout(() => {
     if (ctx.closed()) return;
-    const known = ctx.records.endpoints().some((endpoint) => endpoint.hostInterface === link);
-    if (known || findLink(ctx.host, link) === undefined) return;
+    if (ctx.records.endpoints().some((endpoint) => endpoint.hostInterface === link)) return;
     ctx.chores
       .deleteLink(link)
       .catch((error: unknown) => ctx.log.warn("could not delete a link that outlived its container", { link, error: messageOf(error) }));

@@ -1,29 +1,15 @@
 import { existsSync } from "node:fs";
-import { invalidArgument, messageOf } from "../lib/errors.ts";
+import { invalidArgument, messageOf, unavailable } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
-import { type NamespaceDoor, writeSysctl } from "../kernel/namespace.ts";
+import { writeSysctl } from "../kernel/namespace.ts";
 import { setAlias } from "../kernel/netlink-links.ts";
 import type { NetlinkMessage, NetlinkSocket } from "../kernel/netlink.ts";
-import {
-  addAddress,
-  addBridge,
-  addVeth,
-  deleteAddress,
-  findLink,
-  getLink,
-  joinBridge,
-  listAddresses,
-  listLinks,
-  noAutomaticAddress,
-  setBridgePort,
-  setLinkMtu,
-  setLinkUp,
-  silenceBridgePort,
-} from "../kernel/netlink-route.ts";
+import { addAddress, addBridge, deleteAddress, findLink, getLink, listAddresses, listLinks, setLinkMtu, setLinkUp } from "../kernel/netlink-route.ts";
 import { type Address, addressFrom, bytesOf, formatAddress, macFor, parseAddress, parseMac, parsePrefix } from "../lib/address.ts";
 import { type BridgeOptions, parseBridgeOptions } from "./bridge-options.ts";
 import type { NetworkDriver } from "./driver.ts";
-import { configureEndpoint, defaultRoutes, ipv6Settings } from "./endpoint-link.ts";
+import { joinPort, type PortOptions, removePort } from "./bridge-port.ts";
+import { ipv6Settings } from "./endpoint-link.ts";
 import type { Firewall } from "./firewall.ts";
 import type { FamilyRules } from "./ruleset.ts";
 import type { Chores } from "./chores.ts";
@@ -34,7 +20,6 @@ import type { NetworkRecord } from "./types.ts";
 export interface BridgeDriverOptions {
   /** rtnetlink of the host. */
   host: NetlinkSocket;
-  door: NamespaceDoor;
   firewall: Firewall;
   chores: Chores;
   /** Published ports are reached under the containers' own addresses, whatever the network says. */
@@ -104,7 +89,7 @@ function staleAddresses(host: NetlinkSocket, index: number, gateways: ReturnType
 
 /** Linux bridges with a veth pair for each endpoint. */
 export function createBridgeDriver(options: BridgeDriverOptions): NetworkDriver {
-  const { host, door, firewall, chores, directRouting, alias, log } = options;
+  const { host, firewall, chores, directRouting, alias, log } = options;
 
   const setUp = (network: NetworkRecord): number => {
     const bridge = parseBridgeOptions(network);
@@ -136,26 +121,9 @@ export function createBridgeDriver(options: BridgeDriverOptions): NetworkDriver 
     return index;
   };
 
-  const join = (network: NetworkRecord, name: string, master: number): void => {
+  const portOptions = (network: NetworkRecord): PortOptions => {
     const bridge = parseBridgeOptions(network);
-    const { isolated } = separationOf(network, bridge, firewall);
-    host.request(joinBridge(name, master), setBridgePort(name, { hairpin: true, isolated }));
-    // in this order: the bridge has a carrier as soon as one of its ports has
-    host.settleCarriers(name, bridge.name);
-  };
-
-  /** Silent at once, gone a little later. */
-  const discard = (name: string, index: number): void => {
-    try {
-      host.request(silenceBridgePort(index));
-    } catch (error) {
-      // the kernel has just removed it: the namespace of its other end went, as it does some time after a killed engine
-      const { code } = error as { code?: string };
-      if (code === "ENODEV") return;
-      // ENOTSUP: it has not become a port yet
-      if (code !== "ENOTSUP") throw error;
-    }
-    chores.deleteLink(name).catch((error: unknown) => log.warn("could not delete a stale link", { link: name, error: messageOf(error) }));
+    return { bridge: bridge.name, isolated: separationOf(network, bridge, firewall).isolated };
   };
 
   return {
@@ -196,42 +164,31 @@ export function createBridgeDriver(options: BridgeDriverOptions): NetworkDriver 
       await chores.deleteLink(name);
     },
 
-    attach(network, endpoint, namespace, { defaultRoute }) {
-      const bridge = parseBridgeOptions(network);
-      const link = findLink(host, bridge.name);
-      const master = link?.index ?? setUp(network); // someone deleted our bridge: make it again
-      const mtu = bridge.mtu === undefined ? {} : { mtu: bridge.mtu };
+    async attach(network, endpoint, namespace, { defaultRoute }) {
+      const { mtu } = parseBridgeOptions(network);
       const mac = parseMac(endpoint.macAddress);
       if (mac === undefined) throw invalidArgument(`invalid MAC address ${endpoint.macAddress}`);
-      try {
-        const name = endpoint.hostInterface;
-        const veth = addVeth({ host: name, namespace: namespace.fd, peer: endpoint.containerInterface, mac, ...mtu });
-        host.request(veth, ...(existsSync(ipv6Settings) ? [noAutomaticAddress(name)] : []));
-        const { index } = getLink(namespace.route, endpoint.containerInterface);
-        configureEndpoint(door, namespace, index, endpoint, defaultRoute ? defaultRoutes(index, network, endpoint) : []);
-        join(network, name, master);
-        namespace.route.settleCarriers(endpoint.containerInterface);
-      } catch (error) {
-        const made = findLink(host, endpoint.hostInterface);
-        if (made !== undefined) discard(made.name, made.index);
-        throw error;
-      }
+      const make = (): Promise<boolean> => {
+        const link = { mac, ...(mtu !== undefined && { mtu }), namespace: namespace.fd, route: namespace.route.fd };
+        return chores.makePort({ ...portOptions(network), ...link, network, endpoint, defaultRoute });
+      };
+      if (await make()) return;
+      setUp(network); // someone deleted our bridge
+      if (!(await make())) throw unavailable(`network ${network.name}: somebody deletes its bridge`);
     },
 
-    detach(_network, endpoint, { lives }) {
-      const link = findLink(host, endpoint.hostInterface);
-      if (link !== undefined && link.master !== 0) host.request(silenceBridgePort(link.index));
-      return lives && link !== undefined ? chores.deleteLink(link.name) : undefined;
-    },
+    detach: (_network, endpoint, { lives }) => chores.removePort(endpoint.hostInterface, { gone: lives }),
 
     restore(network, endpoints) {
       const index = setUp(network);
       const wanted = new Set(endpoints.map((endpoint) => endpoint.hostInterface));
       for (const link of listLinks(host)) {
         // also one that is joined: whether containers may talk to each other may have changed with the engine's settings
-        if (wanted.has(link.name)) join(network, link.name, index);
+        if (wanted.has(link.name)) joinPort(host, link.name, portOptions(network));
         const ours = network.foreign !== true || /^veth[0-9a-f]{8}$/.test(link.name);
-        if (link.master === index && ours && !wanted.has(link.name)) discard(link.name, link.index);
+        if (link.master !== index || !ours || wanted.has(link.name)) continue;
+        removePort(host, link.name, { gone: false });
+        chores.deleteLink(link.name).catch((error: unknown) => log.warn("could not delete a stale link", { link: link.name, error: messageOf(error) }));
       }
     },
   };

@@ -1,10 +1,20 @@
 import type { FlowFilter } from "../kernel/netlink-conntrack.ts";
 import { createWorkerCalls } from "../lib/worker-calls.ts";
-import type { Chore, ChoreAnswer } from "./chores.worker.ts";
+import type { NewPort } from "./bridge-port.ts";
+import type { Chore, ChoreAnswer, FreshNamespace } from "./chores.worker.ts";
 import type { RuleTable } from "./compare-rules.ts";
 
-/** Calls that would hold up the event loop, made in a Worker. It is started at the first need, which many engines never have. */
+/**
+ * Calls that would hold up the event loop, made in a Worker, in the order in which they were asked for. Whatever changes links waits for the kernel's one lock on
+ * them (RTNL), which it keeps, for all namespaces, while it takes down others: 100 ms and more on a busy host (measured, Linux 6.18).
+ */
 export interface Chores extends Disposable {
+  /** @throws EngineError internal */
+  makeNamespace(): Promise<FreshNamespace>;
+  /** bridge-port.ts: an endpoint's link, false where its bridge isn't there. The namespace must stay open until then. @throws EngineError */
+  makePort(port: NewPort): Promise<boolean>;
+  /** The same file. */
+  removePort(name: string, how: { gone: boolean }): Promise<void>;
   /** RTM_DELLINK waits 7–16 ms for RCU. Resolves when the link is gone, also when there was none. */
   deleteLink(name: string): Promise<void>;
   /** The same in the namespace that `socket`, an rtnetlink socket, was opened in; closes the socket. */
@@ -22,6 +32,15 @@ export interface Chores extends Disposable {
 export function createChores(): Chores {
   const calls = createWorkerCalls<Chore, ChoreAnswer>("networks/chores.worker.ts");
   return {
+    async makeNamespace() {
+      const made = await calls.call({ kind: "makeNamespace" });
+      return made as FreshNamespace;
+    },
+    async makePort(port) {
+      const { endpoint } = port;
+      return (await calls.call({ kind: "makePort", port: { ...port, endpoint: { ...endpoint, ports: [] } } })) === true;
+    },
+    removePort: async (name, how) => void (await calls.call({ kind: "removePort", name, ...how })),
     deleteLink: async (name) => void (await calls.call({ kind: "deleteLink", name })),
     deleteLinkInside: async (socket, name) => void (await calls.call({ kind: "deleteLink", name, socket })),
     moveLink: async (options) => void (await calls.call({ kind: "moveLink", ...options })),

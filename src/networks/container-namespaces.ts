@@ -1,45 +1,41 @@
 import { closeSync, mkdirSync, openSync, readdirSync } from "node:fs";
 import { join } from "node:path";
+import { closeFd } from "../kernel/fs.ts";
 import { removeMountedFile } from "../kernel/mount.ts";
 import { nameNamespace, type NamespaceDoor } from "../kernel/namespace.ts";
 import { NetlinkSocket } from "../kernel/netlink.ts";
-import { setLinkUp } from "../kernel/netlink-route.ts";
-import type { NamespaceHandle } from "./driver.ts";
+import type { FreshNamespace } from "./chores.worker.ts";
+import type { Awaitable, NamespaceHandle } from "./driver.ts";
 
-/** Of the first link of every namespace. */
-const LOOPBACK_INDEX = 1;
-
-/** Made ahead: most of a start's 0.7 ms for a namespace is then behind it. They have no names, so a crash leaves nothing. */
+/** Made ahead: a start needn't wait for one. They have no names, so a crash leaves nothing. */
 const READY_MOST = 3;
 /** Later than the start that took one. */
 const REFILL_AFTER_MS = 50;
 
-interface FreshNamespace {
-  fd: number;
-  route: NetlinkSocket;
-}
-
 /**
  * The containers' network namespaces: one file each, named by the container's id. The rtnetlink socket that was opened with a namespace is kept
- * until its links are made, which saves a visit.
+ * until its first link is made, which saves a visit.
  */
 export class ContainerNamespaces {
   readonly #door: NamespaceDoor;
   readonly #folder: string;
   readonly #ready: FreshNamespace[] = [];
   readonly #fresh = new Map<string, NetlinkSocket>();
+  readonly #make: () => Promise<FreshNamespace>;
   readonly #removeFile: (path: string) => Promise<void>;
   readonly #onError: (error: unknown) => void;
   #refill: ReturnType<typeof setTimeout> | undefined;
+  #closed = false;
 
-  /** `removeFile` is removeMountedFile of kernel/mount.ts, off this thread; `onError` hears of namespaces that could not be made ahead. */
+  /** `make` is makeNamespace of chores.ts, `removeFile` removeMountedFile of kernel/mount.ts, off this thread; `onError` hears of namespaces that could not be made ahead. */
   constructor(
     door: NamespaceDoor,
     folder: string,
-    { removeFile, onError }: { removeFile: (path: string) => Promise<void>; onError: (error: unknown) => void },
+    { make, removeFile, onError }: { make: () => Promise<FreshNamespace>; removeFile: (path: string) => Promise<void>; onError: (error: unknown) => void },
   ) {
     this.#door = door;
     this.#folder = folder;
+    this.#make = make;
     this.#removeFile = removeFile;
     this.#onError = onError;
   }
@@ -48,26 +44,32 @@ export class ContainerNamespaces {
     return join(this.#folder, containerId);
   }
 
-  /** @throws SysError */
-  create(containerId: string): string {
-    const path = this.#freePath(containerId);
-    const { fd, route } = this.#ready.pop() ?? this.#make();
+  /** A promise where none was made ahead. @throws SysError */
+  create(containerId: string): Awaitable<string> {
+    const made = this.#ready.pop();
+    this.prepare();
+    return made === undefined ? this.#make().then((fresh) => this.#give(containerId, fresh)) : this.#give(containerId, made);
+  }
+
+  #give(containerId: string, { fd, route }: FreshNamespace): string {
+    const path = this.path(containerId);
     try {
+      this.#clear(path);
       nameNamespace(fd, path);
     } catch (error) {
-      route[Symbol.dispose]();
+      closeFd(route);
       throw error;
     } finally {
-      closeSync(fd);
+      closeFd(fd);
     }
-    this.#fresh.set(path, route);
-    this.prepare();
+    this.#fresh.set(path, new NetlinkSocket(route));
     return path;
   }
 
   /** Takes over one that something else made: `source` leads to it. @throws SysError */
   name(containerId: string, source: string): string {
-    const path = this.#freePath(containerId);
+    const path = this.path(containerId);
+    this.#clear(path);
     const fd = openSync(source, "r");
     try {
       nameNamespace(fd, path);
@@ -80,36 +82,22 @@ export class ContainerNamespaces {
   /** Makes namespaces ahead, one at a time, while nothing else is asked for. */
   prepare(): void {
     clearTimeout(this.#refill);
-    if (this.#ready.length >= READY_MOST) return;
+    if (this.#ready.length >= READY_MOST || this.#closed) return;
     this.#refill = setTimeout(() => {
-      try {
-        this.#ready.push(this.#make());
-        this.prepare();
-      } catch (error) {
-        this.#onError(error);
-      }
+      this.#make()
+        .then((fresh) => {
+          if (this.#closed || this.#ready.length >= READY_MOST) return close(fresh);
+          this.#ready.push(fresh);
+          this.prepare();
+        })
+        .catch(this.#onError);
     }, REFILL_AFTER_MS);
     this.#refill.unref();
   }
 
-  #freePath(containerId: string): string {
-    const path = this.path(containerId);
+  #clear(path: string): void {
     mkdirSync(this.#folder, { recursive: true, mode: 0o711 });
     removeMountedFile(path); // left by a start that was killed
-    return path;
-  }
-
-  #make(): FreshNamespace {
-    const made = this.#door.create();
-    const route = new NetlinkSocket(made.routeSocket);
-    try {
-      route.request(setLinkUp({ index: LOOPBACK_INDEX }));
-    } catch (error) {
-      route[Symbol.dispose]();
-      closeSync(made.namespace);
-      throw error;
-    }
-    return { fd: made.namespace, route };
   }
 
   /**
@@ -132,13 +120,18 @@ export class ContainerNamespaces {
   open(path: string): NamespaceHandle & Disposable {
     const fd = openSync(path, "r");
     try {
-      const kept = this.#fresh.get(path);
-      const route = kept ?? new NetlinkSocket(this.#door.netlinkSocket(fd, "route"));
-      const close = (): void => {
-        closeSync(fd);
-        if (kept === undefined) route[Symbol.dispose]();
+      const route = this.#fresh.get(path) ?? new NetlinkSocket(this.#door.netlinkSocket(fd, "route"));
+      // the handle's from now on: a Worker may be using it when the container is given up
+      this.#fresh.delete(path);
+      return {
+        fd,
+        route,
+        path,
+        [Symbol.dispose]: () => {
+          closeSync(fd);
+          route[Symbol.dispose]();
+        },
       };
-      return { fd, route, path, [Symbol.dispose]: close };
     } catch (error) {
       closeSync(fd);
       throw error;
@@ -161,12 +154,15 @@ export class ContainerNamespaces {
   }
 
   closeAll(): void {
+    this.#closed = true;
     clearTimeout(this.#refill);
-    for (const { fd, route } of this.#ready.splice(0)) {
-      route[Symbol.dispose]();
-      closeSync(fd);
-    }
+    this.#ready.splice(0).forEach(close);
     for (const socket of this.#fresh.values()) socket[Symbol.dispose]();
     this.#fresh.clear();
   }
+}
+
+function close({ fd, route }: FreshNamespace): void {
+  closeFd(route);
+  closeFd(fd);
 }

@@ -9,7 +9,13 @@ import type { Endpoint, NetworkRecord } from "./types.ts";
 export const ipv6Settings = "/proc/sys/net/ipv6/conf";
 
 /** Sets an endpoint's link up inside its namespace: addresses, then `routes`, then the sysctls that were asked for. @throws EngineError invalidArgument, SysError */
-export function configureEndpoint(door: NamespaceDoor, namespace: NamespaceHandle, index: number, endpoint: Endpoint, routes: readonly NetlinkMessage[]): void {
+export function configureEndpoint(
+  door: NamespaceDoor,
+  namespace: Pick<NamespaceHandle, "fd" | "route">,
+  index: number,
+  endpoint: Endpoint,
+  routes: readonly NetlinkMessage[],
+): void {
   if (endpoint.ipv6 === undefined) {
     door.writeSysctls(namespace.fd, [{ path: `${ipv6Settings}/${endpoint.containerInterface}/disable_ipv6`, value: "1" }]);
   }

@@ -167,13 +167,14 @@ function assemble(deps: NetworksDeps, closed: () => boolean): NetworkContext {
   const remote = new Map<string, NetworkDriver>();
   const parents = { host, door, chores, log, engineKey: options.engineKey, networks: () => [...records.list(), ...creating] };
   const drivers = [
-    createBridgeDriver({ host, door, firewall, chores, directRouting: options.allowDirectRouting, alias: bridgeAlias(options.engineKey), log }),
+    createBridgeDriver({ host, firewall, chores, directRouting: options.allowDirectRouting, alias: bridgeAlias(options.engineKey), log }),
     createParentDriver("macvlan", parents),
     createParentDriver("ipvlan", parents),
     createHostDriver(),
     createNullDriver(),
   ];
   const namespaces = new ContainerNamespaces(door, paths.namespaces, {
+    make: () => chores.makeNamespace(),
     removeFile,
     onError: (error) => log.warn("no network namespace could be made ahead", { error: messageOf(error) }),
   });

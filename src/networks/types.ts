@@ -133,8 +133,8 @@ export interface Networks {
   drivers(): string[];
   endpointsOf(networkId: string): Endpoint[];
   endpointsOfContainer(containerId: string): Endpoint[];
-  /** A named network namespace without processes, its `lo` up. Returns its path. */
-  createNamespace(containerId: string): string;
+  /** A named network namespace without processes, its `lo` up. Returns its path: a promise where it had to be made first. */
+  createNamespace(containerId: string): string | Promise<string>;
   /** Names the namespace that `path` leads to, which something else made, as the container's. Returns its file. @throws SysError */
   nameNamespace(containerId: string, path: string): string;
   removeNamespace(containerId: string): Promise<void>;

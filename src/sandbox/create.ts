@@ -210,7 +210,7 @@ async function allocateNetwork(ctx: SandboxContext, spec: SandboxSpec): Promise<
   };
   try {
     // one that belongs to the container's user namespace can only be made within that: the container would have no rights in one of ours, nor a /sys of it
-    const path = spec.idMap === undefined ? networks.createNamespace(spec.id) : undefined;
+    const path = spec.idMap === undefined ? await networks.createNamespace(spec.id) : undefined;
     const endpoints: Endpoint[] = [];
     for (const each of network.connect) {
       const made = networks.allocate(each);

@@ -244,7 +244,7 @@ table inet ${name} {
 
     test("the namespace of a container that doesn't run, and a link that is nobody's", async () => {
       const gone = lab.newId();
-      lab.networks.createNamespace(gone);
+      await lab.networks.createNamespace(gone);
       await ip("link", "add", "vethdeadbeef", "type", "veth", "peer", "name", "other");
       await ip("link", "set", "vethdeadbeef", "master", "brabc123");
       const found = await check(true, new Set([gone]));

@@ -70,7 +70,11 @@ async function open(make: (parts: Parts) => NetworkDriver, options: Record<strin
   if (options["parent"] !== undefined)
     await run("sh", "-c", `ip link add ${options["parent"]} type veth peer name other && ip link set ${options["parent"]} up && ip link set other up`);
   const driver = make(parts);
-  const namespaces = new ContainerNamespaces(parts.door, join(root, "netns"), { removeFile: async (path) => removeMountedFile(path), onError: () => {} });
+  const namespaces = new ContainerNamespaces(parts.door, join(root, "netns"), {
+    make: () => chores.makeNamespace(),
+    removeFile: async (path) => removeMountedFile(path),
+    onError: () => {},
+  });
   const ids: string[] = [];
   let next = 2;
   return {
@@ -112,10 +116,10 @@ async function open(make: (parts: Parts) => NetworkDriver, options: Record<strin
         ports: [],
       };
     },
-    namespace() {
+    async namespace() {
       const id = newId();
       ids.push(id);
-      const path = namespaces.create(id);
+      const path = await namespaces.create(id);
       const handle = namespaces.open(path);
       let isOpen = true;
       const remove = (): void => {
@@ -155,7 +159,7 @@ if (!skips.root.missing()) {
           network.ipam.config = [{ subnet: `10.80.${round}.0/24`, gateway: `10.80.${round}.1` }];
           await lab.driver.setUp(network);
           const endpoint = lab.endpoint(network);
-          const inside = lab.namespace();
+          const inside = await lab.namespace();
           await lab.driver.attach(network, endpoint, inside, { defaultRoute: false });
           const states = { ...Object.fromEntries(statesOf(inside.route)), ...Object.fromEntries(statesOf(host)) };
           const links = ["eth0", endpoint.hostInterface, `br-${network.id.slice(0, 12)}`];

@@ -129,7 +129,7 @@ export class Lab implements AsyncDisposable {
   async container(options: Partial<ConnectOptions> = {}): Promise<Container> {
     const id = options.containerId ?? this.newId();
     this.#made.add(id);
-    const path = this.networks.createNamespace(id);
+    const path = await this.networks.createNamespace(id);
     const endpoint = await this.networks.allocate({
       containerId: id,
       containerName: `name-${this.#count}`,

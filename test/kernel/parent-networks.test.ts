@@ -3,6 +3,7 @@ import { findLink, listLinks, openRouteSocket } from "../../src/kernel/netlink-r
 import type { NetworkRecord } from "../../src/networks/types.ts";
 import { skipped, skips } from "../skips.ts";
 import { type Container, eventually, Lab, reaches, run } from "./network-lab.ts";
+import { outcome } from "../outcome.ts";
 import { inOwnNamespace } from "./own-namespace.ts";
 
 /** Networks on the host's link `world`, which leads to 192.0.2.9 outside. */
@@ -100,7 +101,7 @@ if (!skips.root.missing()) {
         `macvlan network ${alone.id} is already using parent interface world in mode passthru`,
       );
       await lab.container({ network: alone.id });
-      await expect(lab.container({ network: alone.id })).rejects.toThrow("failed to create the macvlan port on world");
+      expect(await outcome(lab.container({ network: alone.id }))).toThrow("failed to create the macvlan port on world");
     });
 
     test.skipIf(skipped("macvlan", "vlan"))("a VLAN's parent is made and goes with the last network; its frames are tagged", async () => {
@@ -129,7 +130,7 @@ if (!skips.root.missing()) {
       expect(one.endpoint.macAddress).toBe(findLink(host, "world")?.mac ?? "");
       expect(await routes(one)).toContain("default via 192.0.2.9 dev eth0");
       for (const address of ["192.0.2.9", two.endpoint.ipv4 ?? ""]) expect(await reaches(one.path, address)).toBe(true);
-      await expect(lab.container({ network: network.id, settings: { MacAddress: "02:00:00:00:00:01" } })).rejects.toThrow(
+      expect(await outcome(lab.container({ network: network.id, settings: { MacAddress: "02:00:00:00:00:01" } }))).toThrow(
         "ipvlan interfaces do not support custom mac address assignment",
       );
       await lab.networks.disconnect(two.id, network.id);

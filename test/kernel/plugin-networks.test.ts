@@ -4,6 +4,7 @@ import type { NetworkRecord } from "../../src/networks/types.ts";
 import { startPlugin, type TestPlugin } from "../plugin/start.ts";
 import { skips } from "../skips.ts";
 import { eventually, Lab, reaches, run } from "./network-lab.ts";
+import { outcome } from "../outcome.ts";
 import { inOwnNamespace } from "./own-namespace.ts";
 
 /** Networks and addresses of the plugin in test/plugin, which makes bridges and veth pairs. */
@@ -97,13 +98,13 @@ if (!skips.root.missing()) {
       await expect(make({ driver: "other" })).rejects.toThrow('plugin "other" not found');
       const network = await make();
       plugin.fault("NetworkDriver.CreateEndpoint", { status: 500, body: '{"Err":"full"}' });
-      await expect(lab.container({ network: network.id })).rejects.toThrow("NetworkDriver.CreateEndpoint: full");
+      expect(await outcome(lab.container({ network: network.id }))).toThrow("NetworkDriver.CreateEndpoint: full");
       plugin.fault("NetworkDriver.CreateEndpoint", undefined);
       plugin.fault("NetworkDriver.Join", { status: 200, body: '{"InterfaceName":{"SrcName":"lo","DstPrefix":"eth"}}' });
-      await expect(lab.container({ network: network.id })).rejects.toThrow("there is no such link");
+      expect(await outcome(lab.container({ network: network.id }))).toThrow("there is no such link");
       expect(methods().at(-1)).toBe("Leave");
       plugin.fault("NetworkDriver.Join", { status: 200, body: '{"Gateway":"nowhere"}' });
-      await expect(lab.container({ network: network.id })).rejects.toThrow('unable to parse Gateway "nowhere"');
+      expect(await outcome(lab.container({ network: network.id }))).toThrow('unable to parse Gateway "nowhere"');
       lab.removeAll();
       plugin.fault("NetworkDriver.DeleteNetwork", { status: 200, body: '{"Err":"still needed"}' });
       await expect(lab.networks.remove(network.id)).rejects.toThrow("still needed");
@@ -155,8 +156,8 @@ if (!skips.root.missing()) {
       expect(await reaches(one.path, "10.200.0.77")).toBe(true);
       const [, request] = plugin.calls("IpamDriver.RequestAddress");
       expect(request?.request).toMatchObject({ Options: { "com.docker.network.endpoint.macaddress": one.endpoint.macAddress } });
-      await expect(lab.container({ network: network.id, settings: { IPAMConfig: { IPv4Address: "10.200.0.77" } } })).rejects.toThrow("10.200.0.77 is taken");
-      await expect(lab.container({ network: network.id, settings: { IPAMConfig: { IPv4Address: "10.201.0.1" } } })).rejects.toThrow(
+      expect(await outcome(lab.container({ network: network.id, settings: { IPAMConfig: { IPv4Address: "10.200.0.77" } } }))).toThrow("10.200.0.77 is taken");
+      expect(await outcome(lab.container({ network: network.id, settings: { IPAMConfig: { IPv4Address: "10.201.0.1" } } }))).toThrow(
         "no configured subnet contains",
       );
       // at once after its end it is there again

@@ -4,6 +4,7 @@ import { bindSocket } from "../../src/kernel/socket.ts";
 import { createSocketFilters } from "../../src/kernel/socket-filter.ts";
 import { skips } from "../skips.ts";
 import { ask, eventually, Lab, lookUp, run, serve } from "./network-lab.ts";
+import { outcome } from "../outcome.ts";
 import { inOwnNamespace } from "./own-namespace.ts";
 
 if (!skips.root.missing()) {
@@ -74,7 +75,7 @@ if (!skips.root.missing()) {
       const portBindings = Object.fromEntries(Array.from({ length: 60_000 }, (_, i) => [`${1000 + i}/tcp`, [{ HostPort: String(2000 + i) }]]));
       const limit = Number((await run("sh", "-c", "ulimit -Hn")).replace("unlimited", "0"));
       if (limit === 0 || limit > 70_000) return;
-      await expect(lab.container({ portBindings })).rejects.toThrow(/publishing 60000 more ports failed: 0 are held already.*LimitNOFILE/);
+      expect(await outcome(lab.container({ portBindings }))).toThrow(/publishing 60000 more ports failed: 0 are held already.*LimitNOFILE/);
       expect(lab.networks.endpointsOf(lab.networks.resolve("bridge").id)).toEqual([]);
     });
 
@@ -84,7 +85,7 @@ if (!skips.root.missing()) {
       });
       const refusal = async (key: string, HostIp: string, HostPort = "8080"): Promise<string> => {
         const id = lab.newId();
-        lab.networks.createNamespace(id);
+        await lab.networks.createNamespace(id);
         try {
           lab.networks.allocate({
             containerId: id,
@@ -134,7 +135,7 @@ if (!skips.root.missing()) {
       lab.remove(a.id);
       {
         using _server = await serve(undefined, "host", 8080, 8080);
-        await expect(lab.container({ containerId: a.id, portBindings })).rejects.toThrow("failed to bind host port 0.0.0.0:8080/tcp: address already in use");
+        expect(await outcome(lab.container({ containerId: a.id, portBindings }))).toThrow("failed to bind host port 0.0.0.0:8080/tcp: address already in use");
       }
       lab.remove(a.id);
       await eventually(async () => (await ask(undefined, "tcp", "127.0.0.1", 8080)) === "error ECONNREFUSED", "the host's process is gone");
@@ -147,7 +148,7 @@ if (!skips.root.missing()) {
       await lab.restart();
       const a = await lab.container({ portBindings: { "80/tcp": [{}], "81/tcp": [{}] } });
       expect(new Set(a.endpoint.ports.map((port) => port.hostPort))).toEqual(new Set([40000, 40003]));
-      await expect(lab.container({ portBindings: { "80/tcp": [{}] } })).rejects.toThrow("all ports are allocated");
+      expect(await outcome(lab.container({ portBindings: { "80/tcp": [{}] } }))).toThrow("all ports are allocated");
       const b = await lab.container({ portBindings: { "80/tcp": [{ HostPort: "40001" }] } });
       lab.remove(a.id, b.id);
       await run("sh", "-c", "echo >/proc/sys/net/ipv4/ip_local_reserved_ports; echo 32768 60999 >/proc/sys/net/ipv4/ip_local_port_range");
@@ -200,7 +201,7 @@ if (!skips.root.missing()) {
       await lab.restart([a.id]);
       expect(shown(a.id)).toEqual(["8081->80/tcp", "8080->90/tcp", "8080->91/udp"]);
       expect(await ask(undefined, "tcp", "::1", 8080)).toStartWith("other ");
-      await expect(lab.container({ portBindings: { "80/tcp": [{ HostPort: "8081" }] } })).rejects.toThrow("port is already allocated");
+      expect(await outcome(lab.container({ portBindings: { "80/tcp": [{ HostPort: "8081" }] } }))).toThrow("port is already allocated");
       lab.remove(a.id);
       expect(await elements()).toBe(0);
     });
@@ -211,7 +212,7 @@ if (!skips.root.missing()) {
       using _a = await serve(a.path, "a", 1299, 81);
       expect(await elements()).toBe(300);
       expect(await ask(lab.outside, "tcp", "192.0.2.1", 20_299)).toBe("a 192.0.2.9");
-      await expect(lab.container({ portBindings: { ...portBindings, "1/tcp": [{ HostPort: "30000" }] } })).rejects.toThrow("port is already allocated");
+      expect(await outcome(lab.container({ portBindings: { ...portBindings, "1/tcp": [{ HostPort: "30000" }] } }))).toThrow("port is already allocated");
       Bun.listen({ hostname: "0.0.0.0", port: 30_000, socket: { data() {} } }).stop(true);
       await lab.networks.release(a.id);
       expect(await elements()).toBe(0);
@@ -296,7 +297,7 @@ if (!skips.root.missing()) {
       const a = await lab.container({ portBindings: { "5000/sctp": [{ HostPort: "5000" }] } });
       expect(a.endpoint.ports).toEqual([{ proto: "sctp", containerPort: 5000, hostIp: "0.0.0.0", hostPort: 5000 }]);
       expect(await run("nft", "list", "map", "inet", "berth_abc123", "p4")).toContain(`sctp . 5000 : ${a.endpoint.ipv4} . 5000`);
-      await expect(lab.container({ portBindings: { "5001/sctp": [{ HostIp: "::1", HostPort: "5001" }] } })).rejects.toThrow(
+      expect(await outcome(lab.container({ portBindings: { "5001/sctp": [{ HostIp: "::1", HostPort: "5001" }] } }))).toThrow(
         "publishing 5001/sctp on [::1] failed: the container has no address of that family",
       );
       lab.remove(a.id);
