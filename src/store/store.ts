@@ -85,7 +85,7 @@ export function openStore(path: string, migrations: readonly Migration[]): Store
     [Symbol.dispose]: () => {
       try {
         db.run("PRAGMA synchronous = FULL");
-        db.run("PRAGMA wal_checkpoint(TRUNCATE)");
+        emptyLog(db);
       } catch (error) {
         // then they stay in the log, which the next start reads
         if (!isDiskFull(error)) throw error;
@@ -95,6 +95,15 @@ export function openStore(path: string, migrations: readonly Migration[]): Store
       }
     },
   };
+}
+
+/** How often a checkpoint of the Worker's that is under way is waited for, every 5 ms. */
+const TRIES = 1000;
+
+/** SQLite gives up at once, whatever its busy_timeout, where another connection is in a checkpoint (sqlite.org/c3ref/wal_checkpoint_v2.html): the Worker's last. */
+function emptyLog(db: Database): void {
+  const truncate = db.query("PRAGMA wal_checkpoint(TRUNCATE)");
+  for (let left = TRIES; left > 0 && (truncate.get() as { busy: number }).busy !== 0; left--) Bun.sleepSync(5);
 }
 
 function migrate(db: Database, migrations: readonly Migration[]): void {

@@ -19,6 +19,7 @@ describe.skipIf(skipped("root", "overlay", "docker"))("networks whose engine or 
 
   test("a connection through a published port lives through a restart of the engine, its death, a flush of all rules and a change of others' ports", async () => {
     await engine.ok("run", "-d", "--name", "echo", "-p", "8080:80", "busybox", "nc", "-ll", "-p", "80", "-e", "cat");
+    await until("nc to listen", async () => (await engine.ok("exec", "echo", "netstat", "-ltn")).includes(":80 "));
     const client = Bun.spawn([...engine.onHost, process.execPath, peer, "stream", "127.0.0.1", "8080"], { stdin: "pipe", stdout: "pipe" });
     const reader = client.stdout.getReader();
     let count = 0;
