@@ -21,10 +21,11 @@ const restore = async (ctx: NetworkContext, network: NetworkRecord): Promise<voi
 /** The bridges themselves. Cheap: the regular look asks it too. */
 export function bridgeFindings(ctx: NetworkContext): Finding[] {
   const addresses = listAddresses(ctx.host);
+  const links = linksByName(ctx);
   return bridges(ctx).flatMap((network) => {
     const options = parseBridgeOptions(network);
     const { name } = options;
-    const link = findLink(ctx.host, name);
+    const link = links.get(name);
     const what = { kind: "network", network: network.name } as const;
     const again = (did: string) => async (): Promise<string> => {
       await restore(ctx, network);
@@ -58,6 +59,7 @@ export function bridgeFindings(ctx: NetworkContext): Finding[] {
 /** A removed container's link goes with its namespace, which the kernel takes down in its own time. */
 const DEPARTURE_MS = 1000;
 
+/** A list: about each link asked by name, the kernel's lock on links would be waited for (net/core/rtnetlink.c, rtnl_getlink; lists do without it since 6.10). */
 const linksByName = (ctx: NetworkContext): Map<string, Link> => new Map(listLinks(ctx.host).map((link) => [link.name, link]));
 
 /** Containers' links and namespaces. */
@@ -127,9 +129,10 @@ const AT_A_TIME = 50;
  */
 export async function lostLinks(ctx: NetworkContext): Promise<Finding[]> {
   const found: Finding[] = [];
+  const links = linksByName(ctx);
   for (const network of bridges(ctx)) {
-    const ids = ctx.records.endpointsOf(network.id).map(({ id }) => id);
-    for (const [i, id] of ids.entries()) {
+    const missing = ctx.records.endpointsOf(network.id).filter(({ hostInterface }) => !links.has(hostInterface));
+    for (const [i, { id }] of missing.entries()) {
       if (i % AT_A_TIME === AT_A_TIME - 1) await nextTurn();
       if (isLost(ctx, id)) found.push(lostLink(ctx, network, id));
     }
