@@ -29,8 +29,8 @@ const lingerTime = 2000;
 export interface Body {
   /** Ended by an error where the client is gone or silent. */
   chunks(): AsyncGenerator<Uint8Array>;
-  /** The answer is there: what nobody has read isn't wanted. */
-  refuse(): void;
+  /** The answer is there: what nobody has read isn't wanted. Until when it is taken all the same; undefined where there is no more. */
+  refuse(): Promise<void> | undefined;
 }
 
 /** To be called as soon as a request is there: what comes before its body is looked at, Bun keeps in memory (measured, 1.4.5), however much it is. */
@@ -38,21 +38,24 @@ export function bodyOf(request: Request): Body {
   const stream = request.body;
   if (stream === null) return { chunks: async function* () {}, refuse: () => undefined };
   const reader = stream.getReader();
-  let isRead = false;
+  const state: Reading = { reader, isOver: false, lingering: undefined };
   return {
-    chunks: () => {
-      isRead = true;
-      return chunksOf(reader);
-    },
-    refuse: () => {
-      if (!isRead) linger(reader);
-    },
+    chunks: () => chunksOf(state),
+    refuse: () => (state.isOver ? undefined : (state.lingering ??= linger(reader))),
   };
+}
+
+interface Reading {
+  reader: Reader;
+  /** All of it was read. */
+  isOver: boolean;
+  lingering: Promise<void> | undefined;
 }
 
 type Reader = Pick<ReadableStreamDefaultReader<Uint8Array>, "read" | "cancel">;
 
-async function* chunksOf(reader: Reader): AsyncGenerator<Uint8Array> {
+async function* chunksOf(state: Reading): AsyncGenerator<Uint8Array> {
+  const { reader } = state;
   let [isReading, isSilent] = [false, false];
   // Not by Promise.race: a promise that waits beside all reads would keep all their chunks.
   const timer = setTimeout(() => {
@@ -70,25 +73,29 @@ async function* chunksOf(reader: Reader): AsyncGenerator<Uint8Array> {
       });
       isReading = false;
       if (isSilent) throw new Fault("BLOB_UPLOAD_INVALID", `the client sent nothing for ${stallTimeout / 1000} seconds`, { status: 408 });
-      if (done) return;
+      if (done) {
+        state.isOver = true;
+        return;
+      }
       yield value;
     }
   } finally {
     clearTimeout(timer);
-    linger(reader);
+    if (!state.isOver) state.lingering ??= linger(reader);
   }
 }
 
 /** Reads on for a moment, so that a client that is still sending what was refused gets to see its answer, then lets go. */
-function linger(reader: Reader): void {
+async function linger(reader: Reader): Promise<void> {
   const timer = setTimeout(() => void reader.cancel().catch(() => undefined), lingerTime);
   timer.unref();
-  const drain = async (): Promise<void> => {
+  try {
     while (!(await reader.read()).done);
-  };
-  drain()
-    .catch(() => undefined)
-    .finally(() => clearTimeout(timer));
+  } catch {
+    // the client is gone, and has no use for an answer
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 /** A body in memory. @throws Fault 413 above `limit` bytes */
@@ -108,14 +115,35 @@ export function matchesEtag(header: string | null, etag: string): boolean {
   return header?.split(",").some((tag) => tag.trim() === "*" || tag.trim().replace(/^W\//, "") === etag) ?? false;
 }
 
-export function toResponse(method: string, { status, headers, body }: Answer): Response {
+/** `lingering`: the rest of a body that was refused still comes, until then. */
+export function toResponse(method: string, { status, headers, body }: Answer, lingering?: Promise<void>): Response {
   const all: Record<string, string> = { "docker-distribution-api-version": "registry/2.0", "x-content-type-options": "nosniff", ...headers };
   const size = body === undefined ? 0 : typeof body === "string" ? Buffer.byteLength(body) : body instanceof Uint8Array ? body.length : body.size;
   if (status !== 204 && status !== 304) all["content-length"] ??= String(size);
   if (method === "HEAD" || body === undefined || size === 0) return new Response(null, { status, headers: all });
-  if (typeof body === "string" || body instanceof Uint8Array) return new Response(body, { status, headers: all });
+  if (typeof body === "string" || body instanceof Uint8Array)
+    return new Response(lingering === undefined ? body : heldOpen(body, lingering), { status, headers: all });
   if ("stream" in body) return new Response(body.stream, { status, headers: all });
   // Bun would tell the file's name.
   all["content-disposition"] = "attachment";
   return new Response(body.file, { status, headers: all });
+}
+
+/**
+ * All of `body` at once, but its end only after `until`: with the end Bun closes the connection where the request's body hasn't come whole (1.4.5), and what the
+ * client sends then makes the kernel reset it and drop what the client hasn't read yet.
+ */
+function heldOpen(body: string | Uint8Array, until: Promise<void>): ReadableStream<Uint8Array> {
+  let isOpen = true;
+  return new ReadableStream<Uint8Array>({
+    start: (controller) => {
+      controller.enqueue(typeof body === "string" ? new TextEncoder().encode(body) : body);
+      void until.then(() => {
+        if (isOpen) controller.close();
+      });
+    },
+    cancel: () => {
+      isOpen = false;
+    },
+  });
 }

@@ -171,10 +171,10 @@ export function createRegistryServer(deps: {
       if (fault.status >= 500) log.error("registry request failed", { method, path, error });
       result = { status: fault.status, headers: { "content-type": "application/json", ...fault.headers }, body: fault.body };
     }
-    body.refuse();
+    const lingering = body.refuse();
     metrics.observe({ route: kind, method, status: result.status, seconds: (performance.now() - start) / 1000 });
     log.debug("registry request", { method, path, status: result.status });
-    return toResponse(method, result);
+    return toResponse(method, result, lingering);
   };
 
   return {

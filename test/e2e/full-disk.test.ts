@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { randomBytes } from "node:crypto";
 import { closeSync, mkdirSync, mkdtempSync, openSync, readdirSync, rmSync, statfsSync, statSync, truncateSync, writeFileSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -7,8 +8,8 @@ import { tarOf } from "../../src/lib/tar-writer.ts";
 import { digestOf } from "../../src/oci/digest.ts";
 import { skipped } from "../skips.ts";
 import { lastingInconsistencies } from "./consistency.ts";
-import { Engine, until } from "./harness.ts";
-import { startBerthRegistry } from "./images-lab.ts";
+import { Engine, run, until } from "./harness.ts";
+import { createLab, startBerthRegistry } from "./images-lab.ts";
 
 /** A file system of its own, of 64 MB unless told. */
 function smallDisk(megabytes = 64): Disposable & { path: string } {
@@ -192,6 +193,21 @@ describe.skipIf(skipped("root", "overlay", "docker"))("a full disk", () => {
     expect(statfsSync(disk.path).bfree).toBeGreaterThanOrEqual(left.bfree - 200);
     expect((await push(layer(100_000, 4))).status).toBe(201);
   });
+
+  test.skipIf(skipped("skopeo"))(
+    "of a registry is told to clients that send on when they are refused",
+    async () => {
+      using disk = smallDisk(16);
+      await using registry = await startBerthRegistry({ within: disk.path });
+      using lab = createLab();
+      await lab.image("big:1", [{ name: "random", type: "file", body: randomBytes(40 << 20) }]);
+      const path = join(lab.root, "big.tar");
+      await Bun.write(path, new Response(lab.images.save(["big:1"]) as never));
+      const push = ["skopeo", "--insecure-policy", "copy", "-q", "--dest-tls-verify=false", `docker-archive:${path}`, `docker://${registry.host}/big:1`];
+      for (let i = 0; i < 6; i++) expect((await run(push)).stderr).toContain("507 Insufficient Storage");
+    },
+    60_000,
+  );
 
   test("stops copies and imports of volumes with a sentence, and has its room back", async () => {
     using disk = smallDisk(96);
