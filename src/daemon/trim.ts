@@ -11,12 +11,12 @@ const idleBelow = 8_000;
 /**
  * Work since each was last done, below which it isn't worth its price, in microseconds of processor time. Code pages come back in under a millisecond; the
  * engine's own looks at rest cost one in a second, for which they shouldn't go and come back all the time.
- * A collection blocks for some 10 ms. Compiled functions are 12 of 55 MB after a hundred containers, but the first request without them is some 10 ms slower.
+ * A collection takes some 10 ms. Compiled functions are 12 of 55 MB after a hundred containers, but the first request without them is some 10 ms slower.
  */
 const worth = { code: 5_000, garbage: 100_000, functions: 300_000 };
 
 /**
- * Gives memory back whenever the engine has come to rest after work: garbage (a collection of some 10 ms, which nobody waits for then), functions
+ * Gives memory back whenever the engine has come to rest after work: garbage (a collection beside the loop: one that the loop waits for holds it up for 11 to 36 ms), functions
  * compiled for a load that is over, and code pages (kernel/memory.ts). With a hundred containers asleep an engine should cost next to nothing; the
  * first request afterwards pays under a millisecond.
  */
@@ -38,7 +38,7 @@ export function trimWhenIdle(log: Logger): Disposable {
       const isCollecting = isShrinking || now - done.garbage > worth.garbage;
       // the first is the second and more (Bun 1.4: bytecode and machine code go, then a full collection)
       if (isShrinking) Bun.shrink();
-      else if (isCollecting) Bun.gc(true);
+      else if (isCollecting) Bun.gc(false);
       dropCodePages();
       last = used();
       done.code = last;

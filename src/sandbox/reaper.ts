@@ -29,10 +29,23 @@ export function startReaper(isAwaited: (pid: number) => boolean): Reaper {
     for (const pid of contained) reapChild(pid);
     return ended.filter((pid) => !contained.includes(pid));
   };
+  let isComing = false;
   const look = (): void => {
+    isComing = false;
     suspects = new Map(reapContained().map((pid) => [pid, (suspects.get(pid) ?? 0) + 1]));
-    for (const [pid, looks] of suspects) if (looks >= PATIENCE) reapChild(pid);
+    for (const [pid, looks] of suspects) {
+      if (looks < PATIENCE) continue;
+      reapChild(pid);
+      suspects.delete(pid);
+    }
+    if (suspects.size > 0) lookSoon();
   };
-  setInterval(look, INTERVAL_MS).unref();
+  /** Where nothing ends, an engine at rest isn't woken: a look every second would fetch code into memory that was just given back. */
+  const lookSoon = (): void => {
+    if (!isComing) setTimeout(look, INTERVAL_MS).unref();
+    isComing = true;
+  };
+  process.on("SIGCHLD", lookSoon);
+  lookSoon();
   return { soon: () => void setTimeout(reapContained, SOON_MS) };
 }

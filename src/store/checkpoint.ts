@@ -3,8 +3,13 @@ import { startWorker, type WorkerHandle } from "../lib/worker.ts";
 import type { Logger } from "../lib/log.ts";
 import type { Store } from "./store.ts";
 
+/** Between two looks, in milliseconds. */
+const OFTEN = 1000;
+/** The longest pause at rest: a look fetches code into memory that an engine at rest has just given back. It finds what was written outside `tx`. */
+const SELDOM = 8000;
+
 /**
- * Once a second, where the write-ahead log has grown, a Worker checkpoints it: the fsyncs that this takes never stop the engine's loop.
+ * Within a second of a commit, where the write-ahead log has grown, a Worker checkpoints it: the fsyncs that this takes never stop the engine's loop.
  * The Worker starts with the first need.
  */
 export function startCheckpoints(store: Store, log: Logger): Disposable {
@@ -13,9 +18,19 @@ export function startCheckpoints(store: Store, log: Logger): Disposable {
   let seen = 0;
   /** The last answer: a disk that stays full is told of once. */
   let reported = "";
-  const timer = setInterval(() => {
+  let pause = OFTEN;
+  let timer: ReturnType<typeof setTimeout>;
+  const arm = (): void => {
+    clearTimeout(timer);
+    timer = setTimeout(look, pause);
+    timer.unref();
+  };
+  const look = (): void => {
     const modified = statSync(`${store.path}-wal`, { throwIfNoEntry: false })?.mtimeMs ?? 0;
-    if (busy || modified === seen) return;
+    const isNew = busy || modified !== seen;
+    pause = isNew ? OFTEN : Math.min(2 * pause, SELDOM);
+    arm();
+    if (busy || !isNew) return;
     seen = modified;
     busy = true;
     if (worker === undefined) {
@@ -27,11 +42,16 @@ export function startCheckpoints(store: Store, log: Logger): Disposable {
       });
     }
     worker.post(store.path);
-  }, 1000);
-  timer.unref();
+  };
+  store.watchCommits(() => {
+    if (pause === OFTEN) return;
+    pause = OFTEN;
+    arm();
+  });
+  arm();
   return {
     [Symbol.dispose]: () => {
-      clearInterval(timer);
+      clearTimeout(timer);
       worker?.[Symbol.dispose]();
     },
   };

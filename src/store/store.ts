@@ -25,6 +25,8 @@ export interface Store extends Disposable {
   tx<T>(work: () => T): T;
   /** Runs `callback` after the running transaction's commit, or at once where there is none. */
   afterCommit(callback: () => void): void;
+  /** Calls `listener`, instead of the one before, after each commit of a `tx`. */
+  watchCommits(listener: () => void): void;
 }
 
 /**
@@ -53,6 +55,7 @@ export function openStore(path: string, migrations: readonly Migration[]): Store
 
   let depth = 0;
   let pending: (() => void)[] = [];
+  let watcher = (): void => {};
   const tx = <T>(work: () => T): T => {
     if (depth > 0) return work();
     db.run("BEGIN IMMEDIATE");
@@ -69,6 +72,7 @@ export function openStore(path: string, migrations: readonly Migration[]): Store
     } finally {
       depth--;
     }
+    watcher();
     const callbacks = pending;
     pending = [];
     for (const callback of callbacks) callback();
@@ -82,6 +86,7 @@ export function openStore(path: string, migrations: readonly Migration[]): Store
       if (depth > 0) pending.push(callback);
       else callback();
     },
+    watchCommits: (listener) => void (watcher = listener),
     [Symbol.dispose]: () => {
       try {
         db.run("PRAGMA synchronous = FULL");
