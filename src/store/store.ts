@@ -12,7 +12,7 @@ export interface Migration {
 }
 
 /**
- * The one database connection. WAL; nothing on it ever waits for the disk: a Worker checkpoints and syncs each second, and alone begins the log anew, which is
+ * The one database connection. WAL; nothing on it ever waits for the disk: a Worker checkpoints and syncs within a second, and alone begins the log anew, which is
  * where SQLite would sync otherwise (checkpoint.worker.ts). Power loss may lose the last second, never consistency; kill -9 loses nothing that was committed.
  */
 export interface Store extends Disposable {
