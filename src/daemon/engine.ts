@@ -15,9 +15,9 @@ import { createUserNamespaces } from "../kernel/user-namespace.ts";
 import { tryLock } from "../kernel/lock.ts";
 import { conflict } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
-import { createSpawner } from "../lib/spawner.ts";
 import { version } from "../lib/version.ts";
 import { createLogs } from "../logs/logs.ts";
+import { startHands } from "./hands.ts";
 import { createNetworks } from "../networks/networks.ts";
 import { createPlugins } from "../plugins/plugins.ts";
 import { createRecords } from "../registry/records.ts";
@@ -104,14 +104,16 @@ export async function startEngine(options: DaemonOptions, proxies: Proxies, log:
   const plugins = createPlugins({ folders: { sockets: options.pluginSocketDir, specs: options.pluginSpecDirs }, log });
   const volumes = createVolumes({ root: paths.volumes, store, events, log, plugins, trees: snapshots, ...withIds });
   const logs = createLogs({ log });
+  const hands = stack.use(startHands());
   const networks = createNetworks({
     ...{ store, events, log, paths, plugins, systemBus: process.env["DBUS_SYSTEM_BUS_ADDRESS"] },
     options: { ...options, engineKey: key, engineId: engineId(store) },
+    links: hands.links,
     removeMountedFile: (path) => snapshots.unmount(path, { file: true }),
   });
   const runtime = await createRuntime({ paths, log, options: { ...options, engineKey: key } });
   stack.defer(() => runtime.close());
-  const spawner = stack.use(createSpawner());
+  const { spawner } = hands;
   const sandboxes = createSandboxes({ paths, snapshots, networks, runtime, spawner, log });
   containers = createContainers({
     store,

@@ -1,5 +1,5 @@
-import { startWorker } from "./worker.ts";
-import type { SpawnAnswer, SpawnOrder } from "./spawn.worker.ts";
+import type { SpawnAnswer, SpawnOrder } from "./spawn-server.ts";
+import type { WorkerHandle } from "./worker.ts";
 
 /** A descriptor of this process, or /dev/null. */
 export type ChildStdio = number | "ignore";
@@ -26,7 +26,7 @@ export interface ChildExit {
 }
 
 /** Starts processes without holding up the event loop. */
-export interface Spawner extends Disposable {
+export interface Spawner {
   spawn(command: readonly string[], options: SpawnOptions): Child;
 }
 
@@ -37,13 +37,13 @@ interface Waiting {
 
 /**
  * In a Worker: vfork(2) suspends the thread that calls it until the child has got a processor and has replaced its program, 20 ms and more on a busy
- * machine (measured, Linux 6.18). Costs 0.1 ms more than a start from here.
+ * machine (measured, Linux 6.18). Costs 0.1 ms more than a start from here. `worker` calls serveSpawns of spawn-server.ts, and may answer others, too.
  */
-export function createSpawner(): Spawner {
-  const worker = startWorker<SpawnOrder, SpawnAnswer>("lib/spawn.worker.ts");
+export function createSpawner(worker: WorkerHandle<SpawnOrder, SpawnAnswer | { id: number; answer: unknown } | { id: number; error: string }>): Spawner {
   const children = new Map<number, Waiting>();
   let next = 0;
   worker.onMessage((answer) => {
+    if (!("kind" in answer)) return;
     const child = children.get(answer.id);
     if (answer.kind === "started") return child?.pid.resolve(answer.pid);
     children.delete(answer.id);
@@ -58,6 +58,5 @@ export function createSpawner(): Spawner {
       worker.post({ kind: "spawn", id, command, ...options });
       return { pid: child.pid.promise, exited: child.exited.promise, kill: (signal) => worker.post({ kind: "kill", id, signal }) };
     },
-    [Symbol.dispose]: () => worker[Symbol.dispose](),
   };
 }

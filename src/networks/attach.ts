@@ -51,7 +51,7 @@ export function watchForStraggler(ctx: NetworkContext, link: string): void {
     if (ctx.closed()) return;
     if (ctx.records.endpoints().some((endpoint) => endpoint.hostInterface === link)) return;
     ctx.chores
-      .deleteLink(link)
+      .removePort(link, { gone: true })
       .catch((error: unknown) => ctx.log.warn("could not delete a link that outlived its container", { link, error: messageOf(error) }));
   }, STRAGGLER_MS);
   timer.unref();

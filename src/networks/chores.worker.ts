@@ -1,51 +1,20 @@
-import { closeFd } from "../kernel/fs.ts";
-import { type NamespaceDoor, openNamespaceDoor } from "../kernel/namespace.ts";
 import { NETLINK_NETFILTER, NetlinkSocket } from "../kernel/netlink.ts";
 import { deleteFlows, type FlowFilter } from "../kernel/netlink-conntrack.ts";
 import { knowsLinkKind, moveLink } from "../kernel/netlink-links.ts";
-import { deleteLink, getLink, listAddresses, openRouteSocket, setLinkUp } from "../kernel/netlink-route.ts";
+import { deleteLink, getLink, listAddresses, openRouteSocket } from "../kernel/netlink-route.ts";
 import { answerCalls } from "../lib/worker-calls.ts";
-import { makePort, type NewPort, removePort } from "./bridge-port.ts";
 import { compareRules, type RuleTable } from "./compare-rules.ts";
 
 /** What would hold up the event loop. */
 export type Chore =
-  | { kind: "makeNamespace" }
-  | { kind: "makePort"; port: NewPort }
-  | { kind: "removePort"; name: string; gone: boolean }
   | { kind: "deleteLink"; name: string; socket?: number }
   | { kind: "knowsLinkKind"; linkKind: string }
   | { kind: "moveLink"; socket?: number; name: string; newName: string; to: number }
   | { kind: "deleteFlows"; filters: FlowFilter[] }
   | { kind: "compareRules"; tables: RuleTable[] };
 
-/** A new network namespace, held by `fd` alone, with its loopback up; `route` is an rtnetlink socket inside it. */
-export interface FreshNamespace {
-  fd: number;
-  route: number;
-}
-
-/** Of `makeNamespace`; of `makePort` and `knowsLinkKind`; of `compareRules` lines of rules. */
-export type ChoreAnswer = FreshNamespace | boolean | string[];
-
-/** Of the first link of every namespace. */
-const LOOPBACK_INDEX = 1;
-
-let opened: { door: NamespaceDoor; host: NetlinkSocket } | undefined;
-/** Both for as long as the Worker lives: containers come one after the other. */
-const shared = (): { door: NamespaceDoor; host: NetlinkSocket } => (opened ??= { door: openNamespaceDoor(), host: openRouteSocket() });
-
-function makeNamespace(): FreshNamespace {
-  const { namespace, routeSocket } = shared().door.create();
-  try {
-    new NetlinkSocket(routeSocket).request(setLinkUp({ index: LOOPBACK_INDEX }));
-  } catch (error) {
-    closeFd(routeSocket);
-    closeFd(namespace);
-    throw error;
-  }
-  return { fd: namespace, route: routeSocket };
-}
+/** Of `knowsLinkKind`, and of `compareRules` lines of rules. */
+export type ChoreAnswer = boolean | string[];
 
 function removeLink(name: string, fd: number | undefined): void {
   using socket = fd === undefined ? openRouteSocket() : new NetlinkSocket(fd);
@@ -71,13 +40,6 @@ function forgetFlows(filters: FlowFilter[]): void {
 
 function perform(chore: Chore): ChoreAnswer {
   switch (chore.kind) {
-    case "makeNamespace":
-      return makeNamespace();
-    case "makePort":
-      return makePort(shared().host, shared().door, chore.port);
-    case "removePort":
-      removePort(shared().host, chore.name, chore);
-      return true;
     case "knowsLinkKind": {
       using socket = openRouteSocket();
       return knowsLinkKind(socket, chore.linkKind);

@@ -4,7 +4,7 @@ import { closeFd } from "../kernel/fs.ts";
 import { removeMountedFile } from "../kernel/mount.ts";
 import { nameNamespace, type NamespaceDoor } from "../kernel/namespace.ts";
 import { NetlinkSocket } from "../kernel/netlink.ts";
-import type { FreshNamespace } from "./chores.worker.ts";
+import type { FreshNamespace } from "./link-calls.ts";
 import type { Awaitable, NamespaceHandle } from "./driver.ts";
 
 /** Made ahead: a start needn't wait for one. They have no names, so a crash leaves nothing. */

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { openRouteSocket } from "../../src/kernel/netlink-route.ts";
 import { silent } from "../../src/lib/log.ts";
+import { startHands } from "../../src/daemon/hands.ts";
 import { createChores } from "../../src/networks/chores.ts";
 import { createFirewall } from "../../src/networks/firewall.ts";
 import { createGuardLoop } from "../../src/networks/guard-loop.ts";
@@ -52,7 +53,8 @@ X`,
       expect(during).toMatch(accept);
       const before = during.replace(accept, "");
       expect(before).not.toMatch(accept);
-      using chores = createChores();
+      using hands = startHands();
+      using chores = createChores(hands.links);
       using host = openRouteSocket();
       using second = createFirewall({
         enabled: true,

@@ -15,7 +15,7 @@ import { createLogger, silent } from "../../src/lib/log.ts";
 import { createLogs } from "../../src/logs/logs.ts";
 import { createPlugins } from "../../src/plugins/plugins.ts";
 import { createNetworks } from "../../src/networks/networks.ts";
-import { createSpawner } from "../../src/lib/spawner.ts";
+import { startHands } from "../../src/daemon/hands.ts";
 import { createRuntime } from "../../src/runtime/runtime.ts";
 import type { Runtimes } from "../../src/runtime/types.ts";
 import { createSandboxes } from "../../src/sandbox/sandboxes.ts";
@@ -69,7 +69,9 @@ export async function createEngine(options: { at?: string } = {}): Promise<TestE
   const images = createImages({ store, content, snapshots, registry, events, users, log });
   const volumes = createVolumes({ root: paths.volumes, store, events, log, trees: snapshots });
   const network = { ...networkDefaults, iptables: false, engineKey };
+  const hands = startHands();
   const networks = createNetworks({
+    links: hands.links,
     store,
     events,
     log,
@@ -93,8 +95,7 @@ export async function createEngine(options: { at?: string } = {}): Promise<TestE
       engineKey,
     },
   });
-  const spawner = createSpawner();
-  const sandboxes = createSandboxes({ paths, snapshots, networks, runtime, spawner, log });
+  const sandboxes = createSandboxes({ paths, snapshots, networks, runtime, spawner: hands.spawner, log });
   const containers = createContainers({
     store,
     events,
@@ -121,7 +122,7 @@ export async function createEngine(options: { at?: string } = {}): Promise<TestE
   const detach = async (): Promise<void> => {
     await containers.close({ stopAll: false, timeoutSeconds: 0 });
     await networks.close({ containersLive: true });
-    spawner[Symbol.dispose]();
+    hands[Symbol.dispose]();
   };
   return {
     root,

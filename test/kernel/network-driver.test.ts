@@ -11,6 +11,7 @@ import { ContainerNamespaces } from "../../src/networks/container-namespaces.ts"
 import type { NetworkDriver } from "../../src/networks/driver.ts";
 import { createGuardLoop } from "../../src/networks/guard-loop.ts";
 import { createFirewall, type Firewall } from "../../src/networks/firewall.ts";
+import { startHands } from "../../src/daemon/hands.ts";
 import { type Chores, createChores } from "../../src/networks/chores.ts";
 import { newId } from "../../src/networks/network-config.ts";
 import { createParentDriver } from "../../src/networks/parent-driver.ts";
@@ -47,7 +48,8 @@ function statesOf(route: NetlinkSocket): Map<string, number> {
 /** Everything a driver may ask for, real, in the test's own namespace. */
 async function open(make: (parts: Parts) => NetworkDriver, options: Record<string, string> = {}): Promise<DriverLab> {
   const root = mkdtempSync(join(tmpdir(), "berth-driver-"));
-  const chores = createChores();
+  const hands = startHands();
+  const chores = createChores(hands.links);
   const host = openRouteSocket();
   const networks: NetworkRecord[] = [];
   const parts: Parts = {
@@ -139,7 +141,7 @@ async function open(make: (parts: Parts) => NetworkDriver, options: Record<strin
       await Promise.all(networks.map((network) => Promise.resolve(driver.tearDown(network, { forGood: true }))));
       parts.firewall.unload();
       if (options["parent"] !== undefined) await run("ip", "link", "delete", options["parent"]);
-      for (const part of [parts.firewall, parts.chores, parts.door, parts.host]) part[Symbol.dispose]();
+      for (const part of [parts.firewall, parts.chores, hands, parts.door, parts.host]) part[Symbol.dispose]();
       rmSync(root, { recursive: true, force: true });
     },
   };

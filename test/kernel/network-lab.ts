@@ -6,6 +6,7 @@ import type { EngineEvent } from "../../src/events/types.ts";
 import { removeMountedFile } from "../../src/kernel/mount.ts";
 import { createLogger, silent } from "../../src/lib/log.ts";
 import type { NetworkOptions } from "../../src/networks/context.ts";
+import { startHands } from "../../src/daemon/hands.ts";
 import { createNetworks } from "../../src/networks/networks.ts";
 import { createPlugins } from "../../src/plugins/plugins.ts";
 import type { ConnectOptions, Endpoint, Networks } from "../../src/networks/types.ts";
@@ -83,6 +84,7 @@ export class Lab implements AsyncDisposable {
   readonly store = openStore(join(this.root, "engine.db"), migrations);
   readonly #bus = createEvents({ store: this.store, log: silent });
   readonly #world: Bun.Subprocess;
+  readonly #hands = startHands();
   readonly #options: Partial<NetworkOptions>;
   readonly #systemBus: string | undefined;
   /** Where plugins listen. */
@@ -116,6 +118,7 @@ export class Lab implements AsyncDisposable {
       paths: { dataRoot: this.root, namespaces: join(this.root, "netns") },
       plugins: createPlugins({ folders: { sockets: this.pluginFolder, specs: [] }, log: silent, times: { callMs: 5000, retryMs: 2000 } }),
       systemBus: this.#systemBus,
+      links: this.#hands.links,
       options: { ...networkDefaults, ...this.#options, ...changes },
       removeMountedFile: async (path) => removeMountedFile(path),
     });
@@ -183,6 +186,7 @@ export class Lab implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.networks.close({ containersLive: false });
+    this.#hands[Symbol.dispose]();
     await run("ip", "link", "delete", "world");
     this.#world.kill(9);
     this.store[Symbol.dispose]();

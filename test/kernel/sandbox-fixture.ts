@@ -4,7 +4,7 @@ import { enginePaths, type Paths } from "../../src/daemon/paths.ts";
 import { mount, unmount } from "../../src/kernel/mount.ts";
 import { silent } from "../../src/lib/log.ts";
 import type { ContainerConfig, HostConfig } from "../../src/oci/container.ts";
-import { createSpawner } from "../../src/lib/spawner.ts";
+import { startHands } from "../../src/daemon/hands.ts";
 import { createRuntime } from "../../src/runtime/runtime.ts";
 import type { Runtimes } from "../../src/runtime/types.ts";
 import { createSandboxes } from "../../src/sandbox/sandboxes.ts";
@@ -73,8 +73,8 @@ export async function createFixture(options: { at?: string; runtime?: string } =
       engineKey: `t${key}`,
     },
   });
-  const spawner = createSpawner();
-  const sandboxes = createSandboxes({ paths, snapshots, networks, runtime, spawner, log: silent });
+  const hands = startHands();
+  const sandboxes = createSandboxes({ paths, snapshots, networks, runtime, spawner: hands.spawner, log: silent });
 
   return {
     root,
@@ -107,7 +107,7 @@ export async function createFixture(options: { at?: string; runtime?: string } =
     },
     close: async () => {
       await sandboxes.sweep(new Set());
-      spawner[Symbol.dispose]();
+      hands[Symbol.dispose]();
       await runtime.close();
       for (const each of runtime.cgroups.roots) if (existsSync(each + runtime.cgroupParent)) rmdir(each + runtime.cgroupParent);
       rmSync(root, { recursive: true, force: true });

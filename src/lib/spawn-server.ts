@@ -7,11 +7,12 @@ export type SpawnAnswer = { id: number } & (
   { kind: "started"; pid: number } | { kind: "failed"; message: string } | { kind: "exited"; exitCode: number | null; status: number }
 );
 
-declare const self: { addEventListener(type: "message", listener: (event: { data: SpawnOrder }) => void): void; postMessage(message: SpawnAnswer): void };
+declare const self: {
+  addEventListener(type: "message", listener: (event: { data: SpawnOrder | { question: unknown } }) => void): void;
+  postMessage(message: SpawnAnswer): void;
+};
 
-const children = new Map<number, Bun.Subprocess>();
-
-function start({ id, command, cwd, env, stdio }: Extract<SpawnOrder, { kind: "spawn" }>): void {
+function start(children: Map<number, Bun.Subprocess>, { id, command, cwd, env, stdio }: Extract<SpawnOrder, { kind: "spawn" }>): void {
   let child: Bun.Subprocess;
   try {
     child = Bun.spawn([...command], { cwd, env, stdio: [...stdio] as never });
@@ -26,7 +27,12 @@ function start({ id, command, cwd, env, stdio }: Extract<SpawnOrder, { kind: "sp
   });
 }
 
-self.addEventListener("message", ({ data: order }) => {
-  if (order.kind === "spawn") start(order);
-  else children.get(order.id)?.kill(order.signal);
-});
+/** The Worker's side of spawner.ts, called once. What is no order is for others. */
+export function serveSpawns(): void {
+  const children = new Map<number, Bun.Subprocess>();
+  self.addEventListener("message", ({ data: order }) => {
+    if ("question" in order) return;
+    if (order.kind === "spawn") start(children, order);
+    else children.get(order.id)?.kill(order.signal);
+  });
+}

@@ -1,0 +1,6 @@
+import { serveSpawns } from "../lib/spawn-server.ts";
+import { answerCalls } from "../lib/worker-calls.ts";
+import { performLinkCall } from "../networks/link-calls.ts";
+
+serveSpawns();
+answerCalls(performLinkCall);
