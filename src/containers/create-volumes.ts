@@ -256,8 +256,8 @@ async function fillVolume(ctx: Context, record: ContainerRecord, name: string, d
   }
 }
 
-/** Where a read-only view of a container's image is mounted for a moment. */
-export const viewPath = (ctx: Context, id: string): string => `${ctx.paths.tmp}/view-${id}`;
+/** Where a view of a container's files is mounted for a moment: another place each time, since somebody may read a container whose volumes are being filled. */
+export const viewPath = (ctx: Context, id: string): string => `${ctx.paths.tmp}/view-${id}-${crypto.randomUUID()}`;
 
 /** Undefined where there is nothing. @throws EngineError invalidArgument where something else than a directory is */
 function directoryIn(root: string, path: string): HeldPath | undefined {

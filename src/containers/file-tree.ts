@@ -52,7 +52,7 @@ export async function withFiles<T>(ctx: Context, reference: string, work: (tree:
  */
 async function treeAtRest(ctx: Context, entry: Entry, rootfs: string): Promise<number> {
   await using undo = new AsyncDisposableStack();
-  const path = `${viewPath(ctx, entry.record.id)}-${crypto.randomUUID()}`;
+  const path = viewPath(ctx, entry.record.id);
   await mkdir(path, { mode: 0o700 });
   undo.defer(() => rmdir(path));
   undo.defer(() => ctx.snapshots.unmount(path, { lazy: true }));

@@ -284,6 +284,8 @@ async function endMonitor(ctx: SandboxContext, runtime: Runtime, cgroupPath: str
   const monitorPid = await monitor.pid.catch(() => undefined);
   if (exitCode === undefined && monitorPid !== undefined) await endCreate(ctx, monitorPid, cgroupPath);
   await runtime.delete(id, cgroupPath);
+  // the monitor told of the end that this has made: nobody asks for it
+  await rm(`${ctx.paths.exits}/${id}`, { force: true });
 }
 
 /** Waits for both even when one fails, so that undoing finds no work going on; the runtime's error is the one to show. */

@@ -121,6 +121,7 @@ describe.skipIf(skipped("root", "overlay")).each(["crun", "runc"])("sandbox on %
     expect((await failure(fixture.sandboxes.create(fixture.spec(["true"]), { signal: aborted.signal }))).kind).toBe("cancelled");
     await failure(fixture.sandboxes.create(fixture.spec(["true"], { host: { CapAdd: ["NO_SUCH"] } })));
     expect(left(at)).toEqual([]);
+    expect(readdirSync(fixture.paths.exits)).toEqual([]);
   });
 
   test("stdin is echoed, its end reaches the program, output after it still comes", async () => {
