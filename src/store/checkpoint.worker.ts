@@ -22,7 +22,7 @@ self.addEventListener("message", ({ data: path }) => {
     log ??= openLog(path);
     const { writer, reserve } = log;
     const pages = checkpoint(log);
-    if (pages > 0) writeLogAhead(path, pages * LOG_PAGE_BYTES, { alone: (step) => locked(writer, step), sync: true });
+    if (pages > 0) writeLogAhead(path, pages * LOG_PAGE_BYTES, { alone: (step) => politely(writer, step), sync: true });
     reserve.refill();
     self.postMessage("");
   } catch (error) {
@@ -90,6 +90,12 @@ function restart({ writer, reader }: Log): void {
   } finally {
     holdSnapshot(reader);
   }
+}
+
+/** SQLite's first wait for a lock is 1 ms, its next ones are longer: whoever waits comes in between two steps. */
+function politely(writer: Database, step: () => void): void {
+  locked(writer, step);
+  Bun.sleepSync(2);
 }
 
 /** `work` while nobody else writes; what it doesn't commit is forgotten. */

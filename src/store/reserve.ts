@@ -4,8 +4,8 @@ import { isDiskFull } from "../lib/disk-full.ts";
 
 /** How far the log reaches beyond its pages, at times half of that: more than an engine under load writes between two checkpoints. */
 const LOG_AHEAD_BYTES = 4 << 20;
-/** Written at a time, some 0.2 ms: a writer may be waiting. */
-const STEP_BYTES = 512 << 10;
+/** Written at a time, under 0.1 ms: a writer may be waiting. */
+const STEP_BYTES = 128 << 10;
 /** What the database may grow by while the disk is full. */
 const GROWTH_BYTES = 1 << 20;
 
