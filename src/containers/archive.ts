@@ -5,7 +5,7 @@ import { resolveUser } from "../runtime/user.ts";
 import type { PathStat } from "../snapshots/types.ts";
 import { emitEvent, lookup, type Context, type Entry } from "./context.ts";
 import { withFiles } from "./file-tree.ts";
-import { withRootfs } from "./rootfs.ts";
+import { brokenOff, withRootfs } from "./rootfs.ts";
 import type { ContainerRecord, CopyToOptions } from "./types.ts";
 
 /** Files into and out of containers: docker cp. */
@@ -28,7 +28,7 @@ export async function copyFrom<T>(
     const stat = await named(reference, path, ctx.snapshots.statPath(root, path));
     const { tar, settled } = ctx.snapshots.pathTar(root, path, { ...idsOf(entry), signal: AbortSignal.any([signal, options.signal]) });
     emitEvent(ctx, entry.record, { action: "archive-path" });
-    return await whileFilesAreThere(work(stat, tar), settled, signal);
+    return await whileFilesAreThere(entry, work(stat, tar), settled, signal);
   });
   return await working;
 }
@@ -44,13 +44,17 @@ export async function exportRoot<T>(
   const { working } = await withRootfs(ctx, entry.record.id, async (rootfs, signal) => {
     const { tar, settled } = ctx.snapshots.treeTar(rootfs, { ...idsOf(entry), signal: AbortSignal.any([signal, options.signal]) });
     emitEvent(ctx, entry.record, { action: "export" });
-    return await whileFilesAreThere(work(tar), settled, signal);
+    return await whileFilesAreThere(entry, work(tar), settled, signal);
   });
   return await working;
 }
 
 /** Until the work is done, or until nothing reads the files any more after `signal`: a client that takes nothing more may hold the stream, but not the files. */
-async function whileFilesAreThere<T>(working: Promise<T>, settled: () => Promise<void>, signal: AbortSignal): Promise<{ working: Promise<T> }> {
+async function whileFilesAreThere<T>(entry: Entry, work: Promise<T>, settled: () => Promise<void>, signal: AbortSignal): Promise<{ working: Promise<T> }> {
+  const working = work.catch((error: unknown) => {
+    // the work may have been about to open what went away
+    throw brokenOff(entry, signal) ?? error;
+  });
   const aborted = new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(settled()), { once: true }));
   await Promise.race([working, aborted]);
   return { working };

@@ -251,7 +251,8 @@ async function fillVolume(ctx: Context, record: ContainerRecord, name: string, d
     using source = directoryIn(view, destination);
     if (source !== undefined) await ctx.volumes.copyUp(name, source.path);
   } finally {
-    await ctx.snapshots.unmount(view);
+    // lazily: a process that is just starting may hold a copy of the mount, and the place must go all the same
+    await ctx.snapshots.unmount(view, { lazy: true });
     await rmdir(view);
   }
 }

@@ -62,7 +62,7 @@ export async function duringRun<T>(entry: Entry, work: (signal: AbortSignal) => 
 }
 
 /** What those are told whose work on the container's files was ended. */
-function brokenOff({ record, removing }: Entry, { aborted }: AbortSignal): Error | undefined {
+export function brokenOff({ record, removing }: Entry, { aborted }: AbortSignal): Error | undefined {
   if (!aborted) return undefined;
   return conflict(`container ${record.id} ${removing === undefined ? "is started again" : "is removed"}: the work on its files was broken off`);
 }
