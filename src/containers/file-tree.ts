@@ -52,11 +52,14 @@ export async function withFiles<T>(ctx: Context, reference: string, work: (tree:
  */
 async function treeAtRest(ctx: Context, entry: Entry, rootfs: string): Promise<number> {
   await using undo = new AsyncDisposableStack();
+  // before anything is waited for: in the place of a view that was dropped meanwhile there is a bare directory of the host's
+  const whole = cloneTree(rootfs);
+  undo.defer(() => closeFd(whole));
   const path = viewPath(ctx, entry.record.id);
   await mkdir(path, { mode: 0o700 });
   undo.defer(() => rmdir(path));
   undo.defer(() => ctx.snapshots.unmount(path, { lazy: true }));
-  await mountFiles(ctx, entry, rootfs, path, undo);
+  await mountFiles(ctx, entry, { rootfs, whole }, path, undo);
   return cloneTree(path, { recursive: true });
 }
 
@@ -83,15 +86,18 @@ function rootOf(sandbox: RunningSandbox): HeldPath | undefined {
  * The root and the mounts of a container at rest, put together on `path`. All are copies of mounts that are private before they get there, so that nothing is
  * unmounted anywhere else when they go; they go with `path`.
  */
-async function mountFiles(ctx: Context, entry: Entry, rootfs: string, path: string, undo: AsyncDisposableStack): Promise<void> {
+async function mountFiles(
+  ctx: Context,
+  entry: Entry,
+  { rootfs, whole }: { rootfs: string; whole: number },
+  path: string,
+  undo: AsyncDisposableStack,
+): Promise<void> {
   const { record } = entry;
   using held = new DisposableStack();
   undo.defer(() => releaseVolumes(ctx, entry));
   const mounts = [...ownFiles(ctx, record), ...(await sandboxMounts(ctx, record, held)).filter(({ type }) => type === "bind")];
-  attach(
-    () => cloneTree(rootfs),
-    () => openAt(AT_FDCWD, bytesOf(path), O.PATH | O.DIRECTORY),
-  );
+  attachTree(whole, held.adopt(openAt(AT_FDCWD, bytesOf(path), O.PATH | O.DIRECTORY), closeFd));
   // What is put on a shared mount becomes shared, whatever it was: private again before anything is mounted below.
   mount("none", path, "none", MS.PRIVATE);
   using root = new Root(path);

@@ -36,6 +36,7 @@ export async function withRootfs<T>(ctx: Context, reference: string, work: (root
   view.users++;
   try {
     await view.ready;
+    view.abort.signal.throwIfAborted();
     return await work(view.path, view.abort.signal);
   } catch (error) {
     throw brokenOff(entry, view.abort.signal) ?? error;
