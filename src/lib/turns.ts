@@ -28,13 +28,14 @@ export function createTurns(): Turns {
 /** Waits where others are due; where they aren't, nothing is waited for. */
 export type Pause = () => Promise<void> | undefined;
 
-/** Milliseconds of work between two rounds of the event loop. */
-const piece = 2;
-
-/** For long work that is made of small steps: awaited between them, it lets everything else go on whenever the work has held up the event loop for a while. */
-export function createPause(): Pause {
+/**
+ * For long work that is made of small steps: awaited between them, it lets everything else go on whenever the work has held up its thread for `piece`
+ * milliseconds. After that `check` may throw, where the work is cancelled.
+ */
+export function createPause({ piece = 2, check = () => {} }: { piece?: number; check?: () => void } = {}): Pause {
   let since = performance.now();
   const resume = (): void => {
+    check();
     since = performance.now();
   };
   return () => (performance.now() - since < piece ? undefined : nextTurn().then(resume));
@@ -45,17 +46,5 @@ export function nextTurn(): Promise<void> {
   return new Promise((resolve) => void setImmediate(resolve));
 }
 
-/** Gives way to others if it is time to; throws where the work is cancelled. */
-export type Breathe = () => Promise<void> | undefined;
-
-/** For long work: everything else gets a round of the event loop once 10 ms have gone by since the last; then `check` throws where it is cancelled. */
-export function createBreathe(check: () => void): Breathe {
-  let start = performance.now();
-  return () => {
-    if (performance.now() - start < 10) return undefined;
-    return nextTurn().then(() => {
-      check();
-      start = performance.now();
-    });
-  };
-}
+/** Of Workers, where only messages wait (cancellations, other jobs): milliseconds between two rounds of the event loop. */
+export const WORKER_PIECE = 10;

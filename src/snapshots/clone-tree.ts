@@ -19,7 +19,7 @@ import {
 } from "../kernel/fs.ts";
 import { SysError } from "../kernel/ffi.ts";
 import { invalidArgument } from "../lib/errors.ts";
-import type { Breathe } from "../lib/turns.ts";
+import type { Pause } from "../lib/turns.ts";
 import { setAttributes, xattrsOf } from "./root.ts";
 
 /** As in archives: whoever has the files could go on without end. */
@@ -35,7 +35,7 @@ const gone = new Set(["ENOENT", "ENOTDIR", "ELOOP", "ESTALE"]);
  * hard links within the tree, holes, links, devices, pipes and sockets. Files share their blocks with the copy where the file system can. What is taken
  * away meanwhile is left out. `copied` is told of the bytes of files, holes included. @throws SysError, EngineError invalidArgument
  */
-export async function cloneTree(from: number, to: number, { breathe, copied }: { breathe: Breathe; copied: (bytes: number) => void }): Promise<void> {
+export async function cloneTree(from: number, to: number, { breathe, copied }: { breathe: Pause; copied: (bytes: number) => void }): Promise<void> {
   /** First path of each file with several names, and how many are still to come. */
   const links = new Map<string, { path: string; left: number }>();
   const buffer = Buffer.allocUnsafeSlow(BUFFER);

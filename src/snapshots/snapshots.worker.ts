@@ -4,7 +4,7 @@ import { isDiskFull } from "../lib/disk-full.ts";
 import { cancelled, EngineError, internal, invalidArgument, kindOf, messageOf, permissionDenied, unavailable } from "../lib/errors.ts";
 import { decompressed, decompressionError } from "../lib/compression.ts";
 import { TarParser } from "../lib/tar-reader.ts";
-import { createBreathe, type Breathe } from "../lib/turns.ts";
+import { createPause, type Pause, WORKER_PIECE } from "../lib/turns.ts";
 import { SysError } from "../kernel/ffi.ts";
 import { AT_FDCWD, closeFd, O, openAt, readFd } from "../kernel/fs.ts";
 import { removeMountedFile, unmount } from "../kernel/mount.ts";
@@ -136,9 +136,12 @@ function* setAside({ root, trash, names, mark }: Job & { op: "setAside" }): Gene
 const READ = 1 << 18;
 
 /** Lets messages in: cancellations, other jobs. */
-function breather(state: Running): Breathe {
-  return createBreathe(() => {
-    if (state.cancelled) throw cancelled("cancelled");
+function breather(state: Running): Pause {
+  return createPause({
+    piece: WORKER_PIECE,
+    check: () => {
+      if (state.cancelled) throw cancelled("cancelled");
+    },
   });
 }
 
@@ -212,7 +215,7 @@ async function unpack(id: number, job: Job & { op: "unpack" }, state: Running): 
   }
 }
 
-async function unpackInto(root: number, source: ReadableStream<Uint8Array>, job: Job & { op: "unpack" }, breathe: Breathe): Promise<Results["unpack"]> {
+async function unpackInto(root: number, source: ReadableStream<Uint8Array>, job: Job & { op: "unpack" }, breathe: Pause): Promise<Results["unpack"]> {
   const { limits } = job;
   using parents = job.parents === undefined ? undefined : new MergedView(job.parents);
   using unpacker = new Unpacker(root, parents, limits);
@@ -300,7 +303,7 @@ class SourceFile {
   }
 }
 
-function fromFile(file: SourceFile, breathe: Breathe): ReadableStream<Uint8Array> {
+function fromFile(file: SourceFile, breathe: Pause): ReadableStream<Uint8Array> {
   return new ReadableStream<Uint8Array>(
     {
       pull: async (controller) => {

@@ -1,7 +1,7 @@
 import { decompressed, decompressionError } from "../../lib/compression.ts";
 import { cancelled, kindOf, messageOf, notFound } from "../../lib/errors.ts";
 import { TarParser } from "../../lib/tar-reader.ts";
-import { createBreathe, type Breathe } from "../../lib/turns.ts";
+import { createPause, type Pause, WORKER_PIECE } from "../../lib/turns.ts";
 import { AT_FDCWD, closeFd, O, openAt } from "../../kernel/fs.ts";
 import { TreeComparer } from "../../snapshots/compare.ts";
 import { packTree } from "../../snapshots/packer.ts";
@@ -32,8 +32,11 @@ async function run(job: CheckJob): Promise<void> {
 }
 
 async function perform(job: CheckJob): Promise<CheckResults[CheckJob["op"]]> {
-  const breathe = createBreathe(() => {
-    if (isCancelled) throw cancelled("the check was cancelled");
+  const breathe = createPause({
+    piece: WORKER_PIECE,
+    check: () => {
+      if (isCancelled) throw cancelled("the check was cancelled");
+    },
   });
   if (job.op === "digest") {
     const hasher = new Bun.CryptoHasher(job.algorithm);
@@ -52,7 +55,7 @@ async function perform(job: CheckJob): Promise<CheckResults[CheckJob["op"]]> {
   }
 }
 
-async function compare(path: string, tree: number, breathe: Breathe): Promise<string[]> {
+async function compare(path: string, tree: number, breathe: Pause): Promise<string[]> {
   using comparer = new TreeComparer(tree);
   const parser = new TarParser(comparer);
   try {
@@ -68,7 +71,7 @@ async function compare(path: string, tree: number, breathe: Breathe): Promise<st
   return [...comparer.differences.values()];
 }
 
-async function remake(path: string, root: number, breathe: Breathe): Promise<CheckResults["remake"]> {
+async function remake(path: string, root: number, breathe: Pause): Promise<CheckResults["remake"]> {
   using comparer = new TreeComparer(root);
   using recipe = openRecipe(path);
   if (recipe === undefined) throw notFound("its recipe is gone");
@@ -90,7 +93,7 @@ async function remake(path: string, root: number, breathe: Breathe): Promise<Che
   return { digest: `sha256:${hasher.digest("hex")}`, differences: [...comparer.differences.values()] };
 }
 
-async function pack(root: number, listRoot: boolean, breathe: Breathe): Promise<string> {
+async function pack(root: number, listRoot: boolean, breathe: Pause): Promise<string> {
   const hasher = new Bun.CryptoHasher("sha256");
   const emit = (chunk: Uint8Array): Promise<void> | undefined => {
     hasher.update(chunk);
