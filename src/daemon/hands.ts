@@ -1,13 +1,13 @@
 import type { SpawnAnswer, SpawnOrder } from "../lib/spawn-server.ts";
 import { createSpawner, type Spawner } from "../lib/spawner.ts";
-import { type Answered, type Asked, type Calls, callsOver } from "../lib/worker-calls.ts";
+import { type Answered, type Asked, callsOver } from "../lib/worker-calls.ts";
 import { startWorker } from "../lib/worker.ts";
-import type { LinkAnswer, LinkCall } from "../networks/link-calls.ts";
+import type { LinkAnswer, LinkCall, LinkCalls } from "../networks/link-calls.ts";
 
 /** What containers need of the kernel that would hold up the event loop, done by one Worker: each costs some 2 MB. */
 export interface Hands extends Disposable {
   readonly spawner: Spawner;
-  readonly links: Calls<LinkCall, LinkAnswer>;
+  readonly links: LinkCalls;
 }
 
 export function startHands(): Hands {

@@ -1,6 +1,6 @@
 import { serveSpawns } from "../lib/spawn-server.ts";
 import { answerCalls } from "../lib/worker-calls.ts";
-import { performLinkCall } from "../networks/link-calls.ts";
+import { createLinkServer } from "../networks/link-calls.ts";
 
 serveSpawns();
-answerCalls(performLinkCall);
+answerCalls(createLinkServer());

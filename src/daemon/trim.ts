@@ -9,15 +9,15 @@ const restsWanted = 2;
 /** Processor time within one interval under which it counts as idle, in microseconds. */
 const idleBelow = 8_000;
 /**
- * Work since each was last done, below which it isn't worth its price, in microseconds of processor time. Code pages come back in under a millisecond; the
- * engine's own looks at rest cost one in a second, for which they shouldn't go and come back all the time.
+ * Work since each was last done, below which it isn't worth its price, in microseconds of processor time. Code pages come back in under a millisecond; what an
+ * engine at rest does itself (its timers, collections in Workers) costs up to one in a second, for which they shouldn't go and come back all the time.
  * A collection takes some 10 ms. Compiled functions are 12 of 55 MB after a hundred containers, but the first request without them is some 10 ms slower.
  */
 const worth = { code: 5_000, garbage: 100_000, functions: 300_000 };
 
 /**
- * Gives memory back whenever the engine has come to rest after work: garbage (a collection beside the loop: one that the loop waits for holds it up for 11 to 36 ms), functions
- * compiled for a load that is over, and code pages (kernel/memory.ts). With a hundred containers asleep an engine should cost next to nothing; the
+ * Gives memory back whenever the engine has come to rest after work: garbage (collected beside the loop: one that the loop waits for holds it up for 11 to 36 ms),
+ * functions compiled for a load that is over, and code pages (kernel/memory.ts). With a hundred containers asleep an engine should cost next to nothing; the
  * first request afterwards pays under a millisecond.
  */
 export function trimWhenIdle(log: Logger): Disposable {

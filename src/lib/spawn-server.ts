@@ -1,5 +1,6 @@
 import { messageOf } from "./errors.ts";
 import type { SpawnOptions } from "./spawner.ts";
+import type { Asked } from "./worker-calls.ts";
 
 export type SpawnOrder = { id: number } & (({ kind: "spawn"; command: readonly string[] } & SpawnOptions) | { kind: "kill"; signal: NodeJS.Signals });
 
@@ -8,7 +9,7 @@ export type SpawnAnswer = { id: number } & (
 );
 
 declare const self: {
-  addEventListener(type: "message", listener: (event: { data: SpawnOrder | { question: unknown } }) => void): void;
+  addEventListener(type: "message", listener: (event: { data: SpawnOrder | Asked<unknown> }) => void): void;
   postMessage(message: SpawnAnswer): void;
 };
 

@@ -1,4 +1,5 @@
 import type { SpawnAnswer, SpawnOrder } from "./spawn-server.ts";
+import type { Answered } from "./worker-calls.ts";
 import type { WorkerHandle } from "./worker.ts";
 
 /** A descriptor of this process, or /dev/null. */
@@ -39,7 +40,7 @@ interface Waiting {
  * In a Worker: vfork(2) suspends the thread that calls it until the child has got a processor and has replaced its program, 20 ms and more on a busy
  * machine (measured, Linux 6.18). Costs 0.1 ms more than a start from here. `worker` calls serveSpawns of spawn-server.ts, and may answer others, too.
  */
-export function createSpawner(worker: WorkerHandle<SpawnOrder, SpawnAnswer | { id: number; answer: unknown } | { id: number; error: string }>): Spawner {
+export function createSpawner(worker: WorkerHandle<SpawnOrder, SpawnAnswer | Answered<unknown>>): Spawner {
   const children = new Map<number, Waiting>();
   let next = 0;
   worker.onMessage((answer) => {

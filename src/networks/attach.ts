@@ -45,7 +45,10 @@ async function openPorts(ctx: NetworkContext, stored: StoredEndpoint): Promise<v
   await Promise.all(flows);
 }
 
-/** A released endpoint's link goes with its namespace; should it be there later, it is deleted: a thread that Bun started during a visit pins that until it ends (measured, Bun 1.4). */
+/**
+ * A released endpoint's link goes with its namespace. Should it be there later, it is deleted: a thread that Bun started during a visit pins the namespace until it
+ * ends (measured, Bun 1.4).
+ */
 export function watchForStraggler(ctx: NetworkContext, link: string): void {
   const timer = setTimeout(() => {
     if (ctx.closed()) return;

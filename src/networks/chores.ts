@@ -1,14 +1,14 @@
 import type { FlowFilter } from "../kernel/netlink-conntrack.ts";
-import { type Calls, createWorkerCalls } from "../lib/worker-calls.ts";
+import { createWorkerCalls } from "../lib/worker-calls.ts";
 import type { NewPort } from "./bridge-port.ts";
 import type { Chore, ChoreAnswer } from "./chores.worker.ts";
-import type { FreshNamespace, LinkAnswer, LinkCall } from "./link-calls.ts";
+import type { FreshNamespace, LinkCalls } from "./link-calls.ts";
 import type { RuleTable } from "./compare-rules.ts";
 
 /**
  * Calls that would hold up the event loop, made in Workers: what containers need each time in the one that starts their processes, in the order in which it was
- * asked for, the rest in one that starts with the first need. Whatever changes links waits for the kernel's one lock on
- * them (RTNL), which it keeps, for all namespaces, while it takes down others: 100 ms and more on a busy host (measured, Linux 6.18).
+ * asked for, the rest in one that starts with the first need. Whatever changes links waits for the kernel's one lock on them (RTNL), which it keeps, for all
+ * namespaces, while it takes down others: 100 ms and more on a busy host (measured, Linux 6.18).
  */
 export interface Chores extends Disposable {
   /** @throws EngineError internal */
@@ -31,14 +31,10 @@ export interface Chores extends Disposable {
   compareRules(tables: RuleTable[]): Promise<string[]>;
 }
 
-/** `links` are answered by performLinkCall of link-calls.ts. */
-export function createChores(links: Pick<Calls<LinkCall, LinkAnswer>, "call">): Chores {
+export function createChores(links: LinkCalls): Chores {
   const calls = createWorkerCalls<Chore, ChoreAnswer>("networks/chores.worker.ts");
   return {
-    async makeNamespace() {
-      const made = await links.call({ verb: "makeNamespace" });
-      return made as FreshNamespace;
-    },
+    makeNamespace: async () => (await links.call({ verb: "makeNamespace" })) as FreshNamespace,
     async makePort(port) {
       const { endpoint } = port;
       return (await links.call({ verb: "makePort", port: { ...port, endpoint: { ...endpoint, ports: [] } } })) === true;

@@ -27,7 +27,10 @@ export class ContainerNamespaces {
   #refill: ReturnType<typeof setTimeout> | undefined;
   #closed = false;
 
-  /** `make` is makeNamespace of chores.ts, `removeFile` removeMountedFile of kernel/mount.ts, off this thread; `onError` hears of namespaces that could not be made ahead. */
+  /**
+   * `make` is makeNamespace of chores.ts, `removeFile` removeMountedFile of kernel/mount.ts, off this thread; `onError` hears of namespaces that could not be made
+   * ahead.
+   */
   constructor(
     door: NamespaceDoor,
     folder: string,

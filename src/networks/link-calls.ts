@@ -2,6 +2,7 @@ import { closeFd } from "../kernel/fs.ts";
 import { type NamespaceDoor, openNamespaceDoor } from "../kernel/namespace.ts";
 import { NetlinkSocket } from "../kernel/netlink.ts";
 import { openRouteSocket, setLinkUp } from "../kernel/netlink-route.ts";
+import type { Calls } from "../lib/worker-calls.ts";
 import { makePort, type NewPort, removePort } from "./bridge-port.ts";
 
 /** What every start and end of a container needs, made in a Worker: whatever else waits longer, and is a chore (chores.worker.ts). */
@@ -16,15 +17,14 @@ export interface FreshNamespace {
 /** Of `makeNamespace`; of `makePort`. */
 export type LinkAnswer = FreshNamespace | boolean;
 
+/** How such calls are made; answered by createLinkServer. */
+export type LinkCalls = Pick<Calls<LinkCall, LinkAnswer>, "call">;
+
 /** Of the first link of every namespace. */
 const LOOPBACK_INDEX = 1;
 
-let opened: { door: NamespaceDoor; host: NetlinkSocket } | undefined;
-/** Both for as long as the Worker lives: containers come one after the other. */
-const shared = (): { door: NamespaceDoor; host: NetlinkSocket } => (opened ??= { door: openNamespaceDoor(), host: openRouteSocket() });
-
-function makeNamespace(): FreshNamespace {
-  const { namespace, routeSocket } = shared().door.create();
+function makeNamespace(door: NamespaceDoor): FreshNamespace {
+  const { namespace, routeSocket } = door.create();
   try {
     new NetlinkSocket(routeSocket).request(setLinkUp({ index: LOOPBACK_INDEX }));
   } catch (error) {
@@ -35,15 +35,19 @@ function makeNamespace(): FreshNamespace {
   return { fd: namespace, route: routeSocket };
 }
 
-/** @throws EngineError, SysError */
-export function performLinkCall(call: LinkCall): LinkAnswer {
-  switch (call.verb) {
-    case "makeNamespace":
-      return makeNamespace();
-    case "makePort":
-      return makePort(shared().host, shared().door, call.port);
-    case "removePort":
-      removePort(shared().host, call.name, call);
-      return true;
-  }
+/** The Worker's side, which stays as it is opened for as long as the Worker lives. What it gives throws EngineError and SysError. */
+export function createLinkServer(): (call: LinkCall) => LinkAnswer {
+  const door = openNamespaceDoor();
+  const host = openRouteSocket();
+  return (call) => {
+    switch (call.verb) {
+      case "makeNamespace":
+        return makeNamespace(door);
+      case "makePort":
+        return makePort(host, door, call.port);
+      case "removePort":
+        removePort(host, call.name, call);
+        return true;
+    }
+  };
 }

@@ -5,7 +5,6 @@ import { findLink, openRouteSocket } from "../kernel/netlink-route.ts";
 import { messageOf } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
 import { KeyedMutex } from "../lib/mutex.ts";
-import type { Calls } from "../lib/worker-calls.ts";
 import type { Plugins } from "../plugins/types.ts";
 import type { Store } from "../store/store.ts";
 import { AddressBook } from "./address-book.ts";
@@ -22,7 +21,7 @@ import { createFirewalld } from "./firewalld.ts";
 import { checkNetworks, lookAfterNetworks } from "./check/check.ts";
 import { createChores } from "./chores.ts";
 import { createGuardLoop } from "./guard-loop.ts";
-import type { LinkAnswer, LinkCall } from "./link-calls.ts";
+import type { LinkCalls } from "./link-calls.ts";
 import { closeLink, openLink } from "./links.ts";
 import { createNetwork, pruneNetworks, removeNetwork } from "./manage.ts";
 import type { Awaitable, NetworkDriver } from "./driver.ts";
@@ -49,7 +48,7 @@ export interface NetworksDeps {
   systemBus?: string | undefined;
   options: NetworkOptions;
   /** Namespaces and links, made in a Worker (link-calls.ts). */
-  links: Pick<Calls<LinkCall, LinkAnswer>, "call">;
+  links: LinkCalls;
   /** Takes away a file and what is mounted on it (kernel/mount.ts), in a Worker: it waits for RCU. */
   removeMountedFile(path: string): Promise<void>;
 }

@@ -176,7 +176,10 @@ export interface EngineRules {
   ip6tables: boolean;
 }
 
-/** The whole table. A packet between two containers of a network meets few rules, all of them cheap. test/kernel/network.test.ts has the traffic that must pass, and the attacks that must not. */
+/**
+ * The whole table. A packet between two containers of a network meets few rules, all of them cheap. test/kernel/network.test.ts has the traffic that must pass, and
+ * the attacks that must not.
+ */
 export function ruleset(table: string, networks: Iterable<BridgeRules>, ports: Iterable<PortRule>, { acceptMark, ip6tables }: EngineRules): string {
   const declarations = declareSets(sets, [...[...networks].flatMap(networkElements), ...[...ports].map(portText)]);
   const [mark, mask] = acceptMark.split("/");
