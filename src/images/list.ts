@@ -69,10 +69,8 @@ async function gather(ctx: ImageContext, { all = false, filters = {} }: ImageLis
   const [before, since] = [bound("before"), bound("since")];
   const until = (filters["until"] ?? []).map((value) => parseTimestamp(value, now));
   const result: { image: ListedImage; created: bigint }[] = [];
-  for (const id of ctx.ids()) {
-    await pause();
-    const image = ctx.entry(id);
-    if (image === undefined || isVariant(ctx, image)) continue;
+  for await (const image of entriesOf(ctx, pause)) {
+    if (isVariant(ctx, image)) continue;
     const created = createdAt(image);
     const names = image.repoTags.length + image.repoDigests.length;
     if (before.some((time) => created >= time) || since.some((time) => created <= time) || until.some((time) => created >= time)) continue;
@@ -91,16 +89,13 @@ async function gather(ctx: ImageContext, { all = false, filters = {} }: ImageLis
   return result.sort((a, b) => (a.created < b.created ? 1 : a.created > b.created ? -1 : 0)).map(({ image }) => image);
 }
 
-/** All images, not of one moment: others have their turn meanwhile. */
-export async function entriesOf(ctx: ImageContext): Promise<ImageEntry[]> {
-  const pause = createPause();
-  const entries: ImageEntry[] = [];
+/** All images, not of one moment: others have their turn meanwhile, as `pause` gives it. */
+export async function* entriesOf(ctx: ImageContext, pause = createPause()): AsyncGenerator<ImageEntry, void> {
   for (const id of ctx.ids()) {
     await pause();
     const entry = ctx.entry(id);
-    if (entry !== undefined) entries.push(entry);
+    if (entry !== undefined) yield entry;
   }
-  return entries;
 }
 
 /** The images that an image's names stand for besides it. */

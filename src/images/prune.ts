@@ -1,8 +1,7 @@
 import { invalidArgument } from "../lib/errors.ts";
 import { EngineError } from "../lib/errors.ts";
 import { parseTimestamp } from "../lib/time.ts";
-import { createPause } from "../lib/turns.ts";
-import { booleanFilter, createdAt, isDangling, isVariant, matchesLabels } from "./list.ts";
+import { booleanFilter, createdAt, entriesOf, isDangling, isVariant, matchesLabels } from "./list.ts";
 import { removeImage } from "./remove.ts";
 import { layersSize } from "./usage.ts";
 import type { ImageContext, ImageUsers, RemovedImage } from "./types.ts";
@@ -21,11 +20,8 @@ export async function pruneImages(
   const until = (filters["until"] ?? []).map((value) => parseTimestamp(value, now));
   const before = layersSize(ctx);
   const deleted: RemovedImage[] = [];
-  const pause = createPause();
-  for (const id of ctx.ids()) {
-    await pause();
-    const image = ctx.entry(id);
-    if (image === undefined || isVariant(ctx, image)) continue;
+  for await (const image of entriesOf(ctx)) {
+    if (isVariant(ctx, image)) continue;
     if (danglingOnly ? !isDangling(ctx, image) : ctx.childrenOf(image.id).length > 0 && image.repoTags.length === 0) continue;
     if (until.some((time) => createdAt(image) >= time) || !matchesLabels(image, filters["label"] ?? [])) continue;
     if ((filters["label!"] ?? []).some((label) => matchesLabels(image, [label]))) continue;

@@ -26,17 +26,20 @@ export function layersSize(ctx: ImageContext): number {
 /** Of each of all images as they are listed: unpacked bytes of the layers that others have too. */
 export async function sharedSizes(ctx: ImageContext, listed: readonly ListedImage[]): Promise<Map<Digest, number>> {
   const pause = createPause();
+  const layers = new Map<Digest, Set<SnapshotId>>();
   const users = new Map<SnapshotId, number>();
   for (const image of listed) {
     await pause();
-    for (const layer of layersOf(image)) users.set(layer, (users.get(layer) ?? 0) + 1);
+    const own = layersOf(image);
+    layers.set(image.id, own);
+    for (const layer of own) users.set(layer, (users.get(layer) ?? 0) + 1);
   }
   const sizes = new Map<Digest, number>();
-  for (const image of listed) {
+  for (const [id, own] of layers) {
     await pause();
     sizes.set(
-      image.id,
-      [...layersOf(image)].reduce((sum, layer) => (users.get(layer)! > 1 ? sum + ctx.snapshots.size(layer) : sum), 0),
+      id,
+      [...own].reduce((sum, layer) => (users.get(layer)! > 1 ? sum + ctx.snapshots.size(layer) : sum), 0),
     );
   }
   return sizes;

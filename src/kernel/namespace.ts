@@ -1,4 +1,4 @@
-import { closeSync, openSync, unlinkSync, writeSync } from "node:fs";
+import { closeSync, openSync, readFileSync, unlinkSync, writeSync } from "node:fs";
 import { FFIType } from "bun:ffi";
 import { cstr, errno, libc, SysError } from "./ffi.ts";
 import { closeFd } from "./fs.ts";
@@ -149,6 +149,19 @@ export function nameNamespace(namespace: number, path: string): void {
     mount(`/proc/self/fd/${namespace}`, path, "none", MS.BIND);
   } catch (error) {
     unlinkSync(path);
+    throw error;
+  }
+}
+
+/**
+ * What a /proc/sys file says in the main thread's own namespace. Undefined where it isn't there: its module isn't loaded, its link has gone.
+ * @throws node's error on other failures
+ */
+export function readSysctl(path: string): string | undefined {
+  try {
+    return readFileSync(path, "utf8").trim();
+  } catch (error) {
+    if ((error as { code?: string }).code === "ENOENT") return undefined;
     throw error;
   }
 }

@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { readSysctl } from "../kernel/namespace.ts";
 import { type Address, parseAddress } from "../lib/address.ts";
 import { invalidArgument } from "../lib/errors.ts";
 import type { PortBinding } from "../oci/container.ts";
@@ -57,13 +57,8 @@ function parseHostPort(asked: string): { first: number; last: number } | undefin
   return { first, last };
 }
 
-const readSetting = (name: string): string => {
-  try {
-    return readFileSync(`/proc/sys/net/ipv4/${name}`, "utf8").trim();
-  } catch {
-    return ""; // no /proc/sys in some sandboxes
-  }
-};
+/** Empty in some sandboxes, which have no /proc/sys. */
+const readSetting = (name: string): string => readSysctl(`/proc/sys/net/ipv4/${name}`) ?? "";
 
 /** The kernel's own range for outgoing ports, from which free ones are chosen as Docker does. */
 export function ephemeralRange(): { first: number; last: number } {

@@ -1,5 +1,4 @@
-import { readFileSync } from "node:fs";
-import { writeSysctl } from "../kernel/namespace.ts";
+import { readSysctl, writeSysctl } from "../kernel/namespace.ts";
 import { type BridgeOptions, parseBridgeOptions } from "./bridge-options.ts";
 import type { Firewall } from "./firewall.ts";
 import type { NetworkRecord } from "./types.ts";
@@ -17,17 +16,14 @@ export interface Separation {
 
 const settings = "/proc/sys/net";
 
-function setting(path: string): string | undefined {
-  try {
-    return readFileSync(`${settings}/${path}`, "utf8").trim();
-  } catch {
-    return undefined; // of br_netfilter's: it isn't loaded
-  }
+/**
+ * Whether packets between ports of a bridge pass the forward chain: br_netfilter's switches, absent without that module, which others set, too. Isolated ports
+ * would hinder its DNAT among them.
+ */
+function bridgedAreFiltered(ipv6: boolean): boolean {
+  const isOn = (name: string): boolean => readSysctl(`${settings}/bridge/${name}`) === "1";
+  return isOn("bridge-nf-call-iptables") && (!ipv6 || isOn("bridge-nf-call-ip6tables"));
 }
-
-/** Whether packets between ports of a bridge pass the forward chain: br_netfilter's switches, which others set, too. Isolated ports would hinder its DNAT among them. */
-const bridgedAreFiltered = (ipv6: boolean): boolean =>
-  setting("bridge/bridge-nf-call-iptables") === "1" && (!ipv6 || setting("bridge/bridge-nf-call-ip6tables") === "1");
 
 export function separationOf(network: NetworkRecord, { icc }: Pick<BridgeOptions, "icc">, firewall: Pick<Firewall, "active">): Separation {
   const isolated = !icc && !(firewall.active && bridgedAreFiltered(network.enableIPv6));
@@ -46,7 +42,7 @@ export function lapseOf(network: NetworkRecord, firewall: Pick<Firewall, "active
   const options = parseBridgeOptions(network);
   if (options.icc) return undefined;
   const { answers } = separationOf(network, options, firewall);
-  if ((setting(`ipv4/conf/${options.name}/proxy_arp_pvlan`) === "1") === answers) return undefined;
+  if ((readSysctl(`${settings}/ipv4/conf/${options.name}/proxy_arp_pvlan`) === "1") === answers) return undefined;
   const switches = `net.bridge.bridge-nf-call-iptables${network.enableIPv6 ? " and -ip6tables" : ""}`;
   return answers
     ? `bridged packets don't pass the firewall any more (${switches}): containers of network ${network.name}, which are to be kept apart, reach each other`

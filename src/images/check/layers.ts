@@ -59,7 +59,7 @@ export async function checkLayers(check: LayersCheck): Promise<void> {
 /** How many layers lie below each, at the most. Two images may have the same two layers the other way round: nothing is said about those. */
 async function depthsOf(ctx: ImageContext): Promise<Map<SnapshotId, number>> {
   const depths = new Map<SnapshotId, number>();
-  const images = await entriesOf(ctx);
+  const images = await Array.fromAsync(entriesOf(ctx));
   // twice, since what one image says of a layer may move those that another has above it
   for (const { layers } of [...images, ...images]) {
     let depth = 0;
@@ -72,7 +72,7 @@ async function depthsOf(ctx: ImageContext): Promise<Map<SnapshotId, number>> {
 }
 
 async function imagesOn(ctx: ImageContext, layer: SnapshotId): Promise<ImageRecord[]> {
-  return (await entriesOf(ctx)).filter(({ layers }) => layers.includes(layer)).flatMap(({ id }) => ctx.byId(id) ?? []);
+  return (await Array.fromAsync(entriesOf(ctx))).filter(({ layers }) => layers.includes(layer)).flatMap(({ id }) => ctx.byId(id) ?? []);
 }
 
 /** `doubtful`: nobody can say whether it is broken. */

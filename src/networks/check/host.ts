@@ -1,5 +1,4 @@
-import { existsSync, readFileSync } from "node:fs";
-import { writeSysctl } from "../../kernel/namespace.ts";
+import { readSysctl, writeSysctl } from "../../kernel/namespace.ts";
 import { findLink, listLinks, listRoutes } from "../../kernel/netlink-route.ts";
 import { addressFrom, formatSubnet, overlaps, parsePrefix, subnetOf } from "../../lib/address.ts";
 import { parseBridgeOptions } from "../bridge-options.ts";
@@ -12,9 +11,7 @@ const USUAL_MTU = 1500;
 /** Of the table of connections: from here on the kernel is about to drop new ones. */
 const NEARLY_FULL = 0.9;
 
-function setting(path: string): string | undefined {
-  return existsSync(`/proc/sys/net/${path}`) ? readFileSync(`/proc/sys/net/${path}`, "utf8").trim() : undefined;
-}
+const setting = (path: string): string | undefined => readSysctl(`/proc/sys/net/${path}`);
 
 /** Whether the kernel forwards packets at all. Cheap: the regular look asks it too. */
 export function forwardingFindings(ctx: NetworkContext): Finding[] {
