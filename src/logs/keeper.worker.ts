@@ -128,7 +128,7 @@ function warn(watched: Watched, message: string, error: unknown): void {
 }
 
 function look(watched: Watched, now: number): void {
-  const { logPath, ctlPath, maxSize, lastSize, delay } = watched;
+  const { logPath, ctlPath, maxSize, lastSize } = watched;
   const elapsed = Math.max(0.1, now - watched.lookedAt);
   wakeUp(watched);
   watched.lookedAt = now;
@@ -138,7 +138,7 @@ function look(watched: Watched, now: number): void {
     if (size === undefined) return lookForNewFile(watched, now);
     if (watched.reopening !== undefined) renewed(watched);
     const grown = size - (size < lastSize ? 0 : lastSize);
-    watched.delay = nextLook({ size, grown, elapsed, maxSize, delay });
+    watched.delay = nextLook({ size, grown, elapsed, maxSize });
     watched.lastSize = size;
     if (size >= maxSize && rotate(logPath, ctlPath)) {
       self.postMessage({ kind: "rotated", logPath });
@@ -174,7 +174,7 @@ function listen(watched: Watched): void {
     watched.watcher = watcher;
   } catch {
     // No more watches to be had: it is looked at as often as one that grows.
-    watched.delay = Math.min(watched.delay, growingMs);
+    watched.delay = growingMs;
     return;
   }
   if ((sizeOf(watched.logPath) ?? 0) !== watched.lastSize) stir(watched);

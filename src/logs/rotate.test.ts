@@ -9,17 +9,17 @@ const maxSize = 10_000_000;
 describe("the next look", () => {
   test("at a flood comes before it is far over its limit", () => {
     const perMs = 250_000;
-    const look = (size: number): number => nextLook({ size, grown: 4 * perMs, elapsed: 4, maxSize, delay: 4 });
+    const look = (size: number): number => nextLook({ size, grown: 4 * perMs, elapsed: 4, maxSize });
     expect(look(0)).toBe(20);
     expect(look(9_500_000)).toBe(4);
     expect(look(11_000_000)).toBe(4);
   });
 
   test("at one that grows slowly, or not at all", () => {
-    expect(nextLook({ size: 0, grown: 1, elapsed: 100, maxSize, delay: 8000 })).toBe(40);
-    expect(nextLook({ size: 0, grown: 0, elapsed: 100, maxSize, delay: 4 })).toBe(40);
-    expect(nextLook({ size: 0, grown: -5, elapsed: 8000, maxSize, delay: 8000 })).toBe(8000);
-    expect(nextLook({ size: 5, grown: 5, elapsed: 1, maxSize: Infinity, delay: 8000 })).toBe(40);
+    expect(nextLook({ size: 0, grown: 1, elapsed: 100, maxSize })).toBe(40);
+    expect(nextLook({ size: 0, grown: 0, elapsed: 100, maxSize })).toBe(8000);
+    expect(nextLook({ size: 0, grown: -5, elapsed: 8000, maxSize })).toBe(8000);
+    expect(nextLook({ size: 5, grown: 5, elapsed: 1, maxSize: Infinity })).toBe(40);
   });
 });
 

@@ -19,8 +19,8 @@ const silentMs = 8000;
  * Milliseconds until the next look at a log of `size` bytes that grew by `grown` of them in `elapsed` ms: until half of what is left to its limit
  * is filled at that speed.
  */
-export function nextLook({ size, grown, elapsed, maxSize, delay }: { size: number; grown: number; elapsed: number; maxSize: number; delay: number }): number {
-  if (grown <= 0) return Math.min(Math.max(delay * 2, growingMs), silentMs);
+export function nextLook({ size, grown, elapsed, maxSize }: { size: number; grown: number; elapsed: number; maxSize: number }): number {
+  if (grown <= 0) return silentMs;
   return Math.min(Math.max((Math.max(0, maxSize - size) / 2 / grown) * elapsed, shortestMs), growingMs);
 }
 
