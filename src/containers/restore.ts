@@ -49,6 +49,7 @@ export async function adoptAll(ctx: Context): Promise<{ running: Set<string>; re
     ctx.names.set(record.name, record.id);
     if (["starting", "running", "paused"].includes(record.state.status)) candidates.push(entry);
   }
+  refuseElsewhere(ctx, candidates);
   // Their names are free at once; their files go in resume.
   ctx.store.db.run("UPDATE containers SET name = NULL WHERE phase <> 'ready'");
   const running = new Set<string>();
@@ -58,6 +59,20 @@ export async function adoptAll(ctx: Context): Promise<{ running: Set<string>; re
   };
   await Promise.all(Array.from({ length: concurrency }, worker));
   return { running, restored };
+}
+
+/**
+ * What runs in another mount namespace can be neither taken over whole nor ended in good conscience: it goes on, and the engine doesn't start.
+ * @throws EngineError conflict
+ */
+function refuseElsewhere(ctx: Context, candidates: readonly Entry[]): void {
+  const found = ctx.sandboxes.runningElsewhere(candidates.map(({ record }) => record));
+  if (found === undefined) return;
+  throw conflict(
+    `the engine can't take over what runs, such as container ${found.id.slice(0, 12)}: an engine in another mount namespace has started it, and its files are mounted ` +
+      `there. Start the engine in that one (nsenter --mount=/proc/${found.monitor}/ns/mnt berthd …), or end the containers first. A service whose unit has PrivateTmp=, ` +
+      "ProtectSystem=, PrivateMounts= or the like gets another namespace with each start",
+  );
 }
 
 /** All rows, oldest first: the order of the entries in memory is that of `docker ps`. */

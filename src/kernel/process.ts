@@ -133,6 +133,16 @@ export function sharesPath(pid: number, path: string): boolean {
   }
 }
 
+/** Whether a process is in our mount namespace. Undefined where it is gone. */
+export function sharesMounts(pid: number): boolean | undefined {
+  try {
+    return statSync(`/proc/${int(pid)}/ns/mnt`).ino === statSync("/proc/self/ns/mnt").ino;
+  } catch (error) {
+    if (isGone(error)) return undefined;
+    throw error;
+  }
+}
+
 /** The name the process gave itself (at most 15 bytes). Undefined where it is gone. */
 export function nameOf(pid: number): string | undefined {
   try {

@@ -4,6 +4,7 @@ import { createTurns } from "../lib/turns.ts";
 import { adoptSandbox } from "./adopt.ts";
 import type { SandboxesDeps } from "./context.ts";
 import { createSandbox } from "./create.ts";
+import { runningElsewhere } from "./elsewhere.ts";
 import { startReaper } from "./reaper.ts";
 import { sweep } from "./sweep.ts";
 import type { RunningSandbox, Sandboxes } from "./types.ts";
@@ -16,6 +17,7 @@ export function createSandboxes(deps: SandboxesDeps): Sandboxes {
   return {
     create: (spec, options = {}) => createSandbox(ctx, spec, options),
     adopt: (spec, startedAt) => adoptSandbox(ctx, spec, startedAt),
+    runningElsewhere: (specs) => runningElsewhere(ctx, specs),
     sweep: (known) => sweep(ctx, known),
   };
 }

@@ -159,6 +159,8 @@ export interface Sandboxes {
    * deleted; a dead one gives its exit status.
    */
   adopt(spec: SandboxSpec, startedAt: bigint): Promise<{ running: RunningSandbox } | { exited: ExitStatus } | { neverStarted: true }>;
+  /** Before adoptions: one of these that runs out of the engine's reach, in another mount namespace, and its monitor's pid. None is, or all are. */
+  runningElsewhere(specs: Iterable<Pick<SandboxSpec, "id" | "host">>): { id: string; monitor: number } | undefined;
   /** At start, after all adoptions: removes mounts, namespaces, cgroups, bundles and monitors that belong to none of `known`. */
   sweep(known: ReadonlySet<string>): Promise<void>;
 }

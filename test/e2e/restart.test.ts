@@ -1,6 +1,8 @@
 import { describe, expect, test } from "bun:test";
+import { existsSync } from "node:fs";
+import { outcome } from "../outcome.ts";
 import { skipped } from "../skips.ts";
-import { suiteEngine, until } from "./harness.ts";
+import { Engine, suiteEngine, until } from "./harness.ts";
 
 describe.skipIf(skipped("root", "overlay", "docker"))("restarts", () => {
   const engine = suiteEngine();
@@ -142,5 +144,24 @@ describe.skipIf(skipped("root", "overlay", "docker"))("restarts", () => {
     await engine.start();
     await until("it is back", async () => (await status("deaf")) === "running");
     await engine.ok("rm", "-f", "deaf");
+  });
+});
+
+describe.skipIf(skipped("root", "overlay", "docker"))("an engine in another mount namespace", () => {
+  test("doesn't start while containers run in the one before, and ends none of them", async () => {
+    const launcher = ["unshare", "--mount"];
+    await using engine = await Engine.start([], undefined, { launcher });
+    await engine.importBusybox();
+    await engine.ok("run", "-d", "--name", "up", "--stop-signal", "KILL", "busybox", "sleep", "1000");
+    const pid = await engine.ok("inspect", "-f", "{{.State.Pid}}", "up");
+    await engine.kill9();
+    expect(await outcome(engine.start())).toThrow("the engine can't take over what runs");
+    expect(existsSync(`/proc/${pid}`)).toBe(true);
+    await engine.kill9();
+    const [namespace = ""] = /--mount=\/proc\/\d+\/ns\/mnt/.exec(engine.log()) ?? [];
+    launcher.splice(0, Infinity, "nsenter", namespace);
+    await engine.start();
+    expect(await engine.ok("inspect", "-f", "{{.State.Status}} {{.State.Pid}}", "up")).toBe(`running ${pid}`);
+    await engine.ok("rm", "-f", "up");
   });
 });
