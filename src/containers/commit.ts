@@ -4,6 +4,7 @@ import { familiarReference, parseReference } from "../oci/reference.ts";
 import type { ImageRunConfig } from "../oci/image.ts";
 import { realtimeNano } from "../kernel/clock.ts";
 import { formatNano } from "../lib/time.ts";
+import type { SnapshotId } from "../snapshots/types.ts";
 import { emitEvent, lookup, type Context } from "./context.ts";
 import { mergeConfig } from "./merge.ts";
 import { pause, unpause } from "./pause.ts";
@@ -20,23 +21,26 @@ export async function commit(ctx: Context, reference: string, options: CommitOpt
   const parent = ctx.images.resolve(record.imageId);
   using _lease = ctx.images.lease(parent);
   const freeze = options.pause && record.state.status === "running";
-  if (freeze) await attempt(ctx, record.id, pause(ctx, record.id, { forCommit: true }));
-  let layer;
-  try {
-    layer = await ctx.snapshots.unpack({
-      source: ctx.snapshots.diffTar(record.snapshot),
-      parentIds: parent.config.rootfs.diff_ids,
-      parents: parent.layers,
-    });
-  } finally {
-    if (freeze && entry.record.state.status === "paused") await attempt(ctx, record.id, unpause(ctx, record.id));
-  }
+  const makeLayer = async (keep: (id: SnapshotId) => void): Promise<SnapshotId> => {
+    if (freeze) await attempt(ctx, record.id, pause(ctx, record.id, { forCommit: true }));
+    try {
+      const { snapshot } = await ctx.snapshots.unpack({
+        source: ctx.snapshots.diffTar(record.snapshot),
+        parentIds: parent.config.rootfs.diff_ids,
+        parents: parent.layers,
+        onSnapshot: keep,
+      });
+      return snapshot;
+    } finally {
+      if (freeze && entry.record.state.status === "paused") await attempt(ctx, record.id, unpause(ctx, record.id));
+    }
+  };
   const created = formatNano(realtimeNano());
   const { Hostname: _h, Domainname: _d, Image: _i, ...config } = mergeConfig(options.config, record.config);
   const { rootfs: _layers, ...base } = parent.config;
   const image = await ctx.images.create({
     parent,
-    snapshot: layer.snapshot,
+    snapshot: makeLayer,
     config: {
       ...base,
       created,

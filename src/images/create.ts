@@ -15,13 +15,14 @@ export async function createImage(ctx: ImageContext, options: CreateOptions): Pr
 }
 
 async function create(ctx: ImageContext, lease: Lease, { parent, snapshot, reference, config: given }: CreateOptions): Promise<ImageRecord> {
-  if (snapshot !== undefined) lease.add(snapshot);
+  const made = typeof snapshot === "function" ? await snapshot(lease.add) : snapshot;
+  if (made !== undefined) lease.add(made);
   const layers = [...(parent?.layers ?? [])];
   const diffIds = [...(parent?.config.rootfs.diff_ids ?? [])];
   for (const layer of layers) lease.add(layer);
   if (parent !== undefined && ctx.byId(parent.id) === undefined) throw conflict(`image ${parent.id} was removed while an image was made from it`);
-  if (snapshot !== undefined) {
-    const identified = await ctx.snapshots.identify(snapshot);
+  if (made !== undefined) {
+    const identified = await ctx.snapshots.identify(made);
     lease.add(identified.snapshot);
     layers.push(identified.snapshot);
     diffIds.push(identified.diffId);

@@ -28,10 +28,10 @@ export async function importImage(ctx: ImageContext, source: ReadableStream<Uint
       parentIds: [],
       parents: [],
       recipe: true,
+      onSnapshot: lease.add,
       signal: options.signal,
       onProgress: (current) => options.onProgress({ status: "Importing", progressDetail: { current, total } }),
     });
-    lease.add(snapshot);
     const created = formatNano(realtimeNano());
     const config: ImageConfig = {
       ...platform,

@@ -154,10 +154,15 @@ export interface Images {
     options: { reference?: string; message?: string; platform?: string; config?: ImageConfig["config"]; onProgress: ProgressSink; signal?: AbortSignal },
   ): Promise<ImageRecord>;
   /**
-   * A new image: `layers` of the parent plus, where `snapshot` is given, that committed snapshot on top (its tar and diff id are made now).
-   * Used by the builder and by commit.
+   * A new image: `layers` of the parent plus, where `snapshot` is given, that committed snapshot on top (its diff id is worked out now). Used by the builder
+   * and by commit. A function makes the snapshot and tells its id in the turn in which it is found or made: the same layer may be another image's, which goes.
    */
-  create(options: { parent?: ImageRecord; snapshot?: SnapshotId; config: Omit<ImageConfig, "rootfs">; reference?: string }): Promise<ImageRecord>;
+  create(options: {
+    parent?: ImageRecord;
+    snapshot?: SnapshotId | ((keep: (id: SnapshotId) => void) => Promise<SnapshotId>);
+    config: Omit<ImageConfig, "rootfs">;
+    reference?: string;
+  }): Promise<ImageRecord>;
   /** Looks at everything that is stored, and mends it where asked. @throws EngineError conflict where a check is under way, cancelled */
   check(options: CheckOptions): Promise<CheckReport>;
   /** Keeps an image's content until disposed; counts as a use of it. */

@@ -72,6 +72,8 @@ export function createLayers(ctx: SnapshotContext): Layers {
   /** Makes a layer findable for good. The same one may have come first: then that one is returned, and this one goes. */
   const publish = ({ id, key, diffId, found }: Fresh): SnapshotId => {
     const snapshot = store.tx(() => {
+      // one that was removed while its writer waited for the disk has no files any more
+      ctx.row(id);
       const present = byKey.get(key)?.snapshot;
       if (present !== undefined && present !== id) return present;
       insertKey.run(key, id, diffId);

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Ingest } from "../../src/content/types.ts";
 import { cancelled, EngineError } from "../../src/lib/errors.ts";
@@ -161,6 +161,32 @@ describe.skipIf(skipped("root", "overlay"))("an image made here", () => {
     await images.remove("foo:1");
     expect(await failure(() => images.create({ parent, snapshot, config: parent.config }))).toMatchObject({ kind: "conflict" });
     await nothingLeft(storage);
+  });
+
+  test("of a layer that another image has, too, keeps it when that one goes meanwhile", async () => {
+    using temporary = temporaryDirectory("images");
+    await using storage = openStorage(temporary.path);
+    const { snapshots, images } = storage;
+    const layer = tarOf([{ name: "file", type: "file", body: "the same" }]);
+    const first = await images.import(streamOf(layer), { reference: "first", onProgress: () => {} });
+    const [found, removed] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    const making = images.create({
+      snapshot: async (keep) => {
+        const { snapshot } = await snapshots.unpack({ source: streamOf(layer), parentIds: [], parents: [], onSnapshot: keep });
+        found.resolve();
+        await removed.promise;
+        return snapshot;
+      },
+      config: { architecture: "amd64", os: "linux" },
+      reference: "second",
+    });
+    await found.promise;
+    await images.remove("first");
+    removed.resolve();
+    const second = await making;
+    await snapshots.settled();
+    expect(second.layers).toEqual(first.layers);
+    expect(readFileSync(join(snapshots.path(second.layers[0]!), "file"), "utf8")).toBe("the same");
   });
 });
 

@@ -50,6 +50,18 @@ describe.skipIf(skipped("root", "overlay"))("snapshots", () => {
   beforeAll(() => void (before = kernelState()));
   afterAll(() => expect(leaks(before, kernelState()).filter((line) => line.includes("berth-snapshots"))).toEqual([]));
 
+  test("a layer that goes while its writer waits for the disk doesn't come back without its files", async () => {
+    using temporary = temporaryDirectory("snapshots");
+    await using storage = openStorage(temporary.path);
+    const { snapshots } = storage;
+    const { snapshot } = await snapshots.unpack({ source: streamOf(tarOf([file("new")])), parentIds: [], parents: [], unsynced: true });
+    const settling = snapshots.settle([snapshot]).catch((error: unknown) => error);
+    await snapshots.remove(snapshot);
+    expect(await settling).toMatchObject({ kind: "notFound" });
+    await snapshots.settled();
+    expect(snapshots.layers()).toEqual([]);
+  });
+
   for (const count of [1, 3, 100, 500]) {
     test(`${count} layers, mounted to read and to write`, async () => {
       using temporary = temporaryDirectory("snapshots");
