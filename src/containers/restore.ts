@@ -4,6 +4,7 @@ import { conflict, messageOf } from "../lib/errors.ts";
 import { parseRfc3339 } from "../lib/time.ts";
 import type { ExitStatus } from "../sandbox/types.ts";
 import { nextRestart } from "./backoff.ts";
+import { putLimits } from "../runtime/limits.ts";
 import { parseRecord } from "../store/damage.ts";
 import { undoConnections } from "./connect.ts";
 import { baseOf, changeState, type Context, type Entry } from "./context.ts";
@@ -101,6 +102,8 @@ async function adopt(ctx: Context, entry: Entry, restored: Restored): Promise<bo
     if ("running" in found) {
       for (const { type, source } of record.mountSources) if (type === "volume") ctx.volumes.adopt(source, record.id);
       entry.output.connect(found.running.io);
+      // An update of them that the engine before didn't live to write down.
+      if (record.limitsBefore?.generation === entry.generation) await putLimits(record.limitsBefore.values);
       const paused = state.status === "paused" && state.forCommit !== true;
       // Frozen for a commit, or by a pause that the engine before didn't live to write down.
       if (!paused)

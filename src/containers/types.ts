@@ -6,6 +6,7 @@ import type { Digest } from "../oci/digest.ts";
 import type { Descriptor } from "../oci/image.ts";
 import type { LogBatch, ReadLogsOptions } from "../logs/types.ts";
 import type { AttachHub, OutputListener } from "../sandbox/types.ts";
+import type { LimitValue } from "../runtime/limits.ts";
 import type { StatsSample } from "../runtime/stats.ts";
 import type { SnapshotId } from "../snapshots/types.ts";
 import type { VolumeRecord } from "../volumes/types.ts";
@@ -98,6 +99,8 @@ export interface ContainerRecord {
   args: string[];
   config: ContainerConfig;
   host: HostConfig;
+  /** What puts back the limits of that run's cgroup, while it is told new ones: the kernel's come before the record's. */
+  limitsBefore?: { generation: number; values: LimitValue[] };
   /** The AppArmor profile; absent where the kernel has none. */
   apparmor?: string;
   /** Containers linked on the default bridge: alias to id, so that a later rename doesn't matter. */

@@ -1,6 +1,7 @@
 import { conflict, EngineError, invalidArgument, prefixed } from "../lib/errors.ts";
 import type { HostConfig, PortUpdate, RestartPolicy } from "../oci/container.ts";
 import { changeRecord, lookup, type Context, type Entry } from "./context.ts";
+import { putLimits, type LimitValue } from "../runtime/limits.ts";
 import { followOom } from "./oom.ts";
 import { planPorts, type Republishing } from "./republish.ts";
 import { checkResources, checkRestartPolicy } from "./validate.ts";
@@ -58,6 +59,11 @@ export async function update(ctx: Context, reference: string, asked: Partial<Hos
       : await ctx.networks.changePorts(record.id, ports).catch((error: unknown) => {
           throw prefixed(prefix, error);
         });
+  let before: LimitValue[] = [];
+  const note = (values: LimitValue[]): void => {
+    before = values;
+    changeRecord(ctx, entry, { limitsBefore: { generation: entry.generation, values } });
+  };
   try {
     refuseConflicts(record.host, change);
     if (policy !== undefined && policy.Name !== "no" && record.host.AutoRemove === true) {
@@ -65,14 +71,19 @@ export async function update(ctx: Context, reference: string, asked: Partial<Hos
     }
     checkResources(host, { update: true });
     const limits = limitsOf(record.host, host, change);
-    if (sandbox !== undefined && Object.keys(limits).length > 0) await sandbox.update(limits);
+    if (sandbox !== undefined && Object.keys(limits).length > 0) await sandbox.update(limits, note);
   } catch (error) {
     // one that has ended meanwhile takes them at its next start
     if (entry.sandbox === sandbox || !(error instanceof EngineError)) throw prefixed(prefix, error);
   }
-  const write = (): void => changeRecord(ctx, entry, { host }, { action: "update" });
-  if (publication === undefined) write();
-  else publication.commit(write);
+  const write = (): void => changeRecord(ctx, entry, { host, limitsBefore: undefined }, { action: "update" });
+  try {
+    if (publication === undefined) write();
+    else publication.commit(write);
+  } catch (error) {
+    await putLimits(before);
+    throw error;
+  }
   followOom(ctx, entry);
   return { warnings };
 }

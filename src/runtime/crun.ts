@@ -49,7 +49,7 @@ export function createCrunRuntime(options: {
         await commands.start(id);
       }
     },
-    update: (_, resources, cgroupPath) => writeLimits(cgroups, cgroupPath, resources),
+    update: (_, resources, cgroupPath, note) => writeLimits(cgroups, cgroupPath, resources, note),
     delete: async (id, cgroupPath) => {
       if (existsSync(`${stateOf(id)}/${hooksMark}`) || !(await removeCgroup(cgroups, cgroupPath))) {
         // processes are left: a shared pid namespace, or a container that was never started

@@ -5,10 +5,14 @@ import { directoryOf, type CgroupHierarchy } from "../kernel/cgroup.ts";
 import { conflict, invalidArgument } from "../lib/errors.ts";
 import type { ResourcesSpec, ThrottleSpec } from "../oci/runtime-spec.ts";
 
-/** One value for one file of a cgroup, and what stood there before. */
-interface Write {
+/** One value for one file of a cgroup. */
+export interface LimitValue {
   file: string;
   value: string;
+}
+
+interface Write extends LimitValue {
+  /** What stood there before. */
   back: string;
 }
 
@@ -17,19 +21,31 @@ type Limits = Omit<ResourcesSpec, "devices">;
 /**
  * Sets limits of a living cgroup: what is given, and nothing else. Files are written in an order that the kernel takes, and put back when it refuses one,
  * so that either all or none holds. Not on the main thread: the kernel frees memory within the write that lowers a limit.
+ * `note` is given before the first write what `putLimits` needs to put all back.
  * @throws EngineError invalidArgument, conflict where the container uses more than it may have
  */
-export async function writeLimits(cgroups: CgroupHierarchy, path: string, limits: Limits): Promise<void> {
+export async function writeLimits(cgroups: CgroupHierarchy, path: string, limits: Limits, note?: (before: LimitValue[]) => void): Promise<void> {
+  const plan = planLimits(cgroups, path, limits);
+  note?.(backOf(plan));
   const done: Write[] = [];
-  for (const write of planLimits(cgroups, path, limits)) {
+  for (const write of plan) {
     try {
       await writeFile(write.file, write.value, { flag: "r+" });
       done.push(write);
     } catch (error) {
-      for (const { file, back } of done.toReversed()) await writeFile(file, back || "\n", { flag: "r+" }).catch(() => {});
+      await putLimits(backOf(done));
       throw refusal(error as NodeJS.ErrnoException, write);
     }
   }
+}
+
+/** Writes what `writeLimits` noted, as far as the kernel takes it. */
+export async function putLimits(values: readonly LimitValue[]): Promise<void> {
+  for (const { file, value } of values) await writeFile(file, value, { flag: "r+" }).catch(() => {});
+}
+
+function backOf(writes: readonly Write[]): LimitValue[] {
+  return writes.toReversed().map(({ file, back }) => ({ file, value: back || "\n" }));
 }
 
 /** What `writeLimits` writes, in its order. */

@@ -206,7 +206,7 @@ async function describeRuntime(options: {
   const { program, context, paths, log, background } = options;
   if (program.name === "runc") {
     // its own update leaves the first half of a change behind when the kernel refuses the second
-    return { ...createCommandRuntime(program), update: (_, resources, cgroupPath) => writeLimits(context.cgroups, cgroupPath, resources) };
+    return { ...createCommandRuntime(program), update: (_, resources, cgroupPath, note) => writeLimits(context.cgroups, cgroupPath, resources, note) };
   }
   if (program.name !== "crun") return createCommandRuntime(program);
   const version = await new Response(Bun.spawn([program.path, "--version"], { stdio: ["ignore", "pipe", "ignore"] }).stdout).text();

@@ -2,6 +2,7 @@ import type { CgroupHierarchy } from "../kernel/cgroup.ts";
 import type { ContainerConfig, HostConfig } from "../oci/container.ts";
 import type { DeviceEdits } from "./device-requests.ts";
 import type { IdMap } from "../oci/id-map.ts";
+import type { LimitValue } from "./limits.ts";
 import type { MountSpec, ProcessSpec, ResourcesSpec, RuntimeSpec, UserSpec } from "../oci/runtime-spec.ts";
 
 export interface ExitStatus {
@@ -101,8 +102,11 @@ export interface Runtime {
   execCommand(id: string, options: { process: string; pidFile: string; log: string; tty: boolean; consoleSocket?: string }): string[];
   /** Whether "rro" makes a bind read-only with all that is mounted below it. */
   mountsReadOnlyBelow(): Promise<boolean>;
-  /** Sets limits of a running container. @throws EngineError invalidArgument where the kernel refuses one */
-  update(id: string, resources: ResourcesSpec, cgroupPath: string): Promise<void>;
+  /**
+   * Sets limits of a running container. `note`, where the runtime leaves that to the engine, is given before the first what puts them back (limits.ts).
+   * @throws EngineError invalidArgument where the kernel refuses one
+   */
+  update(id: string, resources: ResourcesSpec, cgroupPath: string, note?: (before: LimitValue[]) => void): Promise<void>;
   /** Ids that the runtime has state of. */
   list(): string[];
 }

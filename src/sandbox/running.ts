@@ -96,7 +96,7 @@ export function runSandbox(ctx: SandboxContext, parts: RunningParts): RunningSan
       return await runCommand(ctx, parts, rootfs, command, options);
     },
     dial: (address, port, signal) => dial(ctx, pid, address, port, signal),
-    update: (limits) => parts.runtime.update(spec.id, ctx.runtime.buildLimits(limits), cgroupPath),
+    update: (limits, note) => parts.runtime.update(spec.id, ctx.runtime.buildLimits(limits), cgroupPath, note),
     networksChanged: (before) => {
       try {
         renewFiles(spec, { before, after: ctx.networks.endpointsOfContainer(spec.id) }, ctx.networks);

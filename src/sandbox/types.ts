@@ -1,6 +1,7 @@
 import type { ContainerConfig, HostConfig } from "../oci/container.ts";
 import type { IdMap } from "../oci/id-map.ts";
 import type { ConnectOptions, Endpoint } from "../networks/types.ts";
+import type { LimitValue } from "../runtime/limits.ts";
 import type { StatsSample } from "../runtime/stats.ts";
 import type { AttachHub, ExitStatus } from "../runtime/types.ts";
 import type { SnapshotId } from "../snapshots/types.ts";
@@ -118,8 +119,8 @@ export interface RunningSandbox {
   command(spec: Pick<ExecSpec, "args" | "user" | "cwd">, options: CommandOptions): Promise<CommandResult>;
   /** A TCP connection from inside its network namespace, without a process there. `signal` closes it. @throws SysError, e.g. code ECONNREFUSED */
   dial(address: Uint8Array, port: number, signal: AbortSignal): Promise<Connection>;
-  /** New limits, at once: what is given of Memory, MemorySwap, NanoCpus, CpuShares, PidsLimit and the like. */
-  update(limits: Partial<HostConfig>): Promise<void>;
+  /** New limits, at once: what is given of Memory, MemorySwap, NanoCpus, CpuShares, PidsLimit and the like. `note` hears before what `putLimits` puts back. */
+  update(limits: Partial<HostConfig>, note?: (before: LimitValue[]) => void): Promise<void>;
   /** It has joined a network, or left one: its /etc/hosts and resolv.conf follow. `before`: its endpoints until then. */
   networksChanged(before: readonly Endpoint[]): void;
   /** What it uses now. */

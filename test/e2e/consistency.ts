@@ -83,6 +83,10 @@ export async function inconsistencies(engine: Engine, unmonitored: ReadonlySet<s
   same("monitor", new Set(monitors.keys()).union(running.intersection(unmonitored)), running);
   same("runtime's process", runtimes, []);
   for (const [root, groups] of cgroupsOf(engine)) same(`cgroup in ${root}`, groups, running);
+  for (const { id, memory } of records.containers) {
+    const limit = running.has(id) ? memoryLimitOf(engine, id) : undefined;
+    if (limit !== undefined && limit !== memory) wrong.push(`memory limit of ${id}: ${limit} where ${memory} is recorded`);
+  }
 
   const links = (await run([...engine.onHost, "busybox", "ip", "-o", "link"])).stdout;
   const count = (what: string, found: number, expected: number): void => {
@@ -119,7 +123,7 @@ export async function lastingInconsistencies(engine: Engine): Promise<string[]> 
 }
 
 interface Records {
-  containers: { id: string; status: string; network: string; networks: string }[];
+  containers: { id: string; status: string; network: string; networks: string; memory: number }[];
   snapshots: { id: string; kind: string }[];
   volumes: string[];
   blobs: string[];
@@ -162,7 +166,7 @@ function readRecords(path: string): Records {
   return {
     problems,
     containers: all(
-      "SELECT id, state ->> '$.state.status' AS status, record ->> '$.host.NetworkMode' AS network, (SELECT json_group_array(key) FROM json_each(record, '$.endpoints')) AS networks FROM containers",
+      "SELECT id, state ->> '$.state.status' AS status, record ->> '$.host.NetworkMode' AS network, coalesce(record ->> '$.host.Memory', 0) AS memory, (SELECT json_group_array(key) FROM json_each(record, '$.endpoints')) AS networks FROM containers",
     ),
     snapshots: all("SELECT id, kind FROM snapshots"),
     volumes: texts("SELECT name AS text FROM volumes"),
@@ -217,6 +221,15 @@ function argumentsOf(pid: string): string[] {
   } catch {
     return []; // ended meanwhile
   }
+}
+
+/** Bytes, 0 for none; undefined where the cgroup is gone. */
+function memoryLimitOf(engine: Engine, id: string): number | undefined {
+  const isUnified = existsSync("/sys/fs/cgroup/cgroup.controllers");
+  const file = isUnified ? `/sys/fs/cgroup/berth-${engine.key}/${id}/memory.max` : `/sys/fs/cgroup/memory/berth-${engine.key}/${id}/memory.limit_in_bytes`;
+  if (!existsSync(file)) return undefined;
+  const limit = Number(readFileSync(file, "utf8"));
+  return limit < 2 ** 60 ? limit : 0;
 }
 
 /** Names of an engine's cgroups by hierarchy. */

@@ -152,6 +152,7 @@ describe.skipIf(skipped("root", "overlay", "docker"))("a full disk", () => {
       ["volume", "create", "made"],
       ["network", "create", "made"],
       ["rename", "running", "made"],
+      ["update", "--memory", "64m", "--memory-swap", "64m", "running"],
     ];
     for (const command of commands) {
       for (const free of [0, 32 << 10, 600 << 10]) {

@@ -169,6 +169,7 @@ export class Lane {
     } else if (isUp && roll < 0.5) await this.#ask(known, "restart", "POST", `${path}/restart?t=5`);
     else if (isUp && roll < 0.6) await this.#ask(known, "kill", "POST", `${path}/kill`);
     else if (isUp && roll < 0.7) await this.#ask(known, "stop", "POST", `${path}/stop?t=5`);
+    else if (isUp && roll < 0.72) await this.#call("POST", `${path}/update`, { Memory: (64 + this.#upTo(64)) << 20, MemorySwap: -1 });
     else if (roll < 0.75) await this.#archive(known);
     else if (roll < 0.8) await this.#ask(known, "rename", "POST", `${path}/rename?name=${known.name}-renamed-${++this.#made}`);
     else if (!isUp && roll < 0.85 && known.code === undefined && !known.restarts && ["kill", "stop"].includes(known.last?.verb ?? "")) await this.#start(known);
