@@ -33,8 +33,20 @@ const set =
 /** dockerd's flags with dockerd's meaning (dockerd's reference documentation), plus Berth's own `--no-cgroup-mounts`. Keys of daemon.json are dockerd's too. */
 export const daemonFlags: readonly Flag[] = [
   { name: "host", short: "H", kind: "list", key: "hosts", summary: "Listen here: unix://PATH, tcp://ADDRESS:PORT, fd://", set: set("hosts") },
-  { name: "data-root", kind: "string", key: "data-root", summary: "Root of what is kept (default /var/lib/berth)", set: set("dataRoot") },
-  { name: "exec-root", kind: "string", key: "exec-root", summary: "Root of what may vanish at boot (default /run/berth)", set: set("execRoot") },
+  {
+    name: "data-root",
+    kind: "string",
+    key: "data-root",
+    summary: "Root of what is kept (default /var/lib/berth)",
+    set: (o, v: string) => (o.dataRoot = v || o.dataRoot),
+  },
+  {
+    name: "exec-root",
+    kind: "string",
+    key: "exec-root",
+    summary: "Root of what may vanish at boot (default /run/berth)",
+    set: (o, v: string) => (o.execRoot = v || o.execRoot),
+  },
   { name: "pidfile", short: "p", kind: "string", key: "pidfile", summary: "File for the engine's pid (default EXEC-ROOT/berth.pid)", set: set("pidfile") },
   { name: "config-file", kind: "string", summary: "Settings (default /etc/berth/daemon.json)", set: set("configFile") },
   {

@@ -12,7 +12,7 @@ test("hosts in Docker's notation", () => {
   expect(listenAddresses("tcp://", options)).toEqual([{ kind: "tcp", host: "127.0.0.1", port: 2375 }]);
 });
 
-test.each(["/a/b.sock", "http://x", "tcp://a:b", "unix:/x"])("%p is refused", (host) => {
+test.each(["/a/b.sock", "http://x", "tcp://a:b", "tcp://a:65536", "unix:/x"])("%p is refused", (host) => {
   expect(() => listenAddresses(host, options)).toThrow("want ");
 });
 

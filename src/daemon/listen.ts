@@ -39,7 +39,7 @@ export function listenAddresses(host: string, options: DaemonOptions): ListenAdd
   if (scheme === "tcp") {
     const tls = options.tls || options.tlsverify ? tlsFiles(options) : undefined;
     const [, bracketed, plain, port] = /^(?:\[([^\]]*)\]|([^:/]*))(?::(\d+))?\/?$/.exec(rest ?? "") ?? [];
-    if (bracketed === undefined && plain === undefined) throw invalidArgument(`--host ${host}: want tcp://ADDRESS:PORT`);
+    if ((bracketed === undefined && plain === undefined) || Number(port ?? 1) > 65535) throw invalidArgument(`--host ${host}: want tcp://ADDRESS:PORT`);
     const defaultPort = tls === undefined ? 2375 : 2376;
     return [
       {

@@ -191,9 +191,12 @@ test("options of new networks are given by driver, one flag each", () => {
   );
 });
 
-test("null leaves a setting as it is", () => {
-  withConfig('{"debug": null, "labels": null, "log-level": ""}', (path) => {
-    expect(parseDaemonOptions(["--config-file", path])).toMatchObject({ debug: false, labels: [], logLevel: "info" });
+test("null leaves a setting as it is, and so does an empty text where one must be there", () => {
+  withConfig('{"debug": null, "labels": null, "log-level": "", "data-root": "", "exec-root": ""}', (path) => {
+    expect(parseDaemonOptions(["--config-file", path])).toMatchObject({
+      ...{ debug: false, labels: [], logLevel: "info" },
+      ...{ dataRoot: "/var/lib/berth", execRoot: "/run/berth", pidfile: "/run/berth/berth.pid" },
+    });
   });
 });
 
