@@ -253,7 +253,7 @@ export interface Containers {
   logs(ref: string, options: ReadLogsOptions): { tty: boolean; details(): string; records: AsyncIterable<LogBatch> };
   top(ref: string, psArgs: string): Promise<{ titles: string[]; processes: string[][] }>;
   /** What it uses now; undefined while it doesn't run. */
-  stats(ref: string): StatsSample | undefined;
+  stats(ref: string): Promise<StatsSample | undefined>;
   changes(ref: string): Promise<Change[]>;
   prune(filters: Record<string, string[]>): Promise<{ deleted: string[]; spaceReclaimed: number }>;
   update(ref: string, host: Partial<HostConfig> & PortUpdate): Promise<{ warnings: string[] }>;

@@ -28,6 +28,8 @@ export interface SandboxContext extends SandboxesDeps {
   reaper: Reaper;
   /** Before work that blocks for a millisecond or more: starts, cleanings, execs. */
   turns: Turns;
+  /** Before what it uses is read: clients that watch all containers of a host ask about all at once. */
+  samples: Turns;
   /** conmon's program. */
   monitorProgram: string;
   /** By id, until cleaned up. */

@@ -105,7 +105,10 @@ export function runSandbox(ctx: SandboxContext, parts: RunningParts): RunningSan
       }
     },
     onOom: (told, options) => watchOom(ctx, cgroupPath, told, options),
-    stats: () => readStats(cgroups, cgroupPath, pid),
+    stats: async () => {
+      await ctx.samples();
+      return isClosed ? undefined : readStats(cgroups, cgroupPath, pid);
+    },
     pids: async () => pidsIn(cgroups, cgroupPath),
     cleanup: () =>
       (cleaning ??= exited.then(async () => {

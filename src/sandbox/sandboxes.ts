@@ -13,7 +13,16 @@ export function createSandboxes(deps: SandboxesDeps): Sandboxes {
   const running = new Map<string, RunningSandbox>();
   const reaper = startReaper((pid) => running.values().some((each) => each.pid === pid));
   const monitorProgram = Bun.which("conmon") ?? "/usr/bin/conmon";
-  const ctx = { ...deps, readiness: createReadiness(), door: openNamespaceDoor(), reaper, turns: createTurns(), monitorProgram, running };
+  const ctx = {
+    ...deps,
+    readiness: createReadiness(),
+    door: openNamespaceDoor(),
+    reaper,
+    turns: createTurns(),
+    samples: createTurns(),
+    monitorProgram,
+    running,
+  };
   return {
     create: (spec, options = {}) => createSandbox(ctx, spec, options),
     adopt: (spec, startedAt) => adoptSandbox(ctx, spec, startedAt),

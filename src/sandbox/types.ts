@@ -123,8 +123,8 @@ export interface RunningSandbox {
   update(limits: Partial<HostConfig>, note?: (before: LimitValue[]) => void): Promise<void>;
   /** It has joined a network, or left one: its /etc/hosts and resolv.conf follow. `before`: its endpoints until then. */
   networksChanged(before: readonly Endpoint[]): void;
-  /** What it uses now. */
-  stats(): StatsSample;
+  /** What it uses now, read in turns with everything else; undefined once it has been cleaned up. */
+  stats(): Promise<StatsSample | undefined>;
   /**
    * Calls `told` when the kernel kills for want of memory, until disposed, which is to be before `cleanup`; at once where it has killed already since
    * init began, unless that `isKnown`.

@@ -7,6 +7,7 @@ import type { Events } from "../events/types.ts";
 import type { Images } from "../images/types.ts";
 import { kindOf } from "../lib/errors.ts";
 import type { Exposition, Labels } from "../lib/metrics.ts";
+import { createPause } from "../lib/turns.ts";
 import { version } from "../lib/version.ts";
 import type { Networks } from "../networks/types.ts";
 import type { BlockIoEntry, StatsSample } from "../runtime/stats.ts";
@@ -25,9 +26,6 @@ export interface MetricsDeps {
   paths: Paths;
 }
 
-/** Samples of containers that are read in one go, 0.2 ms each. */
-const batch = 10;
-
 /** Everything about the engine's objects, read now. Names that begin with `engine_daemon_` and `builder_` are dockerd's, with dockerd's meaning. */
 export async function writeMetrics(out: Exposition, deps: MetricsDeps): Promise<void> {
   const records = deps.containers.list({ all: true });
@@ -35,7 +33,7 @@ export async function writeMetrics(out: Exposition, deps: MetricsDeps): Promise<
   await writeProcess(out);
   writeObjects(out, deps, records);
   const running = await readSamples(deps.containers, records);
-  writeContainers(out, records, running);
+  await writeContainers(out, records, running);
   out.gauge("berth_container_log_bytes", "Size of its log files", await logSizes(deps.paths, records));
 }
 
@@ -96,24 +94,32 @@ function writeObjects(out: Exposition, { images, networks, volumes }: MetricsDep
 
 async function readSamples(containers: Containers, records: readonly ContainerRecord[]): Promise<[ContainerRecord, StatsSample][]> {
   const samples: [ContainerRecord, StatsSample][] = [];
-  let read = 0;
   for (const record of records) {
     if (record.state.status !== "running" && record.state.status !== "paused") continue;
     try {
-      const sample = containers.stats(record.id);
+      const sample = await containers.stats(record.id);
       if (sample !== undefined) samples.push([record, sample]);
     } catch (error) {
       // removed since the list was made
       if (kindOf(error) !== "notFound") throw error;
     }
-    if (++read % batch === 0) await Bun.sleep(0);
   }
   return samples;
 }
 
 const nameOf = ({ id, name }: ContainerRecord): Labels => ({ id: id.slice(0, 12), name });
 
-function writeContainers(out: Exposition, records: readonly ContainerRecord[], running: readonly [ContainerRecord, StatsSample][]): void {
+/** A metric at a time: each has a sample of every container. */
+async function writeContainers(out: Exposition, records: readonly ContainerRecord[], running: readonly [ContainerRecord, StatsSample][]): Promise<void> {
+  const pause = createPause();
+  const gauge = async (...metric: Parameters<Exposition["gauge"]>): Promise<void> => {
+    out.gauge(...metric);
+    await pause();
+  };
+  const counter = async (...metric: Parameters<Exposition["counter"]>): Promise<void> => {
+    out.counter(...metric);
+    await pause();
+  };
   const each = (value: (sample: StatsSample) => number | undefined): [Labels, number][] =>
     running.flatMap(([record, sample]) => {
       const number = value(sample);
@@ -123,97 +129,97 @@ function writeContainers(out: Exposition, records: readonly ContainerRecord[], r
     running.flatMap(([record, { networks }]) =>
       Object.entries(networks).map(([link, counters]): [Labels, number] => [{ ...nameOf(record), interface: link }, value(counters)]),
     );
-  out.gauge(
+  await gauge(
     "berth_container_info",
     "A container, with its image and state",
     records.map((record): [Labels, number] => [{ ...nameOf(record), image: record.config.Image ?? record.imageId, state: record.state.status }, 1]),
   );
-  out.gauge(
+  await gauge(
     "berth_container_healthy",
     "1 where its health check succeeds, 0 where it fails or hasn't succeeded yet",
     records.flatMap((record): [Labels, number][] => (record.health === undefined ? [] : [[nameOf(record), record.health.Status === "healthy" ? 1 : 0]])),
   );
-  out.gauge(
+  await gauge(
     "berth_container_restarts",
     "Restarts by its policy since it was last started by hand",
     records.map((record): [Labels, number] => [nameOf(record), record.restartCount]),
   );
-  out.gauge(
+  await gauge(
     "berth_container_start_time_seconds",
     "Its last start in Unix seconds",
     running.map(([record]): [Labels, number] => [nameOf(record), Number(record.state.startedAt) / 1e9]),
   );
-  out.counter(
+  await counter(
     "berth_container_cpu_seconds_total",
     "Processor time",
     each(({ cpu }) => cpu.total / 1e9),
   );
-  out.counter(
+  await counter(
     "berth_container_cpu_throttled_seconds_total",
     "Time that its processor quota kept it waiting",
     each(({ cpu }) => cpu.throttledTime / 1e9),
   );
-  out.gauge("berth_container_memory_bytes", "Memory in use, without the page cache that can be dropped, as docker stats shows it", each(memoryInUse));
-  out.gauge(
+  await gauge("berth_container_memory_bytes", "Memory in use, without the page cache that can be dropped, as docker stats shows it", each(memoryInUse));
+  await gauge(
     "berth_container_memory_limit_bytes",
     "Memory limit; the host's memory where there is none",
     each(({ memory }) => memory.limit),
   );
-  out.counter(
+  await counter(
     "berth_container_memory_failures_total",
     "Times that the memory limit was hit",
     each(({ memory }) => memory.failures),
   );
-  out.gauge(
+  await gauge(
     "berth_container_pids",
     "Processes and threads",
     each(({ pids }) => pids.current),
   );
-  out.gauge(
+  await gauge(
     "berth_container_pids_limit",
     "Most processes and threads that it may have",
     each(({ pids }) => pids.limit),
   );
-  out.counter(
+  await counter(
     "berth_container_block_read_bytes_total",
     "Bytes read from disks",
     each(({ blockIo }) => sumOf(blockIo.bytes, "read")),
   );
-  out.counter(
+  await counter(
     "berth_container_block_written_bytes_total",
     "Bytes written to disks",
     each(({ blockIo }) => sumOf(blockIo.bytes, "write")),
   );
   for (const resource of ["cpu", "memory", "io"] as const) {
     const waited = each(({ pressure }) => (pressure[resource] === undefined ? undefined : pressure[resource].some.total / 1e6));
-    out.counter(`berth_container_${resource}_pressure_seconds_total`, "Time that some of its processes waited for this", waited);
+    await counter(`berth_container_${resource}_pressure_seconds_total`, "Time that some of its processes waited for this", waited);
   }
-  out.counter(
+  await counter(
     "berth_container_network_received_bytes_total",
     "Bytes received",
     links((link) => link.receivedBytes),
   );
-  out.counter(
+  await counter(
     "berth_container_network_sent_bytes_total",
     "Bytes sent",
     links((link) => link.sentBytes),
   );
-  out.counter(
+  await counter(
     "berth_container_network_received_packets_total",
     "Packets received",
     links((link) => link.receivedPackets),
   );
-  out.counter(
+  await counter(
     "berth_container_network_sent_packets_total",
     "Packets sent",
     links((link) => link.sentPackets),
   );
-  out.counter(
+  await counter(
     "berth_container_network_errors_total",
     "Packets with errors",
     links((link) => link.receiveErrors + link.sendErrors),
   );
-  out.counter(
+  await counter(
     "berth_container_network_dropped_total",
     "Packets dropped",
     links((link) => link.receiveDropped + link.sendDropped),

@@ -6,6 +6,7 @@ import { argumentsOf, startTimeOf, zombieExitCode } from "../../src/kernel/proce
 import type { EngineError } from "../../src/lib/errors.ts";
 import type { ExecSpec, RunningSandbox, SandboxSpec } from "../../src/sandbox/types.ts";
 import { kernelState, leaks } from "../leaks.ts";
+import { countRounds } from "../rounds.ts";
 import { skipped } from "../skips.ts";
 import { collect, createFixture, logText, type Fixture } from "./sandbox-fixture.ts";
 
@@ -239,6 +240,18 @@ describe.skipIf(skipped("root", "overlay")).each(["crun", "runc"])("sandbox on %
     running.signal(9);
     await running.exited;
     await running.cleanup();
+  });
+
+  test("what it uses is read in turns with everything else, however many ask, and not once it is gone", async () => {
+    const running = await start(fixture.spec(["sleep", "1000"]));
+    using rounds = countRounds();
+    const read = await Promise.all(Array.from({ length: 10 }, () => running.stats().then((sample) => [sample?.pids.current, rounds.count])));
+    expect(read.map(([pids]) => pids)).toEqual(Array.from({ length: 10 }, () => 1));
+    expect(new Set(read.map(([, round]) => round)).size).toBe(10);
+    running.signal(9);
+    await running.exited;
+    await running.cleanup();
+    expect(await running.stats()).toBeUndefined();
   });
 
   test("pause and resume", async () => {

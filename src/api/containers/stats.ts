@@ -25,14 +25,14 @@ export const containerStats = endpoint({
     const isStream = query.bool("stream", true);
     const isOneShot = api >= 41 && query.bool("one-shot");
     if (isStream && isOneShot) throw invalidArgument("cannot have stream=true and one-shot=true");
-    if (isOneShot) return json(line(undefined, containers.stats(id)));
+    if (isOneShot) return json(line(undefined, await containers.stats(id)));
     const stream = isStream ? exchange.stream(200, { "Content-Type": "application/json" }) : undefined;
-    let before = containers.stats(id);
+    let before = await containers.stats(id);
     if (before !== undefined) await sleep(firstInterval, signal);
-    if (stream === undefined) return json(line(before, containers.stats(id)));
+    if (stream === undefined) return json(line(before, await containers.stats(id)));
     try {
       while (!signal.aborted) {
-        const now = containers.stats(id);
+        const now = await containers.stats(id);
         await stream.write(JSON.stringify(line(before, now)) + "\n");
         before = now;
         await sleep(interval, signal);
