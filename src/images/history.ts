@@ -2,7 +2,7 @@ import { resolveImage } from "./resolve.ts";
 import { createdAt } from "./list.ts";
 import type { Digest } from "../oci/digest.ts";
 import { parseRfc3339 } from "../lib/time.ts";
-import type { ImageContext, ImageRecord, Images } from "./types.ts";
+import type { ImageContext, ImageEntry, Images } from "./types.ts";
 
 /** Newest first, as `docker history` shows it: the image's own id on top, its parents' below where it was built here. */
 export function imageHistory(ctx: ImageContext, reference: string, options?: Parameters<Images["history"]>[1]): ReturnType<Images["history"]> {
@@ -18,7 +18,7 @@ export function imageHistory(ctx: ImageContext, reference: string, options?: Par
   result.reverse();
   let id: Digest | undefined = image.id;
   for (const entry of result) {
-    const owner: ImageRecord | undefined = id === undefined ? undefined : ctx.byId(id);
+    const owner: ImageEntry | undefined = id === undefined ? undefined : ctx.entry(id);
     if (owner === undefined) break;
     entry.id = owner.id;
     entry.tags = owner.repoTags;

@@ -300,8 +300,16 @@ export function findLink(socket: NetlinkSocket, name: string): Link | undefined 
   }
 }
 
+const allLinks = (): NetlinkMessage => message("list links", RTM_GETLINK, NLM_F_DUMP, linkHeader());
+
 export function listLinks(socket: NetlinkSocket): Link[] {
-  return socket.dump(message("list links", RTM_GETLINK, NLM_F_DUMP, linkHeader())).map(parseLink);
+  return socket.dump(allLinks()).map(parseLink);
+}
+
+/** Those of the thread's own network namespace, in turns with everything else: there are two of each container. */
+export async function listLinksInTurns(): Promise<Link[]> {
+  using socket = openRouteSocket();
+  return await socket.dumpInTurns(allLinks(), parseLink);
 }
 
 export interface LinkAddress {
@@ -310,15 +318,25 @@ export interface LinkAddress {
   prefixLength: number;
 }
 
+const allAddresses = (): NetlinkMessage => message("list addresses", RTM_GETADDR, NLM_F_DUMP, Buffer.alloc(8));
+
+function parseAddress(payload: Buffer): LinkAddress {
+  const attributes = parseAttributes(payload, 8);
+  return {
+    index: payload.readUInt32LE(4),
+    prefixLength: payload.readUInt8(1),
+    address: Uint8Array.from(attributes.get(IFA_LOCAL) ?? attributes.get(IFA_ADDRESS) ?? []),
+  };
+}
+
 export function listAddresses(socket: NetlinkSocket): LinkAddress[] {
-  return socket.dump(message("list addresses", RTM_GETADDR, NLM_F_DUMP, Buffer.alloc(8))).map((payload) => {
-    const attributes = parseAttributes(payload, 8);
-    return {
-      index: payload.readUInt32LE(4),
-      prefixLength: payload.readUInt8(1),
-      address: Uint8Array.from(attributes.get(IFA_LOCAL) ?? attributes.get(IFA_ADDRESS) ?? []),
-    };
-  });
+  return socket.dump(allAddresses()).map(parseAddress);
+}
+
+/** As listLinksInTurns. */
+export async function listAddressesInTurns(): Promise<LinkAddress[]> {
+  using socket = openRouteSocket();
+  return await socket.dumpInTurns(allAddresses(), parseAddress);
 }
 
 export interface Route {

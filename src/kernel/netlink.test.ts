@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
-import { attribute, message, nested, NLM_F_ACK, parseAttributes, text, u16be, u32, u32be, u8 } from "./netlink.ts";
+import { countRounds } from "../../test/rounds.ts";
+import { attribute, message, nested, NLM_F_ACK, NLM_F_DUMP, parseAttributes, text, u16be, u32, u32be, u8 } from "./netlink.ts";
 import { addVeth, findLink, listAddresses, openRouteSocket } from "./netlink-route.ts";
 import { addElements, batch, concatenation, deleteElements } from "./nftables-batch.ts";
 
@@ -55,4 +56,19 @@ test("the kernel answers: lo is there, nothing is where nothing is", () => {
   expect(findLink(socket, "lo")).toMatchObject({ index: 1, name: "lo" });
   expect(findLink(socket, "no-such-link")).toBeUndefined();
   expect(listAddresses(socket).length).toBeGreaterThan(0);
+});
+
+test("a dump in turns: the same, with everything else in between", async () => {
+  using socket = openRouteSocket();
+  const RTM_GETROUTE = 26;
+  const routes = () => message("routes", RTM_GETROUTE, NLM_F_DUMP, Buffer.alloc(12));
+  const atOnce = socket.dump(routes()).map((payload) => payload.toString("hex"));
+  expect(atOnce.length).toBeGreaterThan(1);
+  using rounds = countRounds();
+  const inTurns = await socket.dumpInTurns(routes(), (payload) => {
+    Bun.sleepSync(3);
+    return payload.toString("hex");
+  });
+  expect(inTurns).toEqual(atOnce);
+  expect(rounds.count).toBeGreaterThanOrEqual(atOnce.length - 1);
 });

@@ -2,6 +2,7 @@ import { AF_NETLINK, joinNetlinkGroups, netlinkPort, openSocket, receiveMessage,
 import { settleCarrier } from "./carrier.ts";
 import { closeFd } from "./fs.ts";
 import { SysError } from "./ffi.ts";
+import { createPause } from "../lib/turns.ts";
 
 export const NETLINK_ROUTE = 0;
 export const NETLINK_NETFILTER = 12;
@@ -227,10 +228,28 @@ export class NetlinkSocket implements Disposable {
 
   /** A dump: the payload of each message of the answer. @throws SysError */
   dump(question: NetlinkMessage): Buffer[] {
+    return [...this.#answers(question)].flat();
+  }
+
+  /** The same, each message parsed, in turns with everything else: the socket is to have no other use meanwhile. @throws SysError */
+  async dumpInTurns<T>(question: NetlinkMessage, parse: (payload: Buffer) => T): Promise<T[]> {
+    const pause = createPause();
+    const result: T[] = [];
+    for (const payloads of this.#answers(question)) {
+      for (const payload of payloads) {
+        result.push(parse(payload));
+        await pause();
+      }
+    }
+    return result;
+  }
+
+  /** The payloads of a dump's messages, a datagram at a time: that is some twenty links. */
+  *#answers(question: NetlinkMessage): Generator<Buffer[], void> {
     this.#number([question]);
     sendMessage(this.fd, question.bytes);
-    const result: Buffer[] = [];
     for (;;) {
+      const payloads: Buffer[] = [];
       const buffer = Buffer.alloc(65536);
       const n = receiveMessage(this.fd, buffer);
       if (n === undefined) throw new SysError("netlink", 61, `${question.label}: the answer ends early`);
@@ -238,10 +257,12 @@ export class NetlinkSocket implements Disposable {
         if (reply.type === NLMSG_ERROR || reply.type === NLMSG_DONE) {
           const failure = reply.payload.length >= 4 ? errorOf(reply, question.label) : undefined;
           if (failure !== undefined) throw failure;
-          return result;
+          yield payloads;
+          return;
         }
-        result.push(reply.payload);
+        payloads.push(reply.payload);
       }
+      yield payloads;
     }
   }
 

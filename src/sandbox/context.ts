@@ -26,7 +26,7 @@ export interface SandboxContext extends SandboxesDeps {
   readiness: Readiness;
   door: NamespaceDoor;
   reaper: Reaper;
-  /** Before work that blocks for a millisecond or more: starts, cleanings, execs. */
+  /** Before work that blocks for a millisecond or more: starts, ends, cleanings, execs. */
   turns: Turns;
   /** Before what it uses is read: clients that watch all containers of a host ask about all at once. */
   samples: Turns;

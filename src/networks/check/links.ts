@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { deleteLink, findLink, type Link, listAddresses, listLinks } from "../../kernel/netlink-route.ts";
+import { deleteLink, findLink, type Link, listAddresses, listAddressesInTurns, listLinksInTurns } from "../../kernel/netlink-route.ts";
 import { addressFrom, formatAddress } from "../../lib/address.ts";
 import { nextTurn } from "../../lib/turns.ts";
 import { ownAddresses } from "../bridge.ts";
@@ -19,10 +19,12 @@ const restore = async (ctx: NetworkContext, network: NetworkRecord): Promise<voi
   await driverOf(ctx, network.driver).restore(network, ctx.records.endpointsOf(network.id));
 
 /** The bridges themselves. Cheap: the regular look asks it too. */
-export function bridgeFindings(ctx: NetworkContext): Finding[] {
-  const addresses = listAddresses(ctx.host);
-  const links = linksByName(ctx);
-  return bridges(ctx).flatMap((network) => {
+export async function bridgeFindings(ctx: NetworkContext): Promise<Finding[]> {
+  const networks = bridges(ctx);
+  const addresses = await listAddressesInTurns();
+  const links = await linksByName();
+  return networks.flatMap((network) => {
+    if (ctx.records.byId(network.id) === undefined) return []; // removed meanwhile
     const options = parseBridgeOptions(network);
     const { name } = options;
     const link = links.get(name);
@@ -60,11 +62,11 @@ export function bridgeFindings(ctx: NetworkContext): Finding[] {
 const DEPARTURE_MS = 1000;
 
 /** A list: about each link asked by name, the kernel's lock on links would be waited for (net/core/rtnetlink.c, rtnl_getlink; lists do without it since 6.10). */
-const linksByName = (ctx: NetworkContext): Map<string, Link> => new Map(listLinks(ctx.host).map((link) => [link.name, link]));
+const linksByName = async (): Promise<Map<string, Link>> => new Map((await listLinksInTurns()).map((link) => [link.name, link]));
 
 /** Containers' links and namespaces. */
 export async function linkFindings(ctx: NetworkContext, atRest: ReadonlySet<string>): Promise<Finding[]> {
-  const links = linksByName(ctx);
+  const links = await linksByName();
   const lost = bridges(ctx).flatMap((network) => {
     const master = links.get(parseBridgeOptions(network).name);
     return ctx.records.endpointsOf(network.id).flatMap((endpoint) => endpointFindings(ctx, network, endpoint, links, master));
@@ -72,7 +74,7 @@ export async function linkFindings(ctx: NetworkContext, atRest: ReadonlySet<stri
   let left = strays(ctx, links);
   if (left.length > 0) {
     await Bun.sleep(DEPARTURE_MS);
-    left = strays(ctx, linksByName(ctx));
+    left = strays(ctx, await linksByName());
   }
   return [...lost, ...left, ...staleNamespaces(ctx, atRest)];
 }
@@ -89,7 +91,7 @@ function endpointFindings(
   // between its record and its start, or at its end
   if (hostInterface === "" || !existsSync(path)) return [];
   const what = { kind: "container", network: network.name, container: containerId } as const;
-  const link = links.get(hostInterface);
+  const link = links.get(hostInterface) ?? findLink(ctx.host, hostInterface);
   if (link === undefined) {
     const problem = `container ${containerName} has lost its link to network ${network.name} (${hostInterface} is gone, or has another name)`;
     return [{ ...what, problem, repair: () => attachAgain(ctx, network, endpoint, path) }];
@@ -129,7 +131,7 @@ const AT_A_TIME = 50;
  */
 export async function lostLinks(ctx: NetworkContext): Promise<Finding[]> {
   const found: Finding[] = [];
-  const links = linksByName(ctx);
+  const links = await linksByName();
   for (const network of bridges(ctx)) {
     const missing = ctx.records.endpointsOf(network.id).filter(({ hostInterface }) => !links.has(hostInterface));
     for (const [i, { id }] of missing.entries()) {
