@@ -4,6 +4,7 @@ import type { RegistryClient } from "../distribution/types.ts";
 import type { Events } from "../events/types.ts";
 import { messageOf } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
+import { WeighedMap } from "../lib/weighed-map.ts";
 import type { Digest } from "../oci/digest.ts";
 import { mediaTypes, type Descriptor, type HistoryEntry, type ImageConfig, type Index, type Manifest, type Platform } from "../oci/image.ts";
 import { hostPlatform, platformOf, platformRank, selectPlatform } from "../oci/platform.ts";
@@ -17,10 +18,11 @@ import { createLastUses } from "./last-use.ts";
 import { checkMountable } from "./layers.ts";
 import type { ImageContext, ImageEntry, ImageFacts, ImageRecord, Lease, TransferLimits } from "./types.ts";
 
-/** Records kept in memory; a Dockerfile of thousands of lines makes as many images. */
-const MOST_CACHED = 512;
-/** Without their configs, and descriptors: a kilobyte or two each. */
-const MOST_LISTED = 4096;
+/** Configs kept in memory, in characters of JSON: a Dockerfile of thousands of lines makes as many images, each with a longer one. */
+const MOST_CONFIGS = 4 << 20;
+/** What lists need of images, in characters: of most images a kilobyte or two. */
+const MOST_ENTRIES = 8 << 20;
+const MOST_DESCRIPTORS = 4096;
 
 interface EntryRow {
   manifest: string | null;
@@ -69,13 +71,13 @@ export function createImageContext(deps: {
   const { store, content, snapshots, events, log } = deps;
   const { db } = store;
   /** By id, dropped whenever something about the image changes. */
-  const entries = new Map<Digest, ImageEntry>();
-  const records = new Map<Digest, ImageRecord>();
+  const entries = new WeighedMap<Digest, ImageEntry>(MOST_ENTRIES);
+  const records = new WeighedMap<Digest, ImageRecord>(MOST_CONFIGS);
   let revision = 0;
   /** Those whose rows can't be read, until they are written anew; so that each is told once. */
   const damaged = new Set<Digest>();
   /** Of manifests and indexes, which never change. */
-  const descriptors = new Map<Digest, Descriptor>();
+  const descriptors = new WeighedMap<Digest, Descriptor>(MOST_DESCRIPTORS);
   const leases = new Map<string, number>();
   const lastUses = createLastUses(store);
 
@@ -150,7 +152,7 @@ export function createImageContext(deps: {
     const manifest = row.manifest === null ? undefined : parseRecord<Descriptor>(row.manifest, `the manifest of image ${id}`, log);
     if (manifest !== undefined) found.manifest = manifest;
     if (row.parent !== null) found.parent = row.parent;
-    keep(entries, id, found, MOST_LISTED);
+    entries.set(id, found, row.layers.length + (row.facts?.length ?? 0));
     return found;
   };
 
@@ -168,7 +170,7 @@ export function createImageContext(deps: {
     }
     const record: ImageRecord = { ...found, config };
     if (row.last_tagged !== null) record.lastTagged = BigInt(row.last_tagged);
-    keep(records, id, record, MOST_CACHED);
+    records.set(id, record, row.config.length);
     return record;
   };
 
@@ -342,7 +344,7 @@ export function createImageContext(deps: {
       }
       const { mediaType, manifests } = document;
       const descriptor: Descriptor = { mediaType: mediaType || (manifests === undefined ? mediaTypes.ociManifest : mediaTypes.ociIndex), ...info };
-      keep(descriptors, digest, descriptor, MOST_LISTED);
+      descriptors.set(digest, descriptor);
       return descriptor;
     },
     targetOf: (reference) => selectByName.get(nameOf(reference).name)?.target ?? undefined,
@@ -391,12 +393,6 @@ export function createImageContext(deps: {
     },
     emit: (action, image, name) => events.emit("image", action, image.id, attributesOf(image, name)),
   };
-}
-
-/** In place of the oldest, where there are `most` already. */
-function keep<T>(cache: Map<Digest, T>, id: Digest, value: T, most: number): void {
-  if (cache.size >= most) cache.delete(cache.keys().next().value!);
-  cache.set(id, value);
 }
 
 function createLease(leases: Map<string, number>): Lease {

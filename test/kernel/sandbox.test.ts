@@ -242,6 +242,17 @@ describe.skipIf(skipped("root", "overlay")).each(["crun", "runc"])("sandbox on %
     await running.cleanup();
   });
 
+  test("ends that come together are told one at a time", async () => {
+    const all = await Promise.all(Array.from({ length: 5 }, () => start(fixture.spec(["sleep", "1000"]))));
+    using rounds = countRounds();
+    const told = all.map((running) => running.exited.then(() => rounds.count));
+    for (const running of all) running.signal(9);
+    // until all their monitors have ended
+    Bun.sleepSync(500);
+    expect(new Set(await Promise.all(told)).size).toBe(all.length);
+    for (const running of all) await running.cleanup();
+  });
+
   test("what it uses is read in turns with everything else, however many ask, and not once it is gone", async () => {
     const running = await start(fixture.spec(["sleep", "1000"]));
     using rounds = countRounds();
