@@ -57,7 +57,8 @@ function testOf(ctx: Context, name: string, values: string[]): Test {
   if (!listFilters.has(name)) throw invalidArgument(`invalid filter '${name}'`);
   switch (name) {
     case "id":
-      return (record) => values.some((value) => record.id.startsWith(value));
+      // an empty one is none: scripts give ids from variables
+      return (record) => values.some((value) => value !== "" && record.id.startsWith(value));
     case "name":
       return nameTest(ctx, values);
     case "label":
@@ -68,8 +69,9 @@ function testOf(ctx: Context, name: string, values: string[]): Test {
       return (record) => values.includes(statusOf(record));
     }
     case "exited": {
+      const bad = values.find((value) => !/^[+-]?\d{1,10}$/.test(value));
+      if (bad !== undefined) throw invalidArgument(`invalid filter 'exited=${bad}': want an exit code`);
       const codes = values.map(Number);
-      if (codes.some((code) => !Number.isInteger(code))) throw invalidArgument(`invalid filter 'exited=${values.join(",")}'`);
       return ({ state }) => state.status === "exited" && state.startedAt !== "0" && codes.includes(state.exitCode);
     }
     case "before":

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from "node:util";
 import { conflict, EngineError, invalidArgument, prefixed } from "../lib/errors.ts";
 import type { HostConfig, PortUpdate, RestartPolicy } from "../oci/container.ts";
 import { changeRecord, lookup, type Context, type Entry } from "./context.ts";
@@ -6,10 +7,11 @@ import { followOom } from "./oom.ts";
 import { planPorts, type Republishing } from "./republish.ts";
 import { checkResources, checkRestartPolicy } from "./validate.ts";
 
-/** What `docker update` may change, where zero and empty mean unchanged; anything else in the body is ignored, as Docker does. */
+/** What `docker update` may change, where zero and empty mean unchanged. */
 const scalars = [
   "BlkioWeight",
   "CpuShares",
+  "CpuPercent",
   "CpuPeriod",
   "CpuQuota",
   "CpuRealtimePeriod",
@@ -31,6 +33,17 @@ const lists = [
   "BlkioDeviceWriteIOps",
 ] as const satisfies readonly (keyof HostConfig)[];
 
+/** Resources that are given at creation: an update drops them, which it says where they would have changed. */
+const fixed = [
+  "CgroupParent",
+  "Devices",
+  "DeviceCgroupRules",
+  "DeviceRequests",
+  "MemorySwappiness",
+  "OomKillDisable",
+  "Ulimits",
+] as const satisfies readonly (keyof HostConfig)[];
+
 /**
  * Limits of a running container, paused or not, take effect at once; those of one at rest at its next start. Where anything is refused nothing has changed.
  * @throws EngineError invalidArgument, conflict
@@ -44,10 +57,11 @@ export async function update(ctx: Context, reference: string, asked: Partial<Hos
   const prefix = `Cannot update container ${record.id}: `;
   if (entry.removing !== undefined) throw conflict(`${prefix}container is marked for removal and cannot be "update"`);
   const wanted = changeOf(asked);
-  checkResources(wanted, { update: true });
+  checkResources(asked, { update: true });
   const policy = policyOf(asked.RestartPolicy);
   const { host: kept, warnings } = ctx.runtime.validate({}, wanted);
   const change = changeOf(kept);
+  for (const key of fixed) if (isChanged(asked[key], record.host[key])) warnings.push(`${key} can't be changed by an update. ${key} discarded.`);
   // as at creation: memory and swap together get twice the memory
   if (change.Memory !== undefined && change.MemorySwap === undefined && !record.host.MemorySwap) change.MemorySwap = change.Memory * 2;
   const ports = portsOf(ctx, entry, asked);
@@ -86,6 +100,11 @@ export async function update(ctx: Context, reference: string, asked: Partial<Hos
   }
   followOom(ctx, entry);
   return { warnings };
+}
+
+/** Clients send fields that they don't mean empty, or as they were. */
+function isChanged(asked: unknown, before: unknown): boolean {
+  return Boolean(asked) && !(Array.isArray(asked) && asked.length === 0) && !isDeepStrictEqual(asked, before);
 }
 
 function portsOf(ctx: Context, { record, sandbox }: Entry, asked: PortUpdate): Republishing | undefined {

@@ -12,6 +12,11 @@ test("patterns match anywhere, as Go's", () => {
   expect(clientPattern("^web$")!("my-web")).toBe(false);
 });
 
+test("flags stand before a pattern, as Go writes them", () => {
+  expect([clientPattern("(?i)^WEB$")!("web"), clientPattern("(?i)^WEB$")!("my-web"), clientPattern("WEB")!("web")]).toEqual([true, false, false]);
+  for (const bad of ["(?ii)web", "(?x)web", "(?i)(", "(?i)(a+)+"]) expect(clientPattern(bad)).toBeUndefined();
+});
+
 test("what is no pattern, or repeats a group, is none", () => {
   for (const bad of ["(", "[", "(a+)+", "(a|b){2}", "x".repeat(257)]) expect(clientPattern(bad)).toBeUndefined();
 });

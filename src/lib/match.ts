@@ -13,13 +13,15 @@ const MOST_STEPS = 2e7;
  * A regular expression of a client's that can't stop the event loop: JavaScript's engine backtracks, Go's doesn't. Undefined for one that is
  * none or repeats a group. Where a text is too long for the repetitions in the pattern, that is looked for literally.
  */
-export function clientPattern(pattern: string): ((text: string) => boolean) | undefined {
+export function clientPattern(given: string): ((text: string) => boolean) | undefined {
+  // Go's way to write flags; JavaScript has them beside the pattern
+  const [, flags = "", pattern = given] = /^\(\?([ims]+)\)(.*)$/s.exec(given) ?? [];
   if (pattern.length > LONGEST_PATTERN || /\)[*+?{]/.test(pattern)) return undefined;
   const repetitions = (pattern.match(/[*+{]/g) ?? []).length;
   const options = (pattern.match(/\?/g) ?? []).length;
   let expression: RegExp;
   try {
-    expression = new RegExp(pattern);
+    expression = new RegExp(pattern, flags);
   } catch {
     return undefined;
   }

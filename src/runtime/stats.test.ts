@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { countCpus, networkCounters, parsePressure } from "./stats.ts";
+import { blockIoEntries, countCpus, networkCounters, parsePressure } from "./stats.ts";
 
 describe("stats", () => {
   test("processors of a kernel's list", () => {
@@ -12,6 +12,14 @@ describe("stats", () => {
     expect(parsePressure(`some ${line}\nfull ${line}\n`)).toEqual({ some, full: some });
     expect(parsePressure(`some ${line}\n`)).toEqual({ some });
     expect(parsePressure("")).toBeUndefined();
+  });
+
+  test("operations of devices are named as the kernel does it: clients of v1 look for Read and Write", () => {
+    expect(blockIoEntries("254:0 Read 4096\n254:0 Write 0\n254:0 Total 4096\nTotal 4096\n")).toEqual([
+      { major: 254, minor: 0, operation: "Read", value: 4096 },
+      { major: 254, minor: 0, operation: "Write", value: 0 },
+      { major: 254, minor: 0, operation: "Total", value: 4096 },
+    ]);
   });
 
   test("every interface but the loopback", () => {

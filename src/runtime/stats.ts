@@ -54,7 +54,7 @@ export interface PressureLine {
 export interface BlockIoEntry {
   major: number;
   minor: number;
-  /** `read`, `write`, … in lower case. */
+  /** `Read`, `Write`, … as v1 names them, which is what Docker shows there; `read` and `write` on v2. */
   operation: string;
   value: number;
 }
@@ -222,14 +222,17 @@ function pidsOf(directory: string): StatsSample["pids"] {
 }
 
 /** Lines of `8:0 Read 4096`, and one `Total 4096`. */
+export function blockIoEntries(lines: string): BlockIoEntry[] {
+  return [...lines.matchAll(/^(\d+):(\d+) (\w+) (\d+)$/gm)].map(([, major, minor, operation = "", value]) => ({
+    major: Number(major),
+    minor: Number(minor),
+    operation,
+    value: Number(value),
+  }));
+}
+
 function blockIoV1(directory: string): StatsSample["blockIo"] {
-  const read = (name: string): BlockIoEntry[] =>
-    [...text(`${directory}/${name}`).matchAll(/^(\d+):(\d+) (\w+) (\d+)$/gm)].map(([, major, minor, operation = "", value]) => ({
-      major: Number(major),
-      minor: Number(minor),
-      operation: operation.toLowerCase(),
-      value: Number(value),
-    }));
+  const read = (name: string): BlockIoEntry[] => blockIoEntries(text(`${directory}/${name}`));
   return { bytes: read("blkio.throttle.io_service_bytes_recursive"), operations: read("blkio.throttle.io_serviced_recursive") };
 }
 

@@ -232,7 +232,7 @@ function memoryInUse({ memory: { usage, details } }: StatsSample): number {
 }
 
 const sumOf = (entries: readonly BlockIoEntry[], operation: string): number =>
-  entries.reduce((sum, entry) => (entry.operation === operation ? sum + entry.value : sum), 0);
+  entries.reduce((sum, entry) => (entry.operation.toLowerCase() === operation ? sum + entry.value : sum), 0);
 
 async function logSizes(paths: Paths, records: readonly ContainerRecord[]): Promise<[Labels, number][]> {
   const sizes: [Labels, number][] = [];

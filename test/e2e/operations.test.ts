@@ -110,6 +110,20 @@ describe.skipIf(skipped("root", "overlay", "docker"))("operations", () => {
     expect((await inspect(container.id)).HostConfig).toMatchObject({ Memory: 100 * MiB, MemorySwap: 100 * MiB, CpuShares: 512, CpuRealtimeRuntime: 0 });
   });
 
+  test("update: what only a new container can be given is refused, or named in a warning, unless it is as it was", async () => {
+    const host = { Ulimits: [{ Name: "nofile", Soft: 100, Hard: 100 }], OomKillDisable: false };
+    await using container = await running({ HostConfig: host });
+    const update = (body: object): Promise<{ status: number; body: Answer }> => call("POST", `/containers/${container.id}/update`, body);
+    expect(await update({ ...host, MemorySwappiness: null, Devices: [], CgroupParent: "" })).toEqual({ status: 200, body: { Warnings: null } });
+    expect((await update({ Ulimits: [{ Name: "nofile", Soft: 50, Hard: 50 }], MemorySwappiness: 50, CpuPercent: 5 })).body.Warnings).toEqual([
+      "linux does not support CPU percent. Percent discarded.",
+      "MemorySwappiness can't be changed by an update. MemorySwappiness discarded.",
+      "Ulimits can't be changed by an update. Ulimits discarded.",
+    ]);
+    expect((await inspect(container.id)).HostConfig).toMatchObject(host);
+    for (const field of ["IOMaximumIOps", "IOMaximumBandwidth"]) expect((await update({ [field]: 5 })).status).toBe(400);
+  });
+
   test("update: 0 takes the limit of processes away, null leaves it, an older API doesn't know it", async () => {
     await using container = await running({ HostConfig: { PidsLimit: 50 } });
     const pids = async (): Promise<unknown[]> => [...(await limits(container.id, "pids.max")), (await inspect(container.id)).HostConfig.PidsLimit];
@@ -246,10 +260,14 @@ describe.skipIf(skipped("root", "overlay", "docker"))("operations", () => {
     expect(await list({}, "limit=1")).toEqual(["third"]);
     const cases: [object, unknown][] = [
       [{ id: [first.id.slice(0, 12)] }, ["first"]],
+      [{ id: [""] }, []],
+      [{ name: ["(?i)^LIST-F"] }, ["first"]],
       [{ label: ["k"] }, ["second", "first"]],
       [{ label: ["k=w"] }, ["second"]],
       [{ status: ["exited", "paused"] }, ["third", "second"]],
       [{ exited: ["3"] }, ["third"]],
+      [{ exited: [""] }, "400 invalid filter 'exited=': want an exit code"],
+      [{ exited: ["3.0"] }, "400 invalid filter 'exited=3.0': want an exit code"],
       [{ ancestor: ["busybox"] }, ["third", "second", "first"]],
       [{ before: ["list-second"] }, ["first"]],
       [{ since: ["list-second"] }, ["third"]],
@@ -272,6 +290,16 @@ describe.skipIf(skipped("root", "overlay", "docker"))("operations", () => {
     // a status speaks of containers that don't run, an exit code doesn't
     expect(await list({ status: ["exited"] }, "")).toEqual(["third"]);
     expect(await list({ exited: ["3"] }, "")).toEqual([]);
+  });
+
+  test("start: a checkpoint is refused, not passed over", async () => {
+    const { body } = await call("POST", "/containers/create", { Image: "busybox" });
+    expect(await call("POST", `/containers/${body.Id}/start?checkpoint=saved`)).toEqual({
+      status: 400,
+      body: { message: `cannot start container ${body.Id} from checkpoint saved: checkpoints are not supported` },
+    });
+    expect((await inspect(body.Id)).State.Status).toBe("created");
+    await call("DELETE", `/containers/${body.Id}`);
   });
 
   test("lists and inspect show every change at once", async () => {

@@ -9,7 +9,9 @@ import { updateRequest } from "./schemas.ts";
 export const startContainer = endpoint({
   method: "POST",
   path: "/containers/{id}/start",
-  handler: async ({ services, params, exchange }) => {
+  handler: async ({ services, params, query, exchange }) => {
+    const checkpoint = query.text("checkpoint");
+    if (checkpoint !== "") throw invalidArgument(`cannot start container ${params.id} from checkpoint ${checkpoint}: checkpoints are not supported`);
     // a JSON object with something in it has at least 7 characters; shorter bodies are sent by old clients
     if ((exchange.body.length ?? 8) > 7) {
       throw invalidArgument("starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24");
