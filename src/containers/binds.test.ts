@@ -30,6 +30,7 @@ describe("Binds", () => {
     ["/a:b", "mount path must be absolute"],
     ["a/b:/c", "includes invalid characters for a local volume name"],
     ["..:/c", "includes invalid characters for a local volume name"],
+    ["/a:/b:nocopy", `invalid mount config for type "bind": field VolumeOptions must not be specified`],
     ["data:/c:shared", `invalid mount config for type "volume": field BindOptions must not be specified`],
   ];
   for (const [text, error] of bad) test(`refused: ${text}`, () => expect(() => parseBind(text)).toThrow(error));
@@ -79,6 +80,7 @@ describe("tmpfs", () => {
   test("options replace their opposites", () => {
     expect(parseTmpfs("/run", "rw,exec,size=65536k").tmpfsOptions).toEqual(["nosuid", "nodev", "exec", "size=65536k"]);
     expect(parseTmpfs("/run", "").tmpfsOptions).toEqual(["nosuid", "nodev", "noexec"]);
+    expect(parseTmpfs("/run", "defaults,mpol=bind:0-1").tmpfsOptions).toEqual(["nosuid", "nodev", "noexec", "mpol=bind:0-1"]);
     expect(parseTmpfs("/run", "ro").readOnly).toBe(true);
     expect(() => parseTmpfs("/run", "lowerdir=/")).toThrow("invalid tmpfs option");
     expect(() => parseTmpfs("/", "")).toThrow("destination can't be '/'");

@@ -87,6 +87,7 @@ export function parseBind(text: string, volumeDriver = ""): MountRequest {
   const propagation = [...words].find((word) => propagations.has(word));
   if (type === "volume" && source !== "") checkName(source);
   if (type === "volume" && propagation !== undefined) throw invalid(`invalid mount config for type "volume": field BindOptions must not be specified`);
+  if (type === "bind" && words.has("nocopy")) throw invalid(`invalid mount config for type "bind": field VolumeOptions must not be specified`);
   return {
     ...nothing,
     type,
@@ -242,10 +243,12 @@ export function parseTmpfs(destination: string, text: string): MountRequest {
   ]);
   let readOnly = false;
   for (const word of text.split(",").filter((option) => option !== "")) {
+    // the words of mount(8) that Docker takes: moby/sys, mount/flags_linux.go
+    if (word === "defaults") continue;
     if (word === "ro") readOnly = true;
     else if (word === "rw") readOnly = false;
     else if (/^(no)?(suid|dev|exec)$/.test(word)) options.set(word.replace(/^no/, ""), word);
-    else if (/^(size|nr_blocks|nr_inodes|mode|uid|gid)=[\w%]+$/.test(word)) options.set(word.slice(0, word.indexOf("=")), word);
+    else if (/^((size|nr_blocks|nr_inodes|mode|uid|gid)=[\w%]+|mpol=[\w:=-]+)$/.test(word)) options.set(word.slice(0, word.indexOf("=")), word);
     else if (/^(no|rel|strict)?atime$|^(no)?diratime$|^(a?sync|r?(private|shared|slave))$/.test(word)) options.set(word, word);
     else throw invalidArgument(`invalid tmpfs option ${JSON.stringify(word)}`);
   }

@@ -6,6 +6,7 @@ import type { ImageRecord } from "../images/types.ts";
 import { invalidArgument, kindOf, messageOf } from "../lib/errors.ts";
 import type { ContainerConfig, HostConfig } from "../oci/container.ts";
 import { parseIdMapping, type IDMapping } from "../oci/id-mapping.ts";
+import { withInitLayer } from "../snapshots/init-layer.ts";
 import { mountRequests, parseMount, parseVolumesFrom, type MountRequest } from "./binds.ts";
 import { lookupPartner, type Context } from "./context.ts";
 import { newId } from "./names.ts";
@@ -247,7 +248,8 @@ async function fillVolume(ctx: Context, record: ContainerRecord, name: string, d
   await mkdir(view, { recursive: true });
   try {
     const { idMap } = ctx.volumes.get(name);
-    await ctx.snapshots.mount({ target: view, layers: record.layers, ...(idMap !== undefined && { idMap }) });
+    const layers = await withInitLayer(ctx.snapshots, record.layers);
+    await ctx.snapshots.mount({ target: view, layers, ...(idMap !== undefined && { idMap }) });
     using source = directoryIn(view, destination);
     if (source !== undefined) await ctx.volumes.copyUp(name, source.path);
   } finally {

@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from "node:util";
 import { conflict, EngineError, invalidArgument, prefixed } from "../lib/errors.ts";
 import type { HostConfig, PortUpdate, RestartPolicy } from "../oci/container.ts";
+import { defaultSwap } from "../runtime/resources.ts";
 import { changeRecord, lookup, type Context, type Entry } from "./context.ts";
 import { putLimits, type LimitValue } from "../runtime/limits.ts";
 import { followOom } from "./oom.ts";
@@ -63,7 +64,7 @@ export async function update(ctx: Context, reference: string, asked: Partial<Hos
   const change = changeOf(kept);
   for (const key of fixed) if (isChanged(asked[key], record.host[key])) warnings.push(`${key} can't be changed by an update. ${key} discarded.`);
   // as at creation: memory and swap together get twice the memory
-  if (change.Memory !== undefined && change.MemorySwap === undefined && !record.host.MemorySwap) change.MemorySwap = change.Memory * 2;
+  if (change.Memory !== undefined && change.MemorySwap === undefined && !record.host.MemorySwap) change.MemorySwap = defaultSwap(change.Memory);
   const ports = portsOf(ctx, entry, asked);
   if (ports !== undefined && record.host.NetworkMode === "host") warnings.push("Published ports are discarded when using host network mode");
   const host: HostConfig = { ...record.host, ...change, ...(policy === undefined ? {} : { RestartPolicy: policy }), ...ports?.host };

@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { isIP } from "node:net";
 import { availableParallelism } from "node:os";
 import { isAbsolute, normalize } from "node:path";
 import { conflict, invalidArgument, notFound } from "../lib/errors.ts";
@@ -7,6 +8,7 @@ import { parseSignal } from "../lib/signals.ts";
 import { defaultReadonlyPaths } from "../oci/default-paths.ts";
 import { checkLogOptions } from "../logs/options.ts";
 import { maskedPathsOfHost } from "../runtime/masked-paths.ts";
+import { defaultSwap } from "../runtime/resources.ts";
 import type { ContainerConfig, HostConfig } from "../oci/container.ts";
 import { mountRequests, parseVolumesFrom } from "./binds.ts";
 import { healthProbe } from "./health-probe.ts";
@@ -47,7 +49,7 @@ export function checkConfig(config: ContainerConfig): ContainerConfig {
   const result = { ...config };
   if (config.WorkingDir) {
     if (!isAbsolute(config.WorkingDir)) throw bad(`the working directory '${config.WorkingDir}' is invalid, it needs to be an absolute path`);
-    result.WorkingDir = normalize(config.WorkingDir);
+    result.WorkingDir = normalize(config.WorkingDir).replace(/(.)\/+$/, "$1");
   }
   for (const variable of config.Env ?? []) {
     if (variable === "" || variable.startsWith("=")) throw bad(`invalid environment variable: ${variable}`);
@@ -58,6 +60,7 @@ export function checkConfig(config: ContainerConfig): ContainerConfig {
   }
   if (config.Hostname !== undefined && (config.Hostname.length > 64 || /[\0\s/]/.test(config.Hostname)))
     throw bad(`invalid hostname format: ${config.Hostname}`);
+  if (config.Domainname !== undefined && /[\0\s/]/.test(config.Domainname)) throw bad(`invalid domainname format: ${config.Domainname}`);
   if (config.StopSignal) parseSignal(config.StopSignal);
   if (config.ExposedPorts) result.ExposedPorts = Object.fromEntries(Object.keys(config.ExposedPorts).map((port) => [parsePort(port), {}]));
   checkHealth(config);
@@ -210,12 +213,7 @@ export function checkHostConfig(config: ContainerConfig, host: HostConfig, defau
   mountRequests(host);
   (host.VolumesFrom ?? []).forEach(parseVolumesFrom);
   (host.Links ?? []).forEach(parseLink);
-  for (const entry of host.ExtraHosts ?? []) {
-    if (!/^[^:=\s]+[:=].+$/.test(entry)) throw bad(`invalid IP address in add-host: ${JSON.stringify(entry)}`);
-  }
-  for (const entry of host.Dns ?? []) {
-    if (!/^[0-9a-fA-F:.]+(%\w+)?$/.test(entry)) throw bad(`invalid IP address: ${entry}`);
-  }
+  checkNames(host);
   for (const [key, value] of Object.entries(host.Annotations ?? {}))
     if (key === "" || typeof value !== "string") throw bad("invalid Annotations: the empty string is not permitted as an annotation key");
   const portBindings = normalisePortBindings(host.PortBindings ?? {});
@@ -232,7 +230,7 @@ export function checkHostConfig(config: ContainerConfig, host: HostConfig, defau
       NetworkMode: networkMode,
       PortBindings: portBindings,
       RestartPolicy: { Name: host.RestartPolicy?.Name || "no", MaximumRetryCount: host.RestartPolicy?.MaximumRetryCount ?? 0 },
-      MemorySwap: (host.Memory ?? 0) > 0 && !host.MemorySwap ? (host.Memory as number) * 2 : host.MemorySwap,
+      MemorySwap: (host.Memory ?? 0) > 0 && !host.MemorySwap ? defaultSwap(host.Memory as number) : host.MemorySwap,
       MemorySwappiness: host.MemorySwappiness === -1 ? null : host.MemorySwappiness,
       ShmSize: host.ShmSize || (defaults.shmSize ?? 64 << 20),
       IpcMode: host.IpcMode || (defaults.ipcMode ?? "private"),
@@ -246,6 +244,17 @@ export function checkHostConfig(config: ContainerConfig, host: HostConfig, defau
       ...(defaults.storageSize && storageLimit(host) === undefined ? { StorageOpt: { size: String(defaults.storageSize) } } : {}),
     },
   };
+}
+
+/** What is written into /etc/hosts and /etc/resolv.conf: none may add lines of its own. */
+function checkNames(host: HostConfig): void {
+  for (const entry of host.ExtraHosts ?? []) {
+    const address = /^[^:=\s]+[:=](.+)$/s.exec(entry)?.[1]?.replace(/^\[(.*)\]$/, "$1") ?? "";
+    if (address !== "host-gateway" && isIP(address) === 0) throw bad(`invalid IP address in add-host: ${JSON.stringify(entry)}`);
+  }
+  for (const entry of host.Dns ?? []) if (isIP(entry) === 0) throw bad(`invalid IP address: ${entry}`);
+  for (const key of ["DnsSearch", "DnsOptions"] as const)
+    for (const entry of host[key] ?? []) if (/[\0\r\n]/.test(entry)) throw bad(`invalid ${key}: ${JSON.stringify(entry)} is more than one line`);
 }
 
 const unconfinedPaths = (host: HostConfig): boolean => (host.SecurityOpt ?? []).includes("systempaths=unconfined");

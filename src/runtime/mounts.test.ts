@@ -50,6 +50,7 @@ describe("mounts of a container", () => {
 
   test("tmpfs options: the last of contradicting ones counts, unknown ones are refused", () => {
     expect(tmpfsMount("/t", ["exec", "size=64m", "size=1m", "rw"]).options).toEqual(["nosuid", "nodev", "rprivate", "exec", "size=1m", "rw"]);
+    expect(tmpfsMount("/t", ["rshared"]).options).toEqual(["noexec", "nosuid", "nodev", "rshared"]);
     expect(() => tmpfsMount("/t", ["upperdir=/etc"])).toThrow('invalid tmpfs option ["upperdir=/etc"]');
     expect(() => tmpfsMount("/t", ["bind"])).toThrow("invalid tmpfs option");
   });

@@ -25,8 +25,9 @@ export function buildMounts(input: MountInput): { mounts: MountSpec[]; rootfsPro
   const base = [...defaultMounts(input), ...shmMount(input.shm)].filter(
     (each) => !taken.has(each.destination) && !(taken.has("/dev") && each.destination.startsWith("/dev/")),
   );
-  // the root is mounted read-only by the runtime, but file systems mounted on it are not; /dev, /proc stay usable as Docker keeps them
-  if (input.readonlyRootfs) for (const each of base) if (!writable.has(each.destination)) each.options = readOnly(each.options ?? []);
+  // the root is mounted read-only by the runtime, but file systems mounted on it are not; /dev, /proc, and what is given to be written to, stay usable as Docker keeps them
+  if (input.readonlyRootfs)
+    for (const each of base) if (!writable.has(each.destination) && !each.options?.includes("rw")) each.options = readOnly(each.options ?? []);
   const own = input.own.filter((each) => !taken.has(each.destination));
   const propagation = rootPropagation(user);
   // /etc/hosts and the like are there also where the user mounts a /etc of his own, as in Docker
@@ -91,6 +92,7 @@ export function tmpfsMount(destination: string, options: readonly string[], isRe
     if (opposite === undefined && value === undefined && !propagations.has(name)) throw invalidArgument(`invalid tmpfs option ["${option}"]`);
     if (opposite === undefined && value !== undefined && !tmpfsValues.has(name)) throw invalidArgument(`invalid tmpfs option ["${option}"]`);
     if (opposite !== undefined) merged.delete(opposite);
+    if (propagations.has(name)) for (const other of propagations) merged.delete(other);
     merged.delete(name);
     merged.set(name, option);
   }
@@ -123,6 +125,7 @@ const tmpfsValues = new Set(["size", "mode", "uid", "gid", "nr_inodes", "nr_bloc
 function rootPropagation(mounts: readonly MountSpec[]): string | undefined {
   let result: string | undefined;
   for (const each of mounts) {
+    if (each.type !== "bind") continue;
     const shared = each.options?.some((option) => option === "shared" || option === "rshared");
     const slave = each.options?.some((option) => option === "slave" || option === "rslave");
     if (!shared && !slave) continue;

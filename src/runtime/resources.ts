@@ -38,11 +38,16 @@ function section<K extends string, V extends object>(name: K, value: V): Partial
   return Object.keys(present).length === 0 ? {} : ({ [name]: present } as Record<K, V>);
 }
 
+/** Docker's limit of memory and swap together, in bytes, where none is given: twice the memory's, or none where that is no number of 64 bits. */
+export function defaultSwap(memory: number): number {
+  return memory < 2 ** 62 ? memory * 2 : -1;
+}
+
 function memoryOf(host: HostConfig): NonNullable<ResourcesSpec["memory"]> {
   const limit = host.Memory && host.Memory > 0 ? host.Memory : undefined;
-  // Docker: without a swap limit, memory and swap together get twice the memory
-  const wanted = host.MemorySwap ? host.MemorySwap : limit === undefined ? undefined : limit * 2;
-  const swap = wanted === NO_SWAP_LIMIT ? undefined : wanted;
+  const wanted = host.MemorySwap ? host.MemorySwap : limit === undefined ? undefined : defaultSwap(limit);
+  // less than -1 is "unlimited", too, to Docker, but not to the kernel
+  const swap = wanted === NO_SWAP_LIMIT || wanted === undefined ? undefined : Math.max(wanted, -1);
   const swappiness = host.MemorySwappiness;
   return {
     limit,
@@ -58,7 +63,7 @@ function cpuOf(host: HostConfig): NonNullable<ResourcesSpec["cpu"]> {
   return {
     shares: host.CpuShares || undefined,
     period: byCpus?.period ?? (host.CpuPeriod || undefined),
-    quota: byCpus?.quota ?? (host.CpuQuota || undefined),
+    quota: byCpus?.quota ?? (host.CpuQuota ? Math.max(host.CpuQuota, -1) : undefined),
     realtimePeriod: host.CpuRealtimePeriod || undefined,
     realtimeRuntime: host.CpuRealtimeRuntime || undefined,
     cpus: host.CpusetCpus || undefined,

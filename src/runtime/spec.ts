@@ -91,7 +91,7 @@ export function buildSpec(input: SpecInput, context: SpecContext): RuntimeSpec {
     ...idMappings(input),
     cgroupsPath: cgroupPathOf(input.id, host, context.cgroupParent),
     devices: withDevices(devices, edits.devices, user),
-    resources: buildResources(supportedLimits(host, context.support).host, [...rules, ...edits.rules]),
+    resources: buildResources(limitsOfNew(supportedLimits(host, context.support).host), [...rules, ...edits.rules]),
     sysctl: sysctlsOf(input),
     ...(rootfsPropagation !== undefined && { rootfsPropagation }),
     ...(seccomp !== undefined && { seccomp }),
@@ -121,6 +121,11 @@ export function buildSpec(input: SpecInput, context: SpecContext): RuntimeSpec {
     ...(Object.keys(edits.hooks).length > 0 && { hooks: edits.hooks }),
     linux,
   };
+}
+
+/** A new group has no quota, and crun 1.8 can't write "none" (it writes -1 without its sign on cgroup v1). */
+function limitsOfNew(host: HostConfig): HostConfig {
+  return (host.CpuQuota ?? 0) < 0 ? { ...host, CpuQuota: 0 } : host;
 }
 
 const noDeviceEdits: DeviceEdits = { env: [], devices: [], rules: [], mounts: [], hooks: {}, groups: [] };
@@ -328,7 +333,7 @@ export function parseSecurity(host: Pick<HostConfig, "SecurityOpt" | "Privileged
     if (at < 0) throw invalidArgument(`invalid --security-opt 1: ${JSON.stringify(option)}`);
     const [name, value] = [option.slice(0, at), option.slice(at + 1)];
     const invalid = (): Error => invalidArgument(`invalid --security-opt 2: ${JSON.stringify(option)}`);
-    if (name === "seccomp") result.seccomp = value === "builtin" ? undefined : value;
+    if (name === "seccomp") result.seccomp = value === "builtin" || value === "" ? undefined : value;
     else if (name === "no-new-privileges") result.noNewPrivileges = parseBool(value, invalid);
     else if (name === "writable-cgroups") result.writableCgroups = parseBool(value, invalid);
     else if (name === "apparmor") result.apparmor = apparmorOf(value, context.hasApparmor);

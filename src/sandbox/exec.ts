@@ -183,6 +183,11 @@ async function receiveTerminal(ctx: SandboxContext, listener: number, exited: Pr
   }
 }
 
+/** crun 1.8 leaves a process of an exec with the score of who called it, whatever its specification says: so that is set first. */
+function withOomScore(command: readonly string[], score: number): string[] {
+  return ["/bin/sh", "-c", '{ echo "$0" >/proc/self/oom_score_adj; } 2>/dev/null; exec "$@"', String(score), ...command];
+}
+
 /** `stdio` may be closed afterwards. `terminal`: the exec has one; with a socket where the runtime sends it. @throws EngineError where the runtime can't be started */
 export async function spawnExec(
   ctx: SandboxContext,
@@ -195,13 +200,14 @@ export async function spawnExec(
   // crun writes the pid in place, so a pipe tells it at once; others rename a file over the given name
   const pidPipe = runtime.writesPidInPlace ? makePipe() : undefined;
   try {
-    const command = runtime.execCommand(spec.id, {
+    const program = runtime.execCommand(spec.id, {
       process: files.process,
       pidFile: pidPipe === undefined ? files.pid : "/proc/self/fd/3",
       log: files.log,
       tty: terminal !== undefined,
       ...terminal,
     });
+    const command = spec.host.OomScoreAdj ? withOomScore(program, spec.host.OomScoreAdj) : program;
     const env = { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", ...runtime.environment };
     const child = ctx.spawner.spawn(command, { cwd: files.bundle, env, stdio: [...stdio, ...(pidPipe === undefined ? [] : [pidPipe.write])] });
     const exited = child.exited.then(({ status }) => status);

@@ -1,6 +1,7 @@
+import { appendFileSync, existsSync, readFileSync } from "node:fs";
 import { stat } from "node:fs/promises";
 import { SysError } from "../kernel/ffi.ts";
-import { closeFd, O } from "../kernel/fs.ts";
+import { closeFd } from "../kernel/fs.ts";
 import { bytesOf } from "../lib/tar.ts";
 import type { MountSpec } from "../oci/runtime-spec.ts";
 import { Root, type Owner } from "../snapshots/root.ts";
@@ -10,11 +11,14 @@ const runtimesOwn = ["/proc", "/sys", "/dev"];
 
 /**
  * Makes the places that are missing for `mounts` in the root mounted at `rootfs`, or in the directory that an earlier one of them mounts above. What can't be made
- * here (something else has the name, the place is read-only) is left to the runtime, which says why it can't either.
+ * here (something else has the name, the place is read-only) is left to the runtime, which says why it can't either. A tmpfs without a mode gets that of the
+ * directory that it hides, as runc gives it: what was /root isn't everybody's. `made` is the file that tells later runs which of those were made for it: runc
+ * takes them for the image's, and the second run of a container has another mode than the first.
  */
-export async function makeMountPoints(rootfs: string, mounts: readonly MountSpec[], owner: Owner): Promise<void> {
+export async function makeMountPoints(rootfs: string, mounts: readonly MountSpec[], { owner, made: madePath }: { owner: Owner; made: string }): Promise<void> {
   if (mounts.length === 0) return;
   using whole = new Root(rootfs);
+  const made = mounts.some(({ type }) => type === "tmpfs") && existsSync(madePath) ? readFileSync(madePath, "utf8").split("\0") : [];
   for (const [index, mount] of mounts.entries()) {
     const { destination } = mount;
     if (runtimesOwn.some((path) => isBelow(destination, path))) continue;
@@ -23,20 +27,30 @@ export async function makeMountPoints(rootfs: string, mounts: readonly MountSpec
     if (above !== undefined && (above.type !== "bind" || above.options?.some((each) => each === "ro" || each === "rro") === true)) continue;
     try {
       using below = above === undefined ? undefined : new Root(above.source ?? "");
-      await makeMountPoint(below ?? whole, destination.slice(above?.destination.length), mount, owner);
+      const present = await makeMountPoint(below ?? whole, destination.slice(above?.destination.length), mount, owner);
+      if (mount.type !== "tmpfs") continue;
+      if (present === undefined) appendFileSync(madePath, `${destination}\0`);
+      else if (!made.includes(destination)) keepMode(mount, present);
     } catch (error) {
       if (!(error instanceof SysError)) throw error;
     }
   }
 }
 
-async function makeMountPoint(root: Root, path: string, { type, source = "" }: MountSpec, owner: Owner): Promise<void> {
+/** The mode of what is there; undefined where it was made. */
+async function makeMountPoint(root: Root, path: string, { type, source = "" }: MountSpec, owner: Owner): Promise<number | undefined> {
   const at = bytesOf(path);
   // mostly it is there: what is mounted needn't be looked at then
-  const present = root.open(at, O.PATH);
-  if (present !== undefined) return closeFd(present);
+  const present = root.stat(at);
+  if (present !== undefined) return present.mode;
   const isDirectory = type !== "bind" || (await stat(source)).isDirectory();
   closeFd(isDirectory ? root.directory(at, owner) : root.file(at, owner));
+  return undefined;
+}
+
+function keepMode(mount: MountSpec, mode: number): void {
+  if (mount.options?.some((option) => option.startsWith("mode=")) === true) return;
+  mount.options = [...(mount.options ?? []), `mode=${(mode & 0o7777).toString(8)}`];
 }
 
 const isBelow = (path: string, directory: string): boolean => path.startsWith(`${directory}/`);

@@ -85,6 +85,7 @@ const rows: Row[] = [
         want: "web.example.com\nexample.com\n",
       },
     ],
+    refused: [{ config: { Domainname: "example.com\n6.6.6.6 other" }, error: "invalid domainname format" }],
   },
   { of: of("User"), shows: [{ config: { User: "worker:wheel" }, script: "id -u; id -g; echo $HOME", want: "1000\n10\n/home/worker\n" }] },
   { of: of("AttachStdin", "AttachStdout", "AttachStderr"), meansNothing: "they say what the client attaches, by a request of its own; inspect shows them" },
@@ -120,7 +121,7 @@ const rows: Row[] = [
   { of: of("Volumes"), shows: [{ config: { Volumes: { "/v": {} } }, script: "grep ' /v ' /proc/mounts", want: " /v " }] },
   {
     of: of("WorkingDir"),
-    shows: [{ config: { WorkingDir: "/tmp" }, script: "pwd", want: "/tmp" }],
+    shows: [{ config: { WorkingDir: "/usr/../tmp/" }, script: "pwd", want: "/tmp", inspect: (each) => at(each, "Config", "WorkingDir") === "/tmp" }],
     refused: [{ config: { WorkingDir: "tmp" }, error: "it needs to be an absolute path" }],
   },
   { of: of("NetworkDisabled"), shows: [{ config: { NetworkDisabled: true }, script: "ls /sys/class/net", want: "lo\n" }] },
@@ -140,7 +141,11 @@ const rows: Row[] = [
   },
   {
     of: host("Memory"),
-    shows: [{ host: { Memory: 64 << 20 }, script: cgroup("memory/memory.limit_in_bytes", "memory.max"), want: "67108864" }],
+    shows: [
+      { host: { Memory: 64 << 20 }, script: cgroup("memory/memory.limit_in_bytes", "memory.max"), want: "67108864" },
+      // twice as much is no int64, and clients in Go couldn't inspect the container
+      { host: { Memory: 2 ** 62 }, script: "true", inspect: (each) => at(each, "HostConfig", "MemorySwap") === -1 },
+    ],
     refused: [{ host: { Memory: 1 }, error: "Minimum memory limit allowed is 6MB" }],
   },
   {
@@ -150,6 +155,11 @@ const rows: Row[] = [
         host: { Memory: 64 << 20, MemorySwap: 96 << 20 },
         script: cgroup("memory/memory.memsw.limit_in_bytes", "memory.swap.max"),
         want: isV2 ? "33554432" : "100663296",
+      },
+      {
+        host: { Memory: 64 << 20, MemorySwap: -2 },
+        script: cgroup("memory/memory.memsw.limit_in_bytes", "memory.swap.max"),
+        want: isV2 ? "max" : /^9{1}\d{18}\n/,
       },
     ],
     refused: [{ host: { MemorySwap: 64 << 20 }, error: "You should always set the Memory limit when using Memoryswap limit" }],
@@ -189,6 +199,7 @@ const rows: Row[] = [
         script: isV2 ? "cat /sys/fs/cgroup/cpu.max" : "cd /sys/fs/cgroup/cpu; cat cpu.cfs_quota_us cpu.cfs_period_us",
         want: /20000\s50000/,
       },
+      { host: { CpuQuota: -1 }, script: isV2 ? "cat /sys/fs/cgroup/cpu.max" : "cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us", want: /^(max|-1)\b/ },
     ],
   },
   // the host gives groups no real-time budget unless its administrator does
@@ -273,6 +284,8 @@ const rows: Row[] = [
     of: host("Binds"),
     shows: [
       { host: { Binds: [`${dir}:/m:ro`] }, script: "ls /m; touch /m/x 2>&1", want: /sub\n.*Read-only/ },
+      // a new volume has what Docker's has: the places of the files that each container gets
+      { host: { Binds: ["fields-etc:/etc:ro"] }, script: "ls /etc/hosts; touch /etc/x 2>&1", want: /hosts\n.*Read-only/ },
       { host: { Binds: [`${dir}/dir:/etc`] }, script: "grep -c localhost /etc/hosts; ls /etc", want: /^2\nhostname\nhosts\nresolv.conf\n/ },
     ],
     refused: [{ host: { Binds: [`${dir}:/m:wat`] }, error: "invalid mode: wat" }],
@@ -462,7 +475,12 @@ const rows: Row[] = [
         want: "nameserver 9.9.9.9\nsearch example.com\noptions ndots:3\n",
       },
     ],
-    refused: [{ host: { Dns: ["wat"] }, error: "invalid IP address: wat" }],
+    refused: [
+      { host: { Dns: ["wat"] }, error: "invalid IP address: wat" },
+      { host: { Dns: ["999.1.1.1"] }, error: "invalid IP address: 999.1.1.1" },
+      { host: { DnsSearch: ["a\nnameserver 6.6.6.6"] }, error: "invalid DnsSearch" },
+      { host: { DnsOptions: ["a\nnameserver 6.6.6.6"] }, error: "invalid DnsOptions" },
+    ],
   },
   {
     of: host("ExtraHosts"),
@@ -473,7 +491,11 @@ const rows: Row[] = [
         want: /1\.2\.3\.4\tthere\n([\d.]+)\tgate\n[\s\S]*default via \1 /,
       },
     ],
-    refused: [{ host: { ExtraHosts: ["wat"] }, error: "invalid IP address in add-host" }],
+    refused: [
+      { host: { ExtraHosts: ["wat"] }, error: "invalid IP address in add-host" },
+      { host: { ExtraHosts: ["there:wat"] }, error: 'invalid IP address in add-host: "there:wat"' },
+      { host: { ExtraHosts: ["there:1.2.3.4\n6.6.6.6 other"] }, error: "invalid IP address in add-host" },
+    ],
   },
   { of: host("GroupAdd"), shows: [{ host: { GroupAdd: ["wheel", "3000"] }, script: "id -G", want: "0 10 3000" }] },
   {
@@ -492,7 +514,13 @@ const rows: Row[] = [
   },
   {
     of: host("OomScoreAdj"),
-    shows: [{ host: { OomScoreAdj: 500 }, script: "cat /proc/self/oom_score_adj", want: "500" }],
+    shows: [
+      { host: { OomScoreAdj: 500 }, script: "cat /proc/self/oom_score_adj", want: "500" },
+      {
+        host: { OomScoreAdj: 500 },
+        inspect: async (each, engine) => (await engine.ok("exec", String(each["Id"]), "cat", "/proc/self/oom_score_adj")) === "500",
+      },
+    ],
     refused: [{ host: { OomScoreAdj: 1001 }, error: "range for oom score adj is [-1000, 1000]" }],
   },
   {
@@ -504,11 +532,18 @@ const rows: Row[] = [
     of: host("Privileged"),
     shows: [{ host: { Privileged: true }, script: `grep Seccomp: /proc/self/status; test -e ${block} && echo devices`, want: /Seccomp:\s0\ndevices/ }],
   },
-  { of: host("ReadonlyRootfs"), shows: [{ host: { ReadonlyRootfs: true }, script: "touch /x 2>&1", want: "Read-only" }] },
+  {
+    of: host("ReadonlyRootfs"),
+    shows: [
+      { host: { ReadonlyRootfs: true }, script: "touch /x 2>&1; grep ' /sys ' /proc/mounts", want: /Read-only[\s\S]* sysfs ro,/ },
+      { host: { ReadonlyRootfs: true, Privileged: true }, script: "touch /x 2>&1; grep ' /sys ' /proc/mounts", want: /Read-only[\s\S]* sysfs rw,/ },
+    ],
+  },
   {
     of: host("SecurityOpt"),
     shows: [
       { host: { SecurityOpt: ["seccomp=unconfined"] }, script: "grep Seccomp: /proc/self/status", want: /Seccomp:\s0/ },
+      { host: { SecurityOpt: ["seccomp="] }, script: "grep Seccomp: /proc/self/status", want: /Seccomp:\s2/ },
       {
         host: {
           SecurityOpt: [
@@ -537,7 +572,19 @@ const rows: Row[] = [
   },
   {
     of: host("Tmpfs"),
-    shows: [{ host: { Tmpfs: { "/t": "size=1m,exec" } }, script: "grep ' /t ' /proc/mounts", want: /^(?!.*noexec).*size=1024k/ }],
+    shows: [
+      { host: { Tmpfs: { "/t": "size=1m,exec" } }, script: "grep ' /t ' /proc/mounts", want: /^(?!.*noexec).*size=1024k/ },
+      { host: { Tmpfs: { "/t": "defaults,mpol=default,rshared" } }, script: "grep -c '^tmpfs /t tmpfs' /proc/mounts", want: /^1\n/ },
+      // everybody's, but for what hides a directory of the image; also in the next run, which finds the one made for the first
+      { host: { Tmpfs: { "/t": "", "/etc": "", "/bin/x": "mode=711" } }, script: "stat -c %a /t /etc /bin/x", want: "1777\n755\n711\n" },
+      {
+        host: { Tmpfs: { "/t": "" } },
+        inspect: async (each, engine) => {
+          await engine.ok("restart", "-t", "0", String(each["Id"]));
+          return (await engine.ok("exec", String(each["Id"]), "stat", "-c", "%a", "/t")) === "1777";
+        },
+      },
+    ],
     refused: [{ host: { Tmpfs: { "/t": "wat" } }, error: 'invalid tmpfs option "wat"' }],
   },
   {
