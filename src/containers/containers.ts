@@ -39,6 +39,7 @@ export function createContainers(deps: ContainersDeps): Containers {
     entries: new Map(),
     names: new Map(),
     execs: new Map(),
+    selfRemoved: new Map(),
     networkSettings: new WeakMap(),
     healthChecks: { total: 0, failed: 0 },
     mutex: new KeyedMutex(),

@@ -112,6 +112,8 @@ export interface Context extends ContainersDeps {
   /** For verbs that change the record in several awaited steps: pause, rename, update. */
   mutex: KeyedMutex;
   execs: Map<string, ExecEntry>;
+  /** How `--rm` containers ended that have just removed themselves, by full id, oldest first. */
+  selfRemoved: Map<string, { result: WaitResult; at: number }>;
   /** Settings that hold for a record until a network or endpoint changes. */
   networkSettings: WeakMap<ContainerRecord, { revision: number; alive: boolean; settings: NetworkSettings }>;
   /** Counts since the engine's start. */

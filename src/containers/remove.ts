@@ -8,6 +8,7 @@ import { endForwarding } from "./log-forwarding.ts";
 import { logPathOf } from "./spec.ts";
 import { removeLink } from "./remove-link.ts";
 import { dropView, endCopies } from "./rootfs.ts";
+import type { WaitResult } from "./types.ts";
 
 /** Deleting row, files, no row. @throws EngineError conflict where it runs (without force) or is being removed */
 export async function remove(ctx: Context, reference: string, options: { force?: boolean; volumes?: boolean; link?: boolean } = {}): Promise<void> {
@@ -33,9 +34,33 @@ function whyNot({ record: { state } }: Entry): string | undefined {
   return `container is ${state.status === "starting" ? "running" : state.status}: stop the container before removing or force remove`;
 }
 
+/** How long, and for how many, `wait` still tells what became of a container that has removed itself. */
+const rememberedMs = 10_000;
+const mostRemembered = 1000;
+
+/**
+ * Clients that start a container and then wait for it (dockerode's `run`) find it there in dockerd, whose removal takes a tenth of a second: here it
+ * may be gone before their second request has come.
+ */
+function remember(ctx: Context, { record }: Entry): void {
+  const now = performance.now();
+  for (const [id, { at }] of ctx.selfRemoved) {
+    if (now - at < rememberedMs && ctx.selfRemoved.size < mostRemembered) break;
+    ctx.selfRemoved.delete(id);
+  }
+  ctx.selfRemoved.set(record.id, { result: { exitCode: record.state.exitCode }, at: now });
+}
+
+/** The end of a `--rm` container that removed itself some seconds ago at most. */
+export function rememberedEnd(ctx: Context, id: string): WaitResult | undefined {
+  const end = ctx.selfRemoved.get(id);
+  return end !== undefined && performance.now() - end.at < rememberedMs ? end.result : undefined;
+}
+
 /** `--rm`: after the exit, with the anonymous volumes. Never throws. */
 export async function autoRemove(ctx: Context, entry: Entry): Promise<void> {
   if (entry.removing !== undefined) return;
+  remember(ctx, entry);
   entry.removing = removeEntry(ctx, entry, true);
   try {
     await entry.removing;

@@ -367,8 +367,8 @@ describe.skipIf(skipped("root", "overlay"))("containers", () => {
     await session.ended;
     expect(listener.out()).toBe("through");
 
-    // crun starts the program as soon as the terminal is there: its size comes a moment later
-    const sized = 'while [ "$(stty size)" = "0 0" ]; do sleep 0.01; done; stty size';
+    // crun starts the program as soon as the terminal is there: its size comes a moment later, and busybox's stty fails without one
+    const sized = 'while case "$(stty size 2>/dev/null)" in "0 0" | "") true ;; *) false ;; esac; do sleep 0.01; done; stty size';
     const withTty = engine.containers.execCreate(id, { Cmd: ["sh", "-c", sized], AttachStdout: true, Tty: true });
     const screen = collector();
     await (
@@ -425,6 +425,16 @@ describe.skipIf(skipped("root", "overlay"))("containers", () => {
     const failing = await engine.create(["nope"], { host: { AutoRemove: true } });
     await failure(engine.containers.start(failing));
     expect(() => get(failing)).toThrow("No such container");
+  });
+
+  test("how a --rm container ended is told to those who ask a moment after it went", async () => {
+    const id = await start(["sh", "-c", "exit 4"], { host: { AutoRemove: true } });
+    await until("it is gone", () => !engine.containers.list({ all: true }).some((each) => each.id === id));
+    for (const condition of ["not-running", "removed"] as const) expect(await engine.containers.wait(id, condition).result).toEqual({ exitCode: 4 });
+    expect(() => engine.containers.wait(id, "next-exit")).toThrow("No such container");
+    const other = await start(["sleep", "1000"]);
+    await engine.containers.remove(other, { force: true });
+    expect(() => engine.containers.wait(other, "not-running")).toThrow("No such container");
   });
 
   test("volumes are filled from the image, owners and all, once", async () => {
