@@ -95,6 +95,7 @@ export function createBridgeDriver(options: BridgeDriverOptions): NetworkDriver 
     const bridge = parseBridgeOptions(network);
     const gateways = ownAddresses(network, bridge);
     let link = findLink(host, bridge.name);
+    const isNew = link === undefined;
     if (link === undefined) {
       const first = gateways[0]?.address;
       const mac = first === undefined ? Uint8Array.of(0x02, 0x42, ...Buffer.from(network.id.slice(0, 8), "hex")) : macFor(first);
@@ -107,7 +108,7 @@ export function createBridgeDriver(options: BridgeDriverOptions): NetworkDriver 
     const { index } = link;
     configureBridge(bridge.name, network.enableIPv6, firewall.active);
     if (!bridge.icc || network.foreign !== true) separate(bridge.name, separationOf(network, bridge, firewall));
-    const stale = network.foreign === true ? [] : staleAddresses(host, index, gateways);
+    const stale = isNew || network.foreign === true ? [] : staleAddresses(host, index, gateways);
     // an MTU given to a new link would go with its last port: only one that was changed stays (br_mtu_auto_adjust)
     const mtu = bridge.mtu === undefined || bridge.mtu === link.mtu ? [] : [setLinkMtu(index, bridge.mtu)];
     host.request(...stale, ...mtu, setLinkUp({ index }), ...gateways.map((g) => addAddress(index, bytesOf(g.address), g.prefixLength)));

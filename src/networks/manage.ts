@@ -1,6 +1,7 @@
 import { SysError } from "../kernel/ffi.ts";
 import { conflict, EngineError, invalidArgument, messageOf, permissionDenied } from "../lib/errors.ts";
 import { findLink } from "../kernel/netlink-route.ts";
+import { createPause } from "../lib/turns.ts";
 import { parseBridgeOptions } from "./bridge-options.ts";
 import { checkKind, checkUnused, takeConfiguration } from "./config-networks.ts";
 import { allNetworks, driverOf, emitNetworkEvent, isPredefined, type NetworkContext } from "./context.ts";
@@ -164,7 +165,9 @@ export function ensurePredefined(ctx: NetworkContext): void {
 /** Networks that no container is on, for prune; `keep` filters by what the client asked. */
 export async function pruneNetworks(ctx: NetworkContext, keep: (network: NetworkRecord) => boolean): Promise<string[]> {
   const deleted: string[] = [];
+  const pause = createPause();
   for (const network of ctx.records.list()) {
+    await pause();
     if (isPredefined(network.name) || network.configOnly === true || keep(network) || ctx.records.endpointsOf(network.id).length > 0) continue;
     try {
       await removeNetwork(ctx, network.id);

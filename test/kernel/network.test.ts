@@ -4,6 +4,7 @@ import { NETLINK_NETFILTER, NetlinkSocket } from "../../src/kernel/netlink.ts";
 import { deleteFlows } from "../../src/kernel/netlink-conntrack.ts";
 import { AF_INET } from "../../src/kernel/socket.ts";
 import { bytesOf, parseAddress } from "../../src/lib/address.ts";
+import { countRounds } from "../rounds.ts";
 import { skips } from "../skips.ts";
 import { ask, eventually, Lab, lookUp, run, serve, serveNames } from "./network-lab.ts";
 import { outcome } from "../outcome.ts";
@@ -400,6 +401,20 @@ if (!skips.root.missing()) {
         ["disconnect", true, "seen", "bridge", a.id],
         ["destroy", true, "seen", "bridge", undefined],
       ]);
+    });
+
+    test("others have their turn while networks are pruned", async () => {
+      const names = ["pruned-1", "pruned-2", "pruned-3", "pruned-4"];
+      for (const name of names) await lab.networks.create({ name, internal: true });
+      using rounds = countRounds();
+      const seen: number[] = [];
+      const pruned = await lab.networks.prune(({ name }) => {
+        Bun.sleepSync(3);
+        if (names.includes(name)) seen.push(rounds.count);
+        return !names.includes(name);
+      });
+      expect(pruned).toEqual(names);
+      expect(new Set(seen).size).toBe(names.length);
     });
 
     test("nothing is left: links, namespaces, rules, threads", async () => {
