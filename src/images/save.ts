@@ -1,6 +1,7 @@
 import { internal, invalidArgument } from "../lib/errors.ts";
 import { encodeHeader, endOfArchive, padding } from "../lib/tar-writer.ts";
 import { bytesOf } from "../lib/tar.ts";
+import { createPause } from "../lib/turns.ts";
 import { digestOf, hexOf, isDigest, type Digest } from "../oci/digest.ts";
 import { mediaTypes, type Descriptor, type Manifest, type Platform } from "../oci/image.ts";
 import { platformOf } from "../oci/platform.ts";
@@ -12,7 +13,7 @@ import { summarize } from "./manifests.ts";
 import { remadeLayer } from "./remade.ts";
 import { resolveImage, resolveTarget } from "./resolve.ts";
 import { hold } from "./touched.ts";
-import type { ImageContext, ImageRecord } from "./types.ts";
+import type { ImageContext, ImageRecord, Lease } from "./types.ts";
 
 /** One blob of the archive: from the content store, from memory, or made again from a snapshot. */
 export interface Member {
@@ -41,33 +42,46 @@ interface SaveOptions {
  * `docker save`: one tar that is a docker-archive and an OCI layout. Everything is looked up before the first byte, so that errors come in time; the
  * images are held until the stream ends or is cancelled. @throws EngineError notFound
  */
-export function saveImages(ctx: ImageContext, texts: readonly string[], options: SaveOptions = {}): ReadableStream<Uint8Array> {
+export async function saveImages(ctx: ImageContext, texts: readonly string[], options: SaveOptions = {}): Promise<ReadableStream<Uint8Array>> {
   if (texts.length === 0) throw invalidArgument("no image to save was named");
-  const images = gather(ctx, texts, options.platforms ?? []);
   const lease = ctx.lease();
-  for (const { variants } of images) {
-    for (const { image } of variants) {
-      hold(ctx, lease, [image]);
-      for (const diffId of image.config.rootfs.diff_ids) for (const { digest } of ctx.layerBlobs(diffId)) lease.add(digest);
-    }
+  let images: SavedImage[];
+  try {
+    images = await gather(ctx, lease, texts, options.platforms ?? []);
+  } catch (error) {
+    lease[Symbol.dispose]();
+    throw error;
   }
-  return heldStream(lease, write(ctx, images, options.signal), () => {
-    for (const { variants } of images) for (const { image } of variants) ctx.emit("save", image, image.id);
+  return heldStream(lease, write(ctx, images, options.signal), async () => {
+    const pause = createPause();
+    for (const { variants } of images) {
+      for (const { image } of variants) ctx.emit("save", image, image.id);
+      await pause();
+    }
   });
 }
 
-/** A name without a tag means all its tags, as Docker's save has it; what is named twice is saved once, with both names. */
-function gather(ctx: ImageContext, texts: readonly string[], platforms: readonly Platform[]): SavedImage[] {
+/**
+ * A name without a tag means all its tags, as Docker's save has it; what is named twice is saved once, with both names. There may be hundreds: others have
+ * their turn meanwhile, and each is held from when it was looked up.
+ */
+async function gather(ctx: ImageContext, lease: Lease, texts: readonly string[], platforms: readonly Platform[]): Promise<SavedImage[]> {
+  const pause = createPause();
   const found = new Map<Digest, SavedImage>();
   const add = (text: string, name?: Reference): void => {
     const { image, target } = resolveTarget(ctx, text);
     const index = target === undefined || ctx.membersOf(target).length === 0 ? undefined : target;
     const key = index ?? image.id;
-    const saved = found.get(key) ?? { ...chosen(ctx, text, image, index, platforms), names: [] };
-    found.set(key, saved);
+    let saved = found.get(key);
+    if (saved === undefined) {
+      saved = { ...chosen(ctx, text, image, index, platforms), names: [] };
+      for (const variant of saved.variants) holdLayers(ctx, lease, variant.image);
+      found.set(key, saved);
+    }
     if (name !== undefined && !saved.names.some((other) => formatReference(other) === formatReference(name))) saved.names.push(name);
   };
   for (const text of texts) {
+    await pause();
     if (isDigest(text) || /^[a-f0-9]{64}$/.test(text)) {
       add(text);
       continue;
@@ -80,6 +94,12 @@ function gather(ctx: ImageContext, texts: readonly string[], platforms: readonly
     add(text, named !== undefined && reference.digest === undefined ? withDefaultTag(reference) : undefined);
   }
   return [...found.values()];
+}
+
+/** With the blobs that its layers are stored in under other names. */
+function holdLayers(ctx: ImageContext, lease: Lease, image: ImageRecord): void {
+  hold(ctx, lease, [image]);
+  for (const diffId of image.config.rootfs.diff_ids) for (const { digest } of ctx.layerBlobs(diffId)) lease.add(digest);
 }
 
 /** The platforms asked for, or all that are here; the index goes along where more than one of what it names does. */

@@ -147,7 +147,7 @@ export interface Images {
     options: { platforms?: readonly Platform[]; onProgress: ProgressSink; quiet?: boolean; signal?: AbortSignal },
   ): Promise<void>;
   /** docker-archive that is also an OCI layout. Of an index: the `platforms`, or all that are here. */
-  save(references: readonly string[], options?: { platforms?: readonly Platform[]; signal?: AbortSignal }): ReadableStream<Uint8Array>;
+  save(references: readonly string[], options?: { platforms?: readonly Platform[]; signal?: AbortSignal }): Promise<ReadableStream<Uint8Array>>;
   /** A root file system as a one-layer image (`docker import`). `changes` are Dockerfile instructions, applied by the caller's function. */
   import(
     source: ReadableStream<Uint8Array>,

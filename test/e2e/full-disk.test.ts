@@ -203,7 +203,7 @@ describe.skipIf(skipped("root", "overlay", "docker"))("a full disk", () => {
       using lab = createLab();
       await lab.image("big:1", [{ name: "random", type: "file", body: randomBytes(40 << 20) }]);
       const path = join(lab.root, "big.tar");
-      await Bun.write(path, new Response(lab.images.save(["big:1"]) as never));
+      await Bun.write(path, new Response((await lab.images.save(["big:1"])) as never));
       const push = ["skopeo", "--insecure-policy", "copy", "-q", "--dest-tls-verify=false", `docker-archive:${path}`, `docker://${registry.host}/big:1`];
       for (let i = 0; i < 6; i++) expect((await run(push)).stderr).toContain("507 Insufficient Storage");
     },

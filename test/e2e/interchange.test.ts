@@ -57,7 +57,7 @@ const entries: Entry[] = [
 
 async function saved(...references: string[]): Promise<string> {
   const path = join(folder, `saved-${readdirSync(folder).length}.tar`);
-  await Bun.write(path, new Response(lab.images.save(references) as never));
+  await Bun.write(path, new Response((await lab.images.save(references)) as never));
   return path;
 }
 

@@ -45,7 +45,7 @@ describe.skipIf(skipped("root", "overlay"))("an index of platforms", () => {
     return said;
   };
   const save = async (name: string, platforms: string[] = []): Promise<Map<string, Buffer>> =>
-    members(await new Response(lab.images.save([name], { platforms: platforms.map(linux) })).bytes());
+    members(await new Response(await lab.images.save([name], { platforms: platforms.map(linux) })).bytes());
   /** Counted and measured without reading them, images are as many and as large as those that are listed. */
   const expectCount = async (): Promise<void> => {
     const all = await lab.images.list({ all: true });
@@ -105,7 +105,7 @@ describe.skipIf(skipped("root", "overlay"))("an index of platforms", () => {
       text: expect.stringContaining("image with reference multi:1 was found but does not provide the specified platform (linux/s390x)") as never,
     });
 
-    const archive = await new Response(lab.images.save(["multi:1"])).bytes();
+    const archive = await new Response(await lab.images.save(["multi:1"])).bytes();
     await lab.empty();
     expect(await load(archive)).toBe("Loaded image: multi:1\n");
     expect([here(), lab.images.descriptor(named())]).toEqual([[own, foreign], index.index]);

@@ -569,7 +569,7 @@ describe.skipIf(skipped("root"))("registries that lie", () => {
       [platforms[0]!.digest, false],
       [platforms[1]!.digest, true],
     ]);
-    const saved = await new Response(lab.images.save([reference])).bytes();
+    const saved = await new Response(await lab.images.save([reference])).bytes();
     await lab.images.remove(reference);
     expect(lab.rest()).toEqual({ blobs: 0, snapshots: 0, ingests: 0 });
     await lab.images.load(new Blob([saved as never]).stream(), { onProgress: () => {} });

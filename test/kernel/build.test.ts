@@ -172,7 +172,7 @@ describe.skipIf(skipped("root", "overlay"))("builder", () => {
   test("an image from elsewhere is a cache by its history", async () => {
     const dockerfile = 'FROM base\nENV v=1\nCOPY a /a\nRUN echo here > /b\nCMD ["x"]\n';
     const { id } = await built(dockerfile, [file("a", "a")], { tags: ["remote"] });
-    const saved = await new Response(engine.images.save(["remote"])).bytes();
+    const saved = await new Response(await engine.images.save(["remote"])).bytes();
     for (const image of await engine.images.list({ all: true })) if (image.repoTags.includes("remote:latest")) await engine.images.remove("remote");
     expect(() => engine.images.resolve(id as string)).toThrow("No such image");
     await engine.images.load(streamOf(saved), { onProgress: () => {} });

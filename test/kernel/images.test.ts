@@ -11,6 +11,7 @@ import { mediaTypes, type ImageConfig } from "../../src/oci/image.ts";
 import { platformOf } from "../../src/oci/platform.ts";
 import type { ImageUsers, ProgressMessage } from "../../src/images/types.ts";
 import { members } from "../members.ts";
+import { countRounds } from "../rounds.ts";
 import { skipped } from "../skips.ts";
 import { openStorage, streamOf, temporaryDirectory, whatIs, type Storage } from "./storage-fixture.ts";
 
@@ -98,7 +99,7 @@ async function load({ images }: Storage, bytes: Uint8Array, quiet = false): Prom
 const streams = (messages: readonly ProgressMessage[]): string[] => messages.flatMap((message) => message.stream ?? []);
 
 async function save({ images }: Storage, ...names: string[]): Promise<Buffer> {
-  return Buffer.from(await new Response(images.save(names) as never).bytes());
+  return Buffer.from(await new Response((await images.save(names)) as never).bytes());
 }
 
 async function failure(work: () => unknown): Promise<{ kind: string; message: string }> {
@@ -459,7 +460,7 @@ describe.skipIf(skipped("root", "overlay"))("save", () => {
     using temporary = temporaryDirectory("images");
     await using storage = openStorage(temporary.path);
     await load(storage, oldArchive());
-    const stream = storage.images.save(["foo:1"]);
+    const stream = await storage.images.save(["foo:1"]);
     await storage.images.remove("foo:1");
     const found = members(await new Response(stream as never).bytes());
     expect(found.has("manifest.json")).toBe(true);
@@ -698,6 +699,18 @@ describe.skipIf(skipped("root", "overlay"))("list, history, prune, import, creat
     storage.images.tag("x:1000", "moving:1");
     const listed = await listing;
     expect(listed.filter(({ repoTags }) => repoTags.includes("moving:1")).map(({ id }) => id)).toEqual([storage.images.resolve("x:1000").id]);
+  });
+
+  test("others have their turn while hundreds of images are looked up for a save", async () => {
+    using temporary = temporaryDirectory("images");
+    await using storage = openStorage(temporary.path);
+    await load(storage, oldArchive(["foo:1"]));
+    const names = Array.from({ length: 1000 }, (_, i) => `foo:many-${i}`);
+    for (const name of names) storage.images.tag("foo:1", name);
+    using rounds = countRounds();
+    const stream = await storage.images.save(names);
+    expect(rounds.count).toBeGreaterThan(1);
+    await stream.cancel();
   });
 
   test("history: sizes belong to the entries that made layers", async () => {

@@ -103,16 +103,16 @@ const saveHeaders = { "Content-Type": "application/x-tar" };
 export const saveImage = endpoint({
   method: "GET",
   path: "/images/{name*}/get",
-  handler: ({ services, params, query, api, exchange, signal }) =>
-    sendBytes(exchange, saveHeaders, services.images.save([params.name!], { platforms: platformsParam(query, api), signal })),
+  handler: async ({ services, params, query, api, exchange, signal }) =>
+    await sendBytes(exchange, saveHeaders, await services.images.save([params.name!], { platforms: platformsParam(query, api), signal })),
 });
 
 export const saveImages = endpoint({
   method: "GET",
   path: "/images/get",
-  handler: ({ services, query, api, exchange, signal }) => {
+  handler: async ({ services, query, api, exchange, signal }) => {
     const names = query.all("names");
     if (names.length === 0) throw invalidArgument("no images were named to save");
-    return sendBytes(exchange, saveHeaders, services.images.save(names, { platforms: platformsParam(query, api), signal }));
+    return await sendBytes(exchange, saveHeaders, await services.images.save(names, { platforms: platformsParam(query, api), signal }));
   },
 });
