@@ -1,3 +1,5 @@
+import { isDiskFull } from "./disk-full.ts";
+
 /** The closed set of ways anything in Berth fails. One file per outer protocol maps kinds to codes. */
 export type ErrorKind =
   | "notFound"
@@ -46,10 +48,11 @@ export const notImplemented = maker("notImplemented");
 export const cancelled = maker("cancelled");
 export const internal = maker("internal");
 
-/** The kind of any thrown value; whatever is no EngineError is `internal`. */
+/** The kind of any thrown value; whatever is no EngineError is `internal`, but for a full disk. */
 export function kindOf(error: unknown): ErrorKind {
   if (error instanceof EngineError) return error.kind;
   if (error instanceof DOMException && error.name === "AbortError") return "cancelled";
+  if (isDiskFull(error)) return "unavailable";
   return "internal";
 }
 

@@ -1,4 +1,4 @@
-import { Database } from "bun:sqlite";
+import { constants, Database } from "bun:sqlite";
 import { messageOf } from "../lib/errors.ts";
 import { type Reserve, reserveSpace, writeLogAhead } from "./reserve.ts";
 
@@ -45,6 +45,8 @@ function openLog(path: string): Log {
     const db = new Database(path, { readwrite: true, create: false });
     db.run("PRAGMA wal_autocheckpoint = 0");
     db.run("PRAGMA busy_timeout = 5000");
+    // it is the engine's connection that says whether the log stays, but these are closed last, at the process's end
+    db.fileControl(constants.SQLITE_FCNTL_PERSIST_WAL, 1);
     return db;
   };
   const reserve = reserveSpace(path);

@@ -1,4 +1,4 @@
-import { closeSync, fdatasyncSync, fstatSync, openSync, writeSync } from "node:fs";
+import { closeSync, fdatasyncSync, fstatSync, openSync, statfsSync, writeSync } from "node:fs";
 import { reserveBlocks } from "../kernel/sync.ts";
 import { isDiskFull } from "../lib/disk-full.ts";
 
@@ -34,6 +34,13 @@ export function reserveSpace(database: string): Reserve {
     },
     [Symbol.dispose]: () => closeSync(fd),
   };
+}
+
+/** Whether the next engine can make the log and its index anew. Where it can't they stay for it: without them it wouldn't start, and nobody could make room. */
+export function hasRoomForLog(database: string): boolean {
+  const { bavail, bsize, files, ffree } = statfsSync(database);
+  // btrfs counts no files
+  return bavail * bsize > 2 * LOG_AHEAD_BYTES && (files === 0 || ffree > 2);
 }
 
 /**

@@ -1,9 +1,9 @@
 import { chmodSync, closeSync, openSync } from "node:fs";
-import { Database } from "bun:sqlite";
+import { constants, Database } from "bun:sqlite";
 import { isDiskFull } from "../lib/disk-full.ts";
 import { unavailable } from "../lib/errors.ts";
 import { recordsError } from "./damage.ts";
-import { reserveSpace, writeLogAhead } from "./reserve.ts";
+import { hasRoomForLog, reserveSpace, writeLogAhead } from "./reserve.ts";
 
 /** A step of the schema, applied once, in order, never edited after it has landed. */
 export interface Migration {
@@ -89,13 +89,17 @@ export function openStore(path: string, migrations: readonly Migration[]): Store
     watchCommits: (listener) => void (watcher = listener),
     [Symbol.dispose]: () => {
       try {
+        const stays = !hasRoomForLog(path);
+        if (stays) db.fileControl(constants.SQLITE_FCNTL_PERSIST_WAL, 1);
         db.run("PRAGMA synchronous = FULL");
-        emptyLog(db);
+        moveLog(db, stays ? "FULL" : "TRUNCATE");
       } catch (error) {
         // then they stay in the log, which the next start reads
         if (!isDiskFull(error)) throw error;
       } finally {
         db.close();
+        // the last checkpoint gave it back
+        reserve.refill();
         reserve[Symbol.dispose]();
       }
     },
@@ -106,9 +110,9 @@ export function openStore(path: string, migrations: readonly Migration[]): Store
 const TRIES = 1000;
 
 /** SQLite gives up at once, whatever its busy_timeout, where another connection is in a checkpoint (sqlite.org/c3ref/wal_checkpoint_v2.html): the Worker's last. */
-function emptyLog(db: Database): void {
-  const truncate = db.query("PRAGMA wal_checkpoint(TRUNCATE)");
-  for (let left = TRIES; left > 0 && (truncate.get() as { busy: number }).busy !== 0; left--) Bun.sleepSync(5);
+function moveLog(db: Database, mode: "FULL" | "TRUNCATE"): void {
+  const checkpoint = db.query(`PRAGMA wal_checkpoint(${mode})`);
+  for (let left = TRIES; left > 0 && (checkpoint.get() as { busy: number }).busy !== 0; left--) Bun.sleepSync(5);
 }
 
 function migrate(db: Database, migrations: readonly Migration[]): void {

@@ -102,6 +102,21 @@ describe.skipIf(skipped("root", "overlay", "docker"))("a full disk", () => {
       expect([folder, readdirSync(join(data, folder)).filter((name) => !name.startsWith("."))]).toEqual([folder, []]);
   }, 60_000);
 
+  test("keeps no engine that was stopped from starting again", async () => {
+    using disk = smallDisk();
+    await using engine = await Engine.start(["--data-root", disk.path]);
+    await engine.importBusybox();
+    const id = await engine.ok("run", "-d", "busybox", "sleep", "1000");
+    await fillForGood(disk.path);
+    for (let i = 0; i < 2; i++) {
+      expect(await engine.stop()).toBe(0);
+      fill(disk.path);
+      await engine.start();
+      expect(await engine.ok("ps", "-q", "--no-trunc")).toBe(id);
+    }
+    await engine.ok("rm", "-f", id);
+  }, 60_000);
+
   test("a log that has no room for its next file goes on when there is some, and its container all the time", async () => {
     using disk = smallDisk();
     await using engine = await Engine.start(["--data-root", disk.path]);
@@ -168,6 +183,13 @@ describe.skipIf(skipped("root", "overlay", "docker"))("a full disk", () => {
       expect({ command, left: await lastingInconsistencies(engine) }).toEqual({ command, left: [] });
     }
     expect(await engine.ok("run", "--rm", "busybox", "echo", "again")).toBe("again");
+    // it is nothing that the engine did wrong
+    expect(
+      engine
+        .log()
+        .split("\n")
+        .filter((line) => line.includes("level=error")),
+    ).toEqual([]);
   }, 120_000);
 
   test("of a registry refuses pushes in words, gives back what they took, and takes them when there is room", async () => {
