@@ -1,4 +1,4 @@
-import { openFrom, openSegment, segmentNumbers, type Segment } from "./segments.ts";
+import { currentNumber, openFrom, openSegment, segmentNumbers, type Segment } from "./segments.ts";
 import { statSync } from "node:fs";
 import type { LogPosition } from "./types.ts";
 
@@ -67,8 +67,14 @@ export class Cursor implements AsyncDisposable {
         this.#offset += part.length;
         return part;
       }
-      if (!isComplete || file.number >= (this.#end?.segment ?? Infinity)) return undefined;
-      const next = await openFrom(this.#logPath, file.number + 1);
+      if (file.number >= (this.#end?.segment ?? Infinity)) return undefined;
+      if (file.size() < this.#offset) {
+        // Somebody emptied it by hand: conmon goes on at its beginning.
+        this.#begin(file, true);
+        continue;
+      }
+      if (!isComplete) return undefined;
+      const next = (await openFrom(this.#logPath, file.number + 1)) ?? (await this.#anew());
       if (next === undefined) return undefined;
       await file[Symbol.asyncDispose]();
       this.#begin(next, next.number !== file.number + 1);
@@ -83,7 +89,7 @@ export class Cursor implements AsyncDisposable {
   /** Without waiting: may there be more to read? */
   hasMore(): boolean {
     if (this.#file === undefined) return statSync(this.#logPath, { throwIfNoEntry: false }) !== undefined;
-    return this.#file.size() > this.#offset || this.#file.isComplete();
+    return this.#file.size() !== this.#offset || this.#file.isComplete();
   }
 
   /** While the reader's user is busy with what it got. */
@@ -105,8 +111,15 @@ export class Cursor implements AsyncDisposable {
     const same = await openSegment(this.#logPath, this.#segment);
     if (same !== undefined) return same;
     const next = await openFrom(this.#logPath, this.#segment);
-    if (next !== undefined) this.#begin(next, this.#segment > 0);
-    return next;
+    const found = next ?? (await this.#anew());
+    if (found !== undefined) this.#begin(found, this.#segment > 0);
+    return found;
+  }
+
+  /** Where the log was removed by hand and conmon has made it anew: its numbers may begin anew, too. Those before the new one have been read, or are gone. */
+  async #anew(): Promise<Segment | undefined> {
+    const number = await currentNumber(this.#logPath);
+    return number === undefined || number > this.#segment ? undefined : await openSegment(this.#logPath, number);
   }
 
   #begin(file: Segment, isGap: boolean): void {

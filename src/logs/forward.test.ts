@@ -226,6 +226,18 @@ describe("account", () => {
     expect(received.length).toBe(5);
   });
 
+  test.each([
+    [5, 10],
+    [1, 100_000],
+  ])("an account that is beyond the log, which was removed by hand, begins anew (%d, %d)", async (segment, offset) => {
+    writeFileSync(path, numbered(0, 5));
+    using progress = new Progress(`${path}.sent`);
+    progress.write({ from: { segment, offset }, records: 2 });
+    const received: string[] = [];
+    await forward(countingSink(received)).done;
+    expect(received.length).toBe(5);
+  });
+
   test("a container that is far ahead is held up, until its receiver has caught up", async () => {
     for (let i = 1; i <= 4; i++) writeFileSync(`${path}.${i}`, numbered(i, i + 1));
     writeFileSync(path, numbered(5, 6));

@@ -1,5 +1,17 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { appendFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { gunzipSync, gzipSync } from "node:zlib";
 import { join } from "node:path";
@@ -83,6 +95,12 @@ describe("read", () => {
     }
     end();
     expect((await follower.next()).done).toBe(true);
+    expect(held()).toEqual([]);
+  });
+
+  test("what can't be read leaves no file open", async () => {
+    mkdirSync(path);
+    await expect(read({ tail: 1 })).rejects.toThrow("EISDIR");
     expect(held()).toEqual([]);
   });
 
@@ -182,6 +200,41 @@ describe("follow", () => {
     }
     end();
     expect(await result).toBe(expected);
+  });
+
+  test.each([
+    ["removed", () => rmSync(path)],
+    ["moved away", () => renameSync(path, join(root, "mine"))],
+    ["removed with all before it", () => readdirSync(root).forEach((name) => void rmSync(join(root, name)))],
+  ])("goes on with what conmon makes where the log was %s by hand", async (_, remove) => {
+    writeFileSync(`${path}.1`, line(0));
+    writeFileSync(`${path}.2`, line(1));
+    writeFileSync(path, line(2));
+    const { promise: ended, resolve: end } = Promise.withResolvers<void>();
+    const follower = createLogs({ log: silent })
+      .read(path, { ...both, follow: true, tail: 1 }, ended)
+      [Symbol.asyncIterator]();
+    expect(textOf((await follower.next()).value)).toBe("line 2\n");
+    remove();
+    writeFileSync(path, line(3) + line(4));
+    end();
+    expect(textOf((await follower.next()).value)).toBe("line 3\nline 4\n");
+    expect((await follower.next()).done).toBe(true);
+    expect(held()).toEqual([]);
+  });
+
+  test("begins again with a log that was emptied by hand", async () => {
+    writeFileSync(path, line(0) + line(1));
+    const { promise: ended, resolve: end } = Promise.withResolvers<void>();
+    const follower = createLogs({ log: silent })
+      .read(path, { ...both, follow: true }, ended)
+      [Symbol.asyncIterator]();
+    expect(textOf((await follower.next()).value)).toBe("line 0\nline 1\n");
+    truncateSync(path);
+    appendFileSync(path, line(2));
+    end();
+    expect(textOf((await follower.next()).value)).toBe("line 2\n");
+    expect((await follower.next()).done).toBe(true);
   });
 
   test("a client that leaves ends it", async () => {

@@ -15,6 +15,7 @@ export async function* readLog(turns: Turns, logPath: string, options: ReadLogsO
   // A log that is written faster than it is read would never end, and its tail is counted from where it ended when it was asked for.
   const end = follow && options.tail === undefined ? undefined : await endOf(logPath);
   if (!follow && end === undefined) return;
+  if (end !== undefined) stack.use(end.file);
   const parser = new CriParser(chunkSize);
   const start = await beginning(logPath, options, end);
   // Whoever follows for days must not hold a file that was dropped.

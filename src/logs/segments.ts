@@ -65,6 +65,13 @@ export async function segmentNumbers(logPath: string): Promise<number[]> {
   return numbers;
 }
 
+/** The number that the current file will get; undefined where there is none, or it is just being rotated. */
+export async function currentNumber(logPath: string): Promise<number | undefined> {
+  const inode = inodeOf(logPath);
+  const number = ((await rotatedNumbers(logPath)).at(-1) ?? 0) + 1;
+  return inode !== undefined && inodeOf(logPath) === inode ? number : undefined;
+}
+
 /** The file by that number, under whatever name it has by now; undefined where there is none (any more, or yet). */
 export async function openSegment(logPath: string, number: number): Promise<Segment | undefined> {
   // Twice: it may be compressed, or rotated, between the looks.
