@@ -62,7 +62,7 @@ export function createMounts(ctx: SnapshotContext): Mounts {
 }
 
 /** @throws what `attempt` throws, at once or when it is still busy after all waits */
-async function whenFree(attempt: () => Promise<void>): Promise<void> {
+export async function whenFree(attempt: () => Promise<void>): Promise<void> {
   for (const wait of busyWaitsMs) {
     try {
       return await attempt();

@@ -9,7 +9,9 @@ import { createRuntime } from "../../src/runtime/runtime.ts";
 import type { Runtimes } from "../../src/runtime/types.ts";
 import { createSandboxes } from "../../src/sandbox/sandboxes.ts";
 import type { AttachHub, SandboxSpec, Sandboxes } from "../../src/sandbox/types.ts";
+import { whenFree } from "../../src/snapshots/mounts.ts";
 import type { SnapshotId } from "../../src/snapshots/types.ts";
+import { unmountError } from "../../src/snapshots/unmount-error.ts";
 
 export interface Fixture {
   root: string;
@@ -42,7 +44,14 @@ export async function createFixture(options: { at?: string; runtime?: string } =
       const lowers = layers.toReversed().map((id) => `${paths.snapshots}/${id}/fs`);
       mount("overlay", target, "overlay", 0, `lowerdir=${lowers.join(":")},upperdir=${paths.snapshots}/${upper}/fs,workdir=${paths.snapshots}/${upper}/work`);
     },
-    unmount: async (target: string) => void unmount(target),
+    unmount: (target: string) =>
+      whenFree(async () => {
+        try {
+          unmount(target);
+        } catch (error) {
+          throw unmountError(target, error);
+        }
+      }),
   };
   const nothing = (): never => {
     throw new Error("these containers have no network");

@@ -254,7 +254,10 @@ describe.skipIf(skipped("root", "overlay")).each(["crun", "runc"])("sandbox on %
   });
 
   test("what it uses is read in turns with everything else, however many ask, and not once it is gone", async () => {
-    const running = await start(fixture.spec(["sleep", "1000"]));
+    const spec = fixture.spec(["sh", "-c", "echo ready; exec sleep 1000"]);
+    const running = await start(spec);
+    // runc's start is over before its threads have become the program
+    await until("the program runs", () => logText(spec) !== "");
     using rounds = countRounds();
     const read = await Promise.all(Array.from({ length: 10 }, () => running.stats().then((sample) => [sample?.pids.current, rounds.count])));
     expect(read.map(([pids]) => pids)).toEqual(Array.from({ length: 10 }, () => 1));
