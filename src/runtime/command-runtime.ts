@@ -42,6 +42,7 @@ export function createCommandRuntime(program: RuntimeProgram, globals: readonly 
     globalArguments,
     writesPidInPlace: false,
     sendsTerminal: false,
+    makesTmpfsPlaces: true,
     prepare: () => {},
     learn: () => {},
     start: async (id) => {

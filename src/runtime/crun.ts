@@ -28,6 +28,7 @@ export function createCrunRuntime(options: {
     ...commands,
     writesPidInPlace: true,
     sendsTerminal: true,
+    makesTmpfsPlaces: false,
     // its `features` came late (1.9), "rro" with 1.4
     mountsReadOnlyBelow: async () => canKernelReadOnlyBelow(),
     environment: options.isReadOnly ? { _LIBCONTAINER_CLONED_BINARY: "1" } : {},

@@ -13,6 +13,8 @@ const table: [text: string, program: string, exitCode: number, says: string][] =
   ["the path `/etc` is not a regular file: Operation not permitted", "/etc", 126, 'exec: "/etc": is a directory: permission denied'],
   ['time="2026" level=error msg="exec: \\"x\\": executable file not found in $PATH"', "x", 127, "executable file not found in $PATH"],
   ['runc create failed: unable to start container process: exec: "/x": permission denied', "/x", 126, "permission denied"],
+  ['time="2026" level=error msg="runc create failed: unable to start container process: write \\"5\\""', "x", 128, 'process: write "5": unknown'],
+  ['time="2026" level=error msg="runc create failed: error mounting \\"/a\\": not a directory"', "x", 127, "Are you trying to mount a directory onto a file"],
   ["mount `/a` to `/b`: Invalid argument", "x", 128, "mount `/a` to `/b`: Invalid argument"],
   ["mount `/a` to `etc/passwd`: Not a directory", "x", 127, "Are you trying to mount a directory onto a file (or vice-versa)?"],
   ["", "x", 128, "the runtime gave no reason"],
@@ -23,6 +25,7 @@ describe("a runtime's complaints", () => {
     const error = startError(text, [program]);
     expect(error.exitCode).toBe(exitCode);
     expect(error.message).toContain(says);
+    expect(error.message.split("unable to start container process")).toHaveLength(2);
     expect(error.message).toStartWith("failed to create task for container: failed to create shim task: OCI runtime create failed: ");
   });
 

@@ -13,7 +13,7 @@ export function startError(text: string, args: readonly string[]): EngineError {
     return new EngineError("invalidArgument", `${PREFIX}error during container init: exec: ${problem.text}: unknown`, { exitCode: problem.exitCode });
   }
   const reason = clean(text) || "the runtime gave no reason";
-  if (/^(?:.*: )?mount `.*: not a directory$/i.test(reason)) {
+  if (/^(?:.*: )?(?:mount `|error mounting ").*: not a directory$/i.test(reason)) {
     const hint = "Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is the expected type";
     return new EngineError("invalidArgument", `${PREFIX}${reason}: unknown: ${hint}`, { exitCode: 127 });
   }
@@ -58,16 +58,24 @@ function programProblem(text: string, program: string): { text: string; exitCode
 
 const colours = new RegExp(`${String.fromCharCode(27)}\\[[0-9;]*m`, "g");
 
+/** What runc says of itself stands before all reasons here. */
+const runcsPrefix = /^(?:runc create|exec) failed: (?:unable to start container process: )?/;
+
+/** Of a line in runc's form (logrus quotes as Go does), else the line. */
+function message(line: string): string {
+  const quoted = /^time="[^"]*" level=\w+ msg="?(.*?)"?$/.exec(line)?.[1];
+  return quoted === undefined ? line : quoted.replace(/\\(["\\])/g, "$1");
+}
+
 /** The runtime's lines without its timestamps, levels and colours. */
 function clean(text: string): string {
   const lines = text
     .replaceAll(colours, "")
     .split("\n")
     .map((line) =>
-      line
-        .replace(/^time="[^"]*" level=\w+ msg="?/, "")
+      message(line)
         .replace(/^\d{4}-\d\d-\d\dT\S+: /, "")
-        .replace(/"$/, "")
+        .replace(runcsPrefix, "")
         .trim(),
     )
     .filter(Boolean);

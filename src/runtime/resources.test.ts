@@ -16,6 +16,7 @@ describe("limits", () => {
       swappiness: 0,
       disableOOMKiller: true,
     });
+    expect(buildResources({ MemorySwap: -5, MemoryReservation: -5 }, []).memory).toEqual({ swap: -1 });
     expect(buildResources({ MemorySwappiness: -1, OomKillDisable: false }, []).memory).toBeUndefined();
   });
 

@@ -51,7 +51,7 @@ function memoryOf(host: HostConfig): NonNullable<ResourcesSpec["memory"]> {
   const swappiness = host.MemorySwappiness;
   return {
     limit,
-    reservation: host.MemoryReservation || undefined,
+    reservation: (host.MemoryReservation ?? 0) > 0 ? host.MemoryReservation : undefined,
     swap,
     swappiness: swappiness == null || swappiness < 0 ? undefined : swappiness,
     disableOOMKiller: host.OomKillDisable === true ? true : undefined,

@@ -98,6 +98,8 @@ export interface Runtime {
   readonly writesPidInPlace: boolean;
   /** `exec --tty` hands its terminal over a socket. Else it copies between its own terminal and the container's, and its SIGWINCH carries the size over. */
   readonly sendsTerminal: boolean;
+  /** It makes places for a tmpfs itself as runc does, which gives a tmpfs on one that is there that one's mode, whatever its options say (1.1). */
+  readonly makesTmpfsPlaces: boolean;
   /** Arguments, program included, that run `process` (a file) inside the container. */
   execCommand(id: string, options: { process: string; pidFile: string; log: string; tty: boolean; consoleSocket?: string }): string[];
   /** Whether "rro" makes a bind read-only with all that is mounted below it. */

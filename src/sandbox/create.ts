@@ -70,7 +70,10 @@ export async function createSandbox(ctx: SandboxContext, spec: SandboxSpec, opti
   await runtimes.prepareHost(spec.host);
   const deviceEdits = await runtimes.resolveDevices(spec.host.DeviceRequests);
   const user = await userMounts(spec, `${bundle}/rootfs`);
-  await makeMountPoints(`${bundle}/rootfs`, user, { owner: rootOnHost(idMap), made: `${spec.directory}/tmpfs-places` });
+  await makeMountPoints(`${bundle}/rootfs`, user, {
+    owner: rootOnHost(idMap),
+    ...(runtime.makesTmpfsPlaces ? {} : { made: `${spec.directory}/tmpfs-places` }),
+  });
   const built = runtimes.buildSpec({
     id: spec.id,
     config: spec.config,

@@ -13,14 +13,16 @@ const runtimesOwn = ["/proc", "/sys", "/dev"];
  * Makes the places that are missing for `mounts` in the root mounted at `rootfs`, or in the directory that an earlier one of them mounts above. What can't be made
  * here (something else has the name, the place is read-only) is left to the runtime, which says why it can't either. A tmpfs without a mode gets that of the
  * directory that it hides, as runc gives it: what was /root isn't everybody's. `made` is the file that tells later runs which of those were made for it: runc
- * takes them for the image's, and the second run of a container has another mode than the first.
+ * takes them for the image's, and the second run of a container has another mode than the first. Undefined: the runtime sees to places for a tmpfs.
  */
-export async function makeMountPoints(rootfs: string, mounts: readonly MountSpec[], { owner, made: madePath }: { owner: Owner; made: string }): Promise<void> {
+export async function makeMountPoints(rootfs: string, mounts: readonly MountSpec[], { owner, made: madePath }: { owner: Owner; made?: string }): Promise<void> {
   if (mounts.length === 0) return;
   using whole = new Root(rootfs);
-  const made = mounts.some(({ type }) => type === "tmpfs") && existsSync(madePath) ? readFileSync(madePath, "utf8").split("\0") : [];
+  const hasTmpfs = mounts.some(({ type }) => type === "tmpfs");
+  const made = hasTmpfs && madePath !== undefined && existsSync(madePath) ? readFileSync(madePath, "utf8").split("\0") : [];
   for (const [index, mount] of mounts.entries()) {
     const { destination } = mount;
+    if (mount.type === "tmpfs" && madePath === undefined) continue;
     if (runtimesOwn.some((path) => isBelow(destination, path))) continue;
     const above = mounts.slice(0, index).findLast((each) => isBelow(destination, each.destination));
     // a tmpfs is there only inside, and in what is read-only inside nothing is made outside
@@ -28,7 +30,7 @@ export async function makeMountPoints(rootfs: string, mounts: readonly MountSpec
     try {
       using below = above === undefined ? undefined : new Root(above.source ?? "");
       const present = await makeMountPoint(below ?? whole, destination.slice(above?.destination.length), mount, owner);
-      if (mount.type !== "tmpfs") continue;
+      if (mount.type !== "tmpfs" || madePath === undefined) continue;
       if (present === undefined) appendFileSync(madePath, `${destination}\0`);
       else if (!made.includes(destination)) keepMode(mount, present);
     } catch (error) {

@@ -367,6 +367,19 @@ describe.skipIf(skipped("root", "overlay")).each(["crun", "runc"])("sandbox on %
     expect(text).toMatch(/\/dev\/shm tmpfs .*size=2048k/);
   });
 
+  test("a tmpfs is everybody's unless told, but for what hides a directory of the image", async () => {
+    const tmpfs = (destination: string, ...options: string[]): SandboxSpec["mounts"][number] => ({
+      type: "tmpfs",
+      source: "",
+      destination,
+      readOnly: false,
+      options,
+    });
+    const mounts = [tmpfs("/plain"), tmpfs("/told", "mode=700"), tmpfs("/etc")];
+    const { text } = await run(fixture.spec(["busybox", "stat", "-c", "%a", "/plain", "/told", "/etc"], { more: { mounts } }));
+    expect(text).toBe("1777\n700\n755");
+  });
+
   test("no log driver: no log, and output still reaches an attacher", async () => {
     const created = await fixture.sandboxes.create(fixture.spec(["echo", "seen"], { more: { logPath: undefined } }), { attach: true });
     const output = collect(created.io);
