@@ -1,7 +1,8 @@
 import { existsSync } from "node:fs";
 import { closeFd } from "../kernel/fs.ts";
 import { makePipe, makeSocketPair, writeFd } from "../kernel/pipe.ts";
-import { internal, messageOf } from "../lib/errors.ts";
+import { internal, messageOf, unavailable } from "../lib/errors.ts";
+import { hasRoom } from "../lib/disk-full.ts";
 import type { Spawner } from "../lib/spawner.ts";
 import { startError } from "./oci-errors.ts";
 import type { Runtime } from "./types.ts";
@@ -119,7 +120,10 @@ export function spawnMonitor(options: MonitorOptions): Monitor {
   };
 }
 
-async function readCreated(fd: number, { args, runtime }: MonitorOptions): Promise<number> {
+/** What a monitor needs for its files, and what it gave back as it ended is below. */
+const LITTLE = { bytes: 64 << 10, files: 8 };
+
+async function readCreated(fd: number, { args, runtime, persist, exits }: MonitorOptions): Promise<number> {
   const line = await readFirstLine(fd);
   let message: SyncMessage;
   try {
@@ -127,6 +131,8 @@ async function readCreated(fd: number, { args, runtime }: MonitorOptions): Promi
   } catch (error) {
     // conmon looks for it before anything else, and tells nobody
     if (!existsSync(runtime.program)) throw internal(`the runtime ${runtime.name} is missing: there is no ${runtime.program}`, error);
+    const full = [persist, exits].find((path) => !hasRoom(path, LITTLE));
+    if (full !== undefined) throw unavailable(`the container monitor could not write to ${full}: no space left on device`, error);
     throw internal(`the container monitor ended before the container was created${line === "" ? "" : `: ${line.slice(0, 200)}`}`, error);
   }
   if (message.data > 0) return message.data;

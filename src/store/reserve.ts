@@ -1,6 +1,6 @@
-import { closeSync, fdatasyncSync, fstatSync, openSync, statfsSync, writeSync } from "node:fs";
+import { closeSync, fdatasyncSync, fstatSync, openSync, writeSync } from "node:fs";
 import { reserveBlocks } from "../kernel/sync.ts";
-import { isDiskFull } from "../lib/disk-full.ts";
+import { hasRoom, isDiskFull } from "../lib/disk-full.ts";
 
 /** How far the log reaches beyond its pages, at times half of that: more than an engine under load writes between two checkpoints. */
 const LOG_AHEAD_BYTES = 4 << 20;
@@ -38,9 +38,7 @@ export function reserveSpace(database: string): Reserve {
 
 /** Whether the next engine can make the log and its index anew. Where it can't they stay for it: without them it wouldn't start, and nobody could make room. */
 export function hasRoomForLog(database: string): boolean {
-  const { bavail, bsize, files, ffree } = statfsSync(database);
-  // btrfs counts no files
-  return bavail * bsize > 2 * LOG_AHEAD_BYTES && (files === 0 || ffree > 2);
+  return hasRoom(database, { bytes: 2 * LOG_AHEAD_BYTES, files: 2 });
 }
 
 /**

@@ -11,10 +11,10 @@ import { lastingInconsistencies } from "./consistency.ts";
 import { Engine, run, until } from "./harness.ts";
 import { createLab, startBerthRegistry } from "./images-lab.ts";
 
-/** A file system of its own, of 64 MB unless told. */
-function smallDisk(megabytes = 64): Disposable & { path: string } {
+/** A file system of its own, of 64 MB unless told, and so many files. */
+function smallDisk(megabytes = 64, files = 0): Disposable & { path: string } {
   const path = mkdtempSync(join(tmpdir(), "berth-small-disk-"));
-  mount("tmpfs", path, "tmpfs", 0, `size=${megabytes}m`);
+  mount("tmpfs", path, "tmpfs", 0, `size=${megabytes}m,nr_inodes=${files}`);
   return {
     path,
     [Symbol.dispose]: () => {
@@ -260,6 +260,24 @@ describe.skipIf(skipped("root", "overlay", "docker"))("a full disk", () => {
     await engine.berth(["volume", "clone", "data", "whole"]);
     expect(await engine.ok("run", "--rm", "-v", "whole:/v", "busybox", "wc", "-c", "/v/f")).toBe(`${40 << 20} /v/f`);
   });
+
+  test("without room for more files refuses starts with a sentence, also where it is the monitor that misses some", async () => {
+    using disk = smallDisk(64, 2000);
+    await using engine = await Engine.start(["--data-root", disk.path]);
+    await engine.importBusybox();
+    await engine.ok("run", "--rm", "busybox", "true");
+    const fillers = join(disk.path, "fillers");
+    for (let free = 0; ; free++) {
+      mkdirSync(fillers);
+      for (let left = statfsSync(disk.path).ffree - free; left > 0; left--) writeFileSync(join(fillers, String(left)), "");
+      const { code, stderr } = await engine.docker(["run", "--rm", "busybox", "true"]);
+      rmSync(fillers, { recursive: true });
+      if (code === 0) break;
+      expect({ free, code, stderr }).toEqual({ free, code: 125, stderr: expect.stringContaining("no space left on device") });
+    }
+    expect(await lastingInconsistencies(engine)).toEqual([]);
+    expect(engine.log()).not.toContain("level=error");
+  }, 60_000);
 
   test("of run files refuses starts and execs with a sentence, and lets go what runs", async () => {
     using disk = smallDisk(8);
