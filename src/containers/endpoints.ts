@@ -4,7 +4,10 @@ import { parseEndpointOptions } from "../networks/endpoint-options.ts";
 import type { ContainerConfig, EndpointSettings, HostConfig, NetworkingConfig } from "../oci/container.ts";
 import type { Context } from "./context.ts";
 
-/** Endpoint settings by network name, the network of NetworkMode first. A network may be made later: that is asked at start. */
+/**
+ * Endpoint settings by network name: of those that the client names, the network of NetworkMode first, or of that one alone where it names none. As Docker has it,
+ * clients that name another network than NetworkMode's (which may be just the default) mean that other one only. A network may be made later: that is asked at start.
+ */
 export function endpointsOf(ctx: Context, host: HostConfig, config: ContainerConfig, networking: NetworkingConfig): Record<string, EndpointSettings> {
   const mode = host.NetworkMode ?? "bridge";
   const asked = networking.EndpointsConfig ?? {};
@@ -26,10 +29,13 @@ export function endpointsOf(ctx: Context, host: HostConfig, config: ContainerCon
       throw error;
     }
   };
-  const result: Record<string, EndpointSettings> = { [nameOf(mode)]: {} };
-  for (const [network, settings] of Object.entries(asked)) result[nameOf(network)] = settings ?? {};
+  const main = nameOf(mode);
+  const named = Object.entries(asked).map(([network, settings]) => [nameOf(network), settings ?? {}] as const);
+  const isNamed = named.length === 0 || named.some(([network]) => network === main);
+  const result: Record<string, EndpointSettings> = { ...(isNamed ? { [main]: {} } : {}), ...Object.fromEntries(named) };
   const names = Object.keys(result);
-  if (names.length > 1 && names.some((name) => name === "host" || name === "none")) {
+  const all = new Set([main, ...names]);
+  if (all.size > 1 && (all.has("host") || all.has("none"))) {
     throw invalidArgument("conflicting options: cannot attach a container of network mode host or none to another network");
   }
   for (const [network, settings] of Object.entries(result)) checkEndpoint(ctx, network, settings);

@@ -299,7 +299,16 @@ const rows: Row[] = [
     ],
     seenIn: ["test/kernel/containers.test.ts", "logs: follow ends with the run; none can't be read"],
   },
-  { of: host("NetworkMode"), shows: [{ host: { NetworkMode: "none" }, script: "ls /sys/class/net", want: "lo\n" }] },
+  {
+    of: host("NetworkMode"),
+    shows: [
+      { host: { NetworkMode: "none" }, script: "ls /sys/class/net", want: "lo\n" },
+      // who names networks gets those, and not NetworkMode's (which is bridge where nothing is said) beside them
+      { network: { mine: {} }, script: "ls /sys/class/net", want: /^eth0\nlo\n$/ },
+      { host: { NetworkMode: "bridge" }, network: { mine: {}, bridge: {} }, script: "ls /sys/class/net", want: "eth0\neth1\nlo\n" },
+    ],
+    refused: [{ host: { NetworkMode: "none" }, network: { mine: {} }, error: "cannot attach a container of network mode host or none to another network" }],
+  },
   {
     of: host("PortBindings.HostIp", "PortBindings.HostPort"),
     shows: [
