@@ -6,6 +6,7 @@ import { within } from "../lib/within.ts";
 import { createMonitorHub } from "../runtime/attach.ts";
 import { cgroupPathOf } from "../runtime/spec.ts";
 import type { SandboxContext } from "./context.ts";
+import { removeExecFiles } from "./exec.ts";
 import { cleanUp, readExit, runSandbox, type RunningParts } from "./running.ts";
 import { readState, removeState, type SandboxState } from "./state.ts";
 import type { ExitStatus, RunningSandbox, SandboxSpec } from "./types.ts";
@@ -22,6 +23,7 @@ export async function adoptSandbox(ctx: SandboxContext, spec: SandboxSpec, start
   const pidfd = state === undefined ? undefined : openProcess(state.pid, state.startTime);
 
   if (state !== undefined && pidfd !== undefined && !runtime.isWaiting(spec.id, state.pid)) {
+    removeExecFiles(ctx.paths.bundle(spec.id));
     const hub = createMonitorHub({ bundle: ctx.paths.bundle(spec.id), openStdin: spec.config.OpenStdin === true });
     const monitor = watchMonitor(ctx, spec.id, state);
     const endpoints = ctx.networks.endpointsOfContainer(spec.id);

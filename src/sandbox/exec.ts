@@ -1,4 +1,4 @@
-import { existsSync, fchownSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, fchownSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { closeFd, O } from "../kernel/fs.ts";
 import { acceptSocket, listenStream, makePipe, readFd, receiveFd, setNonBlocking } from "../kernel/pipe.ts";
 import { openTerminal, setWindowSize } from "../kernel/pty.ts";
@@ -27,6 +27,11 @@ export interface ExecFiles {
 export function execFiles(bundle: string, kind = "exec"): ExecFiles {
   const name = `${kind}-${crypto.randomUUID().slice(0, 18)}`;
   return { bundle, name, process: `${bundle}/${name}.json`, log: `${bundle}/${name}.log`, pid: `${bundle}/${name}.pid` };
+}
+
+/** What an engine that was killed has left of them in a bundle: the runtime has read it long ago, or never will. */
+export function removeExecFiles(bundle: string): void {
+  for (const name of readdirSync(bundle)) if (/^[a-z]+-[0-9a-f-]{18}\.(?:json|log|pid|tty)$/.test(name)) rmSync(`${bundle}/${name}`, { force: true });
 }
 
 /** The runtime's exec command on its way. */

@@ -1,9 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { isFrozen, pidsIn } from "../../src/kernel/cgroup.ts";
 import { signalProcess } from "../../src/kernel/pidfd.ts";
 import { argumentsOf, startTimeOf, zombieExitCode } from "../../src/kernel/process.ts";
 import type { EngineError } from "../../src/lib/errors.ts";
+import { commandKind } from "../../src/sandbox/command.ts";
+import { execFiles } from "../../src/sandbox/exec.ts";
 import type { ExecSpec, RunningSandbox, SandboxSpec } from "../../src/sandbox/types.ts";
 import { kernelState, leaks } from "../leaks.ts";
 import { countRounds } from "../rounds.ts";
@@ -473,6 +475,20 @@ describe.skipIf(skipped("root", "overlay")).each(["crun", "runc"])("sandbox on %
       ).exited;
       expect((await running.exited).exitCode).toBe(31);
       await running.cleanup();
+    });
+
+    test("files of execs that were being started go when their container is adopted: they hold its variables", async () => {
+      const { spec } = await killedEngine("start", "sleep", "1000");
+      const bundle = fixture.paths.bundle(spec.id);
+      const before = readdirSync(bundle);
+      for (const { process, log, pid } of [execFiles(bundle), execFiles(bundle, commandKind)]) for (const file of [process, log, pid]) writeFileSync(file, "");
+      writeFileSync(`${bundle}/${execFiles(bundle).name}.tty`, "");
+      const adopted = await fixture.sandboxes.adopt(spec, 1n);
+      if (!("running" in adopted)) throw new Error(JSON.stringify(adopted));
+      expect(readdirSync(bundle)).toEqual(before);
+      adopted.running.signal(9);
+      await adopted.running.exited;
+      await adopted.running.cleanup();
     });
 
     test("one that ended meanwhile gives its exit code", async () => {
