@@ -145,6 +145,9 @@ export async function startEngine(options: DaemonOptions, proxies: Proxies, log:
   const plain = idMap === undefined ? [] : containers.list({ all: true }).filter((each) => each.idMap === undefined && each.host.UsernsMode !== "host");
   if (plain.length > 0) log.warn("containers made before --userns-remap was set keep the host's ids", { count: plain.length });
   await networks.restore(running);
+  let stopsAll = false;
+  // also where the start fails later, on a socket that is taken maybe: nobody would take bridges and rules away
+  stack.defer(() => networks.close({ containersLive: !stopsAll && containers.list({}).length > 0 }));
   await sandboxes.sweep(running);
   await builder.restore();
 
@@ -215,9 +218,9 @@ export async function startEngine(options: DaemonOptions, proxies: Proxies, log:
       return 30 + (all.some((seconds) => seconds < 0) ? 86_400 : Math.max(...all));
     },
     stop: async () => {
+      stopsAll = !options.liveRestore;
       await server.close();
-      await containers.close({ stopAll: !options.liveRestore, timeoutSeconds: options.shutdownTimeout });
-      await networks.close({ containersLive: options.liveRestore && containers.list({}).length > 0 });
+      await containers.close({ stopAll: stopsAll, timeoutSeconds: options.shutdownTimeout });
       await resources.disposeAsync();
     },
   };

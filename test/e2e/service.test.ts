@@ -304,6 +304,10 @@ describe.skipIf(needs)("two engines", () => {
     const socket = await second(engine, "--host", `unix://${engine.socket}`);
     expect(socket.code).toBe(1);
     expect(socket.stderr).toContain("another process is already listening there");
+    const { stdout: tables } = await run([...engine.onHost, "nft", "list", "tables", "inet"]);
+    expect(tables).toBe(`table inet berth_${engine.key}\n`);
+    const { stdout: links } = await run([...engine.onHost, "busybox", "ip", "-o", "link"]);
+    expect(links.match(/\bbr[0-9a-f]{6}\b/g)).toEqual([`br${engine.key}`]);
     expect(await engine.ok("info", "--format", "{{.ServerVersion}}")).not.toBe("");
     expect(readFileSync(join(engine.root, "run/berth.pid"), "utf8")).toBe(`${engine.pid}\n`);
   });
