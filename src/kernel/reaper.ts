@@ -1,5 +1,5 @@
 import { FFIType } from "bun:ffi";
-import { readdirSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { check, errno, int, libc, stable, SysError } from "./ffi.ts";
 
 const c = libc({
@@ -25,22 +25,18 @@ export function becomeSubreaper(): void {
   check(c.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl PR_SET_CHILD_SUBREAPER");
 }
 
-/** Children that have ended and wait to be reaped; they are left so. One system call where there are none. */
+/** The main thread's children, orphans among them, that have ended and wait to be reaped; they are left so. One system call where there are none. */
 export function endedChildren(): number[] {
   if (wait(P_ALL, 0, WEXITED | WNOHANG | WNOWAIT) === undefined) return [];
   return children().filter((pid) => wait(P_PID, pid, WEXITED | WNOHANG | WNOWAIT) !== undefined);
 }
 
-/** Of all our threads: each has the children that it started, orphans go to one of them. */
+/**
+ * Orphans go to the first thread that lives (kernel/exit.c, find_alive_thread). What Workers started is theirs, however long they take to reap it: one that
+ * found its child gone would end with ECHILD.
+ */
 function children(): number[] {
-  return readdirSync("/proc/self/task").flatMap((thread) => {
-    try {
-      return readFileSync(`/proc/self/task/${thread}/children`, "latin1").split(" ").filter(Boolean).map(Number);
-    } catch (error) {
-      if (isGone(error)) return [];
-      throw error;
-    }
-  });
+  return readFileSync(`/proc/self/task/${process.pid}/children`, "latin1").split(" ").filter(Boolean).map(Number);
 }
 
 /** Reaps that child. Never one that Bun started: its `exited` would never settle. */

@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { countRounds } from "../../test/rounds.ts";
 import { createPause, createTurns } from "./turns.ts";
 
 test("one a round of the event loop, in order; the first at once", async () => {
@@ -21,6 +22,14 @@ test("one a round of the event loop, in order; the first at once", async () => {
   expect(rounds[0]).toBe(0);
   expect(new Set(rounds).size).toBe(5);
   expect(rounds).toEqual([...rounds].sort((a, b) => a - b));
+});
+
+test("several short ones a round", async () => {
+  const turns = createTurns(3);
+  using rounds = countRounds();
+  const taken = await Promise.all(Array.from({ length: 10 }, () => turns().then(() => rounds.count)));
+  // the first at once
+  expect([...Map.groupBy(taken, (round) => round).values()].map(({ length }) => length)).toEqual([1, 3, 3, 3]);
 });
 
 test("timers and input come between two turns", async () => {

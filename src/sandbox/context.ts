@@ -26,9 +26,11 @@ export interface SandboxContext extends SandboxesDeps {
   readiness: Readiness;
   door: NamespaceDoor;
   reaper: Reaper;
-  /** Before work that blocks for a millisecond or more: starts, ends, cleanings, execs. */
+  /** Before work that blocks for a millisecond or more: starts, cleanings, execs. */
   turns: Turns;
-  /** Before what it uses is read: clients that watch all containers of a host ask about all at once. */
+  /** Before an end is told, half a millisecond: it never waits for what starts. */
+  ends: Turns;
+  /** Before what it uses is read, a third of one: clients that watch all containers of a host ask about all at once. */
   samples: Turns;
   /** conmon's program. */
   monitorProgram: string;

@@ -14,8 +14,8 @@ export interface Reaper {
 /**
  * Reaps orphans: crun leaves the child of a failed exec behind, a killed conmon its container, an exec in the host's pid namespace its
  * background processes. pid 1 would, but not every pid 1 does (in a container it often is no init; the engine may be pid 1 itself).
- * Bun reaps its own children when its event loop polls, so that one that stays over several turns is none of Bun's; in other pid namespaces
- * Bun starts nothing. `isAwaited`: somebody will still ask for its exit code.
+ * Bun reaps its own children when its event loop polls, so that one of the main thread's that stays over several turns is none of Bun's; in other pid
+ * namespaces Bun starts nothing. `isAwaited`: somebody will still ask for its exit code.
  */
 export function startReaper(isAwaited: (pid: number) => boolean): Reaper {
   becomeSubreaper();

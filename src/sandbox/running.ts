@@ -187,8 +187,8 @@ async function unmountRoot(ctx: SandboxContext, id: string, rootfs: string): Pro
 async function watchExit(ctx: SandboxContext, parts: RunningParts): Promise<ExitStatus> {
   const { spec, pidfd, cgroupPath } = parts;
   await parts.monitor.exited;
-  // all containers of a host may end at once, and each end is half a millisecond of records and rules
-  await ctx.turns();
+  // all containers of a host may end at once
+  await ctx.ends();
   const oomKilled = (): boolean =>
     oomKills(ctx.runtime.cgroups, cgroupPath) > 0 || existsSync(`${ctx.paths.bundle(spec.id)}/oom`) || existsSync(`${spec.directory}/oom`);
   const told = readExit(`${ctx.paths.exits}/${spec.id}`) ?? readExit(`${spec.directory}/exit`);

@@ -9,6 +9,9 @@ import { startReaper } from "./reaper.ts";
 import { sweep } from "./sweep.ts";
 import type { RunningSandbox, Sandboxes } from "./types.ts";
 
+/** Turns of less than half a millisecond in a round of the event loop. */
+const SHORT_AT_ONCE = 4;
+
 export function createSandboxes(deps: SandboxesDeps): Sandboxes {
   const running = new Map<string, RunningSandbox>();
   const reaper = startReaper((pid) => running.values().some((each) => each.pid === pid));
@@ -19,7 +22,8 @@ export function createSandboxes(deps: SandboxesDeps): Sandboxes {
     door: openNamespaceDoor(),
     reaper,
     turns: createTurns(),
-    samples: createTurns(),
+    ends: createTurns(SHORT_AT_ONCE),
+    samples: createTurns(SHORT_AT_ONCE),
     monitorProgram,
     running,
   };

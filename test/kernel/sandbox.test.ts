@@ -35,6 +35,15 @@ async function until(what: string, condition: () => boolean): Promise<void> {
   throw new Error(`never: ${what}`);
 }
 
+/** How often the most frequent of some rounds is there. */
+function mostInARound(rounds: readonly number[]): number {
+  return Math.max(
+    ...Map.groupBy(rounds, (round) => round)
+      .values()
+      .map(({ length }) => length),
+  );
+}
+
 /** Ended processes that nobody has reaped, and that are ours to reap. */
 function zombies(): string[] {
   return readdirSync("/proc").filter((name) => /^\d+$/.test(name) && zombieExitCode(Number(name)) !== undefined && parentOf(name) === process.pid);
@@ -244,14 +253,14 @@ describe.skipIf(skipped("root", "overlay")).each(["crun", "runc"])("sandbox on %
     await running.cleanup();
   });
 
-  test("ends that come together are told one at a time", async () => {
-    const all = await Promise.all(Array.from({ length: 5 }, () => start(fixture.spec(["sleep", "1000"]))));
+  test("ends that come together are told a few at a time", async () => {
+    const all = await Promise.all(Array.from({ length: 9 }, () => start(fixture.spec(["sleep", "1000"]))));
     using rounds = countRounds();
     const told = all.map((running) => running.exited.then(() => rounds.count));
     for (const running of all) running.signal(9);
     // until all their monitors have ended
     Bun.sleepSync(500);
-    expect(new Set(await Promise.all(told)).size).toBe(all.length);
+    expect(mostInARound(await Promise.all(told))).toBeLessThanOrEqual(4);
     for (const running of all) await running.cleanup();
   });
 
@@ -261,9 +270,9 @@ describe.skipIf(skipped("root", "overlay")).each(["crun", "runc"])("sandbox on %
     // runc's start is over before its threads have become the program
     await until("the program runs", () => logText(spec) !== "");
     using rounds = countRounds();
-    const read = await Promise.all(Array.from({ length: 10 }, () => running.stats().then((sample) => [sample?.pids.current, rounds.count])));
-    expect(read.map(([pids]) => pids)).toEqual(Array.from({ length: 10 }, () => 1));
-    expect(new Set(read.map(([, round]) => round)).size).toBe(10);
+    const read = await Promise.all(Array.from({ length: 12 }, () => running.stats().then((sample) => [sample?.pids.current, rounds.count])));
+    expect(read.map(([pids]) => pids)).toEqual(Array.from({ length: 12 }, () => 1));
+    expect(mostInARound(read.map(([, round]) => round!))).toBeLessThanOrEqual(4);
     running.signal(9);
     await running.exited;
     await running.cleanup();
