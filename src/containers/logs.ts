@@ -1,6 +1,6 @@
 import { conflict, messageOf, notImplemented } from "../lib/errors.ts";
 import { logDetails, type LogSource } from "../logs/attributes.ts";
-import { isReadable, keepOptionsOf } from "../logs/options.ts";
+import { isReadable, keepOptionsOf, queueOf } from "../logs/options.ts";
 import type { ReadLogsOptions } from "../logs/types.ts";
 import { isRunning, lookup, type Context } from "./context.ts";
 import { exitOf } from "./kill.ts";
@@ -38,8 +38,10 @@ export function logSourceOf(record: Pick<ContainerRecord, "id" | "name" | "creat
 
 /** Bounds a running container's log as its options say. */
 export function keepLog(ctx: Context, record: ContainerRecord): Disposable | undefined {
-  const options = keepOptionsOf(logDriverOf(record), record.host.LogConfig?.Config ?? {});
-  return options === undefined ? undefined : ctx.logs.keep(logPathOf(ctx, record), `${ctx.paths.bundle(record.id)}/ctl`, options);
+  const [driver, given] = [logDriverOf(record), record.host.LogConfig?.Config ?? {}];
+  const options = keepOptionsOf(driver, given);
+  if (options === undefined) return undefined;
+  return ctx.logs.keep(logPathOf(ctx, record), `${ctx.paths.bundle(record.id)}/ctl`, { ...options, queue: queueOf(driver, given) });
 }
 
 /** Before a further run. Not worth a failed start. */

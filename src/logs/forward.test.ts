@@ -256,6 +256,28 @@ describe("account", () => {
     expect(seen).toEqual([0, 1, 1, 1, 0]);
     expect([holds, held]).toEqual([1, 0]);
   });
+
+  test.each([true, false])("and while its receiver takes nothing at all (stream %p)", async (isDirect) => {
+    for (let i = 1; i <= 4; i++) writeFileSync(`${path}.${i}`, numbered(i, i + 1));
+    writeFileSync(path, "");
+    const { promise: isHeld, resolve: onHold } = Promise.withResolvers<void>();
+    const hold = (): Disposable => (onHold(), { [Symbol.dispose]: () => {} });
+    const { promise: room, resolve: giveRoom } = Promise.withResolvers<void>();
+    const received: string[] = [];
+    const sink = countingSink(received);
+    const send = (message: Buffer): number | Promise<void> => {
+      if (!isDirect) return room.then(() => void sink.send(message));
+      return isFull ? 0 : sink.send(message);
+    };
+    let isFull = true;
+    const forwarding = forward({ ...sink, isDirect, send }, Promise.resolve(), { hold, holdAt: 3 });
+    await isHeld;
+    expect(received).toEqual([]);
+    isFull = false;
+    giveRoom();
+    await forwarding.done;
+    expect(received.length).toBe(4);
+  });
 });
 
 test("formats of syslog", () => {

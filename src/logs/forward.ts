@@ -3,9 +3,10 @@ import { messageOf } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
 import { sleep } from "../lib/sleep.ts";
 import type { Turns } from "../lib/turns.ts";
+import { within } from "../lib/within.ts";
 import { CriParser, recordsOf } from "./cri.ts";
 import { Cursor } from "./cursor.ts";
-import { Progress, type Sent } from "./progress.ts";
+import { Progress, progressPath, type Sent } from "./progress.ts";
 import { chunkSize, segmentNumbers } from "./segments.ts";
 import type { OutgoingRecord, Sink } from "./sink.ts";
 import type { LogBatch, StdStream } from "./types.ts";
@@ -15,6 +16,8 @@ import { Wake } from "./wake.ts";
 const bundleSize = 16 << 10;
 /** The event loop's turn comes so often. */
 const sliceMs = 2;
+/** For a receiver that takes nothing just now. */
+const longestWaitMs = 50;
 const retryMs = 250;
 const longestRetryMs = 30_000;
 
@@ -87,7 +90,7 @@ class Forwarder {
     await using stack = new AsyncDisposableStack();
     stack.use(sink);
     stack.defer(() => this.#release());
-    const progress = stack.use(new Progress(`${logPath}.sent`));
+    const progress = stack.use(new Progress(progressPath(logPath)));
     this.#sent = { from: progress.start.from, records: 0 };
     this.#skip = progress.start.records;
     const wake = stack.use(new Wake(logPath, ended, { signal: this.#signal }));
@@ -99,14 +102,14 @@ class Forwarder {
           const { segment, offset } = cursor.position;
           this.#sent = { from: { segment, offset: offset - piece.length - this.#parser.restLength }, records: 0 };
         }
-        await this.#sendAll(this.#parser.push(piece), progress);
+        await this.#sendAll(this.#parser.push(piece), progress, cursor);
         if (this.#signal.aborted) return;
         await this.#holdUp(cursor);
       }
       if (this.#signal.aborted) return;
       if (isDone) {
         // The last line has no newline, and none will come.
-        await this.#sendAll(this.#parser.flush(), progress);
+        await this.#sendAll(this.#parser.flush(), progress, cursor);
         if (this.#signal.aborted) return;
         progress.write({ from: cursor.position, records: 0 });
         return;
@@ -126,7 +129,7 @@ class Forwarder {
     });
   }
 
-  async #sendAll(batches: LogBatch[], progress: Progress): Promise<void> {
+  async #sendAll(batches: LogBatch[], progress: Progress, cursor: Cursor): Promise<void> {
     const { sink } = this.#options;
     for (const batch of batches) {
       for (const record of recordsOf(batch)) {
@@ -140,18 +143,18 @@ class Forwarder {
         if (message === undefined) continue;
         this.#bundle.push({ bytes: message, whole: message, sent: { ...this.#sent } });
         this.#bundled += message.length;
-        if (!sink.isStream || this.#bundled >= bundleSize) await this.#flush(progress);
+        if (!sink.isStream || this.#bundled >= bundleSize) await this.#flush(progress, cursor);
         if (this.#signal.aborted) return;
       }
     }
-    await this.#flush(progress);
+    await this.#flush(progress, cursor);
   }
 
   /**
    * Sends what is bundled, however often it takes. It is written down as sent right before it is: the sending wakes its receiver, which may well run
    * next, and an engine that was killed then would send it all again. What the kernel didn't take is written down as not sent.
    */
-  async #flush(progress: Progress): Promise<void> {
+  async #flush(progress: Progress, cursor: Cursor): Promise<void> {
     let left = this.#bundle;
     this.#bundle = [];
     this.#bundled = 0;
@@ -162,14 +165,16 @@ class Forwarder {
         const whole = left.at(-1) as Bundled;
         if (this.#options.sink.isDirect) progress.write(whole.sent);
         const taken = this.#options.sink.send(message);
-        if (typeof taken !== "number") await taken;
+        // Meanwhile the container may write what there is no room for.
+        if (typeof taken !== "number") while (!(await within(taken, longestWaitMs))) await this.#holdUp(cursor);
         if (!this.#options.sink.isDirect) progress.write(whole.sent);
         if (typeof taken !== "number" || taken === message.length) {
           this.#failures = 0;
           break;
         }
         left = this.#rest(left, taken, progress);
-        wait = taken > 0 ? 1 : Math.min(wait * 2, 50);
+        wait = taken > 0 ? 1 : Math.min(wait * 2, longestWaitMs);
+        await this.#holdUp(cursor);
         await sleep(wait, this.#signal);
         if (this.#signal.aborted) return;
       } catch (error) {

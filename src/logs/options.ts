@@ -84,6 +84,11 @@ export function keepOptionsOf(type: string, options: Options): KeepOptions | und
   };
 }
 
+/** The room for what is still to be sent, where a container is held up rather than lose it: it takes a moment until it is. */
+export function queueOf(type: string, options: Options): number | undefined {
+  return isForwarded(type) && options["mode"] !== "non-blocking" ? cacheBounds.maxSize * cacheBounds.maxFiles : undefined;
+}
+
 /** `docker logs` can read it. */
 export function isReadable(type: string, options: Options): boolean {
   if (type === "none") return false;

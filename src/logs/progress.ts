@@ -1,4 +1,4 @@
-import { closeSync, constants, openSync, readSync, writeSync } from "node:fs";
+import { closeSync, constants, openSync, readFileSync, readSync, writeSync } from "node:fs";
 import type { LogPosition } from "./types.ts";
 
 /** How far a log has been forwarded: a place where a line begins, and records from there on. */
@@ -8,6 +8,20 @@ export interface Sent {
 }
 
 const size = 24;
+
+/** The file that keeps account of a log. */
+export const progressPath = (logPath: string): string => `${logPath}.sent`;
+
+/** The number of the file that is being sent; 0 where nothing was sent yet. */
+export function sentSegment(logPath: string): number {
+  try {
+    const found = readFileSync(progressPath(logPath));
+    return found.length === size ? found.readUInt32LE(0) : 0;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return 0;
+    throw error;
+  }
+}
 
 /**
  * Keeps `Sent` in a file: one write of 24 bytes right after each message, so that an engine killed at any instant but that between the two calls

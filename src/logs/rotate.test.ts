@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { closeSync, constants, existsSync, mkdtempSync, openSync, readdirSync, readFileSync, readSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Progress, progressPath } from "./progress.ts";
 import { dropOld, mend, nextLook, rotate } from "./rotate.ts";
 
 const maxSize = 10_000_000;
@@ -87,6 +88,20 @@ describe("rotation", () => {
     writeFileSync(path, Buffer.alloc(30));
     dropOld(path, { maxSize: 10, maxFiles: 10 });
     expect(logs()).toEqual(["container.log", "container.log.4", "container.log.5"]);
+  });
+
+  test("what is still to be sent is kept as long as its queue has room", () => {
+    for (let i = 1; i <= 5; i++) writeFileSync(`${path}.${i}`, Buffer.alloc(30));
+    writeFileSync(path, Buffer.alloc(30));
+    using progress = new Progress(progressPath(path));
+    progress.write({ from: { segment: 3, offset: 7 }, records: 0 });
+    dropOld(path, { maxSize: 10, maxFiles: 1, queue: 200 });
+    expect(logs()).toEqual(["container.log", "container.log.3", "container.log.4", "container.log.5", "container.log.sent"]);
+    dropOld(path, { maxSize: 10, maxFiles: 3, queue: 100 });
+    expect(logs()).toEqual(["container.log", "container.log.4", "container.log.5", "container.log.sent"]);
+    progress.write({ from: { segment: 6, offset: 0 }, records: 0 });
+    dropOld(path, { maxSize: 10, maxFiles: 3, queue: 100 });
+    expect(logs()).toEqual(["container.log", "container.log.5", "container.log.sent"]);
   });
 
   test("of its two forms a file keeps the compressed one", () => {

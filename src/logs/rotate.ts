@@ -2,7 +2,9 @@ import { closeSync, constants, openSync, readdirSync, renameSync, rmSync, statSy
 import { basename, dirname } from "node:path";
 import { bytesWaiting } from "../kernel/pipe.ts";
 import { isDiskFull } from "../lib/disk-full.ts";
+import { sentSegment } from "./progress.ts";
 import { numbersAmong } from "./segments.ts";
+import type { KeepOptions } from "./types.ts";
 
 /**
  * Rotation, as the thread of keeper.worker.ts does it: with calls that block, since a few microseconds are all they take. Everything holds at
@@ -83,17 +85,20 @@ export function mend(logPath: string, ctlPath: string): void {
 }
 
 /** Drops the oldest files until there are as many, and together as big, as they may be. The newest stays, and with it the count. */
-export function dropOld(logPath: string, { maxSize, maxFiles }: { maxSize: number; maxFiles: number }): void {
+export function dropOld(logPath: string, { maxSize, maxFiles, queue }: Omit<KeepOptions, "compress">): void {
   const files = rotatedFiles(logPath);
   let total = files.reduce((sum, file) => sum + file.size, sizeOf(logPath) ?? 0);
-  while (files.length > 1 && (files.length > Math.max(1, maxFiles - 1) || total > maxSize * maxFiles)) {
+  const unsent = queue === undefined ? Infinity : sentSegment(logPath);
+  const room = (file: RotatedFile): number => (file.number < unsent ? maxSize * maxFiles : Math.max(maxSize * maxFiles, queue ?? 0));
+  const isOneTooMany = (file: RotatedFile): boolean => file.number < unsent && files.length > Math.max(1, maxFiles - 1);
+  while (files.length > 1 && (isOneTooMany(files[0] as RotatedFile) || total > room(files[0] as RotatedFile))) {
     const oldest = files.shift() as RotatedFile;
     rmSync(oldest.path, { force: true });
     total -= oldest.size;
   }
   // With one file nothing rotated is kept but its number. A new empty file: who reads the old one still has it.
   const last = files[0];
-  if (maxFiles > 1 || last === undefined || last.size === 0) return;
+  if (maxFiles > 1 || last === undefined || last.size === 0 || last.number >= unsent) return;
   const empty = `${logPath}.empty`;
   closeSync(openSync(empty, "w", 0o600));
   renameSync(empty, last.path);

@@ -38,6 +38,8 @@ export interface KeepOptions {
   /** Files, the current one included. */
   maxFiles: number;
   compress: boolean;
+  /** Bytes that all may have together while what is in them is still to be sent, where that is more; undefined where nothing is, or it may be lost. */
+  queue?: number | undefined;
 }
 
 /** Reads, bounds and compresses what conmon writes (k8s-file, which is the CRI format). Paths are given by the container. */
