@@ -26,6 +26,11 @@ export async function start(ctx: Context, reference: string): Promise<void> {
   if (status === "paused") throw conflict("cannot start a paused container, try unpause instead");
   if (entry.removing !== undefined || status === "removing" || status === "dead") throw conflict("container is marked for removal and cannot be started");
   if (status !== "created" && status !== "exited") throw notModified(`container ${entry.record.id} is already running`);
+  await runAnew(ctx, entry);
+}
+
+/** As a user asks for it: from here on restarts by policy are counted, and the waits before them grow. */
+export async function runAnew(ctx: Context, entry: Entry): Promise<void> {
   entry.restartDelay = 0;
   await run(ctx, entry, { restartCount: 0, manuallyStopped: false });
 }

@@ -3,7 +3,7 @@ import { within } from "../lib/within.ts";
 import { changeState, emitEvent, lookup, type Context, type Entry } from "./context.ts";
 import { cancelRestart } from "./exit.ts";
 import { exitOf, killAndWait, send, signalOf, stopSignalOf } from "./kill.ts";
-import { run } from "./start.ts";
+import { runAnew } from "./start.ts";
 
 const defaultTimeoutSeconds = 10;
 
@@ -69,6 +69,6 @@ async function restartEntry(ctx: Context, entry: Entry, options: StopOptions): P
   }
   if (entry.removing !== undefined) throw conflict(`container ${entry.record.id} was removed meanwhile`);
   while (entry.starting !== undefined) await entry.starting.settled;
-  if (entry.sandbox === undefined) await run(ctx, entry, { restartCount: 0, manuallyStopped: false });
+  if (entry.sandbox === undefined) await runAnew(ctx, entry);
   emitEvent(ctx, entry.record, { action: "restart" });
 }

@@ -409,6 +409,16 @@ describe.skipIf(skipped("root", "overlay"))("containers", () => {
     expect(get(always).restartCount).toBe(count);
     await remove(always);
 
+    const again = await start(["sh", "-c", "sleep 0.2; exit 5"], { host: { RestartPolicy: { Name: "always" } } });
+    const waitBefore = async (restart: number): Promise<bigint> => {
+      await until("it runs again", () => get(again).restartCount === restart && get(again).state.status === "running");
+      return BigInt(get(again).state.startedAt) - BigInt(get(again).state.finishedAt);
+    };
+    const grown = await waitBefore(4);
+    await engine.containers.restart(again, { timeoutSeconds: 0 });
+    expect(await waitBefore(1)).toBeLessThan(grown);
+    await remove(again);
+
     const gone = await start(["false"], { host: { RestartPolicy: { Name: "always" } } });
     await until("it waits", () => get(gone).state.status === "restarting");
     await remove(gone);
