@@ -18,7 +18,7 @@ import { withInitLayer } from "../snapshots/init-layer.ts";
 import type { SandboxContext } from "./context.ts";
 import { ownerOfPipes } from "./exec.ts";
 import { writeFiles } from "./files.ts";
-import { makeMountPoints } from "./mount-points.ts";
+import { makeMountPoints, unstickPlaces } from "./mount-points.ts";
 import { checkPassable } from "./passable.ts";
 import { runSandbox } from "./running.ts";
 import { writeState } from "./state.ts";
@@ -102,6 +102,7 @@ export async function createSandbox(ctx: SandboxContext, spec: SandboxSpec, opti
   });
   const owner = ownerOfPipes(built.process.user, idMap);
   if (owner !== undefined && spec.config.Tty !== true) givePipes(pid, owner);
+  if (!runtime.makesTmpfsPlaces) unstickPlaces(`/proc/${pid}/root`, user);
   runtime.learn(spec.id, built);
   checkAborted();
 

@@ -1,7 +1,8 @@
-import { appendFileSync, existsSync, readFileSync } from "node:fs";
+import { appendFileSync, chmodSync, existsSync, readFileSync } from "node:fs";
 import { stat } from "node:fs/promises";
+import { dirname } from "node:path";
 import { SysError } from "../kernel/ffi.ts";
-import { closeFd } from "../kernel/fs.ts";
+import { closeFd, O } from "../kernel/fs.ts";
 import { bytesOf } from "../lib/tar.ts";
 import type { MountSpec } from "../oci/runtime-spec.ts";
 import { Root, type Owner } from "../snapshots/root.ts";
@@ -24,7 +25,7 @@ export async function makeMountPoints(rootfs: string, mounts: readonly MountSpec
     const { destination } = mount;
     if (mount.type === "tmpfs" && madePath === undefined) continue;
     if (runtimesOwn.some((path) => isBelow(destination, path))) continue;
-    const above = mounts.slice(0, index).findLast((each) => isBelow(destination, each.destination));
+    const above = mountAbove(mounts, index);
     // a tmpfs is there only inside, and in what is read-only inside nothing is made outside
     if (above !== undefined && (above.type !== "bind" || above.options?.some((each) => each === "ro" || each === "rro") === true)) continue;
     try {
@@ -37,6 +38,28 @@ export async function makeMountPoints(rootfs: string, mounts: readonly MountSpec
       if (!(error instanceof SysError)) throw error;
     }
   }
+}
+
+/**
+ * crun 1.8 makes directories that lead to a mount sticky. In a tmpfs, which is there only inside, they get Docker's mode when they are made, before the
+ * container starts: `rootfs` is seen from its init. What is in a tmpfs then was all made for a mount.
+ */
+export function unstickPlaces(rootfs: string, mounts: readonly MountSpec[]): void {
+  for (const [index, { destination }] of mounts.entries()) {
+    const above = mountAbove(mounts, index);
+    if (above?.type !== "tmpfs" || above.options?.includes("ro") === true) continue;
+    using root = new Root(rootfs);
+    for (let path = dirname(destination); path !== above.destination; path = dirname(path)) {
+      using fds = new DisposableStack();
+      const fd = root.open(bytesOf(path), O.PATH | O.DIRECTORY);
+      if (fd !== undefined) chmodSync(`/proc/self/fd/${fds.adopt(fd, closeFd)}`, 0o755);
+    }
+  }
+}
+
+/** The nearest of the mounts before that `mounts[index]` lies in. */
+function mountAbove(mounts: readonly MountSpec[], index: number): MountSpec | undefined {
+  return mounts.slice(0, index).findLast((each) => isBelow(mounts[index]!.destination, each.destination));
 }
 
 /** The mode of what is there; undefined where it was made. */

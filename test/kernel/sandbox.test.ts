@@ -386,9 +386,9 @@ describe.skipIf(skipped("root", "overlay")).each(["crun", "runc"])("sandbox on %
       readOnly: false,
       options,
     });
-    const mounts = [tmpfs("/plain"), tmpfs("/told", "mode=700"), tmpfs("/etc")];
-    const { text } = await run(fixture.spec(["busybox", "stat", "-c", "%a", "/plain", "/told", "/etc"], { more: { mounts } }));
-    expect(text).toBe("1777\n700\n755");
+    const mounts = [tmpfs("/plain"), tmpfs("/told", "mode=700"), tmpfs("/etc"), tmpfs("/plain/a/b/c")];
+    const { text } = await run(fixture.spec(["busybox", "stat", "-c", "%a", "/plain", "/told", "/etc", "/plain/a", "/plain/a/b"], { more: { mounts } }));
+    expect(text).toBe("1777\n700\n755\n755\n755");
   });
 
   test("no log driver: no log, and output still reaches an attacher", async () => {
