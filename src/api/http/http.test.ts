@@ -4,7 +4,7 @@ import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect as tlsConnect } from "node:tls";
-import { silent } from "../../lib/log.ts";
+import { createLogger, silent } from "../../lib/log.ts";
 import type { Exchange } from "./connection.ts";
 import { createHttpServer, groupId, type HttpServer } from "./listen.ts";
 
@@ -476,7 +476,9 @@ describe("listening", () => {
       string,
       string,
     ];
-    const second = createHttpServer({ log: silent, commonHeaders: "", handler: (x) => x.reply(200, {}, "let in") });
+    const lines: string[] = [];
+    const log = createLogger({ level: () => "info", write: (line) => void lines.push(line) });
+    const second = createHttpServer({ log, commonHeaders: "", handler: (x) => x.reply(200, {}, "let in") });
     const { port } = await second.listen({ kind: "tcp", host: "127.0.0.1", port: 0, tls: { ca: cert, cert, key, verify: true } });
     const answer = (credentials: { cert?: string; key?: string }): Promise<string> =>
       new Promise((resolve) => {
@@ -492,7 +494,9 @@ describe("listening", () => {
         socket.on("close", () => resolve(text));
       });
     expect(await answer({})).toBe("");
+    expect(lines).toEqual([expect.stringMatching(/msg="a TLS client was refused" from=127\.0\.0\.1 error=".*PEER_DID_NOT_RETURN_A_CERTIFICATE/)]);
     expect(await answer({ cert, key })).toEndWith("let in");
+    expect(lines.length).toBe(1);
     await second.close();
   });
 

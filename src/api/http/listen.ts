@@ -45,6 +45,7 @@ export function createHttpServer(options: HttpOptions): HttpServer {
       if (address.kind === "unix") cleanups.push(await listenUnix(server, address));
       else await listening(server, () => server.listen(address.kind === "fd" ? { fd: address.fd } : { host: address.host, port: address.port }));
       server.on("error", (error) => options.log.error("listener failed", { error }));
+      server.on("tlsClientError", (error: Error, socket: Socket) => options.log.info("a TLS client was refused", { from: socket.remoteAddress, error }));
       servers.push(server);
       const bound = server.address();
       return typeof bound === "object" && bound !== null ? { port: bound.port } : {};
