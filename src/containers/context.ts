@@ -85,6 +85,8 @@ export interface Entry {
   /** Tells of kills for want of memory. */
   oom?: Disposable;
   execs: Set<string>;
+  /** Those who read the log just now, each until it has got all. */
+  logReaders: Set<Promise<void>>;
   /** Copies of files that stand on the present or the last run's root. */
   copies: Set<{ abort: AbortController; ended: Promise<void> }>;
   /** The root of a container at rest, mounted for those who read it. `dropped`: it is on its way out, and `released` resolves when it is gone. */

@@ -29,6 +29,7 @@ export function newEntry(record: ContainerRecord): Entry {
     exitWaiters: new Set(),
     removeWaiters: new Set(),
     restartDelay: 0,
+    logReaders: new Set(),
     execs: new Set(),
     copies: new Set(),
   };

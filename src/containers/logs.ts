@@ -1,8 +1,9 @@
 import { conflict, messageOf, notImplemented } from "../lib/errors.ts";
 import { logDetails, type LogSource } from "../logs/attributes.ts";
 import { isReadable, keepOptionsOf, queueOf } from "../logs/options.ts";
-import type { ReadLogsOptions } from "../logs/types.ts";
-import { isRunning, lookup, type Context } from "./context.ts";
+import type { LogBatch, ReadLogsOptions } from "../logs/types.ts";
+import { within } from "../lib/within.ts";
+import { isRunning, lookup, type Context, type Entry } from "./context.ts";
 import { exitOf } from "./kill.ts";
 import { logPathOf } from "./spec.ts";
 import type { ContainerRecord, Containers } from "./types.ts";
@@ -15,7 +16,30 @@ export function logs(ctx: Context, reference: string, options: ReadLogsOptions):
   if (!isReadable(logDriverOf(record), record.host.LogConfig?.Config ?? {})) throw notImplemented("configured logging driver does not support reading");
   // When the exit is recorded the log is complete.
   const ended = options.follow && isRunning(record.state) ? exitOf(entry, options.signal) : Promise.resolve();
-  return { tty: record.config.Tty === true, details: () => logDetails(logSourceOf(record)), records: ctx.logs.read(logPathOf(ctx, record), options, ended) };
+  const records = known(entry, ctx.logs.read(logPathOf(ctx, record), options, ended));
+  return { tty: record.config.Tty === true, details: () => logDetails(logSourceOf(record)), records };
+}
+
+async function* known(entry: Entry, records: AsyncIterable<LogBatch>): AsyncGenerator<LogBatch> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  entry.logReaders.add(promise);
+  try {
+    yield* records;
+  } finally {
+    entry.logReaders.delete(promise);
+    resolve();
+  }
+}
+
+/** How long a removal waits for those who read the log. */
+const readersPatienceMs = 1000;
+
+/**
+ * Before the log goes: who follows it has a moment to get the rest. docker-py's `run(remove=True)` follows, waits, removes, and reads what came then; in
+ * dockerd the log is open from the request on.
+ */
+export async function logIsRead(entry: Entry): Promise<void> {
+  if (entry.logReaders.size > 0) await within(Promise.all(entry.logReaders), readersPatienceMs);
 }
 
 export const logDriverOf = ({ host }: Pick<ContainerRecord, "host">): string => host.LogConfig?.Type ?? "json-file";

@@ -5,6 +5,7 @@ import { cancelRestart } from "./exit.ts";
 import { dropExecs } from "./exec.ts";
 import { killAndWait } from "./kill.ts";
 import { endForwarding } from "./log-forwarding.ts";
+import { logIsRead } from "./logs.ts";
 import { logPathOf } from "./spec.ts";
 import { removeLink } from "./remove-link.ts";
 import { dropView, endCopies } from "./rootfs.ts";
@@ -108,7 +109,7 @@ async function removeEntry(ctx: Context, entry: Entry, withVolumes: boolean): Pr
 }
 
 async function removeFiles(ctx: Context, entry: Entry): Promise<void> {
-  await endCopies(entry);
+  await Promise.all([endCopies(entry), logIsRead(entry)]);
   await Promise.all([dropView(ctx, entry), ctx.logs.forget(logPathOf(ctx, entry.record))]);
   await removeDirectories(ctx, entry.record);
 }

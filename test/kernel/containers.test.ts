@@ -437,6 +437,22 @@ describe.skipIf(skipped("root", "overlay"))("containers", () => {
     expect(() => get(failing)).toThrow("No such container");
   });
 
+  test("who reads a log as its container is removed gets all of it", async () => {
+    for (let round = 0; round < 10; round++) {
+      const id = await start(["sh", "-c", "echo hi; sleep 0.1"]);
+      const { result } = engine.containers.wait(id, "not-running");
+      await result;
+      const { records } = engine.containers.logs(id, { stdout: true, stderr: true, follow: true });
+      const text = (async () => {
+        let all = "";
+        for await (const { data } of records) all += Buffer.from(data).toString("latin1");
+        return all;
+      })();
+      await engine.containers.remove(id);
+      expect(await text).toContain("hi");
+    }
+  });
+
   test("how a --rm container ended is told to those who ask a moment after it went", async () => {
     const id = await start(["sh", "-c", "exit 4"], { host: { AutoRemove: true } });
     await until("it is gone", () => !engine.containers.list({ all: true }).some((each) => each.id === id));
