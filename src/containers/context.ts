@@ -74,6 +74,8 @@ export interface Entry {
   restart?: { timer?: ReturnType<typeof setTimeout>; delay: number };
   /** Delay before the last restart by policy, 0 after a good run. */
   restartDelay: number;
+  /** It has ended and is about to remove itself (`--rm`). */
+  removesItself?: boolean;
   /** Bounds the log of a container that runs. */
   logKeeping?: Disposable;
   /** Sends the log elsewhere, where the driver does. */

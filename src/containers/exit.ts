@@ -10,6 +10,8 @@ import { partnersOf } from "./order.ts";
 import { releaseVolumes } from "./mounts.ts";
 
 const retryMs = 1000;
+/** How long a `--rm` container stays that ended by itself while nobody waited for its removal. */
+const lingerMs = 500;
 
 /**
  * A run has ended and its output is complete. Record and `die` commit together; then whoever waits is told, and the cleaning goes on behind
@@ -91,7 +93,24 @@ export function recordExit(ctx: Context, entry: Entry, status: ExitStatus): void
     scheduleRestart(ctx, entry, restart);
   }
   settle(entry.exitWaiters, resultOf(entry.record));
-  if (restart === undefined && record.host.AutoRemove === true && entry.restarting !== true) void ctx.again.autoRemove(entry);
+  if (restart !== undefined || record.host.AutoRemove !== true || entry.restarting === true) return;
+  if (stopping || entry.removeWaiters.size > 0) void ctx.again.autoRemove(entry);
+  else removeSoon(ctx, entry);
+}
+
+/**
+ * Clients that start a container and then ask for its output (docker-py's `run(auto_remove=True)`) find it there in dockerd, where its end and removal take a
+ * tenth of a second: here it was gone before their second request had come, more often than not.
+ */
+function removeSoon(ctx: Context, entry: Entry): void {
+  const { generation } = entry;
+  entry.removesItself = true;
+  setTimeout(() => {
+    entry.removesItself = false;
+    // the next engine removes it; or a user has started it again
+    if (ctx.phase !== "open" || entry.generation !== generation || entry.record.state.status !== "exited") return;
+    void ctx.again.autoRemove(entry);
+  }, lingerMs).unref();
 }
 
 async function clean(ctx: Context, entry: Entry, sandbox: RunningSandbox): Promise<void> {

@@ -13,8 +13,8 @@ export async function prune(ctx: Context, filters: Record<string, string[]>): Pr
   let spaceReclaimed = 0;
   // Those that are here now: what is created meanwhile stays.
   const present = Array.from(ctx.entries.values());
-  for (const { record } of present) {
-    if (isRunning(record.state) || !wanted(record)) continue;
+  for (const { record, removesItself } of present) {
+    if (isRunning(record.state) || removesItself === true || !wanted(record)) continue;
     try {
       const bytes = await ctx.snapshots.usage(record.snapshot);
       await remove(ctx, record.id);

@@ -437,6 +437,20 @@ describe.skipIf(skipped("root", "overlay"))("containers", () => {
     expect(() => get(failing)).toThrow("No such container");
   });
 
+  test("--rm leaves who asks right after the start the time to read its output, and a user the time to start it again", async () => {
+    for (let round = 0; round < 10; round++) {
+      const id = await engine.create(["echo", "hi"], { host: { AutoRemove: true } });
+      await engine.containers.start(id);
+      await until("it has ended", () => get(id).state.status === "exited");
+      expect(await logsOf(id)).toContain("hi");
+      if (round > 0) continue;
+      await engine.containers.start(id);
+      const { result } = engine.containers.wait(id, "removed");
+      expect((await result).exitCode).toBe(0);
+    }
+    await until("all are gone", () => engine.containers.list({ all: true }).every(({ host }) => host.AutoRemove !== true));
+  });
+
   test("who reads a log as its container is removed gets all of it", async () => {
     for (let round = 0; round < 10; round++) {
       const id = await start(["sh", "-c", "echo hi; sleep 0.1"]);
