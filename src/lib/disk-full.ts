@@ -1,12 +1,3 @@
-import { statfsSync } from "node:fs";
-
-/** Whether the file system of `path` has more left than this. */
-export function hasRoom(path: string, more: { bytes: number; files: number }): boolean {
-  const { bavail, bsize, files, ffree } = statfsSync(path);
-  // btrfs counts no files
-  return bavail * bsize > more.bytes && (files === 0 || ffree > more.files);
-}
-
 /** Whether an error of the kernel, of node's fs or of SQLite, or one caused by such, says that the disk (or a quota) is full: the user's to mend, and worth a sentence. */
 export function isDiskFull(error: unknown): boolean {
   for (let each = error as { code?: unknown; cause?: unknown } | null | undefined; each != null; each = each.cause as typeof each) {

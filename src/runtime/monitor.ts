@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { closeFd } from "../kernel/fs.ts";
 import { makePipe, makeSocketPair, writeFd } from "../kernel/pipe.ts";
 import { internal, messageOf, unavailable } from "../lib/errors.ts";
-import { hasRoom } from "../lib/disk-full.ts";
+import { hasRoom } from "../lib/disk-room.ts";
 import type { Spawner } from "../lib/spawner.ts";
 import { startError } from "./oci-errors.ts";
 import type { Runtime } from "./types.ts";

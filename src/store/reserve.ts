@@ -1,6 +1,7 @@
 import { closeSync, fdatasyncSync, fstatSync, openSync, writeSync } from "node:fs";
 import { reserveBlocks } from "../kernel/sync.ts";
-import { hasRoom, isDiskFull } from "../lib/disk-full.ts";
+import { isDiskFull } from "../lib/disk-full.ts";
+import { hasRoom } from "../lib/disk-room.ts";
 
 /** How far the log reaches beyond its pages, at times half of that: more than an engine under load writes between two checkpoints. */
 const LOG_AHEAD_BYTES = 4 << 20;
