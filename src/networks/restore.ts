@@ -1,5 +1,5 @@
-import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { writeSysctl } from "../kernel/namespace.ts";
+import { readdirSync } from "node:fs";
+import { readSysctl, writeSysctl } from "../kernel/namespace.ts";
 import { listLinks } from "../kernel/netlink-route.ts";
 import { messageOf } from "../lib/errors.ts";
 import { parseAddress } from "../lib/address.ts";
@@ -70,15 +70,17 @@ export function targetOf(endpoint: StoredEndpoint): PortTarget {
 /** Packets between bridges and the world. IPv6 only where a network has it: forwarding makes the host deaf to router advertisements unless told otherwise. */
 export function enableForwarding(ctx: NetworkContext): void {
   const set = (path: string, value: string): void => {
-    if (existsSync(path) && readFileSync(path, "utf8").trim() !== value) writeSysctl(path, value);
+    const present = readSysctl(path);
+    if (present !== undefined && present !== value) writeSysctl(path, value);
   };
   if (!ctx.options.iptables || !ctx.options.ipForward) return; // as dockerd: without our rules the host isn't made a router
   set("/proc/sys/net/ipv4/ip_forward", "1");
   if (!ctx.records.list().some((network) => network.enableIPv6)) return;
   const conf = "/proc/sys/net/ipv6/conf";
-  if (!existsSync(conf) || readFileSync(`${conf}/all/forwarding`, "utf8").trim() === "1") return;
+  const forwarding = readSysctl(`${conf}/all/forwarding`);
+  if (forwarding === undefined || forwarding === "1") return;
   for (const name of readdirSync(conf)) {
-    if (name !== "all" && readFileSync(`${conf}/${name}/accept_ra`, "utf8").trim() === "1") writeSysctl(`${conf}/${name}/accept_ra`, "2");
+    if (name !== "all" && readSysctl(`${conf}/${name}/accept_ra`) === "1") writeSysctl(`${conf}/${name}/accept_ra`, "2");
   }
   set(`${conf}/all/forwarding`, "1");
 }
