@@ -106,9 +106,9 @@ function removeSoon(ctx: Context, entry: Entry): void {
   const { generation } = entry;
   entry.removesItself = true;
   setTimeout(() => {
-    entry.removesItself = false;
-    // the next engine removes it; or a user has started it again
+    // the next engine removes it; or a user has started it again, and another of these may be under way
     if (ctx.phase !== "open" || entry.generation !== generation || entry.record.state.status !== "exited") return;
+    entry.removesItself = false;
     void ctx.again.autoRemove(entry);
   }, lingerMs).unref();
 }
