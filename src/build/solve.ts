@@ -148,7 +148,7 @@ async function fromHistory(
 ): Promise<ImageRecord | undefined> {
   const past = solving.cache.inHistory(parent, description);
   if (past === undefined || past.image !== undefined) return past?.image;
-  return await createImage(solving, { parent, state, snapshot: past.layer, entry: past.entry });
+  return await createImage(solving, { parent, state, snapshot: past.layer, keepEmpty: true, entry: past.entry });
 }
 
 /** Steps that Docker makes a container for, though only RUN starts one. Clients see their ids. */
@@ -186,14 +186,14 @@ function newEntry(state: StageState, description: string, snapshot: SnapshotId |
 
 async function createImage(
   { session, plan }: Solving,
-  made: { parent: ImageRecord | undefined; state: StageState; snapshot: SnapshotId | undefined; entry: HistoryEntry },
+  made: { parent: ImageRecord | undefined; state: StageState; snapshot: SnapshotId | undefined; keepEmpty?: boolean; entry: HistoryEntry },
 ): Promise<ImageRecord> {
-  const { parent, state, snapshot, entry } = made;
+  const { parent, state, snapshot, keepEmpty, entry } = made;
   const { images } = session.services;
   const { os, architecture, variant } = parent?.config ?? plan.target;
   const { created, author } = entry;
   const history = [...(parent?.config.history ?? []), entry];
-  const image = await images.create({ parent, snapshot, config: { architecture, os, variant, created, author, config: state.config, history } });
+  const image = await images.create({ parent, snapshot, keepEmpty, config: { architecture, os, variant, created, author, config: state.config, history } });
   session.leases.use(images.lease(image));
   return image;
 }

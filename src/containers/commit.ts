@@ -48,7 +48,7 @@ export async function commit(ctx: Context, reference: string, options: CommitOpt
       config: config as ImageRunConfig,
       history: [
         ...(parent.config.history ?? []),
-        { created, created_by: (record.config.Cmd ?? []).join(" "), author: options.author, comment: options.comment },
+        { created, created_by: (record.config.Cmd ?? []).join(" "), author: options.author || undefined, comment: options.comment || undefined },
       ],
       ...(options.author === "" ? {} : { author: options.author }),
       ...(options.comment === "" ? {} : { comment: options.comment }),

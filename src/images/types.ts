@@ -156,10 +156,13 @@ export interface Images {
   /**
    * A new image: `layers` of the parent plus, where `snapshot` is given, that committed snapshot on top (its diff id is worked out now). Used by the builder
    * and by commit. A function makes the snapshot and tells its id in the turn in which it is found or made: the same layer may be another image's, which goes.
+   * A snapshot that changes nothing is no layer (it goes), and the last entry of the history says so, as with Docker; unless `keepEmpty`, for one that
+   * another image has as its layer.
    */
   create(options: {
     parent?: ImageRecord;
     snapshot?: SnapshotId | ((keep: (id: SnapshotId) => void) => Promise<SnapshotId>);
+    keepEmpty?: boolean;
     config: Omit<ImageConfig, "rootfs">;
     reference?: string;
   }): Promise<ImageRecord>;

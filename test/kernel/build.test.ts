@@ -131,8 +131,8 @@ describe.skipIf(skipped("root", "overlay"))("builder", () => {
       "/bin/sh -c #(nop) WORKDIR /w",
       '/bin/sh -c #(nop)  CMD ["sh"]',
     ]);
-    expect(history.map((entry) => entry.empty_layer === true)).toEqual([false, true, false, false, true]);
-    expect(image.config.rootfs.diff_ids.length).toBe(4);
+    expect(history.map((entry) => entry.empty_layer === true)).toEqual([false, true, true, false, true]);
+    expect(image.config.rootfs.diff_ids.length).toBe(3);
     await expectNothingLeft(snapshotsNow());
   });
 
@@ -167,6 +167,14 @@ describe.skipIf(skipped("root", "overlay"))("builder", () => {
     expect(none.text).not.toContain("Using cache");
     expect((await built(dockerfile, files, { cacheFrom: ["nope:1"] })).text).not.toContain("Using cache");
     expect((await built(dockerfile, files, { cacheFrom: [none.id as string] })).id).toBe(none.id);
+  });
+
+  test("a step that changes nothing adds no layer, as dockerd's", async () => {
+    const { image } = await built("FROM base\nRUN true\nWORKDIR /bin\nRUN touch /made\n");
+    const base = engine.images.resolve("base");
+    expect(image.layers).toHaveLength(base.layers.length + 1);
+    expect(image.config.history?.slice(-3).map((step) => step.empty_layer)).toEqual([true, true, undefined]);
+    expect(engine.store.db.query("SELECT * FROM build_snapshots").all()).toEqual([]);
   });
 
   test("an image from elsewhere is a cache by its history", async () => {

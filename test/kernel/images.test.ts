@@ -164,6 +164,32 @@ describe.skipIf(skipped("root", "overlay"))("an image made here", () => {
     await nothingLeft(storage);
   });
 
+  test("of nothing that changed has its parent's layers, and says so in its history, as Docker's", async () => {
+    using temporary = temporaryDirectory("images");
+    await using storage = openStorage(temporary.path);
+    const { store, snapshots, images } = storage;
+    await load(storage, oldArchive(["foo:1"]));
+    const parent = images.resolve("foo:1");
+    const snapshot = store.tx(() => snapshots.createActive());
+    await snapshots.prepareActive(snapshot, parent.layers);
+    await snapshots.commit(snapshot);
+    const { rootfs, ...config } = parent.config;
+    const step = { created_by: "true" };
+    const image = await images.create({ parent, snapshot, config: { ...config, history: [step] } });
+    expect(image.config.rootfs).toEqual(rootfs);
+    expect(image.config.history).toEqual([{ ...step, empty_layer: true }]);
+    expect(image.layers).toEqual(parent.layers);
+    expect(snapshots.layers().map(({ id }) => id)).toEqual(parent.layers);
+    const unpacked = await snapshots.unpack({ source: streamOf(tarOf([])), parentIds: rootfs.diff_ids, parents: parent.layers });
+    const kept = await images.create({ parent, snapshot: unpacked.snapshot, keepEmpty: true, config: { ...config, history: [step] } });
+    expect(kept.config.rootfs.diff_ids).toHaveLength(rootfs.diff_ids.length + 1);
+    expect(kept.config.history).toEqual([step]);
+    // What nothing changed in is now a layer of another image, which stays.
+    const again = await images.create({ parent, snapshot: unpacked.snapshot, config: { ...config, history: [step] } });
+    expect(again.id).toBe(image.id);
+    expect(kept.layers.map((id) => existsSync(snapshots.path(id)))).not.toContain(false);
+  });
+
   test("of a layer that another image has, too, keeps it when that one goes meanwhile", async () => {
     using temporary = temporaryDirectory("images");
     await using storage = openStorage(temporary.path);
