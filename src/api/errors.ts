@@ -1,7 +1,7 @@
 import { RegistryError } from "../distribution/errors.ts";
 import { EngineError, kindOf, messageOf, type ErrorKind } from "../lib/errors.ts";
 import { isDiskFull } from "../lib/disk-full.ts";
-import { BadRequest } from "./http/head.ts";
+import { BadRequest } from "../lib/http-body.ts";
 
 /** The one place where kinds become HTTP codes. */
 const codes: Record<ErrorKind, number> = {

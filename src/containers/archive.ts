@@ -1,4 +1,5 @@
 import { EngineError, notFound, permissionDenied } from "../lib/errors.ts";
+import type { Download, Upload } from "../lib/lent.ts";
 import type { IdMap } from "../oci/id-map.ts";
 import { textOf } from "../lib/tar.ts";
 import { resolveUser } from "../runtime/user.ts";
@@ -20,7 +21,7 @@ export async function copyFrom<T>(
   reference: string,
   path: string,
   options: { signal: AbortSignal },
-  work: (stat: PathStat, tar: ReadableStream<Uint8Array>) => Promise<T>,
+  work: (stat: PathStat, tar: Download) => Promise<T>,
 ): Promise<T> {
   const entry = lookup(ctx, reference);
   // Wrapped, so that withFiles doesn't wait for it.
@@ -34,12 +35,7 @@ export async function copyFrom<T>(
 }
 
 /** See Containers.exportRoot. */
-export async function exportRoot<T>(
-  ctx: Context,
-  reference: string,
-  options: { signal: AbortSignal },
-  work: (tar: ReadableStream<Uint8Array>) => Promise<T>,
-): Promise<T> {
+export async function exportRoot<T>(ctx: Context, reference: string, options: { signal: AbortSignal }, work: (tar: Download) => Promise<T>): Promise<T> {
   const entry = lookup(ctx, reference);
   const { working } = await withRootfs(ctx, entry.record.id, async (rootfs, signal) => {
     const { tar, settled } = ctx.snapshots.treeTar(rootfs, { ...idsOf(entry), signal: AbortSignal.any([signal, options.signal]) });
@@ -61,7 +57,7 @@ async function whileFilesAreThere<T>(entry: Entry, work: Promise<T>, settled: ()
 }
 
 /** See Containers.copyTo. */
-export async function copyTo(ctx: Context, reference: string, path: string, archive: ReadableStream<Uint8Array>, options: CopyToOptions): Promise<void> {
+export async function copyTo(ctx: Context, reference: string, path: string, archive: Upload, options: CopyToOptions): Promise<void> {
   const entry = lookup(ctx, reference);
   await withFiles(ctx, entry.record.id, async ({ root, signal }) => {
     const { record } = entry;

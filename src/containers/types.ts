@@ -1,3 +1,4 @@
+import type { Download, Upload } from "../lib/lent.ts";
 import type { ContainerConfig, EndpointSettings, HostConfig, NetworkingConfig, PortUpdate } from "../oci/container.ts";
 import type { ImageRecord } from "../images/types.ts";
 import type { IdMap } from "../oci/id-map.ts";
@@ -273,14 +274,14 @@ export interface Containers {
    */
   statPath(ref: string, path: string): Promise<PathStat>;
   /** Gives `work` a tar of what stands at a path; its first entry is named as the path's last part. The files are at hand until `work` is done. */
-  copyFrom<T>(ref: string, path: string, options: { signal: AbortSignal }, work: (stat: PathStat, tar: ReadableStream<Uint8Array>) => Promise<T>): Promise<T>;
+  copyFrom<T>(ref: string, path: string, options: { signal: AbortSignal }, work: (stat: PathStat, tar: Download) => Promise<T>): Promise<T>;
   /**
    * Unpacks an archive into a directory of the container. @throws EngineError notFound, invalidArgument, permissionDenied where the root or the volume is
    * read-only
    */
-  copyTo(ref: string, path: string, archive: ReadableStream<Uint8Array>, options: CopyToOptions): Promise<void>;
+  copyTo(ref: string, path: string, archive: Upload, options: CopyToOptions): Promise<void>;
   /** Gives `work` a tar of the container's root, without what is mounted in it. A new run or a removal cuts it short. */
-  exportRoot<T>(ref: string, options: { signal: AbortSignal }, work: (tar: ReadableStream<Uint8Array>) => Promise<T>): Promise<T>;
+  exportRoot<T>(ref: string, options: { signal: AbortSignal }, work: (tar: Download) => Promise<T>): Promise<T>;
   /** The container's root as the host can read it, mounted for the time of `work`, which a new run or a removal aborts. */
   withRootfs<T>(ref: string, work: (rootfs: string, signal: AbortSignal) => Promise<T>): Promise<T>;
 

@@ -30,6 +30,7 @@ const MSG_NOSIGNAL = 0x4000;
 const MSG_DONTWAIT = 0x40;
 const MSG_CMSG_CLOEXEC = 0x40000000;
 const F_SETFL = 4;
+const F_DUPFD_CLOEXEC = 1030;
 const FIONREAD = 0x541b;
 const EINTR = 4;
 const EAGAIN = 11;
@@ -153,6 +154,33 @@ export function sendPacket(socket: number, packet: Uint8Array): boolean {
     if (code === EAGAIN) return false;
     if (code !== EINTR) throw new SysError("send", code);
   }
+}
+
+/** What has come into a stream socket, into `memory`. The bytes, 0 at the end, undefined where it would block. @throws SysError ECONNRESET */
+export function receive(socket: number, memory: Uint8Array): number | undefined {
+  for (;;) {
+    const n = Number(c.recv(int(socket), memory, memory.length, MSG_DONTWAIT));
+    if (n >= 0) return n;
+    const code = errno();
+    if (code === EAGAIN) return undefined;
+    if (code !== EINTR) throw new SysError("recv", code);
+  }
+}
+
+/** Sends as much as fits into a stream socket. The bytes taken, 0 where it would block. @throws SysError EPIPE, ECONNRESET */
+export function sendSome(socket: number, bytes: Uint8Array): number {
+  for (;;) {
+    const n = Number(c.send(int(socket), bytes, bytes.length, MSG_NOSIGNAL | MSG_DONTWAIT));
+    if (n >= 0) return n;
+    const code = errno();
+    if (code === EAGAIN) return 0;
+    if (code !== EINTR) throw new SysError("send", code);
+  }
+}
+
+/** Another descriptor of the same, close-on-exec. @throws SysError */
+export function duplicateFd(fd: number): number {
+  return check(c.fcntl(int(fd), F_DUPFD_CLOEXEC, 0), "fcntl");
 }
 
 /** One packet that waits already, into `memory`. Its length; 0 where none waits, or the other side is gone: whoever watches the socket is told. */

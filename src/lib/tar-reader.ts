@@ -54,6 +54,11 @@ function numeric(block: Buffer, from: number, width: number, what: string): numb
   let [start, length] = [from, width];
   for (; length > 0 && (block[start] === 0 || block[start] === 0x20); start++) length--;
   if (length === 0) return 0;
+  // nearly every number of nearly every archive: digits, then a NUL or a space; a regular expression takes longer than all the rest of an entry
+  let digits = 0;
+  let plain = 0;
+  for (; digits < length && block[start + digits]! >= 0x30 && block[start + digits]! <= 0x37; digits++) plain = plain * 8 + block[start + digits]! - 0x30;
+  if (digits > 0 && (digits === length || block[start + digits] === 0 || (digits === length - 1 && block[start + digits] === 0x20))) return plain;
   const first = block[start]!;
   if ((first & 0x80) !== 0) {
     const negative = (first & 0x40) !== 0;

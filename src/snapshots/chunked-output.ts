@@ -1,6 +1,6 @@
 const CHUNK = 1 << 18;
 
-/** Gathers small writes into chunks of 256 KiB. */
+/** Gathers small writes into chunks of 256 KiB. Each is good until `emit` has resolved, or for good where its buffer was transferred. */
 export class ChunkedOutput {
   readonly #emit: (chunk: Uint8Array) => void | Promise<void>;
   #buffer = Buffer.allocUnsafeSlow(CHUNK);
@@ -32,9 +32,8 @@ export class ChunkedOutput {
 
   async flush(): Promise<void> {
     if (this.#length === 0) return;
-    const full = this.#buffer.subarray(0, this.#length);
-    this.#buffer = Buffer.allocUnsafeSlow(CHUNK);
+    await this.#emit(this.#buffer.subarray(0, this.#length));
+    if (this.#buffer.buffer.detached) this.#buffer = Buffer.allocUnsafeSlow(CHUNK);
     this.#length = 0;
-    await this.#emit(full);
   }
 }

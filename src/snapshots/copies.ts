@@ -1,3 +1,4 @@
+import type { Download } from "../lib/lent.ts";
 import type { SnapshotContext } from "./context.ts";
 import { packStream } from "./pack-stream.ts";
 import type { Snapshots } from "./types.ts";
@@ -36,7 +37,7 @@ export function createCopies({ workers }: Pick<SnapshotContext, "workers">): Cop
 }
 
 /** A job's chunks as a stream, and when the job is over. */
-function reading(run: (options: JobOptions) => Promise<unknown>, signal?: AbortSignal): { tar: ReadableStream<Uint8Array>; settled: () => Promise<void> } {
+function reading(run: (options: JobOptions) => Promise<unknown>, signal?: AbortSignal): { tar: Download; settled: () => Promise<void> } {
   let job: Promise<unknown> = Promise.resolve();
   const tar = packStream((options) => (job = run(options)), signal);
   return { tar, settled: async () => void (await Promise.allSettled([job])) };

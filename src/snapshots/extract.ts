@@ -1,4 +1,6 @@
 import {
+  chmodFd,
+  chownFd,
   closeFd,
   createAt,
   isDirectory,
@@ -13,14 +15,16 @@ import {
   statAt,
   truncateFd,
   unlinkAt,
+  utimesFd,
   writeFd,
 } from "../kernel/fs.ts";
+import { setXattrFd } from "../kernel/xattr.ts";
 import { conflict, invalidArgument } from "../lib/errors.ts";
 import { TarParser } from "../lib/tar-reader.ts";
 import { cleanParts, textOf, type TarHeader } from "../lib/tar.ts";
 import type { IdMap } from "../oci/id-map.ts";
 import { ownerOnHost, xattrsOnHost } from "./owners.ts";
-import { clear, isAcl, isCarriedXattr, isSymlink, makeSymlink, type Root, setAttributes, setAttributesOfFile, type Attributes, type Owner } from "./root.ts";
+import { clear, isAcl, isCarriedXattr, isSymlink, makeSymlink, type Root, setAttributes, setXattrs, type Attributes, type Owner } from "./root.ts";
 
 export interface ExtractOptions {
   /** Under the root; "" for the root itself. Made where missing. */
@@ -72,6 +76,11 @@ export async function extractTar(root: Root, source: AsyncIterable<Uint8Array>, 
 
 const devices: Partial<Record<TarHeader["type"], number>> = { char: S.IFCHR, block: S.IFBLK, fifo: S.IFIFO };
 
+/** What a new file of a directory is, whose own settings may have changed what was asked for. */
+interface Made extends Owner {
+  mode: number;
+}
+
 class Target implements Disposable {
   readonly #root: Root;
   readonly #base: string;
@@ -80,9 +89,9 @@ class Target implements Disposable {
   /** Of directories that the archive doesn't name. */
   readonly #maker: Owner;
   /** The parent of the last entry: the next one mostly has the same. */
-  #parent: { path: string; fd: number } | undefined;
-  /** The file being written: `size` bytes so far, the last `hole` of which are zeros that haven't been. */
-  #open: { fd: number; header: TarHeader; size: number; hole: number } | undefined;
+  #parent: { path: string; fd: number; made: Map<number, Made> } | undefined;
+  /** The file being written: made with `mode`, `size` bytes so far, the last `hole` of which are zeros that haven't been. */
+  #open: { fd: number; header: TarHeader; mode: number; size: number; hole: number } | undefined;
   /** Modes and times of directories are set when all is in them. */
   readonly #directories = new Map<string, TarHeader>();
 
@@ -105,13 +114,18 @@ class Target implements Disposable {
       return;
     }
     if (header.type !== "hardlink") ownerOnHost(this.#options.idMap, this.#owner ?? header); // before anything is made
-    const parent = this.#enter(parts.join("/"));
+    const above = parts.join("/");
+    const path = above === "" ? name : `${above}/${name}`;
+    const parent = this.#enter(above);
     if (header.type === "file") {
-      this.#open = { fd: this.#create(parent, name, [...parts, name].join("/"), header), header, size: 0, hole: 0 };
+      // with a bit that counts for its owner it must not be anybody else's
+      const mode = (header.mode & ~0o777) === 0 ? header.mode : 0o600;
+      const fd = this.#create(parent, name, path, header, mode);
+      this.#open = { fd, header, mode, size: 0, hole: 0 };
       return;
     }
-    this.#checkKind(parent, name, [...parts, name].join("/"), header);
-    if (header.type === "directory") return this.#directory(parent, name, [...parts, name].join("/"), header);
+    this.#checkKind(parent, name, path, header);
+    if (header.type === "directory") return this.#directory(parent, name, path, header);
     if (header.type === "hardlink") return this.#hardLink(parent, name, header);
     this.#makeRoom(parent, name);
     if (header.type === "symlink") makeSymlink(header.linkName, parent, name);
@@ -148,11 +162,28 @@ class Target implements Disposable {
 
   end(): void {
     if (this.#open === undefined) return;
-    const { fd, header, size, hole } = this.#open;
+    const { fd, header, mode, size, hole } = this.#open;
+    const { uid, gid, xattrs, mtimeSeconds, mtimeNanoseconds } = this.#attributesOf(header);
+    const made = this.#madeOf(fd, mode);
     if (hole > 0) truncateFd(fd, size);
-    setAttributesOfFile(fd, this.#attributesOf(header));
+    // in this order: a new owner takes setuid bits and capabilities away
+    if (uid !== made.uid || gid !== made.gid) chownFd(fd, uid, gid);
+    if (header.mode !== made.mode) chmodFd(fd, header.mode);
+    setXattrs(xattrs, (key, value) => setXattrFd(fd, key, value));
+    utimesFd(fd, mtimeSeconds, mtimeNanoseconds);
     this.#open = undefined;
     closeFd(fd);
+  }
+
+  /** Looked at once for each directory and mode: the calls that would change nothing take longer than all the rest of a small file. */
+  #madeOf(fd: number, mode: number): Made {
+    const { made } = this.#parent!;
+    let found = made.get(mode);
+    if (found === undefined) {
+      const stat = statAt(fd, "")!;
+      made.set(mode, (found = { uid: stat.uid, gid: stat.gid, mode: stat.mode & 0o7777 }));
+    }
+    return found;
   }
 
   finish(): void {
@@ -176,7 +207,7 @@ class Target implements Disposable {
     if (this.#parent?.path === path) return this.#parent.fd;
     if (this.#parent !== undefined) closeFd(this.#parent.fd);
     this.#parent = undefined;
-    this.#parent = { path, fd: this.#root.directory(this.#at(path), this.#maker) };
+    this.#parent = { path, fd: this.#root.directory(this.#at(path), this.#maker), made: new Map() };
     return this.#parent.fd;
   }
 
@@ -203,9 +234,9 @@ class Target implements Disposable {
   }
 
   /** Mostly the name is free: whatever has it is looked at only then. */
-  #create(parent: number, name: string, path: string, header: TarHeader): number {
+  #create(parent: number, name: string, path: string, header: TarHeader, mode: number): number {
     for (let attempt = 0; attempt < mostAttempts; attempt++) {
-      const fd = createAt(parent, name, 0o600);
+      const fd = createAt(parent, name, mode);
       if (fd !== undefined) return fd;
       this.#checkKind(parent, name, path, header);
       this.#makeRoom(parent, name);
@@ -263,13 +294,12 @@ class Target implements Disposable {
   #attributesOf(header: TarHeader): Attributes {
     const type = header.type === "symlink" ? S.IFLNK : header.type === "directory" ? S.IFDIR : S.IFREG;
     const { idMap, whole } = this.#options;
-    return {
-      ...ownerOnHost(idMap, this.#owner ?? header),
-      mode: type | header.mode,
-      mtimeSeconds: header.mtime.seconds,
-      mtimeNanoseconds: header.mtime.nanoseconds,
-      xattrs: xattrsOnHost(idMap, new Map([...header.xattrs].filter(([key]) => isCarriedXattr(key) || (whole === true && isAcl(key))))),
-    };
+    const { uid, gid } = ownerOnHost(idMap, this.#owner ?? header);
+    const xattrs =
+      header.xattrs.size === 0
+        ? header.xattrs
+        : xattrsOnHost(idMap, new Map([...header.xattrs].filter(([key]) => isCarriedXattr(key) || (whole === true && isAcl(key)))));
+    return { uid, gid, mode: type | header.mode, mtimeSeconds: header.mtime.seconds, mtimeNanoseconds: header.mtime.nanoseconds, xattrs };
   }
 
   [Symbol.dispose](): void {

@@ -1,4 +1,5 @@
 import type { ErrorKind } from "../lib/errors.ts";
+import type { LentInput, LentOutput } from "../lib/lent.ts";
 import type { IdMap } from "../oci/id-map.ts";
 import type { PathStat } from "./path.ts";
 import type { LayerLimits } from "./types.ts";
@@ -46,7 +47,8 @@ export type Job =
   /** Sent as `chunk` replies, each the JSON of `BATCH` changes at most. */
   | { op: "changes"; tree: string; parents: string[] }
   | { op: "size"; tree: string }
-  | { op: "remove"; directory: string; name: string }
+  /** Waits while `busy` isn't 0, for a while: whoever copies files waits for them, nobody for this. */
+  | { op: "remove"; directory: string; name: string; busy: Int32Array }
   /** Moves what is there of `names` under `root` into `trash`, one after another, under new names that end in `.mark`. */
   | { op: "setAside"; root: string; trash: string; names: readonly string[]; mark: number }
   | { op: "unmount"; target: string; lazy: boolean; file: boolean };
@@ -58,7 +60,8 @@ export interface Results {
   stat: PathStat;
   resolve: string;
   copyOut: undefined;
-  copyIn: undefined;
+  /** Of bytes that were lent: whether all were read, and what came after them. */
+  copyIn: { isWhole: boolean; rest: Uint8Array } | undefined;
   clone: undefined;
   packWhole: undefined;
   changes: undefined;
@@ -70,7 +73,10 @@ export interface Results {
 }
 
 export type Request =
-  | { id: number; type: "start"; job: Job }
+  /** `lent`: bytes for a copyIn come from there, instead of as `chunk` messages. `credits`: `chunk` replies that may be on their way, instead of CREDITS. */
+  | { id: number; type: "start"; job: Job; lent?: Omit<LentInput, "giveBack">; credits?: number }
+  /** What would be the next `chunk` replies goes there. */
+  | { id: number; type: "pour"; to: Omit<LentOutput, "giveBack"> }
   /** The next bytes for an unpack without a file (undefined: the end; `error`: the source failed). */
   | { id: number; type: "chunk"; bytes?: Uint8Array; error?: string }
   /** So many bytes of a growing source are there. */

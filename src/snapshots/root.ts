@@ -1,10 +1,8 @@
 import { SysError } from "../kernel/ffi.ts";
 import {
   AT_FDCWD,
-  chmodFd,
   chmodItselfAt,
   chownAt,
-  chownFd,
   closeFd,
   isDirectory,
   mkdirAt,
@@ -18,10 +16,9 @@ import {
   statAt,
   symlinkAt,
   utimesAt,
-  utimesFd,
   type Stat,
 } from "../kernel/fs.ts";
-import { listXattrAt, getXattrAt, setXattrAt, setXattrFd } from "../kernel/xattr.ts";
+import { listXattrAt, getXattrAt, setXattrAt } from "../kernel/xattr.ts";
 import { bytesOf } from "../lib/tar.ts";
 import { removeTreeNow } from "./tree.ts";
 
@@ -159,20 +156,12 @@ export function isSymlink(stat: Stat): boolean {
 export function setAttributes(directory: number, name: string, attributes: Attributes): void {
   chownAt(directory, name, attributes.uid, attributes.gid);
   if ((attributes.mode & S.IFMT) !== S.IFLNK) chmodItselfAt(directory, name, attributes.mode & 0o7777);
-  setXattrs(attributes, (key, value) => setXattrAt(directory, name, key, value));
+  setXattrs(attributes.xattrs, (key, value) => setXattrAt(directory, name, key, value));
   const { atimeSeconds: seconds, atimeNanoseconds: nanoseconds = 0 } = attributes;
   utimesAt(directory, name, attributes.mtimeSeconds, attributes.mtimeNanoseconds, seconds === undefined ? undefined : { seconds, nanoseconds });
 }
 
-/** As setAttributes, of a file that is still open after it was written. */
-export function setAttributesOfFile(fd: number, attributes: Attributes): void {
-  chownFd(fd, attributes.uid, attributes.gid);
-  chmodFd(fd, attributes.mode & 0o7777);
-  setXattrs(attributes, (key, value) => setXattrFd(fd, key, value));
-  utimesFd(fd, attributes.mtimeSeconds, attributes.mtimeNanoseconds);
-}
-
-function setXattrs({ xattrs }: Attributes, set: (key: string, value: Uint8Array) => void): void {
+export function setXattrs(xattrs: ReadonlyMap<string, Uint8Array>, set: (key: string, value: Uint8Array) => void): void {
   for (const [key, value] of xattrs) {
     try {
       set(key, value);

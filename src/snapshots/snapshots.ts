@@ -8,6 +8,7 @@ import { createMounts } from "./mounts.ts";
 import { createRebuild, rebuildInit } from "./rebuild.ts";
 import { restoreSnapshots } from "./restore.ts";
 import { inventory, strays } from "./inventory.ts";
+import type { ChunkControl } from "./workers.ts";
 import type { Change, SnapshotId, Snapshots } from "./types.ts";
 
 /** Overlay snapshots under `root`, an absolute path. Their Workers start with the first need; dispose ends them. */
@@ -50,7 +51,7 @@ export function createSnapshots(deps: SnapshotsDeps): Snapshots & Disposable {
     changes: async (id, below) => {
       const changes: Change[] = [];
       const job = { op: "changes" as const, tree: path(ctx.row(id).id), parents: below.map(path) };
-      const onChunk = (bytes: Uint8Array, credit: () => void): void => {
+      const onChunk = (bytes: Uint8Array, { credit }: ChunkControl): void => {
         changes.push(...(JSON.parse(new TextDecoder().decode(bytes)) as Change[]));
         credit();
       };

@@ -2,7 +2,7 @@ import { mkdirSync, renameSync } from "node:fs";
 import { join } from "node:path";
 import { isDiskFull } from "../lib/disk-full.ts";
 import { cancelled, EngineError, internal, invalidArgument, kindOf, messageOf, permissionDenied, unavailable } from "../lib/errors.ts";
-import { decompressed, decompressionError } from "../lib/compression.ts";
+import { compressionOf, decompressed, decompressionError, MAGIC_BYTES } from "../lib/compression.ts";
 import { TarParser } from "../lib/tar-reader.ts";
 import { createPause, type Pause, WORKER_PIECE } from "../lib/turns.ts";
 import { SysError } from "../kernel/ffi.ts";
@@ -10,12 +10,14 @@ import { AT_FDCWD, closeFd, O, openAt, readFd } from "../kernel/fs.ts";
 import { removeMountedFile, unmount } from "../kernel/mount.ts";
 import { syncFileSystem } from "../kernel/sync.ts";
 import type { IdMap } from "../oci/id-map.ts";
-import { openArchive } from "./archive.ts";
+import { hasRareCompression, openArchive } from "./archive.ts";
 import { cloneTree } from "./clone-tree.ts";
 import { changesOf, sizeOf } from "./diff.ts";
 import { extractTar } from "./extract.ts";
 import { applyAttributes, plainDirectory } from "./init-layer.ts";
 import { LeansOnParents } from "./leans.ts";
+import { LentBody } from "./lent-input.ts";
+import { LentAnswer } from "./lent-output.ts";
 import { MergedView } from "./merged.ts";
 import { packTree, type PackOptions } from "./packer.ts";
 import { openStart, realDirectory, statPath } from "./path.ts";
@@ -33,6 +35,8 @@ declare const self: {
   postMessage(message: Response, transfer?: ArrayBuffer[]): void;
 };
 
+type Lent = (Request & { type: "start" })["lent"];
+
 interface Running {
   cancelled: boolean;
   credits: number;
@@ -41,15 +45,17 @@ interface Running {
   input: (Request & { type: "chunk" })[];
   /** Bytes of a growing source that are there. */
   grown: number;
+  /** Where chunks go instead of to the main thread. */
+  sink: LentAnswer | undefined;
 }
 
 const running = new Map<number, Running>();
 
 self.addEventListener("message", ({ data }) => {
   if (data.type === "start") {
-    const state: Running = { cancelled: false, credits: CREDITS, wake: () => {}, input: [], grown: 0 };
+    const state: Running = { cancelled: false, credits: data.credits ?? CREDITS, wake: () => {}, input: [], grown: 0, sink: undefined };
     running.set(data.id, state);
-    void run(data.id, data.job, state).finally(() => running.delete(data.id));
+    void run(data.id, data.job, state, data.lent).finally(() => running.delete(data.id));
     return;
   }
   const state = running.get(data.id);
@@ -58,12 +64,15 @@ self.addEventListener("message", ({ data }) => {
   if (data.type === "credit") state.credits++;
   if (data.type === "chunk") state.input.push(data);
   if (data.type === "grown") state.grown = data.bytes;
+  if (data.type === "pour") state.sink = new LentAnswer(data.to, (milliseconds) => rest(milliseconds, state));
   state.wake();
 });
 
-async function run(id: number, job: Job, state: Running): Promise<void> {
+async function run(id: number, job: Job, state: Running, lent: Lent): Promise<void> {
   try {
-    self.postMessage({ id, type: "done", result: await perform(id, job, state) });
+    const result = await perform(id, job, state, lent);
+    await state.sink?.end();
+    self.postMessage({ id, type: "done", result });
   } catch (error) {
     const leans = error instanceof LeansOnParents ? { code: "leans" as const } : {};
     const { cause, blob } = error instanceof BadSource ? error : { cause: error, blob: undefined };
@@ -71,7 +80,7 @@ async function run(id: number, job: Job, state: Running): Promise<void> {
   }
 }
 
-async function perform(id: number, job: Job, state: Running): Promise<Results[Job["op"]]> {
+async function perform(id: number, job: Job, state: Running, lent: Lent): Promise<Results[Job["op"]]> {
   switch (job.op) {
     case "unpack":
       return await unpack(id, job, state);
@@ -85,7 +94,7 @@ async function perform(id: number, job: Job, state: Running): Promise<Results[Jo
     case "copyOut":
       return await copyOut(id, job, state);
     case "copyIn":
-      return await copyIn(id, job, state);
+      return await copyIn(id, job, state, lent);
     case "packWhole":
       return await packWhole(id, job, state);
     case "clone":
@@ -101,7 +110,7 @@ async function perform(id: number, job: Job, state: Running): Promise<Results[Jo
     case "size":
       return await withDirectory(job.tree, (fd) => inSlices(sizeOf(fd), state));
     case "remove":
-      await withDirectory(job.directory, (fd) => inSlices(removeTree(fd, job.name), state));
+      await withDirectory(job.directory, (fd) => inSlices(removeTree(fd, job.name), state, givingWay(job.busy)));
       return undefined;
     case "setAside":
       return await inSlices(setAside(job), state);
@@ -146,13 +155,26 @@ function breather(state: Running): Pause {
 }
 
 /** Runs a generator for some milliseconds at a time, so that a long removal doesn't hold up another job. */
-async function inSlices<T>(steps: Generator<void, T, undefined>, state: Running): Promise<T> {
-  const breathe = breather(state);
+async function inSlices<T>(steps: Generator<void, T, undefined>, state: Running, breathe: () => Promise<void> | undefined = breather(state)): Promise<T> {
   for (;;) {
     const step = steps.next();
     if (step.done === true) return step.value;
     await breathe();
   }
+}
+
+/** How long removals give way, altogether, and how often they look whether they still have to, in milliseconds. */
+const wayGiven = { most: 5000, each: 50 };
+
+/** Lets copies go on first, and messages in. */
+function givingWay(busy: Int32Array): () => Promise<void> | undefined {
+  const breathe = createPause({ piece: WORKER_PIECE });
+  let left = wayGiven.most;
+  return () => {
+    if (left <= 0 || Atomics.load(busy, 0) === 0) return breathe();
+    left -= wayGiven.each;
+    return Bun.sleep(wayGiven.each);
+  };
 }
 
 async function withDirectory<T>(path: string, work: (fd: number) => T | Promise<T>): Promise<T> {
@@ -342,10 +364,11 @@ function fromMessages(id: number, state: Running, count: (bytes: Uint8Array) => 
 
 /** Sends a chunk once the receiver has room for it. */
 async function send(id: number, chunk: Uint8Array, state: Running): Promise<void> {
-  while (state.credits === 0) {
+  while (state.credits === 0 && state.sink === undefined) {
     if (state.cancelled) throw cancelled("making an archive was cancelled");
     await waiting(state);
   }
+  if (state.sink !== undefined) return await state.sink.write(chunk);
   state.credits--;
   // each chunk is made anew, in a buffer of its own, and let go of here: it changes hands without a copy
   self.postMessage({ id, type: "chunk", bytes: chunk }, [chunk.buffer as ArrayBuffer]);
@@ -397,10 +420,11 @@ async function copyOut(id: number, job: Job & { op: "copyOut" }, state: Running)
   }
 }
 
-async function copyIn(id: number, job: Job & { op: "copyIn" }, state: Running): Promise<undefined> {
+async function copyIn(id: number, job: Job & { op: "copyIn" }, state: Running, lent: Lent): Promise<Results["copyIn"]> {
   using root = new Root(job.root);
+  const body = lent === undefined ? undefined : new LentBody(lent, (milliseconds) => rest(milliseconds, state));
   try {
-    const archive = await openArchive(fromMessages(id, state, () => {}));
+    const archive = body === undefined ? await openArchive(fromMessages(id, state, () => {})) : await openBody(body, breather(state));
     await extractTar(root, archive, {
       destination: job.path,
       replaceLinks: true,
@@ -410,9 +434,41 @@ async function copyIn(id: number, job: Job & { op: "copyIn" }, state: Running): 
       ...(job.idMap !== undefined && { idMap: job.idMap }),
     });
     if (job.whole === true) await withDirectory(job.root, syncFileSystem);
+    return body?.end;
   } catch (error) {
     throw copyError(decompressionError(error), job.whole === true ? "" : "copying into the container: ");
   }
+}
+
+/** The plain bytes of an archive that is read from the client. */
+async function openBody(body: LentBody, breathe: Pause): Promise<AsyncIterable<Uint8Array>> {
+  const first = await body.read();
+  async function* pieces(): AsyncGenerator<Uint8Array, void, undefined> {
+    for (let piece = first; piece !== undefined; piece = await body.read()) {
+      yield piece;
+      await breathe();
+    }
+  }
+  if (first !== undefined && first.length >= MAGIC_BYTES && !hasRareCompression(first) && compressionOf(first) === "none") return pieces();
+  const source = pieces();
+  const stream = new ReadableStream<Uint8Array>(
+    {
+      pull: async (controller) => {
+        const { done, value } = await source.next();
+        if (done === true) controller.close();
+        // what decompresses it may keep it, while the piece itself is good for a moment only
+        else controller.enqueue(Uint8Array.from(value));
+      },
+    },
+    { highWaterMark: 0 },
+  );
+  return (await openArchive(stream)) as unknown as AsyncIterable<Uint8Array>;
+}
+
+/** Lets other jobs go on for so many milliseconds. */
+async function rest(milliseconds: number, state: Running): Promise<void> {
+  await Bun.sleep(milliseconds);
+  if (state.cancelled) throw cancelled("cancelled");
 }
 
 async function packWhole(id: number, job: Job & { op: "packWhole" }, state: Running): Promise<undefined> {

@@ -1,3 +1,4 @@
+import type { Download, Upload } from "../lib/lent.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { IdMap } from "../oci/id-map.ts";
 import type { PathStat } from "./path.ts";
@@ -119,7 +120,7 @@ export interface Snapshots {
    */
   diffTar(id: SnapshotId, options?: { expect?: Digest; signal?: AbortSignal }): ReadableStream<Uint8Array>;
   /** Tar of a directory as the host sees it, e.g. of a mounted overlay; made in a Worker. `idMap`: of the container whose owners go into the tar. `settled` as for `pathTar`. */
-  treeTar(directory: string, options?: { idMap?: IdMap; signal?: AbortSignal }): { tar: ReadableStream<Uint8Array>; settled: () => Promise<void> };
+  treeTar(directory: string, options?: { idMap?: IdMap; signal?: AbortSignal }): { tar: Download; settled: () => Promise<void> };
   /**
    * What stands at `path` in a directory as the host can open it, e.g. a container's root: nothing there leads out of it, whatever somebody changes
    * meanwhile. A symlink is looked at itself unless the path ends in `/` or `/.`. Relative paths count from the root. Here and below, paths within a root are bytes
@@ -134,7 +135,7 @@ export interface Snapshots {
    * nothing reads the tree any more: at the archive's end, or soon after `signal`, though somebody still holds the stream. `idMap`: of the container
    * whose owners go into the tar.
    */
-  pathTar(root: string, path: string, options?: { idMap?: IdMap; signal?: AbortSignal }): { tar: ReadableStream<Uint8Array>; settled: () => Promise<void> };
+  pathTar(root: string, path: string, options?: { idMap?: IdMap; signal?: AbortSignal }): { tar: Download; settled: () => Promise<void> };
   /**
    * Unpacks an archive (plain or compressed) into the directory `path` within `root`, both as above. `owner`: of everything, instead of the archive's.
    * `idMap`: of the container whose owners those are. `keepKinds`: a directory must not take the place of anything else, nor the other way round. @throws EngineError invalidArgument, permissionDenied
@@ -143,7 +144,7 @@ export interface Snapshots {
   extractInto(
     root: string,
     path: string,
-    archive: ReadableStream<Uint8Array>,
+    archive: Upload,
     options: { owner?: { uid: number; gid: number }; idMap?: IdMap; keepKinds: boolean; signal?: AbortSignal },
   ): Promise<void>;
   /**
@@ -158,9 +159,9 @@ export interface Snapshots {
    * Tar of all in a directory, itself first: times, ACLs, extended attributes of users and holes as they are. What others take away meanwhile is left out.
    * `settled` and `idMap` as for `pathTar`.
    */
-  wholeTar(tree: string, options: { idMap?: IdMap; signal?: AbortSignal }): { tar: ReadableStream<Uint8Array>; settled: () => Promise<void> };
+  wholeTar(tree: string, options: { idMap?: IdMap; signal?: AbortSignal }): { tar: Download; settled: () => Promise<void> };
   /** The opposite, into an empty directory; synced. `idMap` and errors as for `extractInto`. */
-  extractWhole(tree: string, archive: ReadableStream<Uint8Array>, options: { idMap?: IdMap; signal?: AbortSignal }): Promise<void>;
+  extractWhole(tree: string, archive: Upload, options: { idMap?: IdMap; signal?: AbortSignal }): Promise<void>;
   /** Changes of an active snapshot as `docker diff` shows them; the init layer's paths are left out. */
   changes(id: SnapshotId, layers: readonly SnapshotId[]): Promise<Change[]>;
   /** Recorded bytes of a layer's files; 0 for active ones. */

@@ -1,4 +1,5 @@
 import { cancelled, EngineError, internal, messageOf } from "../lib/errors.ts";
+import type { LentInput, LentOutput, Upload } from "../lib/lent.ts";
 import { createLimiter } from "../lib/limiter.ts";
 import { startWorker, type WorkerHandle } from "../lib/worker.ts";
 import type { Digest } from "../oci/digest.ts";
@@ -17,12 +18,20 @@ const streaming: ReadonlySet<Job["op"]> = new Set<Job["op"]>(["pack", "copyOut",
 export interface JobOptions {
   signal?: AbortSignal;
   onProgress?: (bytes: number) => void;
-  /** Bytes for an unpack without a file, and for a copyIn. */
-  input?: ReadableStream<Uint8Array>;
+  /** Bytes for an unpack without a file, and for a copyIn. The latter takes them from the client itself where it can. */
+  input?: Upload;
   /** For an unpack of a file that grows: how far it is there, once that is more than `beyond`. */
   more?: (beyond: number) => Promise<number>;
   /** Takes the chunks of a pack; call `credit` once each has been consumed. */
-  onChunk?: (bytes: Uint8Array, credit: () => void) => void;
+  onChunk?: (bytes: Uint8Array, control: ChunkControl) => void;
+  /** Chunks on their way at most, until more are let go by further calls of `credit`. */
+  credits?: number;
+}
+
+export interface ChunkControl {
+  credit(): void;
+  /** Instead: the Worker writes all that is still to come there, by itself. Only once all chunks that came have been consumed, and no `credit` was given for the last. */
+  pour(to: Omit<LentOutput, "giveBack">): void;
 }
 
 /** Clients send pieces of 32 KiB and less: a message for each would take longer than the work on it. */
@@ -60,6 +69,8 @@ interface Member {
 
 /** The Workers behind a snapshots store, each started with the first need for it. */
 export interface SnapshotWorkers extends Disposable {
+  /** How many jobs go on that somebody waits for: removals give way to them. */
+  readonly busy: Int32Array;
   run<J extends Job>(job: J, options?: JobOptions): Promise<Results[J["op"]]>;
 }
 
@@ -67,6 +78,8 @@ export function createSnapshotWorkers(): SnapshotWorkers {
   const unpackers: (Member | undefined)[] = Array.from({ length: UNPACKERS });
   let keeper: Member | undefined;
   let nextId = 0;
+  /** How many jobs go on that somebody waits for. */
+  const busy = new Int32Array(new SharedArrayBuffer(4));
   const unpacks = createLimiter(() => UNPACKS);
 
   const start = (drop: () => void): Member => {
@@ -90,10 +103,10 @@ export function createSnapshotWorkers(): SnapshotWorkers {
     return unpackers.reduce((least, member) => (member!.jobs.size < least!.jobs.size ? member : least))!;
   };
 
-  const dispatch = <J extends Job>(member: Member, job: J, options: JobOptions): Promise<Results[J["op"]]> => {
+  const dispatch = <J extends Job>(member: Member, job: J, options: JobOptions, lent?: LentInput): Promise<Results[J["op"]]> => {
     const id = ++nextId;
     const { promise, resolve, reject } = Promise.withResolvers<Results[J["op"]]>();
-    const input = options.input?.getReader();
+    const input = lent === undefined ? options.input?.getReader() : undefined;
     let fed = Promise.resolve();
     const feed = async (): Promise<void> => {
       try {
@@ -105,9 +118,16 @@ export function createSnapshotWorkers(): SnapshotWorkers {
       }
     };
     const abort = (): void => member.handle.post({ id, type: "cancel" });
+    const isAwaited = streaming.has(job.op) || job.op === "unpack";
+    if (isAwaited) Atomics.add(busy, 0, 1);
     const finish = (): void => {
+      if (isAwaited && member.jobs.has(id)) Atomics.sub(busy, 0, 1);
       member.jobs.delete(id);
       options.signal?.removeEventListener("abort", abort);
+    };
+    const control: ChunkControl = {
+      credit: () => member.handle.post({ id, type: "credit" }),
+      pour: ({ fd, isChunked }) => member.handle.post({ id, type: "pour", to: { fd, isChunked } }),
     };
     member.jobs.set(id, {
       fail: (error) => {
@@ -128,7 +148,7 @@ export function createSnapshotWorkers(): SnapshotWorkers {
             );
             return;
           case "chunk":
-            return options.onChunk?.(message.bytes, () => member.handle.post({ id, type: "credit" }));
+            return options.onChunk?.(message.bytes, control);
           case "done":
             finish();
             return resolve(message.result as Results[J["op"]]);
@@ -143,14 +163,32 @@ export function createSnapshotWorkers(): SnapshotWorkers {
       },
     });
     options.signal?.addEventListener("abort", abort);
-    member.handle.post({ id, type: "start", job });
+    member.handle.post({
+      id,
+      type: "start",
+      job,
+      ...(lent !== undefined && { lent: { fd: lent.fd, framing: lent.framing, first: lent.first } }),
+      ...(options.credits !== undefined && { credits: options.credits }),
+    });
     if (options.signal?.aborted === true) abort();
     return promise;
   };
 
+  const copyIn = async (job: Job & { op: "copyIn" }, options: JobOptions): Promise<Results["copyIn"]> => {
+    const lent = await options.input?.lend?.();
+    let end: Results["copyIn"];
+    try {
+      return (end = await dispatch(large(), job, options, lent));
+    } finally {
+      lent?.giveBack(end ?? { isWhole: false, rest: new Uint8Array() });
+    }
+  };
+
   return {
+    busy,
     run: async (job, options = {}) => {
       if (options.signal?.aborted === true) throw cancelled(`${job.op} was cancelled`);
+      if (job.op === "copyIn") return (await copyIn(job, options)) as never;
       if (job.op !== "unpack") return await dispatch(streaming.has(job.op) ? large() : small(), job, options);
       using _place = await unpacks.enter(options);
       return await dispatch(large(), job, options);

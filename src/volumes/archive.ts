@@ -1,4 +1,5 @@
 import { prefixed } from "../lib/errors.ts";
+import type { Download, Upload } from "../lib/lent.ts";
 import { plainRecord, type Context } from "./context.ts";
 import { makeFilled, replaceFiles } from "./fill.ts";
 import { whileHeld } from "./hold.ts";
@@ -6,12 +7,7 @@ import { isPlain } from "./options.ts";
 import type { VolumeRecord } from "./types.ts";
 
 /** See Volumes.exportTo. */
-export async function exportTo(
-  ctx: Context,
-  name: string,
-  options: { signal?: AbortSignal },
-  work: (tar: ReadableStream<Uint8Array>) => Promise<void>,
-): Promise<void> {
+export async function exportTo(ctx: Context, name: string, options: { signal?: AbortSignal }, work: (tar: Download) => Promise<void>): Promise<void> {
   await whileHeld(ctx, name, async ({ record }) => {
     const idMap = isPlain(record) ? record.idMap : undefined;
     const { tar, settled } = ctx.trees.wholeTar(record.mountpoint, { ...options, ...(idMap !== undefined && { idMap }) });
@@ -27,7 +23,7 @@ export async function exportTo(
 export async function importFrom(
   ctx: Context,
   name: string,
-  archive: ReadableStream<Uint8Array>,
+  archive: Upload,
   { force = false, labels = {}, signal }: { force?: boolean; labels?: Record<string, string>; signal?: AbortSignal },
 ): Promise<VolumeRecord> {
   const fill = async (directory: string, map: VolumeRecord["idMap"]): Promise<void> => {

@@ -1,3 +1,4 @@
+import type { Download, Upload } from "../lib/lent.ts";
 import type { IdMap } from "../oci/id-map.ts";
 
 /** What is done with whole trees of files, off the main thread and without leaving them: snapshots/ has it. */
@@ -7,7 +8,7 @@ export interface Trees {
   /** Bytes of its files, each hard-linked one once. */
   treeSize(tree: string): Promise<number>;
   /** The tree as an archive, its root directory first. `settled`: nothing reads it any more. `idMap`: whose ids the files have on disk. */
-  wholeTar(tree: string, options: { idMap?: IdMap; signal?: AbortSignal }): { tar: ReadableStream<Uint8Array>; settled: () => Promise<void> };
+  wholeTar(tree: string, options: { idMap?: IdMap; signal?: AbortSignal }): { tar: Download; settled: () => Promise<void> };
   /** The opposite, into the empty directory `tree`, of any archive (plain or compressed); on the disk when it resolves. */
-  extractWhole(tree: string, archive: ReadableStream<Uint8Array>, options: { idMap?: IdMap; signal?: AbortSignal }): Promise<void>;
+  extractWhole(tree: string, archive: Upload, options: { idMap?: IdMap; signal?: AbortSignal }): Promise<void>;
 }

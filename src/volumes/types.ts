@@ -1,3 +1,4 @@
+import type { Download, Upload } from "../lib/lent.ts";
 import type { IdMap } from "../oci/id-map.ts";
 
 export interface VolumeRecord {
@@ -78,16 +79,12 @@ export interface Volumes {
    */
   restoreSnapshot(name: string, options?: CopyOptions & { to?: string }): Promise<VolumeRecord>;
   /** Gives `work` all files as a tar archive, with the owners that containers know; the volume stays until it is done. */
-  exportTo(name: string, options: { signal?: AbortSignal }, work: (tar: ReadableStream<Uint8Array>) => Promise<void>): Promise<void>;
+  exportTo(name: string, options: { signal?: AbortSignal }, work: (tar: Download) => Promise<void>): Promise<void>;
   /**
    * A volume with the files of an archive (plain, gzip, zstd…), all or none of them. One that is there must be empty, or with `force` loses what is in it.
    * @throws EngineError as `restoreSnapshot`, invalidArgument for a bad archive
    */
-  importFrom(
-    name: string,
-    archive: ReadableStream<Uint8Array>,
-    options: { force?: boolean; labels?: Record<string, string>; signal?: AbortSignal },
-  ): Promise<VolumeRecord>;
+  importFrom(name: string, archive: Upload, options: { force?: boolean; labels?: Record<string, string>; signal?: AbortSignal }): Promise<VolumeRecord>;
   /** Containers that refer to it (rows, never counters). */
   usersOf(name: string): string[];
   /** False where copyUp wouldn't fill it: it isn't empty. What must be mounted to be looked into may be. */

@@ -17,6 +17,7 @@ import {
   writeFileSync,
   writeSync,
 } from "node:fs";
+import { connect } from "node:net";
 import { join } from "node:path";
 import { readTar } from "../../src/lib/tar-reader.ts";
 import { tarOf, type TarHeaderInit } from "../../src/lib/tar-writer.ts";
@@ -294,6 +295,87 @@ describe.skipIf(skipped("root", "overlay", "docker"))("copying files", () => {
       const id = await ok("create", "-w", "/made/for/work", "busybox", "true");
       expect(await put("/made/for/work", [{ name: "f", type: "file", body: "x" }], id)).toMatchObject({ status: 200 });
       await ok("rm", id);
+    });
+
+    describe("large archives", () => {
+      const files = Array.from({ length: 300 }, (_, n): TarHeaderInit & { body: string } => ({
+        name: `big/f${n}`,
+        type: "file",
+        mode: n % 2 === 0 ? 0o640 : 0o4755,
+        uid: n % 3,
+        body: `${n} `.repeat(20_000),
+      }));
+      const tar = tarOf([{ name: "big/", type: "directory" }, ...files]);
+      const sums = (): Promise<string> => inside("cd /s/big && ls -ln | awk '{ print $1, $3, $9 }' && sha256sum *");
+      async function* pieces(bytes: Uint8Array, size: number): AsyncGenerator<Uint8Array> {
+        for (let at = 0; at < bytes.length; at += size) {
+          yield bytes.subarray(at, at + size);
+          if ((at / size) % 64 === 0) await Bun.sleep(2);
+        }
+      }
+      beforeEach(() => inside("rm -rf /s; mkdir /s"));
+
+      test("arrive the same however they are sent: whole, in chunks, compressed", async () => {
+        const whole: Record<string, string> = {};
+        const bodies: [string, () => unknown][] = [
+          ["whole", () => new Uint8Array(tar)],
+          ["chunked", () => pieces(tar, 10_000)],
+          ["compressed", () => Bun.gzipSync(new Uint8Array(tar))],
+          ["compressed, chunked", () => pieces(Bun.gzipSync(new Uint8Array(tar)), 1000)],
+        ];
+        for (const [how, body] of bodies) {
+          await inside("rm -rf /s/big");
+          const answer = await fetch(`http://engine${archive("/s")}`, { unix: engine.socket, method: "PUT", body: body() } as RequestInit);
+          expect([how, answer.status, await answer.text()]).toEqual([how, 200, ""]);
+          whole[how] = await sums();
+        }
+        expect(whole["whole"]).toContain(`-rwsr-xr-x 1 f1\n`);
+        expect(new Set(Object.values(whole)).size).toBe(1);
+        const names: string[] = [];
+        let bytes = 0;
+        for await (const { header, body } of readTar((await engine.api("GET", archive("/s/big"))).body as unknown as AsyncIterable<Uint8Array>)) {
+          names.push(header.name);
+          for await (const piece of body) bytes += piece.length;
+        }
+        expect(names.length).toBe(301);
+        expect(bytes).toBe(files.reduce((sum, { body }) => sum + body.length, 0));
+      });
+
+      test("an owner and modes that a directory gives are the archive's in the end", async () => {
+        await inside("mkdir /s/big && chown 7:8 /s/big && chmod 2775 /s/big");
+        await put("/s/big", [
+          { name: "plain", type: "file", mode: 0o666, body: "x" },
+          { name: "again", type: "file", mode: 0o666, gid: 8, body: "x" },
+          { name: "set", type: "file", mode: 0o6711, uid: 3, gid: 4, body: "x" },
+        ]);
+        expect(await inside("cd /s/big && ls -ln again plain set | awk '{ print $1, $3, $4, $9 }'")).toBe(
+          "-rw-rw-rw- 0 8 again\n-rw-rw-rw- 0 0 plain\n-rws--s--x 3 4 set",
+        );
+      });
+
+      test("one that breaks off leaves what came, and the engine to others", async () => {
+        const half = new Promise<string>((resolve) => {
+          const socket = connect(engine.socket, () => {
+            socket.write(`PUT /v1.44${archive("/s")} HTTP/1.1\r\nHost: x\r\nContent-Length: ${tar.length}\r\n\r\n`);
+            socket.write(tar.subarray(0, 1_000_000), () => setTimeout(() => resolve(sums()), 300));
+            setTimeout(() => socket.destroy(), 600);
+          });
+        });
+        expect(await half).toContain("f8");
+        expect((await put("/s", [{ name: "other", type: "file", body: "x" }])).status).toBe(200);
+        expect(await inside("cat /s/other")).toBe("x");
+      });
+
+      test("an answer whose reader is slow waits for it, and is whole", async () => {
+        await put("/s", [{ name: "big/", type: "directory" }, ...files]);
+        const reader = (await engine.api("GET", archive("/s/big"))).body!.getReader();
+        let bytes = 0;
+        for (let step = await reader.read(); !step.done; step = await reader.read()) {
+          bytes += step.value.length;
+          await Bun.sleep(bytes < 2_000_000 ? 30 : 0);
+        }
+        expect(bytes).toBeGreaterThan(files.reduce((sum, { body }) => sum + body.length, 0));
+      });
     });
 
     test("PUT puts nothing outside, whatever links say", async () => {

@@ -1,9 +1,13 @@
 import type { Socket } from "node:net";
+import { closeFd } from "../../kernel/fs.ts";
+import { duplicateFd } from "../../kernel/pipe.ts";
 import { hungUp } from "../../kernel/poll.ts";
 import { cancelled, invalidArgument } from "../../lib/errors.ts";
+import { BadRequest, BodyDecoder, type Framing } from "../../lib/http-body.ts";
+import type { LentInput, LentOutput, Upload } from "../../lib/lent.ts";
 import type { Logger } from "../../lib/log.ts";
-import { BodyDecoder } from "./body.ts";
-import { BadRequest, HeadScanner, parseHead, type Framing, type RequestHead } from "./head.ts";
+import { nextTurn } from "../../lib/turns.ts";
+import { HeadScanner, parseHead, type RequestHead } from "./head.ts";
 import { statusText } from "./status.ts";
 
 /** Largest head: X-Registry-Config of many registries reaches 400 KB. */
@@ -37,13 +41,15 @@ export interface RequestBody {
   read(): Promise<Uint8Array | undefined>;
   /** All of it. @throws BadRequest 413 above `limit` bytes */
   bytes(limit: number): Promise<Buffer>;
-  stream(): ReadableStream<Uint8Array>;
+  stream(): Upload;
 }
 
 /** An answer whose head is out. */
 export interface ResponseStream {
   /** Returns a promise where the client is slower than we are. @throws EngineError cancelled once the client is gone */
   write(chunk: Uint8Array | string): Promise<void> | undefined;
+  /** Lets somebody else write what comes next, until it is given back. Undefined where it can't be: TLS, or the kernel hasn't taken all yet. */
+  lend(): LentOutput | undefined;
   end(): void;
 }
 
@@ -138,6 +144,8 @@ export class Connection {
   readonly #scanner = new HeadScanner();
   #phase: Phase = "head";
   readonly #hadFd: boolean;
+  /** Bytes pass as they are: a descriptor is all that is needed to read and write them. */
+  readonly #isPlain: boolean;
   #deadline: number;
   #input: Buffer = empty;
   #body = noBody;
@@ -146,6 +154,8 @@ export class Connection {
   /** The client has sent its FIN. */
   #ended = false;
   #paused = false;
+  /** A Worker reads what comes. */
+  #isLent = false;
   #processing = false;
   #closeAfterReply = false;
   #waiter: (() => void) | undefined;
@@ -155,6 +165,7 @@ export class Connection {
     this.#socket = socket;
     this.#set = set;
     this.#hadFd = fdOf(socket) !== undefined;
+    this.#isPlain = !("encrypted" in socket);
     this.#deadline = performance.now() + silentTimeout;
     set.watch(this);
     socket.on("data", (chunk: Buffer) => this.#onData(chunk));
@@ -195,7 +206,7 @@ export class Connection {
     if (now >= this.#deadline) {
       if (this.#phase === "head" && this.#scanner.length > 0) this.#refuse(new BadRequest(408, "request head not complete in time"));
       else this.#socket.destroy();
-    } else if ((this.#ended || this.#paused) && this.#gone()) this.#socket.destroy();
+    } else if ((this.#ended || this.#paused || this.#isLent) && this.#gone()) this.#socket.destroy();
   }
 
   // ---- input
@@ -203,14 +214,18 @@ export class Connection {
   #onData(chunk: Buffer): void {
     if (this.#phase === "lingering" || this.#phase === "closed") return;
     this.#input = this.#input.length === 0 ? chunk : Buffer.concat([this.#input, chunk]);
+    if (this.#isLent) return;
     if (this.#phase === "head" || this.#phase === "draining") this.#process();
     else if (this.#waiter !== undefined) this.#wake();
-    else if (this.#input.length > highWater) {
-      this.#paused = true;
-      this.#socket.pause();
-      // a paused socket doesn't tell of its client's leaving
-      this.#set.watch(this);
-    }
+    else if (this.#input.length > highWater) this.#pause();
+  }
+
+  #pause(): void {
+    if (this.#paused) return;
+    this.#paused = true;
+    this.#socket.pause();
+    // a paused socket doesn't tell of its client's leaving
+    this.#set.watch(this);
   }
 
   #onEnd(): void {
@@ -411,6 +426,53 @@ export class Connection {
     }
   }
 
+  /**
+   * Lets somebody else read the rest of the body, of which nothing may have been read yet. Undefined where it can't be: TLS, or a socket that doesn't stop.
+   * Pausing a socket isn't enough: in Bun 1.4 it goes on until its buffer is full. Its handle's own pause holds, from the next round of the event loop on (the test "a body
+   * that is lent" floods it).
+   */
+  async lendBody(framing: Framing): Promise<LentInput | undefined> {
+    const fd = fdOf(this.#socket);
+    const handle = handleOf(this.#socket);
+    if (!this.#isPlain || this.#ended || fd === undefined || handle === undefined) return undefined;
+    this.#isLent = true;
+    this.#resume();
+    await nextTurn();
+    handle.pause();
+    if (this.closed || fdOf(this.#socket) === undefined) {
+      this.#isLent = false;
+      return undefined;
+    }
+    const first = this.#input;
+    this.#input = empty;
+    const lent = duplicateFd(fd);
+    // a paused socket doesn't tell of its client's leaving
+    this.#set.watch(this);
+    return {
+      fd: lent,
+      framing,
+      first,
+      giveBack: ({ isWhole, rest }) => {
+        closeFd(lent);
+        this.#isLent = false;
+        if (this.#deadline === Infinity) this.#set.unwatch(this);
+        this.#body = noBody;
+        if (!isWhole) this.#closeAfterReply = true;
+        if (this.closed) return;
+        this.#input = Buffer.from(rest);
+        handle.resume();
+      },
+    };
+  }
+
+  /** See ResponseStream.lend. */
+  lendAnswer(isChunked: boolean): LentOutput | undefined {
+    const fd = fdOf(this.#socket);
+    if (!this.#isPlain || fd === undefined || !this.writable || this.#socket.writableLength > 0) return undefined;
+    const lent = duplicateFd(fd);
+    return { fd: lent, isChunked, giveBack: () => closeFd(lent) };
+  }
+
   /** Raw bytes of a hijacked connection; a chunked body that nobody has read is decoded first (old clients stream stdin so). */
   async readRaw(): Promise<Uint8Array | undefined> {
     for (;;) {
@@ -482,7 +544,17 @@ class ServerExchange implements Exchange, ResponseStream, Hijacked {
   }
 
   get body(): RequestBody {
-    return (this.#body ??= createBody(this.head.framing, () => this.read()));
+    return (this.#body ??= createBody(
+      this.head.framing,
+      () => this.read(),
+      () => this.#lend(),
+    ));
+  }
+
+  async #lend(): Promise<LentInput | undefined> {
+    if (this.head.framing.kind === "none" || this.#state !== "open" || this.#connection.bodyDone) return undefined;
+    this.#sendContinue();
+    return await this.#connection.lendBody(this.head.framing);
   }
 
   get signal(): AbortSignal {
@@ -508,11 +580,14 @@ class ServerExchange implements Exchange, ResponseStream, Hijacked {
 
   read(): Promise<Uint8Array | undefined> {
     if (this.#state === "hijacked") return this.#connection.readRaw();
-    if (this.#continueDue && this.#state === "open") {
-      this.#continueDue = false;
-      this.#connection.send("HTTP/1.1 100 Continue\r\n\r\n");
-    }
+    this.#sendContinue();
     return this.#connection.readBody();
+  }
+
+  #sendContinue(): void {
+    if (!this.#continueDue || this.#state !== "open") return;
+    this.#continueDue = false;
+    this.#connection.send("HTTP/1.1 100 Continue\r\n\r\n");
   }
 
   // ---- answer
@@ -566,6 +641,10 @@ class ServerExchange implements Exchange, ResponseStream, Hijacked {
     return this.#connection.send("\r\n");
   }
 
+  lend(): LentOutput | undefined {
+    return this.#state === "streaming" && this.head.method !== "HEAD" ? this.#connection.lendAnswer(this.#chunked) : undefined;
+  }
+
   end(): void {
     if (this.#state === "hijacked") this.#connection.endRaw();
     else if (this.#state === "streaming") {
@@ -591,7 +670,7 @@ class ServerExchange implements Exchange, ResponseStream, Hijacked {
   }
 }
 
-function createBody(framing: Framing, read: () => Promise<Uint8Array | undefined>): RequestBody {
+function createBody(framing: Framing, read: () => Promise<Uint8Array | undefined>, lend: () => Promise<LentInput | undefined>): RequestBody {
   const length = framing.kind === "chunked" ? undefined : framing.kind === "length" ? framing.length : 0;
   return {
     present: framing.kind !== "none",
@@ -609,8 +688,8 @@ function createBody(framing: Framing, read: () => Promise<Uint8Array | undefined
       }
       return Buffer.concat(pieces, size);
     },
-    stream: () =>
-      new ReadableStream<Uint8Array>(
+    stream: () => {
+      const stream = new ReadableStream<Uint8Array>(
         {
           pull: async (controller) => {
             const piece = await read();
@@ -619,7 +698,9 @@ function createBody(framing: Framing, read: () => Promise<Uint8Array | undefined
           },
         },
         { highWaterMark: 0 },
-      ),
+      );
+      return Object.assign(stream, { lend });
+    },
   };
 }
 
@@ -627,8 +708,18 @@ const empty = Buffer.alloc(0);
 const crlf = Buffer.from("\r\n");
 const noBody = new BodyDecoder({ kind: "none" });
 
-/** Bun and Node keep the descriptor of an open socket here; neither has a public name for it. */
+interface SocketHandle {
+  fd?: number;
+  pause(): void;
+  resume(): void;
+}
+
+/** What Bun and Node have behind an open socket; neither has a public name for it. */
+function handleOf(socket: Socket): SocketHandle | undefined {
+  return (socket as unknown as { _handle?: SocketHandle | null })._handle ?? undefined;
+}
+
 function fdOf(socket: Socket): number | undefined {
-  const { _handle: handle } = socket as unknown as { _handle?: { fd?: number } | null };
-  return handle?.fd !== undefined && handle.fd >= 0 ? handle.fd : undefined;
+  const fd = handleOf(socket)?.fd;
+  return fd !== undefined && fd >= 0 ? fd : undefined;
 }

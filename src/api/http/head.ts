@@ -3,6 +3,8 @@
  * where clients need it (bare LF, any number of headers up to a limit).
  */
 
+import { BadRequest, type Framing } from "../../lib/http-body.ts";
+
 /** Header names in lower case. Repeated headers are joined by ", ". */
 export type Headers = Readonly<Record<string, string | undefined>>;
 
@@ -18,20 +20,6 @@ export interface RequestHead {
   expectContinue: boolean;
   /** The Upgrade header where Connection names it. */
   upgrade: string | undefined;
-}
-
-/** How the body ends. */
-export type Framing = { kind: "none" } | { kind: "length"; length: number } | { kind: "chunked" };
-
-/** A request that isn't HTTP: answered with `status`, then the connection is closed. */
-export class BadRequest extends Error {
-  readonly status: number;
-
-  constructor(status: number, message: string) {
-    super(message);
-    this.name = "BadRequest";
-    this.status = status;
-  }
 }
 
 const token = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;

@@ -4,6 +4,8 @@ import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect as tlsConnect } from "node:tls";
+import { receive, sendSome } from "../../kernel/pipe.ts";
+import { BodyDecoder } from "../../lib/http-body.ts";
 import { createLogger, silent } from "../../lib/log.ts";
 import type { Exchange } from "./connection.ts";
 import { createHttpServer, groupId, type HttpServer } from "./listen.ts";
@@ -79,6 +81,48 @@ const handlers: Record<string, (exchange: Exchange) => void | Promise<void>> = {
       await stream.write(chunk);
       flooded = sent;
     }
+    stream.end();
+  },
+  "/lent": async (x) => {
+    const lent = await x.body.stream().lend?.();
+    if (lent === undefined) return x.reply(200, {}, "not lent");
+    const decoder = new BodyDecoder(lent.framing);
+    const hasher = new Bun.CryptoHasher("sha256");
+    const memory = Buffer.alloc(1 << 16);
+    let input = Buffer.from(lent.first);
+    const enough = x.head.target.endsWith("?part") ? 100_000 : Infinity;
+    for (let size = 0; !decoder.done && size < enough;) {
+      const { data, used } = decoder.take(input);
+      hasher.update(data);
+      size += data.length;
+      input = input.subarray(used);
+      if (input.length > 0 || decoder.done) continue;
+      const n = receive(lent.fd, memory);
+      if (n === 0) break;
+      // lets the server read if it does
+      await Bun.sleep(n === undefined ? 1 : 0);
+      input = Buffer.from(memory.subarray(0, n ?? 0));
+    }
+    lent.giveBack({ isWhole: decoder.done, rest: input });
+    x.reply(200, {}, hasher.digest("hex"));
+  },
+  "/lent-idle": async (x) => {
+    const lent = await x.body.stream().lend!();
+    await new Promise<void>((resolve) => x.signal.addEventListener("abort", () => resolve()));
+    seen.aborted.push(x.head.target);
+    lent!.giveBack({ isWhole: false, rest: new Uint8Array() });
+  },
+  "/lent-answer": async (x) => {
+    const stream = x.stream(200, {});
+    await stream.write("first");
+    const lent = stream.lend();
+    if (lent === undefined) await stream.write("not lent");
+    else {
+      const text = `second by ${lent.isChunked ? "chunks" : "itself"}`;
+      sendSome(lent.fd, Buffer.from(lent.isChunked ? `${text.length.toString(16)}\r\n${text}\r\n` : text));
+      lent.giveBack();
+    }
+    await stream.write("third");
     stream.end();
   },
   "/slow-read": async (x) => {
@@ -301,6 +345,77 @@ describe("bodies", () => {
   });
 });
 
+describe("a connection that is lent", () => {
+  const body = Buffer.alloc(24 << 20);
+  for (let at = 0; at < body.length; at += 4) body.writeUInt32LE(at, at);
+  const digest = new Bun.CryptoHasher("sha256").update(body).digest("hex");
+  /** As clients do: a little at a time, as fast as it goes. */
+  const flood = async (client: Client, bytes: Buffer): Promise<void> => {
+    for (let at = 0; at < bytes.length; at += 8192)
+      if (!client.socket.write(bytes.subarray(at, at + 8192))) await new Promise<void>((resolve) => client.socket.once("drain", resolve));
+  };
+
+  test("a body that is lent is all the borrower's, and what comes after it the server's", async () => {
+    for (let round = 0; round < 4; round++) {
+      const client = await open();
+      const isChunked = round % 2 === 1;
+      client.send(`POST /lent HTTP/1.1\r\nHost: x\r\n${isChunked ? "Transfer-Encoding: chunked" : `Content-Length: ${body.length}`}\r\n\r\n`);
+      if (round > 1) await Bun.sleep(20);
+      if (isChunked) {
+        for (let at = 0; at < body.length; at += 1 << 16) {
+          const piece = body.subarray(at, at + (1 << 16));
+          await flood(client, Buffer.concat([Buffer.from(`${piece.length.toString(16)}\r\n`), piece, Buffer.from("\r\n")]));
+        }
+        client.send("0\r\n\r\n");
+      } else await flood(client, body);
+      client.send(get("/ok"));
+      const answer = await client.until("OK");
+      expect(answer).toContain(digest);
+      client.send(get("/target"));
+      expect(await client.until("/target")).toEndWith("/target");
+      client.socket.destroy();
+    }
+  });
+
+  test("given back before its end: the answer comes, then the connection closes", async () => {
+    const client = await open();
+    client.send(`POST /lent?part HTTP/1.1\r\nHost: x\r\nContent-Length: ${body.length}\r\n\r\n`);
+    client.send(body.subarray(0, 4 << 20));
+    client.socket.on("error", () => {});
+    const answer = await client.until("\r\n\r\n");
+    expect(answer).toStartWith("HTTP/1.1 200");
+    expect(answer).toContain("Connection: close");
+    client.socket.destroy();
+  });
+
+  test("small ones, and none at all", async () => {
+    const hashOf = (text: string): string => new Bun.CryptoHasher("sha256").update(text).digest("hex");
+    expect(bodyOf(await roundTrip("POST /lent HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc"))).toBeOneOf([hashOf("abc"), "not lent"]);
+    expect(bodyOf(await roundTrip(get("/lent")))).toBe("not lent");
+    const client = await open();
+    client.send("POST /lent HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n");
+    expect(await client.until("\r\n\r\n")).toBe("HTTP/1.1 100 Continue\r\n\r\n");
+    client.send("abc");
+    expect(await client.until(hashOf("abc"))).toEndWith(hashOf("abc"));
+    client.socket.destroy();
+  });
+
+  test("a client that leaves meanwhile is told of", async () => {
+    seen.aborted.length = 0;
+    const client = await open();
+    client.send("POST /lent-idle HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\nabc");
+    await Bun.sleep(50);
+    client.socket.destroy();
+    for (let n = 0; n < 40 && seen.aborted.length === 0; n++) await Bun.sleep(50);
+    expect(seen.aborted).toEqual(["/lent-idle"]);
+  });
+
+  test("an answer that is lent goes on where it was, chunked and not", async () => {
+    expect(bodyOf(await roundTrip(get("/lent-answer")))).toBe("5\r\nfirst\r\n10\r\nsecond by chunks\r\n5\r\nthird\r\n0\r\n\r\n");
+    expect(bodyOf(await roundTrip("GET /lent-answer HTTP/1.0\r\n\r\n"))).toBe("firstsecond by itselfthird");
+  });
+});
+
 describe("answers", () => {
   test("204 and 304 have no body and no length", async () => {
     for (const target of ["/empty", "/same"]) {
@@ -478,7 +593,17 @@ describe("listening", () => {
     ];
     const lines: string[] = [];
     const log = createLogger({ level: () => "info", write: (line) => void lines.push(line) });
-    const second = createHttpServer({ log, commonHeaders: "", handler: (x) => x.reply(200, {}, "let in") });
+    const lent: boolean[] = [];
+    const second = createHttpServer({
+      log,
+      commonHeaders: "",
+      handler: (x) => {
+        const stream = x.stream(200, {});
+        lent.push(stream.lend() !== undefined);
+        void stream.write("let in");
+        stream.end();
+      },
+    });
     const { port } = await second.listen({ kind: "tcp", host: "127.0.0.1", port: 0, tls: { ca: cert, cert, key, verify: true } });
     const answer = (credentials: { cert?: string; key?: string }): Promise<string> =>
       new Promise((resolve) => {
@@ -488,14 +613,15 @@ describe("listening", () => {
         );
         socket.on("data", (chunk: Buffer) => {
           text += chunk.toString("latin1");
-          if (text.endsWith("let in")) socket.destroy();
+          if (text.includes("let in")) socket.destroy();
         });
         socket.on("error", () => {});
         socket.on("close", () => resolve(text));
       });
     expect(await answer({})).toBe("");
     expect(lines).toEqual([expect.stringMatching(/msg="a TLS client was refused" from=127\.0\.0\.1 error=".*PEER_DID_NOT_RETURN_A_CERTIFICATE/)]);
-    expect(await answer({ cert, key })).toEndWith("let in");
+    expect(await answer({ cert, key })).toContain("let in");
+    expect(lent).toEqual([false]);
     expect(lines.length).toBe(1);
     await second.close();
   });

@@ -1,4 +1,16 @@
-import { BadRequest, type Framing } from "./head.ts";
+/** How the body of an HTTP/1.x request ends (RFC 9112, section 6.3). */
+export type Framing = { kind: "none" } | { kind: "length"; length: number } | { kind: "chunked" };
+
+/** A request that isn't HTTP: answered with `status`, then the connection is closed. */
+export class BadRequest extends Error {
+  readonly status: number;
+
+  constructor(status: number, message: string) {
+    super(message);
+    this.name = "BadRequest";
+    this.status = status;
+  }
+}
 
 /** Longest line of a chunk's size with its extensions, as in Go. */
 const maxSizeLine = 4096;

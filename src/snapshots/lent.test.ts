@@ -1,0 +1,111 @@
+import { afterEach, describe, expect, test } from "bun:test";
+import { closeFd } from "../kernel/fs.ts";
+import { makeSocketPair, receive, sendSome, shutdownWrite } from "../kernel/pipe.ts";
+import type { Framing } from "../lib/http-body.ts";
+import { LentBody } from "./lent-input.ts";
+import { LentAnswer } from "./lent-output.ts";
+import { outcome } from "../../test/outcome.ts";
+
+let open: number[] = [];
+afterEach(() => {
+  for (const fd of open) closeFd(fd);
+  open = [];
+});
+
+function pair(): [number, number] {
+  const ends = makeSocketPair();
+  open.push(...ends);
+  return ends;
+}
+
+const rests: number[] = [];
+const rest = async (milliseconds: number): Promise<void> => {
+  rests.push(milliseconds);
+  await Bun.sleep(milliseconds);
+};
+
+describe("a request's body, read from its connection", () => {
+  const bodyOf = (fd: number, framing: Framing, first = ""): LentBody => new LentBody({ fd, framing, first: Buffer.from(first) }, rest);
+  const all = async (body: LentBody): Promise<string> => {
+    let text = "";
+    for (let piece = await body.read(); piece !== undefined; piece = await body.read()) text += Buffer.from(piece).toString();
+    return text;
+  };
+
+  test("by length: no byte more, and what was read before comes first", async () => {
+    const [client, server] = pair();
+    sendSome(client, Buffer.from("cdefGET /"));
+    const body = bodyOf(server, { kind: "length", length: 6 }, "ab");
+    expect(await all(body)).toBe("abcdef");
+    expect({ ...body.end, rest: Buffer.from(body.end.rest).toString() }).toEqual({ isWhole: true, rest: "GET /" });
+  });
+
+  test("chunked, in pieces that come when they like", async () => {
+    const [client, server] = pair();
+    const body = bodyOf(server, { kind: "chunked" }, "4\r\nwi");
+    const text = all(body);
+    for (const piece of ["ki\r\n5", "\r\nped", "ia\r\n0\r", "\n\r\nrest"]) {
+      await Bun.sleep(20);
+      sendSome(client, Buffer.from(piece));
+    }
+    expect(await text).toBe("wikipedia");
+    expect(Buffer.from(body.end.rest).toString()).toBe("rest");
+  });
+
+  test("waiting for a slow client lets others go on, and looks ever more seldom", async () => {
+    const [client, server] = pair();
+    rests.length = 0;
+    const text = all(bodyOf(server, { kind: "length", length: 1 }));
+    await Bun.sleep(300);
+    sendSome(client, Buffer.from("x"));
+    expect(await text).toBe("x");
+    expect(rests.length).toBeLessThan(16);
+    expect(rests.at(-1)).toBe(64);
+  });
+
+  test("cut short, broken, and a client that has gone", async () => {
+    const [client, server] = pair();
+    sendSome(client, Buffer.from("abc"));
+    shutdownWrite(client);
+    expect(await outcome(all(bodyOf(server, { kind: "length", length: 10 })))).toThrow(
+      expect.objectContaining({ kind: "invalidArgument", message: "the request's body ended before its declared length" }) as unknown as Error,
+    );
+    const [, other] = pair();
+    expect(await outcome(all(bodyOf(other, { kind: "chunked" }, "x\r\n")))).toThrow(
+      expect.objectContaining({ kind: "invalidArgument", message: "malformed chunked body: bad chunk size" }) as unknown as Error,
+    );
+  });
+});
+
+describe("an answer's body, written to its connection", () => {
+  const received = async (fd: number, pause: number): Promise<Buffer> => {
+    const memory = Buffer.alloc(1 << 17);
+    const parts: Buffer[] = [];
+    for (let n = receive(fd, memory); n !== 0; n = receive(fd, memory)) {
+      if (n !== undefined) parts.push(Buffer.from(memory.subarray(0, n)));
+      await Bun.sleep(pause);
+    }
+    return Buffer.concat(parts);
+  };
+  const piece = Buffer.alloc(300_000, "0123456789");
+
+  test.each([true, false])("chunked: %p; to a client slower than the kernel's memory", async (isChunked) => {
+    const [client, server] = pair();
+    const answer = new LentAnswer({ fd: server, isChunked }, rest);
+    const arrived = received(client, 1);
+    for (let n = 0; n < 3; n++) await answer.write(piece);
+    await answer.end();
+    shutdownWrite(server);
+    const one = isChunked ? Buffer.concat([Buffer.from("493e0\r\n"), piece, Buffer.from("\r\n")]) : piece;
+    expect((await arrived).equals(Buffer.concat([one, one, one]))).toBe(true);
+  });
+
+  test("a client that has gone", async () => {
+    const [client, server] = pair();
+    closeFd(client);
+    open = [server];
+    expect(await outcome(new LentAnswer({ fd: server, isChunked: true }, rest).write(piece))).toThrow(
+      expect.objectContaining({ kind: "cancelled", message: "the client has gone" }) as unknown as Error,
+    );
+  });
+});
