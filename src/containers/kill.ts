@@ -28,7 +28,13 @@ export async function kill(ctx: Context, reference: string, text = "KILL"): Prom
   // Any other signal is the program's business: unlike Docker, SIGHUP and the like don't switch its restart policy off.
   const ends = signal === stopSignalOf(entry) || [SIGTERM, SIGINT, SIGQUIT].includes(signal);
   if (ends) changeState(ctx, entry, { manuallyStopped: true });
-  await send(ctx, entry, signal, ends);
+  await send(ctx, entry, signal, wakes(entry, signal));
+}
+
+/** As dockerd: whatever signal, unless the container has a stop signal of its own, and this is another. One frozen for a commit goes on soon enough. */
+function wakes(entry: Entry, signal: number): boolean {
+  const { config, state } = entry.record;
+  return signal === stopSignalOf(entry) || (!config.StopSignal && !(state.status === "paused" && state.forCommit === true));
 }
 
 /** Whom to send what. Docker's errors name the verb too. @throws EngineError notFound, invalidArgument */
@@ -47,8 +53,8 @@ export function stopSignalOf({ record }: Entry): number {
   return record.config.StopSignal ? parseSignal(record.config.StopSignal) : SIGTERM;
 }
 
-/** Sends a signal and tells of it; a paused container is woken where the signal shall end it. Gone inits are no error. */
-export async function send(ctx: Context, entry: Entry, signal: number, ends: boolean): Promise<void> {
+/** Sends a signal and tells of it; with `wakeUp` a paused container is thawed for it. Gone inits are no error. */
+export async function send(ctx: Context, entry: Entry, signal: number, wakeUp: boolean): Promise<void> {
   const { sandbox } = entry;
   if (sandbox === undefined) return;
   // SIGKILL always gets through; a frozen one comes no further
@@ -61,7 +67,10 @@ export async function send(ctx: Context, entry: Entry, signal: number, ends: boo
     throw error;
   }
   emitEvent(ctx, entry.record, { action: "kill", attributes: { signal: String(signal) } });
-  if (ends && entry.record.state.status === "paused") await wake(ctx, entry);
+  if (!wakeUp || entry.record.state.status !== "paused") return;
+  // what is killed runs no more, so that no `unpause` is told, as with dockerd
+  if (signal === SIGKILL) await sandbox.resume();
+  else await wake(ctx, entry);
 }
 
 /** A frozen process takes no signal, not even SIGKILL on cgroup v1. */

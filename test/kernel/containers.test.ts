@@ -312,7 +312,28 @@ describe.skipIf(skipped("root", "overlay"))("containers", () => {
     await engine.containers.start(id);
     await engine.containers.pause(id);
     await remove(id);
-    expect(actionsOf(id).filter((action) => action.includes("pause"))).toEqual(["pause", "unpause", "pause", "unpause", "pause", "unpause"]);
+    expect(actionsOf(id).filter((action) => action.includes("pause"))).toEqual(["pause", "unpause", "pause", "unpause", "pause"]);
+  });
+
+  test("a signal thaws a paused one, as dockerd's, unless a stop signal of its own is another", async () => {
+    const id = await startReady("signalled");
+    for (const signal of ["CONT", "WINCH"]) {
+      await engine.containers.pause(id);
+      await engine.containers.kill(id, signal);
+      expect(get(id).state.status).toBe("running");
+    }
+    await engine.containers.pause(id);
+    await engine.containers.kill(id);
+    expect(get(id).state).toMatchObject({ status: "exited", exitCode: 137 });
+    expect(actionsOf(id).slice(2)).toEqual(["pause", "kill", "unpause", "pause", "kill", "unpause", "pause", "kill", "die"]);
+    await remove(id);
+    const own = await startReady("its-own", { config: { StopSignal: "WINCH" } });
+    await engine.containers.pause(own);
+    await engine.containers.kill(own, "TERM");
+    expect(get(own).state.status).toBe("paused");
+    await engine.containers.kill(own, "WINCH");
+    expect(get(own).state.status).not.toBe("paused");
+    await remove(own);
   });
 
   test("removed while it starts; killed while it starts", async () => {
