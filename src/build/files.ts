@@ -32,7 +32,10 @@ export function createBuildFiles(): BuildFiles {
     });
     started.onError((error) => {
       worker = undefined;
-      for (const one of pending.values()) one.reject(internal(`the builder's file worker failed: ${error.message}`, error));
+      for (const one of pending.values()) {
+        void one.source?.cancel().catch(() => {});
+        one.reject(internal(`the builder's file worker failed: ${error.message}`, error));
+      }
       pending.clear();
     });
     return started;

@@ -40,6 +40,12 @@ export function startCheckpoints(store: Store, log: Logger): Disposable {
         if (failure !== reported && failure !== "") log.error("checkpoint of the records failed; they stay in the write-ahead log", { error: failure });
         reported = failure;
       });
+      worker.onError((error) => {
+        log.error("the thread that checkpoints the records has died; the next look starts another", { error });
+        worker = undefined;
+        busy = false;
+        seen = 0;
+      });
     }
     worker.post(store.path);
   };
