@@ -104,13 +104,7 @@ export async function startEngine(options: DaemonOptions, proxies: Proxies, log:
   const plugins = createPlugins({ folders: { sockets: options.pluginSocketDir, specs: options.pluginSpecDirs }, log });
   const volumes = createVolumes({ root: paths.volumes, store, events, log, plugins, trees: snapshots, ...withIds });
   const logs = createLogs({ log });
-  const hands = stack.use(
-    startHands((error) => {
-      // another would know nothing of those that run; the next engine asks the kernel
-      log.error("the thread that starts processes has died: the engine ends, containers run on, and its next start takes them over", { error });
-      process.exit(1);
-    }),
-  );
+  const hands = stack.use(startHands());
   const networks = createNetworks({
     ...{ store, events, log, paths, plugins, systemBus: process.env["DBUS_SYSTEM_BUS_ADDRESS"] },
     options: { ...options, engineKey: key, engineId: engineId(store) },

@@ -10,9 +10,8 @@ export interface Hands extends Disposable {
   readonly links: LinkCalls;
 }
 
-/** `onDeath` hears of the Worker's end, after which no start, exit or link is heard of again. Without it, it is thrown. */
-export function startHands(onDeath?: (error: Error) => void): Hands {
+/** The Worker's death ends the engine: another would know nothing of the processes that run; the next engine asks the kernel. */
+export function startHands(): Hands {
   const worker = startWorker<SpawnOrder | Asked<LinkCall>, SpawnAnswer | Answered<LinkAnswer>>("daemon/hands.worker.ts");
-  if (onDeath !== undefined) worker.onError(onDeath);
   return { spawner: createSpawner(worker), links: callsOver(worker), [Symbol.dispose]: () => worker[Symbol.dispose]() };
 }

@@ -3,6 +3,7 @@ import { raisePriority } from "../kernel/priority.ts";
 import { EngineError, messageOf } from "../lib/errors.ts";
 import { createLogger, silent, type Logger } from "../lib/log.ts";
 import { version } from "../lib/version.ts";
+import { WorkerDeath } from "../lib/worker.ts";
 import { recordsError } from "../store/damage.ts";
 import type { Proxies } from "../system/types.ts";
 import { startEngine, type Engine } from "./engine.ts";
@@ -111,7 +112,13 @@ function prepareProcess(options: DaemonOptions, log: Logger): Proxies {
     // not without CAP_SYS_NICE: nothing breaks, answers may come later on a busy host
     log.debug("the event loop stays at its priority", { error: messageOf(error) });
   }
-  process.on("uncaughtException", (error) => log.error("uncaught exception; the engine goes on", { error, stack: error.stack }));
+  process.on("uncaughtException", (error) => {
+    if (error instanceof WorkerDeath) {
+      log.error("a thread that the engine can't do without has died: the engine ends, containers run on, and its next start takes them over", { error });
+      process.exit(1);
+    }
+    log.error("uncaught exception; the engine goes on", { error, stack: error.stack });
+  });
   process.on("unhandledRejection", (error) =>
     log.error("unhandled rejection; the engine goes on", { error: messageOf(error), stack: error instanceof Error ? error.stack : undefined }),
   );

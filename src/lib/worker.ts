@@ -5,9 +5,12 @@
 export interface WorkerHandle<Request, Response> extends Disposable {
   post(message: Request, transfer?: (ArrayBuffer | MessagePort)[]): void;
   onMessage(listener: (message: Response) => void): void;
-  /** An error inside a Worker prints nothing unless someone listens. */
+  /** An error inside a Worker, a promise's included, is its end. Where nobody listens a WorkerDeath is thrown, which ends the engine. */
   onError(listener: (error: Error) => void): void;
 }
+
+/** A Worker has died that another can't take the place of: who waits for it would wait for ever. */
+export class WorkerDeath extends Error {}
 
 /**
  * The folder of the sources: in the compiled executable, modules lie in one file under a virtual root, Workers beside it at their path under src/
@@ -21,7 +24,7 @@ export function startWorker<Request, Response>(path: string): WorkerHandle<Reque
   let onError: (error: Error) => void = (error) => {
     throw error;
   };
-  worker.addEventListener("error", (event) => onError(new Error(`worker ${path}: ${event.message}`)));
+  worker.addEventListener("error", (event) => onError(new WorkerDeath(`worker ${path}: ${event.message}`)));
   worker.unref();
   return {
     post: (message, transfer) => worker.postMessage(message, transfer ?? []),

@@ -117,10 +117,6 @@ function startThread({ log }: ResolverContext): Thread {
     if (report.kind === "ended") ended.resolve();
     else log.warn("a container's resolver failed", { what: report.what, error: report.error });
   });
-  worker.onError((error) => {
-    log.error("the thread of the containers' resolvers ended: names aren't resolved until the engine is restarted", { error: messageOf(error) });
-    ended.resolve();
-  });
   worker.post({ port: port2, posted, wakeup }, [port2]);
   const tell = (change: Change): void => {
     port1.postMessage(change);
