@@ -155,26 +155,25 @@ function breather(state: Running): Pause {
 }
 
 /** Runs a generator for some milliseconds at a time, so that a long removal doesn't hold up another job. */
-async function inSlices<T>(steps: Generator<void, T, undefined>, state: Running, breathe: () => Promise<void> | undefined = breather(state)): Promise<T> {
+async function inSlices<T>(steps: Generator<void, T, undefined>, state: Running, breathe: Pause = breather(state)): Promise<T> {
   for (;;) {
+    await breathe();
     const step = steps.next();
     if (step.done === true) return step.value;
-    await breathe();
   }
 }
 
-/** How long removals give way, altogether, and how often they look whether they still have to, in milliseconds. */
+/** How long one removal gives way, altogether, and how often it looks whether it still has to, in milliseconds. */
 const wayGiven = { most: 5000, each: 50 };
 
-/** Lets copies go on first, and messages in. */
-function givingWay(busy: Int32Array): () => Promise<void> | undefined {
+/** Lets what somebody waits for go on first, and messages in. */
+function givingWay(busy: Int32Array): Pause {
   const breathe = createPause({ piece: WORKER_PIECE });
   let left = wayGiven.most;
-  return () => {
-    if (left <= 0 || Atomics.load(busy, 0) === 0) return breathe();
-    left -= wayGiven.each;
-    return Bun.sleep(wayGiven.each);
+  const give = async (): Promise<void> => {
+    for (; left > 0 && Atomics.load(busy, 0) > 0; left -= wayGiven.each) await Bun.sleep(wayGiven.each);
   };
+  return () => (left > 0 && Atomics.load(busy, 0) > 0 ? give() : breathe());
 }
 
 async function withDirectory<T>(path: string, work: (fd: number) => T | Promise<T>): Promise<T> {
