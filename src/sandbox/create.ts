@@ -102,7 +102,7 @@ export async function createSandbox(ctx: SandboxContext, spec: SandboxSpec, opti
   });
   const owner = ownerOfPipes(built.process.user, idMap);
   if (owner !== undefined && spec.config.Tty !== true) givePipes(pid, owner);
-  if (!runtime.makesTmpfsPlaces) unstickPlaces(`/proc/${pid}/root`, user);
+  if (!runtime.makesTmpfsPlaces) await unstickPlaces(`/proc/${pid}/root`, user);
   runtime.learn(spec.id, built);
   checkAborted();
 

@@ -1,9 +1,9 @@
 import { appendFileSync, chmodSync, existsSync, readFileSync } from "node:fs";
 import { stat } from "node:fs/promises";
-import { dirname } from "node:path";
 import { SysError } from "../kernel/ffi.ts";
 import { closeFd, O } from "../kernel/fs.ts";
 import { bytesOf } from "../lib/tar.ts";
+import { createPause } from "../lib/turns.ts";
 import type { MountSpec } from "../oci/runtime-spec.ts";
 import { Root, type Owner } from "../snapshots/root.ts";
 
@@ -21,11 +21,16 @@ export async function makeMountPoints(rootfs: string, mounts: readonly MountSpec
   using whole = new Root(rootfs);
   const hasTmpfs = mounts.some(({ type }) => type === "tmpfs");
   const made = hasTmpfs && madePath !== undefined && existsSync(madePath) ? readFileSync(madePath, "utf8").split("\0") : [];
-  for (const [index, mount] of mounts.entries()) {
+  const isMade = new Set(made);
+  const before = new Map<string, MountSpec>();
+  const pause = createPause();
+  for (const mount of mounts) {
+    await pause();
     const { destination } = mount;
+    const above = mountAbove(before, destination);
+    before.set(destination, mount);
     if (mount.type === "tmpfs" && madePath === undefined) continue;
     if (runtimesOwn.some((path) => isBelow(destination, path))) continue;
-    const above = mountAbove(mounts, index);
     // a tmpfs is there only inside, and in what is read-only inside nothing is made outside
     if (above !== undefined && (above.type !== "bind" || above.options?.some((each) => each === "ro" || each === "rro") === true)) continue;
     try {
@@ -33,7 +38,7 @@ export async function makeMountPoints(rootfs: string, mounts: readonly MountSpec
       const present = await makeMountPoint(below ?? whole, destination.slice(above?.destination.length), mount, owner);
       if (mount.type !== "tmpfs" || madePath === undefined) continue;
       if (present === undefined) appendFileSync(madePath, `${destination}\0`);
-      else if (!made.includes(destination)) keepMode(mount, present);
+      else if (!isMade.has(destination)) keepMode(mount, present);
     } catch (error) {
       if (!(error instanceof SysError)) throw error;
     }
@@ -44,22 +49,45 @@ export async function makeMountPoints(rootfs: string, mounts: readonly MountSpec
  * crun 1.8 makes directories that lead to a mount sticky. In a tmpfs, which is there only inside, they get Docker's mode when they are made, before the
  * container starts: `rootfs` is seen from its init. What is in a tmpfs then was all made for a mount.
  */
-export function unstickPlaces(rootfs: string, mounts: readonly MountSpec[]): void {
-  for (const [index, { destination }] of mounts.entries()) {
-    const above = mountAbove(mounts, index);
-    if (above?.type !== "tmpfs" || above.options?.includes("ro") === true) continue;
-    using root = new Root(rootfs);
-    for (let path = dirname(destination); path !== above.destination; path = dirname(path)) {
-      using fds = new DisposableStack();
-      const fd = root.open(bytesOf(path), O.PATH | O.DIRECTORY);
-      if (fd !== undefined) chmodSync(`/proc/self/fd/${fds.adopt(fd, closeFd)}`, 0o755);
-    }
+export async function unstickPlaces(rootfs: string, mounts: readonly MountSpec[]): Promise<void> {
+  const places = placesInTmpfs(mounts);
+  if (places.size === 0) return;
+  const pause = createPause();
+  // held over the pauses: the container may end meanwhile, and its pid become another's
+  using root = new Root(rootfs);
+  for (const place of places) {
+    await pause();
+    using fds = new DisposableStack();
+    const fd = root.open(bytesOf(place), O.PATH | O.DIRECTORY);
+    if (fd !== undefined) chmodSync(`/proc/self/fd/${fds.adopt(fd, closeFd)}`, 0o755);
   }
 }
 
-/** The nearest of the mounts before that `mounts[index]` lies in. */
-function mountAbove(mounts: readonly MountSpec[], index: number): MountSpec | undefined {
-  return mounts.slice(0, index).findLast((each) => isBelow(mounts[index]!.destination, each.destination));
+/** The directories between a tmpfs that can be written to and what is mounted in it. */
+function placesInTmpfs(mounts: readonly MountSpec[]): Set<string> {
+  const places = new Set<string>();
+  const before = new Map<string, MountSpec>();
+  for (const mount of mounts) {
+    const above = mountAbove(before, mount.destination);
+    before.set(mount.destination, mount);
+    if (above?.type !== "tmpfs" || above.options?.includes("ro") === true) continue;
+    for (const path of parentsOf(mount.destination)) if (path.length > above.destination.length) places.add(path);
+  }
+  return places;
+}
+
+/** The nearest of the mounts `before` that `path` lies in. */
+function mountAbove(before: ReadonlyMap<string, MountSpec>, path: string): MountSpec | undefined {
+  for (const parent of parentsOf(path)) {
+    const found = before.get(parent);
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
+/** The directories that lead to `path`, nearest first, as it spells them (`--tmpfs /t//x`); without the root. */
+function* parentsOf(path: string): Generator<string, void> {
+  for (let end = path.lastIndexOf("/"); end > 0; end = path.lastIndexOf("/", end - 1)) if (path[end - 1] !== "/") yield path.slice(0, end);
 }
 
 /** The mode of what is there; undefined where it was made. */
