@@ -2,9 +2,10 @@ import { isIP } from "node:net";
 import { invalidArgument } from "../lib/errors.ts";
 import { parsePrefix } from "../lib/address.ts";
 import { problemOfIPv6Subnet } from "../networks/bridge-subnet.ts";
+import { checkDefaultNetwork } from "../networks/default-settings.ts";
 import type { DaemonOptions } from "./options.ts";
 
-/** What the settings say of networks, the default one above all; where they contradict each other or the host, that is told when it is set up. @throws EngineError invalidArgument */
+/** What the settings say of networks, the default one above all; what the host has against it is told when it is set up. @throws EngineError invalidArgument */
 export function checkNetworks(options: DaemonOptions): void {
   checkBridge(options);
   const { bip6, fixedCidr, fixedCidrV6, defaultGateway, defaultGatewayV6, mtu, bridgeAcceptFwmark } = options;
@@ -16,6 +17,7 @@ export function checkNetworks(options: DaemonOptions): void {
   if (defaultGateway !== "" && isIP(defaultGateway) !== 4) throw invalidArgument(`invalid IP address: ${defaultGateway}`);
   if (defaultGatewayV6 !== "" && isIP(defaultGatewayV6) !== 6) throw invalidArgument(`invalid IP address: ${defaultGatewayV6}`);
   if (mtu < 0 || mtu > 65535) throw invalidArgument(`invalid default MTU: ${mtu}`);
+  checkDefaultNetwork(options);
   checkMark(bridgeAcceptFwmark);
 }
 

@@ -14,13 +14,17 @@ import { parseDaemonOptions, type DaemonOptions } from "./options.ts";
 import { enginePaths } from "./paths.ts";
 import { writePidfile } from "./pidfile.ts";
 import { takeServiceManager, type ServiceManager } from "./service-manager.ts";
+import { checkRemap } from "./userns-remap.ts";
 
 /** `berthd`. Resolves with the exit code once the engine has stopped. */
 export async function runDaemon(argv: readonly string[]): Promise<number> {
   let options: DaemonOptions;
   try {
     options = parseDaemonOptions(argv);
-    if (options.validate) checkHosts(options);
+    if (options.validate) {
+      checkHosts(options);
+      checkRemap(options.usernsRemap);
+    }
     if (options.validate && options.registry !== "") await (await import("./engine-registry.ts")).checkEngineRegistry(options, silent);
   } catch (error) {
     process.stderr.write(`berthd: ${messageOf(error)}\n`);

@@ -167,6 +167,22 @@ test.each([
   withConfig(JSON.stringify({ [key]: value }), (path) => expect(() => parseDaemonOptions(["--config-file", path])).toThrow(message));
 });
 
+test.each<[string, string]>([
+  ["--bip 172.20.0.0/16", 'invalid --bip "172.20.0.0/16"'],
+  ["--bip 172.20.255.255/16", "failed to allocate gateway (172.20.255.255)"],
+  ["--ipv6 --bip6 fd00:a::/64", 'invalid --bip6 "fd00:a::/64"'],
+  ["--bip 172.20.0.1/16 --fixed-cidr 172.21.0.0/24", "--fixed-cidr 172.21.0.0/24 is outside the subnet 172.20.0.0/16"],
+  ["--ipv6 --bip6 fd00:1::1/64 --fixed-cidr-v6 fd00:2::/80", "--fixed-cidr-v6 fd00:2::/80 is outside the subnet fd00:1::/64"],
+  ["--fixed-cidr 10.1.0.0/24 --default-gateway 10.2.0.1", "--default-gateway 10.2.0.1 is outside the subnet 10.1.0.0/24"],
+  ["--default-address-pool base=fd00::/8,size=64", "all predefined address pools have been fully subnetted"],
+  ["--default-address-pool base=127.0.0.0/8,size=24", "all predefined address pools have been fully subnetted"],
+  ["--mtu 67", "invalid MTU number: 67"],
+  ["--mtu 1000 --ipv6", "IPv6 needs 1280 at least"],
+])("what the default network could not be made of is refused before the start: %s", (text, message) => {
+  expect(() => parseDaemonOptions(text.split(" "))).toThrow(message);
+  expect(parseDaemonOptions([...text.split(" "), "--bridge", "none"]).bridge).toBe("none");
+});
+
 test("an older file's one host-gateway-ip is the list's one address, and stands beside neither the list nor the flag", () => {
   withConfig('{"host-gateway-ip": "10.0.0.1"}', (path) => {
     expect(parseDaemonOptions(["--config-file", path]).hostGatewayIps).toEqual(["10.0.0.1"]);

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { silent } from "../lib/log.ts";
-import { resolveRemap, type AccountFiles } from "./userns-remap.ts";
+import { checkRemap, resolveRemap, type AccountFiles } from "./userns-remap.ts";
 
 describe("--userns-remap", () => {
   let root: string;
@@ -48,7 +48,15 @@ describe("--userns-remap", () => {
       "ann:4242": "gid 4242 has no entry in /etc/group",
       "lone:staff": `can't create ID mappings: no subuid ranges found for user "lone" in ${join(root, "subuid")}`,
     };
-    for (const [text, message] of Object.entries(cases)) await expect(resolve(text)).rejects.toThrow(message);
+    for (const [text, message] of Object.entries(cases)) {
+      await expect(resolve(text)).rejects.toThrow(message);
+      expect(() => checkRemap(text, files)).toThrow(message);
+    }
+  });
+
+  test("looking at it beforehand makes no account", () => {
+    for (const text of ["", "ann:staff", "root", "default"]) checkRemap(text, files);
+    checkRemap("default", { ...files, passwd: files.subgid });
   });
 
   test("files that make no sense are refused by name", async () => {

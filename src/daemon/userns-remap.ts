@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { invalidArgument, unavailable } from "../lib/errors.ts";
-import type { Logger } from "../lib/log.ts";
+import { type Logger, silent } from "../lib/log.ts";
 import { readSubordinateIds, type SubordinateRange } from "../lib/subordinate-ids.ts";
 import type { IdMap, IdRange } from "../oci/id-map.ts";
 
@@ -35,7 +35,18 @@ interface Account {
  */
 export async function resolveRemap(text: string, log: Logger, files: AccountFiles = systemFiles): Promise<IdMap | undefined> {
   if (text === "") return undefined;
-  if (text === "default" && !accountsIn(files.passwd).some(({ name }) => name === DEFAULT_ACCOUNT)) await makeDefaultAccount(files, log);
+  if (text === "default" && !hasDefaultAccount(files)) await makeDefaultAccount(files, log);
+  return mapOf(text, log, files);
+}
+
+/** For `--validate`: the same, but for the account behind `default`, which the start makes. @throws EngineError */
+export function checkRemap(text: string, files: AccountFiles = systemFiles): void {
+  if (text !== "" && (text !== "default" || hasDefaultAccount(files))) mapOf(text, silent, files);
+}
+
+const hasDefaultAccount = (files: AccountFiles): boolean => accountsIn(files.passwd).some(({ name }) => name === DEFAULT_ACCOUNT);
+
+function mapOf(text: string, log: Logger, files: AccountFiles): IdMap | undefined {
   const { user, group } = parseRemap(text === "default" ? DEFAULT_ACCOUNT : text, files);
   if (user.name === "root") {
     log.warn("User namespaces: root cannot be remapped with itself; user namespaces are OFF");
