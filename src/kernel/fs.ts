@@ -1,6 +1,6 @@
 import { FFIType } from "bun:ffi";
 import { bytesOf } from "../lib/tar.ts";
-import { check, cstr, errno, int, libc, SysError } from "./ffi.ts";
+import { check, cstr, errno, int, libc, stable, SysError } from "./ffi.ts";
 
 /**
  * File system calls relative to a directory's descriptor, with names as bytes (strings with one character a byte, latin1). They are synchronous: for
@@ -104,6 +104,15 @@ function shown(name: string): string {
 
 export function openAt(dir: number, name: string, flags: number, mode = 0): number {
   return check(c.openat(int(dir), nameBytes(name), int(flags | O.CLOEXEC), int(mode)), "openat", shown(name));
+}
+
+/** The process's own descriptors, opened at the first need and kept: a path through /proc takes the kernel longer than what it leads to. */
+let descriptors: number | undefined;
+
+/** Opens what `fd` refers to (it may be O_PATH), with other flags. @throws SysError */
+export function reopenFd(fd: number, flags: number): number {
+  descriptors ??= openAt(AT_FDCWD, "/proc/self/fd", O.PATH | O.DIRECTORY);
+  return openAt(descriptors, String(int(fd)), flags);
 }
 
 const EEXIST = 17;
@@ -228,17 +237,20 @@ interface Time {
   nanoseconds: number;
 }
 
-/** Two struct timespec: atime (as the mtime, where it isn't given) and mtime. */
+const times = stable(32);
+
+/** Two struct timespec, atime (as the mtime, where it isn't given) and mtime, in the same memory each time: calls are over before the next. */
 function bothTimes(mtime: Time, atime = mtime): Buffer {
-  const times = Buffer.alloc(32);
-  for (const [at, { seconds, nanoseconds }] of [
-    [0, atime],
-    [16, mtime],
-  ] as const) {
-    times.writeBigInt64LE(BigInt(seconds), at);
-    times.writeBigInt64LE(BigInt(nanoseconds), at + 8);
-  }
+  writeTime(atime, 0);
+  writeTime(mtime, 16);
   return times;
+}
+
+/** Seconds may be negative; in two halves, since a bigint for each file would be garbage. */
+function writeTime({ seconds, nanoseconds }: Time, at: number): void {
+  times.writeUInt32LE(seconds >>> 0, at);
+  times.writeInt32LE(Math.floor(seconds / 2 ** 32), at + 4);
+  times.writeUInt32LE(nanoseconds, at + 8);
 }
 
 /** Sets the mtime, and the atime (alike, unless given), of the name itself. */
@@ -333,20 +345,34 @@ export function readlinkAt(dir: number, name: string): string {
   return buffer.toString("latin1", 0, length);
 }
 
-/** Names in an open directory (not `.` and `..`), in the file system's order. Reads from the descriptor's position. */
-export function* readDirectory(fd: number): Generator<string, void, undefined> {
+export interface DirectoryEntry {
+  name: string;
+  /** Told by the directory; where the file system doesn't tell, false. */
+  isFile: boolean;
+}
+
+/** DT_REG of dirent.h. */
+const REGULAR = 8;
+
+/** What is in an open directory (not `.` and `..`), in the file system's order. Reads from the descriptor's position. */
+export function* readEntries(fd: number): Generator<DirectoryEntry, void, undefined> {
   const buffer = Buffer.allocUnsafeSlow(32768);
   for (;;) {
     const length = check(c.getdents64(int(fd), buffer, buffer.length), "getdents64");
     if (length === 0) return;
-    const names: string[] = [];
+    const entries: DirectoryEntry[] = [];
     for (let at = 0; at < length; at += buffer.readUInt16LE(at + 16)) {
       const end = buffer.indexOf(0, at + 19);
       const name = buffer.toString("latin1", at + 19, end);
-      if (name !== "." && name !== "..") names.push(name);
+      if (name !== "." && name !== "..") entries.push({ name, isFile: buffer[at + 18] === REGULAR });
     }
-    yield* names;
+    yield* entries;
   }
+}
+
+/** The names of `readEntries`. */
+export function* readDirectory(fd: number): Generator<string, void, undefined> {
+  for (const { name } of readEntries(fd)) yield name;
 }
 
 /** At most `most` of the names in a directory, however many it has. @throws SysError */

@@ -6,6 +6,8 @@ const c = libc({
   lsetxattr: { args: [FFIType.ptr, FFIType.ptr, FFIType.ptr, FFIType.u64_fast, FFIType.i32], returns: FFIType.i32 },
   fsetxattr: { args: [FFIType.i32, FFIType.ptr, FFIType.ptr, FFIType.u64_fast, FFIType.i32], returns: FFIType.i32 },
   lgetxattr: { args: [FFIType.ptr, FFIType.ptr, FFIType.ptr, FFIType.u64_fast], returns: FFIType.i64_fast },
+  fgetxattr: { args: [FFIType.i32, FFIType.ptr, FFIType.ptr, FFIType.u64_fast], returns: FFIType.i64_fast },
+  flistxattr: { args: [FFIType.i32, FFIType.ptr, FFIType.u64_fast], returns: FFIType.i64_fast },
   llistxattr: { args: [FFIType.ptr, FFIType.ptr, FFIType.u64_fast], returns: FFIType.i64_fast },
 });
 
@@ -42,37 +44,60 @@ export function setXattrFd(fd: number, key: string, value: Uint8Array): void {
 
 /** Undefined where it isn't set, or the file system has none. */
 export function getXattrAt(dir: number, name: string, key: string): Buffer | undefined {
-  const small = Buffer.alloc(256);
   const path = pathOf(dir, name);
-  let length = Number(c.lgetxattr(path, cstr(key), small, small.length));
-  if (length >= 0) return small.subarray(0, length);
-  let code = errno();
-  if (code === 34) {
-    const large = Buffer.alloc(MOST);
-    length = Number(c.lgetxattr(path, cstr(key), large, large.length));
-    if (length >= 0) return Buffer.from(large.subarray(0, length));
-    code = errno();
-  }
-  if (code === ENODATA || code === EOPNOTSUPP) return undefined;
-  throw new SysError("lgetxattr", code, `${key} of ${name}`);
+  const named = cstr(key);
+  return valueOf((buffer) => c.lgetxattr(path, named, buffer, buffer.length), `${key} of ${name}`);
+}
+
+/** As getXattrAt, of an open file (not O_PATH). */
+export function getXattrFd(fd: number, key: string): Buffer | undefined {
+  const named = cstr(key);
+  return valueOf((buffer) => c.fgetxattr(int(fd), named, buffer, buffer.length), key);
 }
 
 /** Names of the extended attributes of `name` under `dir` itself. */
 export function listXattrAt(dir: number, name: string): string[] {
   const path = pathOf(dir, name);
-  let buffer = Buffer.alloc(1024);
-  let length = Number(c.llistxattr(path, buffer, buffer.length));
-  if (length < 0 && errno() === 34) {
-    buffer = Buffer.alloc(MOST);
-    length = Number(c.llistxattr(path, buffer, buffer.length));
-  }
-  if (length < 0) {
-    const code = errno();
-    if (code === EOPNOTSUPP) return [];
-    throw new SysError("llistxattr", code, name);
-  }
-  return buffer
-    .toString("latin1", 0, length)
+  return keysOf((buffer) => c.llistxattr(path, buffer, buffer.length), name);
+}
+
+/** As listXattrAt, of an open file (not O_PATH). */
+export function listXattrFd(fd: number): string[] {
+  return keysOf((buffer) => c.flistxattr(int(fd), buffer, buffer.length), "");
+}
+
+type Call = (buffer: Buffer) => number | bigint;
+
+const ERANGE = 34;
+
+/** What the call wrote: into a small buffer first, into one of the greatest size where that is too small. The code of what went wrong instead. */
+function written(call: Call, size: number): Buffer | number {
+  const small = Buffer.alloc(size);
+  let length = Number(call(small));
+  if (length >= 0) return small.subarray(0, length);
+  const code = errno();
+  if (code !== ERANGE) return code;
+  const large = Buffer.alloc(MOST);
+  length = Number(call(large));
+  if (length >= 0) return Buffer.from(large.subarray(0, length));
+  return errno();
+}
+
+function valueOf(call: Call, what: string): Buffer | undefined {
+  const value = written(call, 256);
+  if (typeof value !== "number") return value;
+  if (value === ENODATA || value === EOPNOTSUPP) return undefined;
+  throw new SysError("getxattr", value, what);
+}
+
+function keysOf(call: Call, what: string): string[] {
+  const keys = written(call, 1024);
+  if (keys === EOPNOTSUPP) return [];
+  if (typeof keys === "number") throw new SysError("listxattr", keys, what);
+  // nearly every file
+  if (keys.length === 0) return [];
+  return keys
+    .toString("latin1")
     .split("\0")
     .filter((key) => key !== "");
 }

@@ -1,6 +1,5 @@
 import { copyRange, nextData, shareBlocks } from "../kernel/copy-file.ts";
 import {
-  AT_FDCWD,
   closeFd,
   createAt,
   isDirectory,
@@ -11,6 +10,7 @@ import {
   openAt,
   readDirectory,
   readlinkAt,
+  reopenFd,
   S,
   statAt,
   symlinkAt,
@@ -62,7 +62,7 @@ export async function cloneTree(from: number, to: number, { breathe, copied }: {
 
   /** What is opened is what was looked at, whatever has its name now. */
   const file = async (found: number, dir: number, name: string, stat: Stat): Promise<void> => {
-    const source = openAt(AT_FDCWD, `/proc/self/fd/${found}`, O.RDONLY | O.NONBLOCK);
+    const source = reopenFd(found, O.RDONLY | O.NONBLOCK);
     try {
       const target = createAt(dir, name, 0o600);
       if (target === undefined) throw new SysError("openat", 17, name);

@@ -3,13 +3,27 @@ import { endOfArchive, encodeHeader, encodeSparse, padding, type TarHeaderInit }
 import { textOf, type TarEntryType } from "../lib/tar.ts";
 import { nextData, readAt } from "../kernel/copy-file.ts";
 import { SysError } from "../kernel/ffi.ts";
-import { AT_FDCWD, closeFd, isDirectory, isKernelsOwn, isWhiteout, O, openAt, readDirectory, readlinkAt, S, statAt, type Stat } from "../kernel/fs.ts";
+import {
+  closeFd,
+  type DirectoryEntry,
+  isDirectory,
+  isKernelsOwn,
+  isWhiteout,
+  O,
+  openAt,
+  readEntries,
+  readlinkAt,
+  reopenFd,
+  S,
+  statAt,
+  type Stat,
+} from "../kernel/fs.ts";
 import type { IdMap } from "../oci/id-map.ts";
 import { ChunkedOutput } from "./chunked-output.ts";
 import { isOpaque } from "./merged.ts";
 import { ownerInContainer, xattrsInContainer } from "./owners.ts";
 import { fileSystemOf, type PackStart } from "./path.ts";
-import { isAcl, isCarriedXattr, xattrsOf } from "./root.ts";
+import { isAcl, isCarriedXattr, xattrsOf, xattrsOfFile } from "./root.ts";
 
 /** PATH_MAX of linux/limits.h. */
 const LONGEST_PATH = 4096;
@@ -69,23 +83,17 @@ export async function packTree(options: PackOptions): Promise<number> {
   };
 
   /** Where all is to be kept, one with holes is written as the runs of bytes that it has, in the form of GNU tar's version 1.0. */
-  const file = async (found: number, stat: Stat, header: TarHeaderInit): Promise<void> => {
-    if (stat.size === 0) return await output.write(encodeHeader(header));
-    const fd = openAt(AT_FDCWD, `/proc/self/fd/${found}`, O.RDONLY | O.NONBLOCK);
-    try {
-      const runs = whole && stat.allocated < stat.size ? runsOf(fd, stat.size) : undefined;
-      const { head, stored } = runs === undefined ? { head: encodeHeader(header), stored: stat.size } : encodeSparse(header, stat.size, runs);
-      await output.write(head);
-      for (const run of runs ?? [{ offset: 0, length: stat.size }]) await bytes(fd, run);
-      await output.write(padding(stored));
-      size += stat.size;
-    } finally {
-      closeFd(fd);
-    }
+  const file = async (fd: number, stat: Stat, header: TarHeaderInit): Promise<void> => {
+    const runs = whole && stat.allocated < stat.size ? runsOf(fd, stat.size) : undefined;
+    const { head, stored } = runs === undefined ? { head: encodeHeader(header), stored: stat.size } : encodeSparse(header, stat.size, runs);
+    await output.write(head);
+    for (const run of runs ?? [{ offset: 0, length: stat.size }]) await bytes(fd, run);
+    await output.write(padding(stored));
+    size += stat.size;
   };
 
   /** A running container may put a device or a symlink in a file's place at any time: what is opened is what was looked at. */
-  const held = async (dir: number, base: string, work: (found: number, stat: Stat) => Promise<void>): Promise<void> => {
+  const heldFile = async (dir: number, base: string, path: string): Promise<void> => {
     let found: number;
     try {
       found = openAt(dir, base, O.PATH | O.NOFOLLOW);
@@ -95,13 +103,21 @@ export async function packTree(options: PackOptions): Promise<number> {
     }
     try {
       const stat = statAt(found, "")!;
-      if ((stat.mode & S.IFMT) === S.IFREG) await work(found, stat);
+      if ((stat.mode & S.IFMT) !== S.IFREG) return await visit(dir, base, path, stat);
+      if (stat.size === 0) return await entry(dir, base, path, stat);
+      const fd = reopenFd(found, O.RDONLY | O.NONBLOCK);
+      try {
+        await entry(dir, base, path, stat, fd);
+      } finally {
+        closeFd(fd);
+      }
     } finally {
       closeFd(found);
     }
   };
 
-  const entry = async (dir: number, base: string, path: string, stat: Stat, found?: number): Promise<void> => {
+  /** `fd`: of a file that has bytes. */
+  const entry = async (dir: number, base: string, path: string, stat: Stat, fd?: number): Promise<void> => {
     const type = typeOf[stat.mode & S.IFMT];
     if (type === undefined) return;
     const header = {
@@ -109,7 +125,7 @@ export async function packTree(options: PackOptions): Promise<number> {
       mode: stat.mode & 0o7777,
       ...ownerInContainer(idMap, stat),
       mtime: { seconds: stat.mtimeSeconds, nanoseconds: whole ? stat.mtimeNanoseconds : 0 },
-      xattrs: xattrsInContainer(idMap, xattrsOf(dir, base, isWanted)),
+      xattrs: xattrsInContainer(idMap, fd === undefined ? xattrsOf(dir, base, isWanted) : xattrsOfFile(fd, isWanted)),
     };
     if (type !== "directory" && stat.nlink > 1) {
       const key = `${stat.devMajor}:${stat.devMinor}:${stat.ino}`;
@@ -119,25 +135,26 @@ export async function packTree(options: PackOptions): Promise<number> {
     }
     const linkName = type === "symlink" ? readlinkAt(dir, base) : "";
     const full: TarHeaderInit = { ...header, type, linkName, size: stat.size, major: stat.rdevMajor, minor: stat.rdevMinor };
-    if (found === undefined) await output.write(encodeHeader(full));
-    else await file(found, stat, full);
+    if (fd === undefined) await output.write(encodeHeader(full));
+    else await file(fd, stat, full);
   };
 
   const whiteout = (name: string): Promise<void> => output.write(encodeHeader({ name, type: "file", mode: 0 }));
 
-  // One level: the names still to come, the next one last. The descriptor stays open while the walk is below it.
-  const levels: { fd: number; path: string; names: string[] }[] = [];
+  // One level: what is still to come, the next one last. The descriptor stays open while the walk is below it.
+  const levels: { fd: number; path: string; entries: DirectoryEntry[] }[] = [];
   const enter = (fd: number, path: string): void => {
-    levels.push({ fd, path, names: [...readDirectory(fd)].sort((a, b) => byteOrder(b, a)) });
+    levels.push({ fd, path, entries: [...readEntries(fd)].sort((a, b) => byteOrder(b.name, a.name)) });
   };
-  const visit = async (dir: number, base: string, path: string, stat: Stat): Promise<void> => {
+  /** Without a stat: a file, unless it has changed meanwhile. */
+  const visit = async (dir: number, base: string, path: string, stat?: Stat): Promise<void> => {
     // Docker's copies end there too (it walks by whole paths); a container may make them deeper without end.
     if (path.length > LONGEST_PATH) {
       if (from !== undefined) return;
       // A layer without it would be another tree; with it no kernel could unpack it by its name, and each level repeats the whole path.
       throw invalidArgument(`${JSON.stringify(textOf(path).slice(0, 100))}… is a path of more than ${LONGEST_PATH} bytes, which no archive can have`);
     }
-    if ((stat.mode & S.IFMT) === S.IFREG) return await held(dir, base, (found, now) => entry(dir, base, path, now, found));
+    if (stat === undefined || (stat.mode & S.IFMT) === S.IFREG) return await heldFile(dir, base, path);
     await entry(dir, base, path, stat);
     if (!isDirectory(stat)) return;
     if (from === undefined && isOpaque(dir, base)) await whiteout(`${path}/.wh..wh..opq`);
@@ -154,16 +171,17 @@ export async function packTree(options: PackOptions): Promise<number> {
     if (options.listRoot) await entry(options.root, ".", "./", statAt(options.root, "")!);
     for (let level = levels.at(-1); level !== undefined; level = levels.at(-1)) {
       if (options.cancelled()) throw cancelled("packing a layer was cancelled");
-      const name = level.names.pop();
-      if (name === undefined) {
+      const next = level.entries.pop();
+      if (next === undefined) {
         levels.pop();
         closeFd(level.fd);
         continue;
       }
-      const stat = statAt(level.fd, name);
-      if (stat === undefined) continue;
+      const { name, isFile } = next;
+      const stat = isFile ? undefined : statAt(level.fd, name);
+      if (!isFile && stat === undefined) continue;
       const path = level.path + name;
-      if (from === undefined && isWhiteout(stat)) {
+      if (from === undefined && stat !== undefined && isWhiteout(stat)) {
         await whiteout(`${level.path}.wh.${name}`);
         continue;
       }

@@ -18,7 +18,7 @@ import {
   utimesAt,
   type Stat,
 } from "../kernel/fs.ts";
-import { listXattrAt, getXattrAt, setXattrAt } from "../kernel/xattr.ts";
+import { getXattrAt, getXattrFd, listXattrAt, listXattrFd, setXattrAt } from "../kernel/xattr.ts";
 import { bytesOf } from "../lib/tar.ts";
 import { removeTreeNow } from "./tree.ts";
 
@@ -186,9 +186,18 @@ export function isAcl(key: string): boolean {
 
 /** Those that are `wanted`, in the order of their keys. */
 export function xattrsOf(directory: number, name: string, wanted: (key: string) => boolean = isCarriedXattr): Map<string, Uint8Array> {
+  return chosen(listXattrAt(directory, name), wanted, (key) => getXattrAt(directory, name, key));
+}
+
+/** As xattrsOf, of an open file. */
+export function xattrsOfFile(fd: number, wanted: (key: string) => boolean): Map<string, Uint8Array> {
+  return chosen(listXattrFd(fd), wanted, (key) => getXattrFd(fd, key));
+}
+
+function chosen(keys: string[], wanted: (key: string) => boolean, get: (key: string) => Uint8Array | undefined): Map<string, Uint8Array> {
   const found = new Map<string, Uint8Array>();
-  for (const key of listXattrAt(directory, name).filter(wanted).sort()) {
-    const value = getXattrAt(directory, name, key);
+  for (const key of keys.filter(wanted).sort()) {
+    const value = get(key);
     if (value !== undefined) found.set(key, value);
   }
   return found;
