@@ -249,7 +249,7 @@ export function parseTmpfs(destination: string, text: string): MountRequest {
     else if (word === "rw") readOnly = false;
     else if (/^(no)?(suid|dev|exec)$/.test(word)) options.set(word.replace(/^no/, ""), word);
     else if (/^((size|nr_blocks|nr_inodes|mode|uid|gid)=[\w%]+|mpol=[\w:=-]+)$/.test(word)) options.set(word.slice(0, word.indexOf("=")), word);
-    else if (/^(no|rel|strict)?atime$|^(no)?diratime$|^(a?sync|r?(private|shared|slave))$/.test(word)) options.set(word, word);
+    else if (/^(no|rel|strict)?atime$|^(no)?diratime$|^(a?sync|r?(private|shared|slave|unbindable))$/.test(word)) options.set(word, word);
     else throw invalidArgument(`invalid tmpfs option ${JSON.stringify(word)}`);
   }
   return { ...nothing, type: "tmpfs", source: "", destination: checkDestination(destination), readOnly, tmpfsOptions: [...options.values()] };

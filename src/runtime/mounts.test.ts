@@ -55,6 +55,13 @@ describe("mounts of a container", () => {
     expect(() => tmpfsMount("/t", ["bind"])).toThrow("invalid tmpfs option");
   });
 
+  test("a tmpfs keeps the propagation that it was given, and nothing else has it", () => {
+    expect(buildMounts(input({ user: [tmpfsMount("/t", [])] })).rootfsPropagation).toBeUndefined();
+    const { mounts, rootfsPropagation } = buildMounts(input({ user: [tmpfsMount("/t", ["rshared"])] }));
+    expect(rootfsPropagation).toBe("private");
+    expect(mounts.find((each) => each.type === "cgroup")?.options).toContain("rprivate");
+  });
+
   test("a shared bind of a place that isn't shared is refused as Docker does", () => {
     expect(() => buildMounts(input({ user: [bindMount("/proc/self", "/b", ["rshared"], false)] }))).toThrow("is not a shared mount");
   });

@@ -30,6 +30,8 @@ export function buildMounts(input: MountInput): { mounts: MountSpec[]; rootfsPro
     for (const each of base) if (!writable.has(each.destination) && !each.options?.includes("rw")) each.options = readOnly(each.options ?? []);
   const own = input.own.filter((each) => !taken.has(each.destination));
   const propagation = rootPropagation(user);
+  // of version 1 they are the host's own mounts, bound: what is mounted on them would be seen there
+  if (propagation !== undefined) for (const each of base) if (each.type === "cgroup") each.options = [...(each.options ?? []), "rprivate"];
   // /etc/hosts and the like are there also where the user mounts a /etc of his own, as in Docker
   return { mounts: [...base, ...user, ...own], ...(propagation !== undefined && { rootfsPropagation: propagation }) };
 }
@@ -69,7 +71,9 @@ function shmMount(shm: MountInput["shm"]): MountSpec[] {
   return [{ destination: "/dev/shm", type: "tmpfs", source: "shm", options: ["nosuid", "noexec", "nodev", "mode=1777", `size=${shm.size || SHM_SIZE}`] }];
 }
 
-const propagations = new Set(["private", "rprivate", "shared", "rshared", "slave", "rslave"]);
+const propagations = new Set(["private", "rprivate", "shared", "rshared", "slave", "rslave", "unbindable", "runbindable"]);
+/** What a file system without peers can be but private. */
+const lasting = new Set(["shared", "rshared", "unbindable", "runbindable"]);
 
 /** A bind mount with Docker's default propagation, rprivate, unless `options` name another. */
 export function bindMount(source: string, destination: string, options: readonly string[], isReadOnly: boolean): MountSpec {
@@ -125,6 +129,8 @@ const tmpfsValues = new Set(["size", "mode", "uid", "gid", "nr_inodes", "nr_bloc
 function rootPropagation(mounts: readonly MountSpec[]): string | undefined {
   let result: string | undefined;
   for (const each of mounts) {
+    // by default crun makes all mounts private when they are there: this one's is then its root's alone
+    if (each.type === "tmpfs" && each.options?.some((option) => lasting.has(option))) result ??= "private";
     if (each.type !== "bind") continue;
     const shared = each.options?.some((option) => option === "shared" || option === "rshared");
     const slave = each.options?.some((option) => option === "slave" || option === "rslave");
@@ -135,7 +141,7 @@ function rootPropagation(mounts: readonly MountSpec[]): string | undefined {
     if (slave && !/shared:|master:/.test(mount.optional)) {
       throw invalidArgument(`path ${source} is mounted on ${mount.target} but it is not a shared or slave mount`);
     }
-    result = shared ? "shared" : (result ?? "rslave");
+    result = shared ? "shared" : result === "shared" ? result : "rslave";
   }
   return result;
 }

@@ -584,6 +584,11 @@ const rows: Row[] = [
     shows: [
       { host: { Tmpfs: { "/t": "size=1m,exec" } }, script: "grep ' /t ' /proc/mounts", want: /^(?!.*noexec).*size=1024k/ },
       { host: { Tmpfs: { "/t": "defaults,mpol=default,rshared" } }, script: "grep -c '^tmpfs /t tmpfs' /proc/mounts", want: /^1\n/ },
+      {
+        host: { Tmpfs: { "/t": "rshared", "/u": "unbindable", "/v": "slave" } },
+        script: "grep -oE ' /[tuv] |shared:|unbindable' /proc/self/mountinfo",
+        want: /^ \/t \nshared:\n \/u \nunbindable\n \/v \n$/,
+      },
       // everybody's, but for what hides a directory of the image; also in the next run, which finds the one made for the first
       { host: { Tmpfs: { "/t": "", "/etc": "", "/bin/x": "mode=711" } }, script: "stat -c %a /t /etc /bin/x", want: "1777\n755\n711\n" },
       {
