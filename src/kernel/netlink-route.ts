@@ -27,6 +27,7 @@ const RTM_DELADDR = 21;
 const RTM_GETADDR = 22;
 const RTM_NEWROUTE = 24;
 const RTM_GETROUTE = 26;
+const RT_TABLE_MAIN = 254;
 
 const IFLA_ADDRESS = 1;
 const IFLA_IFNAME = 3;
@@ -292,8 +293,13 @@ export function getLink(socket: NetlinkSocket, name: string): Link {
 
 /** The link, or undefined where there is none of that name. */
 export function findLink(socket: NetlinkSocket, name: string): Link | undefined {
+  return unlessGone(() => getLink(socket, name));
+}
+
+/** Undefined where there is no such link. */
+function unlessGone<T>(ask: () => T): T | undefined {
   try {
-    return getLink(socket, name);
+    return ask();
   } catch (error) {
     if ((error as { code?: string }).code === "ENODEV") return undefined;
     throw error;
@@ -318,7 +324,11 @@ export interface LinkAddress {
   prefixLength: number;
 }
 
-const allAddresses = (): NetlinkMessage => message("list addresses", RTM_GETADDR, NLM_F_DUMP, Buffer.alloc(8));
+function allAddresses(link = 0): NetlinkMessage {
+  const header = Buffer.alloc(8);
+  header.writeUInt32LE(link, 4);
+  return message("list addresses", RTM_GETADDR, NLM_F_DUMP, header);
+}
 
 function parseAddress(payload: Buffer): LinkAddress {
   const attributes = parseAttributes(payload, 8);
@@ -333,6 +343,11 @@ export function listAddresses(socket: NetlinkSocket): LinkAddress[] {
   return socket.dump(allAddresses()).map(parseAddress);
 }
 
+/** Those of one link, however many others there are; none where it is gone. `socket` is of openRouteSocket. */
+export function addressesOf(socket: NetlinkSocket, link: number): LinkAddress[] {
+  return (unlessGone(() => socket.dump(allAddresses(link))) ?? []).map(parseAddress);
+}
+
 /** As listLinksInTurns. */
 export async function listAddressesInTurns(): Promise<LinkAddress[]> {
   using socket = openRouteSocket();
@@ -345,15 +360,16 @@ export interface Route {
   prefixLength: number;
   /** Index of the outgoing link, 0 where there is none. */
   link: number;
-  /** 254 main, 255 local. */
-  table: number;
   /** Its addresses are neighbours: no gateway leads there. */
   onLink: boolean;
 }
 
+/** Of the main table: that of local addresses has four times as many. `socket` is of openRouteSocket. */
 export function listRoutes(socket: NetlinkSocket): Route[] {
   const result: Route[] = [];
-  for (const payload of socket.dump(message("list routes", RTM_GETROUTE, NLM_F_DUMP, Buffer.alloc(12)))) {
+  const header = Buffer.alloc(12);
+  header.writeUInt8(RT_TABLE_MAIN, 4);
+  for (const payload of socket.dump(message("list routes", RTM_GETROUTE, NLM_F_DUMP, header))) {
     const length = payload.readUInt8(0) === AF_INET ? 4 : payload.readUInt8(0) === AF_INET6 ? 16 : 0;
     if (length === 0) continue;
     const attributes = parseAttributes(payload, 12);
@@ -361,7 +377,6 @@ export function listRoutes(socket: NetlinkSocket): Route[] {
       destination: Uint8Array.from(attributes.get(RTA_DST) ?? Buffer.alloc(length)),
       prefixLength: payload.readUInt8(1),
       link: attributes.get(RTA_OIF)?.readUInt32LE(0) ?? 0,
-      table: payload.readUInt8(4),
       onLink: payload.readUInt8(7) === RTN_UNICAST && !attributes.has(RTA_GATEWAY) && !attributes.has(RTA_MULTIPATH) && !attributes.has(RTA_VIA),
     });
   }
@@ -369,5 +384,7 @@ export function listRoutes(socket: NetlinkSocket): Route[] {
 }
 
 export function openRouteSocket(): NetlinkSocket {
-  return NetlinkSocket.open(NETLINK_ROUTE);
+  const socket = NetlinkSocket.open(NETLINK_ROUTE);
+  socket.filterLists();
+  return socket;
 }

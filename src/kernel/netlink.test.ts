@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { countRounds } from "../../test/rounds.ts";
 import { attribute, message, nested, NLM_F_ACK, NLM_F_DUMP, parseAttributes, text, u16be, u32, u32be, u8 } from "./netlink.ts";
-import { addVeth, findLink, listAddresses, openRouteSocket } from "./netlink-route.ts";
+import { addressesOf, addVeth, findLink, listAddresses, listRoutes, openRouteSocket } from "./netlink-route.ts";
 import { addElements, batch, concatenation, deleteElements } from "./nftables-batch.ts";
 
 test("attributes are padded to four bytes and read back", () => {
@@ -56,6 +56,17 @@ test("the kernel answers: lo is there, nothing is where nothing is", () => {
   expect(findLink(socket, "lo")).toMatchObject({ index: 1, name: "lo" });
   expect(findLink(socket, "no-such-link")).toBeUndefined();
   expect(listAddresses(socket).length).toBeGreaterThan(0);
+});
+
+test("lists are of what was asked for alone", () => {
+  using socket = openRouteSocket();
+  const lists = (index: number): number[] => addressesOf(socket, index).map((entry) => entry.index);
+  expect(new Set(lists(1))).toEqual(new Set([1]));
+  expect(addressesOf(socket, 1)).toEqual(listAddresses(socket).filter(({ index }) => index === 1));
+  expect(lists(0x7fffffff)).toEqual([]);
+  const isOwn = new Set(listAddresses(socket).map(({ address }) => Buffer.from(address).toString("hex")));
+  // those of local addresses are in another table
+  expect(listRoutes(socket).filter(({ destination }) => isOwn.has(Buffer.from(destination).toString("hex")))).toEqual([]);
 });
 
 test("a dump in turns: the same, with everything else in between", async () => {

@@ -22,6 +22,7 @@ const NLA_TYPE_MASK = 0x3fff;
 const SOL_NETLINK = 270;
 const NETLINK_CAP_ACK = 10;
 const NETLINK_EXT_ACK = 11;
+const NETLINK_GET_STRICT_CHK = 12;
 const NLM_F_ACK_TLVS = 0x200;
 const NLMSGERR_ATTR_MSG = 1;
 const headerSize = 16;
@@ -161,6 +162,11 @@ export class NetlinkSocket implements Disposable {
 
   static open(protocol: number): NetlinkSocket {
     return new NetlinkSocket(openSocket(AF_NETLINK, SOCK_RAW, protocol));
+  }
+
+  /** Lists are of what was asked for alone: else rtnetlink gives the addresses of all links and the routes of all tables (Linux 4.20). */
+  filterLists(): void {
+    setOption(this.fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1);
   }
 
   /** The name under which the kernel tells others of this socket's changes. */

@@ -85,10 +85,13 @@ export function isLinkName(name: string): boolean {
   return /^[A-Za-z0-9_.-]{1,15}$/.test(name) && name !== "." && name !== "..";
 }
 
+/** Which link a bridge network has. */
+export const bridgeNameOf = ({ id, options }: NetworkRecord): string => options[bridgeOption.name] || `br-${id.slice(0, 12)}`;
+
 /** @throws EngineError invalidArgument naming the option that can't be honoured */
 export function parseBridgeOptions(network: NetworkRecord): BridgeOptions {
   const { options } = network;
-  const name = options[bridgeOption.name] || `br-${network.id.slice(0, 12)}`;
+  const name = bridgeNameOf(network);
   if (!isLinkName(name))
     throw invalidArgument(`${bridgeOption.name}: ${JSON.stringify(name)} is not an interface name (at most 15 letters, digits, "_", "." and "-")`);
   const interfacePrefix = options[bridgeOption.interfacePrefix] || "eth";

@@ -4,7 +4,7 @@ import type { Logger } from "../lib/log.ts";
 import { writeSysctl } from "../kernel/namespace.ts";
 import { setAlias } from "../kernel/netlink-links.ts";
 import type { NetlinkMessage, NetlinkSocket } from "../kernel/netlink.ts";
-import { addAddress, addBridge, deleteAddress, findLink, getLink, listAddresses, listLinks, setLinkMtu, setLinkUp } from "../kernel/netlink-route.ts";
+import { addAddress, addBridge, addressesOf, deleteAddress, findLink, getLink, listLinks, setLinkMtu, setLinkUp } from "../kernel/netlink-route.ts";
 import { type Address, addressFrom, bytesOf, formatAddress, macFor, parseAddress, parseMac, parsePrefix } from "../lib/address.ts";
 import { type BridgeOptions, parseBridgeOptions } from "./bridge-options.ts";
 import type { NetworkDriver } from "./driver.ts";
@@ -82,8 +82,8 @@ const isOurs = (address: Uint8Array): boolean => address.length === 4 || (addres
 /** Addresses of a former subnet of the network. */
 function staleAddresses(host: NetlinkSocket, index: number, gateways: ReturnType<typeof ownAddresses>): NetlinkMessage[] {
   const wanted = new Set(gateways.map((gateway) => formatAddress(gateway.address)));
-  return listAddresses(host)
-    .filter((entry) => entry.index === index && isOurs(entry.address) && !wanted.has(formatAddress(addressFrom(entry.address))))
+  return addressesOf(host, index)
+    .filter((entry) => isOurs(entry.address) && !wanted.has(formatAddress(addressFrom(entry.address))))
     .map((entry) => deleteAddress(index, entry.address, entry.prefixLength));
 }
 

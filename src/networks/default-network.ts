@@ -1,4 +1,4 @@
-import { findLink, type LinkAddress, listAddresses } from "../kernel/netlink-route.ts";
+import { addressesOf, findLink, type LinkAddress } from "../kernel/netlink-route.ts";
 import { addressFrom, overlaps, parsePrefix, type Subnet, subnetOf } from "../lib/address.ts";
 import type { NetworkContext } from "./context.ts";
 import { asked, defaultOptions, familiesOf, plan, type Wishes, wishesOf, withDefaultRoute } from "./default-settings.ts";
@@ -23,7 +23,7 @@ export function defaultNetwork(ctx: NetworkContext, present: NetworkRecord | und
   // a bridge by that name which no record of ours knows is the administrator's
   if (options.bridge !== "" && link !== undefined && present === undefined) network.foreign = true;
   if (inUse) return network;
-  const own = link === undefined ? [] : listAddresses(ctx.host).filter((entry) => entry.index === link.index);
+  const own = link === undefined ? [] : addressesOf(ctx.host, link.index);
   return { ...network, ipam: { driver: "default", config: familiesOf(options).map((family) => blockOf(ctx, network, family, own, link?.index)) } };
 }
 

@@ -3,8 +3,6 @@ import type { NetlinkSocket } from "../kernel/netlink.ts";
 import { addressFrom, parseAddress, type Subnet, subnetOf } from "../lib/address.ts";
 import { hostResolvConf } from "./resolv-conf.ts";
 
-const MAIN_TABLE = 254;
-
 /** Shorter IPv4 prefixes are default routes in disguise: OpenVPN's `def1` sets 0.0.0.0/1 and 128.0.0.0/1. */
 const LEAST_PREFIX = 8;
 
@@ -14,7 +12,7 @@ const LEAST_PREFIX = 8;
  * @param except links that don't count
  */
 export function hostUse(host: NetlinkSocket, except: ReadonlySet<number> = new Set()): Subnet[][] {
-  const routes = listRoutes(host).filter((route) => route.table === MAIN_TABLE && route.prefixLength > 0 && !except.has(route.link));
+  const routes = listRoutes(host).filter((route) => route.prefixLength > 0 && !except.has(route.link));
   const near = [
     ...listAddresses(host)
       .filter((entry) => entry.address.length > 0 && !except.has(entry.index))

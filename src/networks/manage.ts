@@ -2,7 +2,7 @@ import { SysError } from "../kernel/ffi.ts";
 import { conflict, EngineError, invalidArgument, messageOf, permissionDenied } from "../lib/errors.ts";
 import { findLink } from "../kernel/netlink-route.ts";
 import { createPause } from "../lib/turns.ts";
-import { parseBridgeOptions } from "./bridge-options.ts";
+import { bridgeNameOf } from "./bridge-options.ts";
 import { checkKind, checkUnused, takeConfiguration } from "./config-networks.ts";
 import { allNetworks, driverOf, emitNetworkEvent, isPredefined, type NetworkContext } from "./context.ts";
 import type { NetworkDriver } from "./driver.ts";
@@ -97,10 +97,8 @@ function record(ctx: NetworkContext, network: NetworkRecord): NetworkRecord {
 /** One network a bridge; notes whether somebody else made it. */
 function claimBridge(ctx: NetworkContext, network: NetworkRecord): void {
   if (network.driver !== "bridge") return;
-  const { name } = parseBridgeOptions(network);
-  const other = allNetworks(ctx).find(
-    (candidate) => candidate.driver === "bridge" && candidate.id !== network.id && parseBridgeOptions(candidate).name === name,
-  );
+  const name = bridgeNameOf(network);
+  const other = allNetworks(ctx).find((candidate) => candidate.driver === "bridge" && candidate.id !== network.id && bridgeNameOf(candidate) === name);
   if (other !== undefined)
     throw permissionDenied(`cannot create network ${network.id} (${name}): conflicts with network ${other.id} (${name}): networks have same bridge name`);
   if (findLink(ctx.host, name) !== undefined) network.foreign = true;
@@ -135,13 +133,13 @@ export async function removeNetwork(ctx: NetworkContext, reference: string): Pro
       ctx.leaving.delete(network.id);
       void ctx.firewalld.changed();
     });
-  ctx.leaving.set(network.id, { bridge: parseBridgeOptions(network).name, gone });
+  ctx.leaving.set(network.id, { bridge: bridgeNameOf(network), gone });
 }
 
 /** A bridge by the name that a new network wants may be on its way out. */
 async function waitForName(ctx: NetworkContext, network: NetworkRecord): Promise<void> {
   if (network.driver !== "bridge" || ctx.leaving.size === 0) return;
-  const { name } = parseBridgeOptions(network);
+  const name = bridgeNameOf(network);
   await Promise.all([...ctx.leaving.values()].map(({ bridge, gone }) => (bridge === name ? gone : undefined)));
 }
 

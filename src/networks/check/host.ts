@@ -1,12 +1,11 @@
 import { readSysctl, writeSysctl } from "../../kernel/namespace.ts";
-import { findLink, listLinks, listRoutes } from "../../kernel/netlink-route.ts";
+import { listLinks, listRoutes } from "../../kernel/netlink-route.ts";
 import { addressFrom, formatSubnet, overlaps, parsePrefix, subnetOf } from "../../lib/address.ts";
 import { parseBridgeOptions } from "../bridge-options.ts";
 import type { NetworkContext } from "../context.ts";
 import { enableForwarding } from "../restore.ts";
 import type { Finding } from "./types.ts";
 
-const MAIN_TABLE = 254;
 const USUAL_MTU = 1500;
 /** Of the table of connections: from here on the kernel is about to drop new ones. */
 const NEARLY_FULL = 0.9;
@@ -60,7 +59,7 @@ function kernelFindings(ctx: NetworkContext): Finding[] {
 
 /** Strict reverse path filters drop what comes in by another link than the answer would leave by. */
 function filterFindings(ctx: NetworkContext): Finding[] {
-  const defaults = listRoutes(ctx.host).filter((route) => route.table === MAIN_TABLE && route.prefixLength === 0 && route.destination.length === 4);
+  const defaults = listRoutes(ctx.host).filter((route) => route.prefixLength === 0 && route.destination.length === 4);
   const uplinks = new Set(defaults.map(({ link }) => link));
   const names = listLinks(ctx.host).flatMap(({ index, name }) => (uplinks.has(index) ? [name] : []));
   const strict = names.filter(
@@ -74,7 +73,7 @@ function filterFindings(ctx: NetworkContext): Finding[] {
 /** Somebody else (a VPN, a new link) leads a network's addresses elsewhere. */
 function routeFindings(ctx: NetworkContext): Finding[] {
   const links = new Map(listLinks(ctx.host).map((link) => [link.index, link.name]));
-  const routes = listRoutes(ctx.host).filter((route) => route.table === MAIN_TABLE && route.prefixLength > 1);
+  const routes = listRoutes(ctx.host).filter((route) => route.prefixLength > 1);
   return ctx.records.list().flatMap((network) => {
     if (network.driver !== "bridge") return [];
     const own = parseBridgeOptions(network).name;
@@ -96,7 +95,7 @@ function routeFindings(ctx: NetworkContext): Finding[] {
 }
 
 function mtuFindings(ctx: NetworkContext): Finding[] {
-  const uplink = listRoutes(ctx.host).find((route) => route.table === MAIN_TABLE && route.prefixLength === 0);
+  const uplink = listRoutes(ctx.host).find((route) => route.prefixLength === 0);
   const link = listLinks(ctx.host).find(({ index }) => index === uplink?.link);
   if (link === undefined) return [];
   return ctx.records.list().flatMap((network): Finding[] => {
@@ -116,9 +115,9 @@ function mtuFindings(ctx: NetworkContext): Finding[] {
   });
 }
 
-/** What the kernel has set for a bridge; checked where the bridge is there. */
+/** What the kernel has set for a bridge, which is there. */
 export function bridgeSettings(ctx: NetworkContext, bridge: string): Finding[] {
-  if (findLink(ctx.host, bridge) === undefined || !ctx.firewall.active) return [];
+  if (!ctx.firewall.active) return [];
   const wrong = [
     ["route_localnet", "127.0.0.1 of published ports isn't answered"],
     ["forwarding", "its containers reach nothing outside"],

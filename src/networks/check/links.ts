@@ -1,9 +1,9 @@
 import { existsSync } from "node:fs";
 import { deleteLink, findLink, type Link, listAddresses, listAddressesInTurns, listLinksInTurns } from "../../kernel/netlink-route.ts";
 import { addressFrom, formatAddress } from "../../lib/address.ts";
-import { nextTurn } from "../../lib/turns.ts";
+import { createPause, nextTurn } from "../../lib/turns.ts";
 import { ownAddresses } from "../bridge.ts";
-import { parseBridgeOptions } from "../bridge-options.ts";
+import { bridgeNameOf, parseBridgeOptions } from "../bridge-options.ts";
 import { driverOf, type NetworkContext } from "../context.ts";
 import { givesDefaultRoute } from "../default-routes.ts";
 import { configureEndpoint, defaultRoutes } from "../endpoint-link.ts";
@@ -21,41 +21,50 @@ const restore = async (ctx: NetworkContext, network: NetworkRecord): Promise<voi
 /** The bridges themselves. Cheap: the regular look asks it too. */
 export async function bridgeFindings(ctx: NetworkContext): Promise<Finding[]> {
   const networks = bridges(ctx);
-  const addresses = await listAddressesInTurns();
+  const addresses = Map.groupBy(await listAddressesInTurns(), ({ index }) => index);
   const links = await linksByName();
-  return networks.flatMap((network) => {
-    if (ctx.records.byId(network.id) === undefined) return []; // removed meanwhile
-    const options = parseBridgeOptions(network);
-    const { name } = options;
-    const link = links.get(name);
-    const what = { kind: "network", network: network.name } as const;
-    const again = (did: string) => async (): Promise<string> => {
-      await restore(ctx, network);
-      return did;
-    };
-    if (link === undefined) {
-      const problem = `bridge ${name} of network ${network.name} is gone: its containers reach nobody`;
-      return [{ ...what, problem, repair: again("made again, with the containers' links on it") }];
-    }
-    if (link.kind !== "bridge") {
-      const problem = `link ${name}, which should be the bridge of network ${network.name}, is a ${link.kind || "physical link"}`;
-      return [{ ...what, problem, next: `give that link another name; berth network check --repair then makes the bridge` }];
-    }
-    const found: Finding[] = [];
-    if (!link.up) found.push({ ...what, problem: `bridge ${name} of network ${network.name} is down`, repair: again("set up again") });
-    const there = new Set(addresses.filter(({ index }) => index === link.index).map(({ address }) => formatAddress(addressFrom(address))));
-    for (const { address } of ownAddresses(network, options)) {
-      if (there.has(formatAddress(address))) continue;
-      const problem = `bridge ${name} of network ${network.name} has lost its address ${formatAddress(address)}: containers have no gateway`;
-      found.push({ ...what, problem, repair: again("given back") });
-    }
-    if (options.mtu !== undefined && options.mtu !== link.mtu) {
-      found.push({ ...what, problem: `bridge ${name} of network ${network.name} has an MTU of ${link.mtu}, not ${options.mtu}`, repair: again("set again") });
-    }
-    const lapse = lapseOf(network, ctx.firewall);
-    if (lapse !== undefined) found.push({ ...what, problem: lapse, repair: again("kept apart again") });
-    return [...found, ...bridgeSettings(ctx, name).map((finding) => ({ ...finding, network: network.name }))];
-  });
+  const found: Finding[] = [];
+  const pause = createPause();
+  for (const network of networks) {
+    await pause();
+    if (ctx.records.byId(network.id) === undefined) continue; // removed meanwhile
+    const link = links.get(bridgeNameOf(network));
+    const there = (link === undefined ? undefined : addresses.get(link.index)) ?? [];
+    found.push(...bridgeFindingsOf(ctx, network, link, new Set(there.map(({ address }) => formatAddress(addressFrom(address))))));
+  }
+  return found;
+}
+
+/** @param there the link's addresses */
+function bridgeFindingsOf(ctx: NetworkContext, network: NetworkRecord, link: Link | undefined, there: ReadonlySet<string>): Finding[] {
+  const options = parseBridgeOptions(network);
+  const { name } = options;
+  const what = { kind: "network", network: network.name } as const;
+  const again = (did: string) => async (): Promise<string> => {
+    await restore(ctx, network);
+    return did;
+  };
+  if (link === undefined) {
+    const problem = `bridge ${name} of network ${network.name} is gone: its containers reach nobody`;
+    return [{ ...what, problem, repair: again("made again, with the containers' links on it") }];
+  }
+  if (link.kind !== "bridge") {
+    const problem = `link ${name}, which should be the bridge of network ${network.name}, is a ${link.kind || "physical link"}`;
+    return [{ ...what, problem, next: `give that link another name; berth network check --repair then makes the bridge` }];
+  }
+  const found: Finding[] = [];
+  if (!link.up) found.push({ ...what, problem: `bridge ${name} of network ${network.name} is down`, repair: again("set up again") });
+  for (const { address } of ownAddresses(network, options)) {
+    if (there.has(formatAddress(address))) continue;
+    const problem = `bridge ${name} of network ${network.name} has lost its address ${formatAddress(address)}: containers have no gateway`;
+    found.push({ ...what, problem, repair: again("given back") });
+  }
+  if (options.mtu !== undefined && options.mtu !== link.mtu) {
+    found.push({ ...what, problem: `bridge ${name} of network ${network.name} has an MTU of ${link.mtu}, not ${options.mtu}`, repair: again("set again") });
+  }
+  const lapse = lapseOf(network, ctx.firewall);
+  if (lapse !== undefined) found.push({ ...what, problem: lapse, repair: again("kept apart again") });
+  return [...found, ...bridgeSettings(ctx, name).map((finding) => ({ ...finding, network: network.name }))];
 }
 
 /** A removed container's link goes with its namespace, which the kernel takes down in its own time. */
