@@ -3,10 +3,11 @@ import { invalidArgument, messageOf, unavailable } from "../lib/errors.ts";
 import type { Logger } from "../lib/log.ts";
 import { writeSysctl } from "../kernel/namespace.ts";
 import { setAlias } from "../kernel/netlink-links.ts";
-import type { NetlinkMessage, NetlinkSocket } from "../kernel/netlink.ts";
-import { addAddress, addBridge, addressesOf, deleteAddress, findLink, getLink, listLinks, setLinkMtu, setLinkUp } from "../kernel/netlink-route.ts";
-import { type Address, addressFrom, bytesOf, formatAddress, macFor, parseAddress, parseMac, parsePrefix } from "../lib/address.ts";
-import { type BridgeOptions, parseBridgeOptions } from "./bridge-options.ts";
+import type { NetlinkSocket } from "../kernel/netlink.ts";
+import { addAddress, addBridge, findLink, getLink, listLinks, setLinkMtu, setLinkUp } from "../kernel/netlink-route.ts";
+import { type Address, bytesOf, macFor, parseAddress, parseMac, parsePrefix } from "../lib/address.ts";
+import { withoutStale } from "./bridge-addresses.ts";
+import { bridgeNameOf, type BridgeOptions, parseBridgeOptions } from "./bridge-options.ts";
 import type { NetworkDriver } from "./driver.ts";
 import { joinPort, type PortOptions, removePort } from "./bridge-port.ts";
 import { ipv6Settings } from "./endpoint-link.ts";
@@ -76,17 +77,6 @@ function configureBridge(name: string, ipv6: boolean, publishes: boolean): void 
   writeSysctl(`${ipv6Settings}/${name}/accept_dad`, "0");
 }
 
-/** Link-local IPv6 ones are the kernel's. */
-const isOurs = (address: Uint8Array): boolean => address.length === 4 || (address.length === 16 && !(address[0] === 0xfe && (address[1]! & 0xc0) === 0x80));
-
-/** Addresses of a former subnet of the network. */
-function staleAddresses(host: NetlinkSocket, index: number, gateways: ReturnType<typeof ownAddresses>): NetlinkMessage[] {
-  const wanted = new Set(gateways.map((gateway) => formatAddress(gateway.address)));
-  return addressesOf(host, index)
-    .filter((entry) => isOurs(entry.address) && !wanted.has(formatAddress(addressFrom(entry.address))))
-    .map((entry) => deleteAddress(index, entry.address, entry.prefixLength));
-}
-
 /** Linux bridges with a veth pair for each endpoint. */
 export function createBridgeDriver(options: BridgeDriverOptions): NetworkDriver {
   const { host, firewall, chores, directRouting, alias, log } = options;
@@ -108,7 +98,7 @@ export function createBridgeDriver(options: BridgeDriverOptions): NetworkDriver 
     const { index } = link;
     configureBridge(bridge.name, network.enableIPv6, firewall.active);
     if (!bridge.icc || network.foreign !== true) separate(bridge.name, separationOf(network, bridge, firewall));
-    const stale = isNew || network.foreign === true ? [] : staleAddresses(host, index, gateways);
+    const stale = isNew || network.foreign === true ? [] : withoutStale(host, index, gateways);
     // an MTU given to a new link would go with its last port: only one that was changed stays (br_mtu_auto_adjust)
     const mtu = bridge.mtu === undefined || bridge.mtu === link.mtu ? [] : [setLinkMtu(index, bridge.mtu)];
     host.request(...stale, ...mtu, setLinkUp({ index }), ...gateways.map((g) => addAddress(index, bytesOf(g.address), g.prefixLength)));
@@ -153,16 +143,15 @@ export function createBridgeDriver(options: BridgeDriverOptions): NetworkDriver 
       setUp(network);
     },
 
-    tearsDownLate: true,
+    // its subnets are free for others at once: the link itself takes the kernel a while
+    async withdraw(network) {
+      firewall.removeNetwork(network.id);
+      if (network.foreign !== true) await chores.dropAddresses(bridgeNameOf(network));
+    },
 
     async tearDown(network) {
       firewall.removeNetwork(network.id);
-      if (network.foreign === true) return;
-      const { name } = parseBridgeOptions(network);
-      const link = findLink(host, name);
-      // its subnets are free for others at once: the link itself takes the kernel a while
-      if (link !== undefined) host.request(...staleAddresses(host, link.index, []));
-      await chores.deleteLink(name);
+      if (network.foreign !== true) await chores.deleteLink(bridgeNameOf(network));
     },
 
     async attach(network, endpoint, namespace, { defaultRoute }) {

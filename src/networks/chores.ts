@@ -17,6 +17,8 @@ export interface Chores extends Disposable {
   makePort(port: NewPort): Promise<boolean>;
   /** The same file. */
   removePort(name: string, how: { gone: boolean }): Promise<void>;
+  /** bridge-addresses.ts. */
+  dropAddresses(bridge: string): Promise<void>;
   /** RTM_DELLINK waits 7–16 ms for RCU. Resolves when the link is gone, also when there was none. */
   deleteLink(name: string): Promise<void>;
   /** The same in the namespace that `socket`, an rtnetlink socket, was opened in; closes the socket. */
@@ -40,6 +42,7 @@ export function createChores(links: LinkCalls): Chores {
       return (await links.call({ verb: "makePort", port: { ...port, endpoint: { ...endpoint, ports: [] } } })) === true;
     },
     removePort: async (name, how) => void (await links.call({ verb: "removePort", name, ...how })),
+    dropAddresses: async (bridge) => void (await links.call({ verb: "dropAddresses", bridge })),
     deleteLink: async (name) => void (await calls.call({ kind: "deleteLink", name })),
     deleteLinkInside: async (socket, name) => void (await calls.call({ kind: "deleteLink", name, socket })),
     moveLink: async (options) => void (await calls.call({ kind: "moveLink", ...options })),

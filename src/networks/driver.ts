@@ -49,8 +49,8 @@ export interface NetworkDriver {
   validate(network: NetworkRecord): Awaitable<void>;
   /** Makes the network exist. What it notes in `network.driverState` is kept. */
   setUp(network: NetworkRecord): Awaitable<void>;
-  /** What `tearDown` does before it first waits is enough for others to go on: nobody waits for the rest. */
-  readonly tearsDownLate?: true;
+  /** What of `tearDown` others must wait for, where nobody needs to for the rest: who removes a network has his answer after this. */
+  withdraw?(network: NetworkRecord): Promise<void>;
   /** The opposite; without endpoints. Unless `forGood`, `restore` brings it back. */
   tearDown(network: NetworkRecord, options: { forGood: boolean }): Awaitable<void>;
   /** The endpoint is about to be recorded: a driver that keeps records too may fill in what is missing, or refuse. */

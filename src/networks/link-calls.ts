@@ -3,10 +3,15 @@ import { type NamespaceDoor, openNamespaceDoor } from "../kernel/namespace.ts";
 import { NetlinkSocket } from "../kernel/netlink.ts";
 import { openRouteSocket, setLinkUp } from "../kernel/netlink-route.ts";
 import type { Calls } from "../lib/worker-calls.ts";
+import { dropAddresses } from "./bridge-addresses.ts";
 import { makePort, type NewPort, removePort } from "./bridge-port.ts";
 
-/** What every start and end of a container needs, made in a Worker: whatever else waits longer, and is a chore (chores.worker.ts). */
-export type LinkCall = { verb: "makeNamespace" } | { verb: "makePort"; port: NewPort } | { verb: "removePort"; name: string; gone: boolean };
+/** What every start and end of a container needs, and what somebody waits for, made in a Worker: whatever else waits longer, and is a chore (chores.worker.ts). */
+export type LinkCall =
+  | { verb: "makeNamespace" }
+  | { verb: "makePort"; port: NewPort }
+  | { verb: "removePort"; name: string; gone: boolean }
+  | { verb: "dropAddresses"; bridge: string };
 
 /** A new network namespace, held by `fd` alone, with its loopback up; `route` is an rtnetlink socket inside it. */
 export interface FreshNamespace {
@@ -47,6 +52,9 @@ export function createLinkServer(): (call: LinkCall) => LinkAnswer {
         return makePort(host, door, call.port);
       case "removePort":
         removePort(host, call.name, call);
+        return true;
+      case "dropAddresses":
+        dropAddresses(host, call.bridge);
         return true;
     }
   };

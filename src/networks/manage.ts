@@ -119,21 +119,31 @@ export async function removeNetwork(ctx: NetworkContext, reference: string): Pro
       ctx.records.deleteNetwork(network.id);
       emitNetworkEvent(ctx, "destroy", network);
     });
-    ctx.addresses.close(network.id);
   };
-  if (isElsewhere(ctx, network)) return await removeWithConsent(ctx, network, remove);
+  const free = (): void => ctx.addresses.close(network.id);
+  if (isElsewhere(ctx, network))
+    return await removeWithConsent(ctx, network, () => {
+      remove();
+      free();
+    });
   // the row goes first: from here on nobody can join, and a crash leaves only a bridge for restore to find
   remove();
   const driver = driverOf(ctx, network.driver);
-  const torn = driver.tearDown(network, { forGood: true });
-  if (driver.tearsDownLate !== true) return await torn;
-  const gone = Promise.resolve(torn)
-    .catch((error: unknown) => ctx.log.warn("could not take a removed network down", { network: network.name, error: messageOf(error) }))
+  if (driver.withdraw === undefined) {
+    free();
+    return await driver.tearDown(network, { forGood: true });
+  }
+  const failed = (error: unknown): void => ctx.log.warn("could not take a removed network down", { network: network.name, error: messageOf(error) });
+  const withdrawn = driver.withdraw(network).catch(failed).finally(free);
+  const gone = withdrawn
+    .then(() => driver.tearDown(network, { forGood: true }))
+    .catch(failed)
     .finally(() => {
       ctx.leaving.delete(network.id);
       void ctx.firewalld.changed();
     });
   ctx.leaving.set(network.id, { bridge: bridgeNameOf(network), gone });
+  await withdrawn;
 }
 
 /** A bridge by the name that a new network wants may be on its way out. */
