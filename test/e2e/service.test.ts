@@ -237,6 +237,12 @@ describe.skipIf(needs)("listening", () => {
     const good = client("client");
     expect(await docker(good, "version", "--format", "{{.Server.Platform.Name}}")).toMatchObject({ code: 0, stdout: "Berth\n" });
     expect(await docker(good, "run", "--rm", "busybox", "echo", "over TLS")).toMatchObject({ code: 0, stdout: "over TLS\n" });
+    // a connection that no other thread can read or write
+    writeFileSync(join(folder.path, "large"), Buffer.alloc(3_000_000, "0123456789abcdef\n"));
+    expect((await docker(good, "run", "-d", "--name", "files", "busybox", "sleep", "100000")).code).toBe(0);
+    expect((await docker(good, "cp", "-q", join(folder.path, "large"), "files:/in")).code).toBe(0);
+    expect((await docker(good, "cp", "-q", "files:/in", join(folder.path, "back"))).code).toBe(0);
+    expect(readFileSync(join(folder.path, "back")).equals(readFileSync(join(folder.path, "large")))).toBe(true);
     expect((await docker(client("stranger"), "version")).code).toBe(1);
     // its own certificate allows it to serve, not to ask
     expect((await docker(client("server"), "version")).code).toBe(1);
