@@ -8,8 +8,10 @@ const keyOf = (variable: string): string => variable.split("=", 1)[0] as string;
 /** The user's variables, then those of the image that the user didn't name. */
 function mergeEnv(user: string[] | null | undefined, image: string[] | null | undefined): string[] | null | undefined {
   if (empty(user)) return image ?? user;
-  const named = new Set((user as string[]).map(keyOf));
-  return [...(user as string[]), ...(image ?? []).filter((variable) => !named.has(keyOf(variable)))];
+  // an image has a few, a user may have thousands
+  const unnamed = new Set((image ?? []).map(keyOf));
+  if (unnamed.size > 0) for (const variable of user as string[]) unnamed.delete(keyOf(variable));
+  return [...(user as string[]), ...(image ?? []).filter((variable) => unnamed.has(keyOf(variable)))];
 }
 
 /**

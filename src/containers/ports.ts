@@ -9,14 +9,25 @@ function portNumber(text: string): number | undefined {
   return number <= 65535 ? number : undefined;
 }
 
+/** Most ports are written so already, and an image may have thousands. */
+const isNormal = (text: string): boolean => /^(?:[1-9]\d{0,3}|[1-5]\d{4})\/(?:tcp|udp|sctp)$/.test(text);
+
 /** `80`, `80/tcp` → `80/tcp`. @throws EngineError invalidArgument */
 export function parsePort(text: string): string {
+  if (isNormal(text)) return text;
   const [port = "", protocol = "tcp", ...rest] = text.split("/");
   const number = portNumber(port);
   if (number === undefined || number === 0) throw invalidArgument(`invalid port specification: ${JSON.stringify(text)}`);
   const name = (protocol === "" ? "tcp" : protocol).toLowerCase();
   if (rest.length > 0 || !protocols.has(name)) throw invalidArgument(`invalid port specification: ${JSON.stringify(text)}: invalid proto: ${protocol}`);
   return `${number}/${name}`;
+}
+
+/** A set of ports, each as `parsePort` has it. @throws EngineError invalidArgument */
+export function normalisePorts(ports: Record<string, object>): Record<string, object> {
+  const result: Record<string, object> = {};
+  for (const port in ports) result[parsePort(port)] = {};
+  return result;
 }
 
 /** A host port: empty (any), one number, or a range to choose from. @throws EngineError invalidArgument */

@@ -13,7 +13,7 @@ import type { ContainerConfig, HostConfig } from "../oci/container.ts";
 import { mountRequests, parseVolumesFrom } from "./binds.ts";
 import { healthProbe } from "./health-probe.ts";
 import { parseLink } from "./links.ts";
-import { normalisePortBindings, parsePort } from "./ports.ts";
+import { normalisePortBindings, normalisePorts } from "./ports.ts";
 
 /** Room for the runtime itself while it starts; the text is Docker's. */
 const minimumMemory = 6 * 1024 * 1024;
@@ -62,7 +62,7 @@ export function checkConfig(config: ContainerConfig): ContainerConfig {
     throw bad(`invalid hostname format: ${config.Hostname}`);
   if (config.Domainname !== undefined && /[\0\s/]/.test(config.Domainname)) throw bad(`invalid domainname format: ${config.Domainname}`);
   if (config.StopSignal) parseSignal(config.StopSignal);
-  if (config.ExposedPorts) result.ExposedPorts = Object.fromEntries(Object.keys(config.ExposedPorts).map((port) => [parsePort(port), {}]));
+  if (config.ExposedPorts) result.ExposedPorts = normalisePorts(config.ExposedPorts);
   checkHealth(config);
   healthProbe(config);
   return result;
