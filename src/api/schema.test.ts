@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { z } from "zod";
-import { bool, check, int, list, map, object, set, text, words } from "./schema.ts";
+import { bool, check, int, list, map, object, set, text, textMap, words } from "./schema.ts";
 
 describe("reading as Go does", () => {
   const schema = object({ Name: text.optional(), Inner: object({ Size: int.optional() }).optional(), Cmd: words.optional() });
@@ -45,6 +45,15 @@ describe("reading as Go does", () => {
     expect(reading({ "80/tcp": {}, "81/tcp": "x" })).toThrow("invalid JSON: Ports.81/tcp: expected object, received string");
     expect(reading({ "80/tcp": [] })).toThrow("invalid JSON: Ports.80/tcp: expected object, received array");
     expect(reading(JSON.parse('{"__proto__": {"a": 1}, "80/tcp": {"b": 2}}'))()).toEqual({ Ports: { "80/tcp": { b: 2 } } });
+  });
+  test("maps of texts: what is no map, or has values that are no texts", () => {
+    const reading = (Labels: unknown) => () => check(object({ Labels: textMap.optional() }), { Labels });
+    expect(reading(["a"])).toThrow("invalid JSON: Labels: expected record, received array");
+    expect(reading({ a: "b", c: 1 })).toThrow("invalid JSON: Labels.c: expected string, received number");
+    expect(reading({ a: null })).toThrow("invalid JSON: Labels.a: expected string, received null");
+    expect(reading(null)()).toEqual({});
+    const labels = (reading(JSON.parse('{"__proto__": "x", "a": "b"}'))() as { Labels: object }).Labels;
+    expect([Object.keys(labels), Object.getPrototypeOf(labels)]).toEqual([["a"], Object.prototype]);
   });
   for (const [value, message] of wrong) test(message, () => expect(() => check(schema, value)).toThrow(message));
   test("booleans aren't numbers", () => expect(() => check(object({ Tty: bool }), { Tty: 1 })).toThrow("Tty: expected boolean"));

@@ -38,7 +38,17 @@ export const int = z
   .refine((n) => Number.isInteger(n) && Math.abs(n) <= 2 ** 63, "expected an integer of 64 bits")
   .transform((n) => Math.min(Math.max(n, -most), most));
 export const texts = z.array(text);
-export const textMap = z.record(z.string(), text);
+/** A map of texts. It may have thousands (labels): z.record copies each key with a result for itself and its value, here nothing is copied. */
+export const textMap = z.unknown().transform((value, context) => {
+  if (!isObject(value)) {
+    context.addIssue({ code: "invalid_type", expected: "record", input: value });
+    return {};
+  }
+  // JSON.parse makes a key of it like any other
+  Reflect.deleteProperty(value, "__proto__");
+  for (const key in value) if (typeof value[key] !== "string") context.addIssue({ code: "invalid_type", expected: "string", input: value[key], path: [key] });
+  return value as Record<string, string>;
+});
 /** A set, written as a map to empty objects. It may have thousands of members (ports): zod takes ten times as long to look at each. */
 export const set = z.unknown().transform((value, context) => {
   const members: Record<string, object> = {};

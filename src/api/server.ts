@@ -112,7 +112,7 @@ async function readBody(exchange: Exchange, schema: NonNullable<Endpoint["body"]
   return body;
 }
 
-/** The request's JSON, with dockerd's checks and texts. @throws EngineError invalidArgument */
+/** The request's JSON, with dockerd's checks and texts. Each step of a long one has its own turn. @throws EngineError invalidArgument */
 async function readJson(exchange: Exchange, required: boolean): Promise<unknown> {
   const { body, head } = exchange;
   const type = head.headers["content-type"] ?? "";
@@ -122,15 +122,23 @@ async function readJson(exchange: Exchange, required: boolean): Promise<unknown>
   }
   if (body.present) checkJsonType(type);
   const bytes = await body.bytes(maxJsonBody);
+  const pause = createPause();
   // parsing is recursive and each level costs; a short body can't have that many
   if (bytes.length > maxJsonDepth && isTooDeep(bytes)) throw invalidArgument("invalid JSON: exceeded max depth");
   const text = bytes.toString("utf8").trim();
+  await pause();
   if (text === "") {
     // an empty chunked body
     throw invalidArgument("invalid JSON: got EOF while reading request body");
   }
+  const value = parseJson(text) ?? {};
+  await pause();
+  return value;
+}
+
+function parseJson(text: string): unknown {
   try {
-    return JSON.parse(text) ?? {};
+    return JSON.parse(text);
   } catch (error) {
     throw invalidArgument(hasTrailingContent(text) ? "unexpected content after JSON" : `invalid JSON: ${messageOf(error)}`, error);
   }
