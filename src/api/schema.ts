@@ -10,11 +10,12 @@ export function object<Shape extends z.ZodRawShape>(shape: Shape) {
   return z.preprocess((value) => foldKeys(value, names), z.object(shape));
 }
 
-function isObject(value: unknown): value is Record<string, unknown> {
+export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-function foldKeys(value: unknown, names: ReadonlyMap<string, string>): unknown {
+/** What is no object stays as it is. @param names by their lower case */
+export function foldKeys(value: unknown, names: ReadonlyMap<string, string>): unknown {
   if (!isObject(value)) return value;
   const folded: Record<string, unknown> = {};
   for (const key in value) {

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import type { MountConfig, RestartPolicy } from "../../oci/container.ts";
 import { bool, int, list, map, object, set, text, textMap, texts, words } from "../schema.ts";
+import { portBindings } from "./port-bindings.ts";
 
 /** Shapes of request bodies about containers; loose as Go's are (see ../schema.ts). */
 
@@ -116,8 +117,6 @@ const mount = object({
   TmpfsOptions: object({ SizeBytes: int.optional(), Mode: int.optional(), Options: z.array(texts).optional() }).optional(),
   ImageOptions: object({ Subpath: text.optional() }).optional(),
 });
-
-const portBindings = map(list(object({ HostIp: text.optional(), HostPort: text.optional() })));
 
 export const hostConfig = object({
   ...resourcesShape,
