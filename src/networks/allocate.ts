@@ -13,6 +13,7 @@ import { withoutRouted } from "./own-address-ports.ts";
 import { parseBindings } from "./port-requests.ts";
 import { PORTS_AT_ONCE, type PortTarget } from "./ports.ts";
 import type { StoredEndpoint } from "./records.ts";
+import { nextTurn } from "../lib/turns.ts";
 import { isNdots } from "./resolv-conf.ts";
 import { releaseEndpoint } from "./release.ts";
 import type { ConnectOptions, NetworkRecord, PublishedPort } from "./types.ts";
@@ -58,10 +59,12 @@ export function allocate(ctx: NetworkContext, options: ConnectOptions): Awaitabl
     }
     const ports = publish(ctx, network, id, options, { ...(ipv4 && { ipv4: ipv4.address }), ...(ipv6 && { ipv6: ipv6.address }) });
     if (!(ports instanceof Promise)) return record(ports);
-    return ports.then(record).catch((error: unknown) => {
+    const recorded = ports.then(record).catch((error: unknown) => {
       undo();
       throw error;
     });
+    // thousands of ports: writing them down took a while
+    return recorded.then((endpoint) => nextTurn().then(() => endpoint));
   } catch (error) {
     undo();
     throw error;

@@ -104,6 +104,7 @@ export class HostPorts {
       const port = onlyPort(range);
       if (port !== undefined) this.#checkFree(containerId, proto, hosts, port);
     }
+    await nextTurn();
     const steps = this.#reserving(containerId, requests, target);
     for (;;) {
       const step = steps.next();
@@ -112,18 +113,21 @@ export class HostPorts {
     }
   }
 
-  /** Yields after each `PORTS_AT_ONCE`. */
+  /** Yields after each `PORTS_AT_ONCE`, and where there were so many at the end: who asked has more to do with them all. */
   *#reserving(containerId: string, requests: readonly PortRequest[], target: PortTarget): Generator<void, PublishedPort[], undefined> {
     this.#checkRoom(requests.filter(({ proto }) => proto !== "sctp").length);
     const taken: Held[] = [];
+    // released as a whole while others had their turn
+    const checkHeld = (): void => {
+      const first = taken[0];
+      if (first !== undefined && this.#byContainer.get(containerId)?.has(first) !== true)
+        throw cancelled(`publishing ports of container ${containerId} was cancelled`);
+    };
     try {
       for (const [i, request] of requests.entries()) {
         if (i > 0 && i % PORTS_AT_ONCE === 0) {
           yield;
-          // released as a whole while others had their turn
-          const first = taken[0];
-          if (first !== undefined && this.#byContainer.get(containerId)?.has(first) !== true)
-            throw cancelled(`publishing ports of container ${containerId} was cancelled`);
+          checkHeld();
         }
         const hosts = this.#reachable(request, target);
         if (hosts.length > 0) taken.push(this.#reserveOne(containerId, { ...request, hosts }, target));
@@ -132,6 +136,10 @@ export class HostPorts {
             container: containerId,
             port: `${request.containerPort}/${request.proto}`,
           });
+      }
+      if (requests.length > PORTS_AT_ONCE) {
+        yield;
+        checkHeld();
       }
     } catch (error) {
       for (const held of taken) this.#drop(held);
