@@ -56,6 +56,17 @@ export function networkDriverContract(name: string, open: () => Promise<DriverLa
       await lab.driver.tearDown(network, { forGood: true });
     });
 
+    test("what was withdrawn can be set up again, and leaves nothing when it is taken down", async () => {
+      const network = lab.network();
+      await lab.driver.setUp(network);
+      for (let i = 0; i < 2; i++) await lab.driver.withdraw?.(network);
+      await lab.driver.setUp(network);
+      await lab.driver.withdraw?.(network);
+      await lab.driver.tearDown(network, { forGood: true });
+      expect(lab.hostLinks()).toEqual(before);
+      await lab.driver.withdraw?.(network);
+    });
+
     test("attached endpoints have their interface and reach each other until one is detached", async () => {
       const network = lab.network();
       await lab.driver.setUp(network);
