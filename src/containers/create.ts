@@ -56,6 +56,7 @@ export async function create(ctx: Context, options: CreateOptions): Promise<{ id
   if (!asked.Image) throw invalidArgument("no image was given to create a container from");
   const image = ctx.images.resolve(asked.Image, { platform: options.platform });
   using _lease = ctx.images.lease(image);
+  await pause();
   if (options.platform === undefined) warnings.push(...platformWarnings(image));
   const config = checkConfig(mergeConfig(asked, image.config.config));
   await pause();
