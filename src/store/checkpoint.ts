@@ -8,12 +8,18 @@ const OFTEN = 1000;
 /** The longest pause at rest: a look fetches code into memory that an engine at rest has just given back. It finds what was written outside `tx`. */
 const SELDOM = 8000;
 
+export interface CheckpointFailure {
+  message: string;
+  /** Nothing that the engine did wrong. */
+  isDiskFull: boolean;
+}
+
 /**
  * Within a second of a commit, where the write-ahead log has grown, a Worker checkpoints it: the fsyncs that this takes never stop the engine's loop.
  * The Worker starts with the first need.
  */
 export function startCheckpoints(store: Store, log: Logger): Disposable {
-  let worker: WorkerHandle<string, string> | undefined;
+  let worker: WorkerHandle<string, CheckpointFailure | undefined> | undefined;
   let busy = false;
   let seen = 0;
   /** The last answer: a disk that stays full is told of once. */
@@ -34,11 +40,15 @@ export function startCheckpoints(store: Store, log: Logger): Disposable {
     seen = modified;
     busy = true;
     if (worker === undefined) {
-      worker = startWorker<string, string>("store/checkpoint.worker.ts");
+      worker = startWorker<string, CheckpointFailure | undefined>("store/checkpoint.worker.ts");
       worker.onMessage((failure) => {
         busy = false;
-        if (failure !== reported && failure !== "") log.error("checkpoint of the records failed; they stay in the write-ahead log", { error: failure });
-        reported = failure;
+        if (failure !== undefined && failure.message !== reported) {
+          const told = "checkpoint of the records failed; they stay in the write-ahead log";
+          if (failure.isDiskFull) log.warn(told, { error: failure.message });
+          else log.error(told, { error: failure.message });
+        }
+        reported = failure?.message ?? "";
       });
       worker.onError((error) => {
         log.error("the thread that checkpoints the records has died; the next look starts another", { error });

@@ -1,12 +1,17 @@
 import { constants, Database } from "bun:sqlite";
+import { isDiskFull } from "../lib/disk-full.ts";
 import { messageOf } from "../lib/errors.ts";
+import type { CheckpointFailure } from "./checkpoint.ts";
 import { type Reserve, reserveSpace, writeLogAhead } from "./reserve.ts";
 
 /**
  * Moves the write-ahead log into the database off the main thread, and alone begins it anew, so that the engine's connection never syncs (store.ts).
- * Asked with the database's path; answers with an empty text when done, else with what kept it from that: an error thrown here would end the Worker for good.
+ * Asked with the database's path; answers with nothing when done, else with what kept it from that: an error thrown here would end the Worker for good.
  */
-declare const self: { addEventListener(type: "message", listener: (event: { data: string }) => void): void; postMessage(message: string): void };
+declare const self: {
+  addEventListener(type: "message", listener: (event: { data: string }) => void): void;
+  postMessage(message: CheckpointFailure | undefined): void;
+};
 
 /** A page of the database in the log, with its header (sqlite.org/fileformat2.html#wal_file_format). */
 const LOG_PAGE_BYTES = 4096 + 24;
@@ -24,9 +29,9 @@ self.addEventListener("message", ({ data: path }) => {
     const pages = checkpoint(log);
     if (pages > 0) writeLogAhead(path, pages * LOG_PAGE_BYTES, { alone: (step) => politely(writer, step), sync: true });
     reserve.refill();
-    self.postMessage("");
+    self.postMessage(undefined);
   } catch (error) {
-    self.postMessage(messageOf(error));
+    self.postMessage({ message: messageOf(error), isDiskFull: isDiskFull(error) });
   }
 });
 
