@@ -106,13 +106,18 @@ export function openAt(dir: number, name: string, flags: number, mode = 0): numb
   return check(c.openat(int(dir), nameBytes(name), int(flags | O.CLOEXEC), int(mode)), "openat", shown(name));
 }
 
-/** The process's own descriptors, opened at the first need and kept: a path through /proc takes the kernel longer than what it leads to. */
-let descriptors: number | undefined;
+/** Opens what a descriptor refers to (it may be O_PATH) again, with other flags. For many files: a path through /proc takes the kernel longer than what it leads to. */
+export class Reopener implements Disposable {
+  readonly #descriptors = openAt(AT_FDCWD, "/proc/self/fd", O.PATH | O.DIRECTORY);
 
-/** Opens what `fd` refers to (it may be O_PATH), with other flags. @throws SysError */
-export function reopenFd(fd: number, flags: number): number {
-  descriptors ??= openAt(AT_FDCWD, "/proc/self/fd", O.PATH | O.DIRECTORY);
-  return openAt(descriptors, String(int(fd)), flags);
+  /** @throws SysError */
+  open(fd: number, flags: number): number {
+    return openAt(this.#descriptors, String(int(fd)), flags);
+  }
+
+  [Symbol.dispose](): void {
+    closeFd(this.#descriptors);
+  }
 }
 
 const EEXIST = 17;

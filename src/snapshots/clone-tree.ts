@@ -10,7 +10,7 @@ import {
   openAt,
   readDirectory,
   readlinkAt,
-  reopenFd,
+  Reopener,
   S,
   statAt,
   symlinkAt,
@@ -36,6 +36,7 @@ const gone = new Set(["ENOENT", "ENOTDIR", "ELOOP", "ESTALE"]);
  * away meanwhile is left out. `copied` is told of the bytes of files, holes included. @throws SysError, EngineError invalidArgument
  */
 export async function cloneTree(from: number, to: number, { breathe, copied }: { breathe: Pause; copied: (bytes: number) => void }): Promise<void> {
+  using reopener = new Reopener();
   /** First path of each file with several names, and how many are still to come. */
   const links = new Map<string, { path: string; left: number }>();
   const buffer = Buffer.allocUnsafeSlow(BUFFER);
@@ -62,7 +63,7 @@ export async function cloneTree(from: number, to: number, { breathe, copied }: {
 
   /** What is opened is what was looked at, whatever has its name now. */
   const file = async (found: number, dir: number, name: string, stat: Stat): Promise<void> => {
-    const source = reopenFd(found, O.RDONLY | O.NONBLOCK);
+    const source = reopener.open(found, O.RDONLY | O.NONBLOCK);
     try {
       const target = createAt(dir, name, 0o600);
       if (target === undefined) throw new SysError("openat", 17, name);

@@ -13,7 +13,7 @@ import {
   openAt,
   readEntries,
   readlinkAt,
-  reopenFd,
+  Reopener,
   S,
   statAt,
   type Stat,
@@ -62,6 +62,7 @@ const typeOf: Record<number, TarEntryType | undefined> = {
  * Returns the sum of the files' bytes.
  */
 export async function packTree(options: PackOptions): Promise<number> {
+  using reopener = new Reopener();
   const output = new ChunkedOutput(options.emit);
   const links = new Map<string, string>();
   const { from, idMap, whole = false } = options;
@@ -105,7 +106,7 @@ export async function packTree(options: PackOptions): Promise<number> {
       const stat = statAt(found, "")!;
       if ((stat.mode & S.IFMT) !== S.IFREG) return await visit(dir, base, path, stat);
       if (stat.size === 0) return await entry(dir, base, path, stat);
-      const fd = reopenFd(found, O.RDONLY | O.NONBLOCK);
+      const fd = reopener.open(found, O.RDONLY | O.NONBLOCK);
       try {
         await entry(dir, base, path, stat, fd);
       } finally {
