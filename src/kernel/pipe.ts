@@ -156,28 +156,6 @@ export function sendPacket(socket: number, packet: Uint8Array): boolean {
   }
 }
 
-/** What has come into a stream socket, into `memory`. The bytes, 0 at the end, undefined where it would block. @throws SysError ECONNRESET */
-export function receive(socket: number, memory: Uint8Array): number | undefined {
-  for (;;) {
-    const n = Number(c.recv(int(socket), memory, memory.length, MSG_DONTWAIT));
-    if (n >= 0) return n;
-    const code = errno();
-    if (code === EAGAIN) return undefined;
-    if (code !== EINTR) throw new SysError("recv", code);
-  }
-}
-
-/** Sends as much as fits into a stream socket. The bytes taken, 0 where it would block. @throws SysError EPIPE, ECONNRESET */
-export function sendSome(socket: number, bytes: Uint8Array): number {
-  for (;;) {
-    const n = Number(c.send(int(socket), bytes, bytes.length, MSG_NOSIGNAL | MSG_DONTWAIT));
-    if (n >= 0) return n;
-    const code = errno();
-    if (code === EAGAIN) return 0;
-    if (code !== EINTR) throw new SysError("send", code);
-  }
-}
-
 /** Another descriptor of the same, close-on-exec. @throws SysError */
 export function duplicateFd(fd: number): number {
   return check(c.fcntl(int(fd), F_DUPFD_CLOEXEC, 0), "fcntl");

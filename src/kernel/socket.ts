@@ -36,6 +36,7 @@ const EISCONN = 106;
 const SOL_SOCKET = 1;
 const SO_REUSEADDR = 2;
 const SO_ERROR = 4;
+const SO_SNDBUF = 7;
 const SO_SNDBUFFORCE = 32;
 const SO_RCVBUFFORCE = 33;
 const IPPROTO_IPV6 = 41;
@@ -180,7 +181,7 @@ export function sendToUnix(path: string, data: Buffer): void {
   }
 }
 
-/** One message into `into`; its length, or undefined where none waits. Never blocks. @throws SysError */
+/** One message into `into`, of a stream what has come: its length (0 at a stream's end), or undefined where nothing waits. Never blocks. @throws SysError */
 export function receiveMessage(fd: number, into: Buffer): number | undefined {
   for (;;) {
     const n = Number(c.recv(int(fd), into, into.length, MSG_DONTWAIT));
@@ -194,6 +195,11 @@ export function receiveMessage(fd: number, into: Buffer): number | undefined {
 /** Room for that many bytes that wait to be sent, beyond the host's usual limit. @throws SysError */
 export function setSendBuffer(fd: number, size: number): void {
   setOption(fd, SOL_SOCKET, SO_SNDBUFFORCE, size);
+}
+
+/** As much room as the host allows anybody (twice net.core.wmem_max), which is twice what a socket has. @throws SysError */
+export function widenSendBuffer(fd: number): void {
+  setOption(fd, SOL_SOCKET, SO_SNDBUF, 0x7fffffff);
 }
 
 /** Bytes that the kernel took: of a stream perhaps a part, of a datagram all; 0 where it would block. @throws SysError EPIPE, ECONNREFUSED, EMSGSIZE … */

@@ -15,6 +15,7 @@ import {
   statAt,
   truncateFd,
   unlinkAt,
+  utimesAt,
   utimesFd,
   writeFd,
 } from "../kernel/fs.ts";
@@ -92,8 +93,8 @@ class Target implements Disposable {
   #parent: { path: string; fd: number; made: Map<number, Made> } | undefined;
   /** The file being written: made with `mode`, `size` bytes so far, the last `hole` of which are zeros that haven't been. */
   #open: { fd: number; header: TarHeader; mode: number; size: number; hole: number } | undefined;
-  /** Modes and times of directories are set when all is in them. */
-  readonly #directories = new Map<string, TarHeader>();
+  /** Times of directories are set when all is in them; the rest, too, of those that were there before. */
+  readonly #directories = new Map<string, { header: TarHeader; isNew: boolean }>();
 
   constructor(root: Root, options: ExtractOptions) {
     this.#root = root;
@@ -110,7 +111,7 @@ class Target implements Disposable {
     const name = parts.pop();
     if (name === undefined) {
       // else the root itself keeps its mode
-      if (this.#options.whole === true && header.type === "directory") this.#directories.set("", header);
+      if (this.#options.whole === true && header.type === "directory") this.#directories.set("", { header, isNew: false });
       return;
     }
     if (header.type !== "hardlink") ownerOnHost(this.#options.idMap, this.#owner ?? header); // before anything is made
@@ -188,11 +189,12 @@ class Target implements Disposable {
 
   finish(): void {
     // Children before parents, so that a parent's time stands.
-    for (const [path, header] of [...this.#directories].toReversed()) {
+    for (const [path, { header, isNew }] of [...this.#directories].toReversed()) {
       const fd = this.#root.open(this.#at(path), O.PATH | O.DIRECTORY);
       if (fd === undefined) continue; // replaced by a later entry
       try {
-        this.#attributes(fd, ".", header);
+        if (isNew) utimesAt(fd, ".", header.mtime.seconds, header.mtime.nanoseconds);
+        else this.#attributes(fd, ".", header);
       } finally {
         closeFd(fd);
       }
@@ -254,7 +256,7 @@ class Target implements Disposable {
       // At once, should the archive break off; its time is set again when all is in it.
       this.#attributes(parent, name, header);
     }
-    this.#directories.set(path, header);
+    this.#directories.set(path, { header, isNew: !stays });
     if (this.#directories.size > mostDirectories) throw invalidArgument(`the archive has more than ${mostDirectories} directories`);
   }
 

@@ -1,5 +1,5 @@
-import { receive } from "../kernel/pipe.ts";
 import { SysError } from "../kernel/ffi.ts";
+import { receiveMessage } from "../kernel/socket.ts";
 import { cancelled, invalidArgument } from "../lib/errors.ts";
 import { BadRequest, BodyDecoder, type Framing } from "../lib/http-body.ts";
 import { Patience } from "./patience.ts";
@@ -55,7 +55,7 @@ export class LentBody {
   /** Nothing is left of the input when it is called. */
   #receive(): number | undefined {
     try {
-      const n = receive(this.#fd, this.#memory);
+      const n = receiveMessage(this.#fd, this.#memory);
       this.#input = this.#memory.subarray(0, n ?? 0);
       return n;
     } catch (error) {

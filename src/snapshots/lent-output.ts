@@ -1,5 +1,5 @@
 import { SysError } from "../kernel/ffi.ts";
-import { sendSome } from "../kernel/pipe.ts";
+import { sendSome } from "../kernel/socket.ts";
 import { cancelled } from "../lib/errors.ts";
 import { Patience } from "./patience.ts";
 

@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import { closeFd } from "../kernel/fs.ts";
-import { makeSocketPair, receive, sendSome, shutdownWrite } from "../kernel/pipe.ts";
+import { makeSocketPair, shutdownWrite } from "../kernel/pipe.ts";
+import { receiveMessage, sendSome } from "../kernel/socket.ts";
 import type { Framing } from "../lib/http-body.ts";
 import { LentBody } from "./lent-input.ts";
 import { LentAnswer } from "./lent-output.ts";
@@ -81,7 +82,7 @@ describe("an answer's body, written to its connection", () => {
   const received = async (fd: number, pause: number): Promise<Buffer> => {
     const memory = Buffer.alloc(1 << 17);
     const parts: Buffer[] = [];
-    for (let n = receive(fd, memory); n !== 0; n = receive(fd, memory)) {
+    for (let n = receiveMessage(fd, memory); n !== 0; n = receiveMessage(fd, memory)) {
       if (n !== undefined) parts.push(Buffer.from(memory.subarray(0, n)));
       await Bun.sleep(pause);
     }

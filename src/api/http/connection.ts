@@ -2,6 +2,7 @@ import type { Socket } from "node:net";
 import { closeFd } from "../../kernel/fs.ts";
 import { duplicateFd } from "../../kernel/pipe.ts";
 import { hungUp } from "../../kernel/poll.ts";
+import { widenSendBuffer } from "../../kernel/socket.ts";
 import { cancelled, invalidArgument } from "../../lib/errors.ts";
 import { BadRequest, BodyDecoder, type Framing } from "../../lib/http-body.ts";
 import type { LentInput, LentOutput, Upload } from "../../lib/lent.ts";
@@ -470,6 +471,8 @@ export class Connection {
     const fd = fdOf(this.#socket);
     if (!this.#isPlain || fd === undefined || !this.writable || this.#socket.writableLength > 0) return undefined;
     const lent = duplicateFd(fd);
+    // fewer wake-ups for both; TCP finds the size itself
+    if (this.#socket.remoteAddress === undefined) widenSendBuffer(lent);
     return { fd: lent, isChunked, giveBack: () => closeFd(lent) };
   }
 

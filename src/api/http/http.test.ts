@@ -4,7 +4,7 @@ import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect as tlsConnect } from "node:tls";
-import { receive, sendSome } from "../../kernel/pipe.ts";
+import { receiveMessage, sendSome } from "../../kernel/socket.ts";
 import { BodyDecoder } from "../../lib/http-body.ts";
 import { createLogger, silent } from "../../lib/log.ts";
 import type { Exchange } from "./connection.ts";
@@ -97,7 +97,7 @@ const handlers: Record<string, (exchange: Exchange) => void | Promise<void>> = {
       size += data.length;
       input = input.subarray(used);
       if (input.length > 0 || decoder.done) continue;
-      const n = receive(lent.fd, memory);
+      const n = receiveMessage(lent.fd, memory);
       if (n === 0) break;
       // lets the server read if it does
       await Bun.sleep(n === undefined ? 1 : 0);
