@@ -35,7 +35,7 @@ export function packStream(run: (options: JobOptions) => Promise<unknown>, signa
       pull: async (controller) => {
         if (!state.started) void start();
         state.started = true;
-        for (let n = held === undefined ? 0 : CREDITS; n > 0; n--) held?.credit();
+        if (held !== undefined) for (let n = 0; n < CREDITS; n++) held.credit();
         held = undefined;
         while (chunks.length === 0 && state.outcome === undefined) await changed();
         const next = chunks.shift();

@@ -123,13 +123,20 @@ function undescribed(archive: Buffer): { source: ReadableStream<Uint8Array>; con
 /** Whether there is a snapshot, whole or not, with that file. */
 const isUnpacked = ({ snapshots }: Storage, name: string): boolean => readdirSync(snapshots.root).some((each) => existsSync(join(snapshots.root, each, name)));
 
-/** Committed on top of an image, as a build step or `docker commit` does. */
-async function makeOn({ store, snapshots, images }: Storage, parent: string, name: string, reference?: string) {
+/** A layer on top of an image, with the file `name`, or with no change. */
+async function layerOn({ store, snapshots, images }: Storage, parent: string, name?: string) {
   const image = images.resolve(parent);
   const id = store.tx(() => snapshots.createActive());
   await snapshots.prepareActive(id, image.layers);
-  writeFileSync(join(snapshots.path(id), name), name);
+  if (name !== undefined) writeFileSync(join(snapshots.path(id), name), name);
   await snapshots.commit(id);
+  return { image, id };
+}
+
+/** Committed on top of an image, as a build step or `docker commit` does. */
+async function makeOn(storage: Storage, parent: string, name: string, reference?: string) {
+  const { images } = storage;
+  const { image, id } = await layerOn(storage, parent, name);
   const { rootfs: _, ...rest } = image.config;
   return await images.create({
     parent: image,
@@ -152,13 +159,9 @@ describe.skipIf(skipped("root", "overlay"))("an image made here", () => {
   test("that fails leaves neither its layer nor its config", async () => {
     using temporary = temporaryDirectory("images");
     await using storage = openStorage(temporary.path);
-    const { store, snapshots, images } = storage;
+    const { images } = storage;
     await load(storage, oldArchive(["foo:1"]));
-    const parent = images.resolve("foo:1");
-    const snapshot = store.tx(() => snapshots.createActive());
-    await snapshots.prepareActive(snapshot, parent.layers);
-    writeFileSync(join(snapshots.path(snapshot), "new"), "");
-    await snapshots.commit(snapshot);
+    const { image: parent, id: snapshot } = await layerOn(storage, "foo:1", "new");
     await images.remove("foo:1");
     expect(await failure(() => images.create({ parent, snapshot, config: parent.config }))).toMatchObject({ kind: "conflict" });
     await nothingLeft(storage);
@@ -167,12 +170,9 @@ describe.skipIf(skipped("root", "overlay"))("an image made here", () => {
   test("of nothing that changed has its parent's layers, and says so in its history, as Docker's", async () => {
     using temporary = temporaryDirectory("images");
     await using storage = openStorage(temporary.path);
-    const { store, snapshots, images } = storage;
+    const { snapshots, images } = storage;
     await load(storage, oldArchive(["foo:1"]));
-    const parent = images.resolve("foo:1");
-    const snapshot = store.tx(() => snapshots.createActive());
-    await snapshots.prepareActive(snapshot, parent.layers);
-    await snapshots.commit(snapshot);
+    const { image: parent, id: snapshot } = await layerOn(storage, "foo:1");
     const { rootfs, ...config } = parent.config;
     const step = { created_by: "true" };
     const image = await images.create({ parent, snapshot, config: { ...config, history: [step] } });

@@ -218,15 +218,12 @@ export class Connection {
     if (this.#isLent) return;
     if (this.#phase === "head" || this.#phase === "draining") this.#process();
     else if (this.#waiter !== undefined) this.#wake();
-    else if (this.#input.length > highWater) this.#pause();
-  }
-
-  #pause(): void {
-    if (this.#paused) return;
-    this.#paused = true;
-    this.#socket.pause();
-    // a paused socket doesn't tell of its client's leaving
-    this.#set.watch(this);
+    else if (this.#input.length > highWater) {
+      this.#paused = true;
+      this.#socket.pause();
+      // a paused socket doesn't tell of its client's leaving
+      this.#set.watch(this);
+    }
   }
 
   #onEnd(): void {

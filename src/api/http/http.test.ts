@@ -598,29 +598,30 @@ describe("listening", () => {
       log,
       commonHeaders: "",
       handler: (x) => {
+        if (x.head.target === "/") return x.reply(200, {}, "let in");
         const stream = x.stream(200, {});
         lent.push(stream.lend() !== undefined);
-        void stream.write("let in");
         stream.end();
       },
     });
     const { port } = await second.listen({ kind: "tcp", host: "127.0.0.1", port: 0, tls: { ca: cert, cert, key, verify: true } });
-    const answer = (credentials: { cert?: string; key?: string }): Promise<string> =>
+    const answer = (credentials: { cert?: string; key?: string }, path = "/", end = "let in"): Promise<string> =>
       new Promise((resolve) => {
         let text = "";
         const socket = tlsConnect({ host: "127.0.0.1", port: port!, rejectUnauthorized: false, ...credentials }, () =>
-          socket.write("GET / HTTP/1.1\r\nHost: x\r\n\r\n"),
+          socket.write(`GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`),
         );
         socket.on("data", (chunk: Buffer) => {
           text += chunk.toString("latin1");
-          if (text.includes("let in")) socket.destroy();
+          if (text.endsWith(end)) socket.destroy();
         });
         socket.on("error", () => {});
         socket.on("close", () => resolve(text));
       });
     expect(await answer({})).toBe("");
     expect(lines).toEqual([expect.stringMatching(/msg="a TLS client was refused" from=127\.0\.0\.1 error=".*PEER_DID_NOT_RETURN_A_CERTIFICATE/)]);
-    expect(await answer({ cert, key })).toContain("let in");
+    expect(await answer({ cert, key })).toEndWith("let in");
+    await answer({ cert, key }, "/stream", "0\r\n\r\n");
     expect(lent).toEqual([false]);
     expect(lines.length).toBe(1);
     await second.close();
