@@ -96,7 +96,7 @@ export function createSnapshotContext(deps: SnapshotsDeps): SnapshotContext {
   const setAside = (names: readonly string[]): Promise<(string | undefined)[]> =>
     workers.run({ op: "setAside", root, trash: join(root, TRASH), names, mark: nextNumber() });
   const empty = async (aside: readonly (string | undefined)[]): Promise<void> => {
-    for (const name of aside) if (name !== undefined) await workers.run({ op: "remove", directory: join(root, TRASH), name, busy: workers.busy });
+    for (const name of aside) if (name !== undefined) await workers.run({ op: "remove", directory: join(root, TRASH), name });
   };
   const discard = async (names: readonly string[]): Promise<void> => {
     if (names.length > 0) await empty(await setAside(names));

@@ -33,7 +33,7 @@ export function createRebuild(ctx: SnapshotContext): Snapshots["rebuild"] {
         noteSize.run(found.size, found.listsRoot ? 1 : 0, id);
         forgetRow.run(fresh);
       });
-      await workers.run({ op: "remove", directory: join(root, TRASH), name: old, busy: workers.busy });
+      await workers.run({ op: "remove", directory: join(root, TRASH), name: old });
     } catch (error) {
       if (ctx.peek(fresh) !== undefined) await ctx.abandon(fresh);
       throw diskError(`unpacking layer ${id} again`, error);

@@ -22,7 +22,7 @@ export async function restoreSnapshots(ctx: SnapshotContext): Promise<void> {
     });
   const removal = Promise.all([
     ctx.discard([...stray, ...works.map((name) => `${WORK}/${name}`), ...tars.map((name) => `${TARS}/${name}`), ...apart.map((name) => `${APART}/${name}`)]),
-    ...trash.map((name) => workers.run({ op: "remove", directory: join(root, TRASH), name, busy: workers.busy })),
+    ...trash.map((name) => workers.run({ op: "remove", directory: join(root, TRASH), name })),
   ])
     .then(forgetRows)
     .catch((error: unknown) => log.error("removing leftovers of snapshots failed; the next start tries again", { error }))

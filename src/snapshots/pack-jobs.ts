@@ -1,0 +1,63 @@
+import { syncFileSystem } from "../kernel/sync.ts";
+import { closeFd } from "../kernel/fs.ts";
+import type { IdMap } from "../oci/id-map.ts";
+import { packTree, type PackOptions } from "./packer.ts";
+import { openStart } from "./path.ts";
+import type { Job, Results } from "./protocol.ts";
+import { openRecipe, remakeTar } from "./recipe.ts";
+import { Root } from "./root.ts";
+import type { RunningJob } from "./running-job.ts";
+import { withDirectory } from "./with-directory.ts";
+
+/** Jobs that make archives: of a layer, of what stands at a path, of a whole tree. */
+
+export async function pack(running: RunningJob, job: Job & { op: "pack" }): Promise<Results["pack"]> {
+  const hasher = new Bun.CryptoHasher("sha256");
+  const breathe = running.breather();
+  let tarSize = 0;
+  return await withDirectory(job.tree, async (root) => {
+    if (job.sync) syncFileSystem(root);
+    const emit = async (chunk: Uint8Array): Promise<void> => {
+      hasher.update(chunk);
+      tarSize += chunk.length;
+      await breathe();
+      if (job.emit) await running.send(chunk);
+    };
+    using recipe = job.recipe === undefined ? undefined : openRecipe(job.recipe);
+    const size =
+      recipe === undefined
+        ? await packTree({ root, listRoot: job.listRoot, ...(job.idMap !== undefined && { idMap: job.idMap }), cancelled: () => running.isCancelled, emit })
+        : await remakeTar({ recipe, root, cancelled: () => running.isCancelled, emit });
+    return { diffId: `sha256:${hasher.digest("hex")}`, tarSize, size };
+  });
+}
+
+/** An archive of what stands at `from`. */
+async function sendTree(running: RunningJob, options: Pick<PackOptions, "root" | "from" | "whole">, idMap: IdMap | undefined): Promise<void> {
+  const breathe = running.breather();
+  await packTree({
+    ...options,
+    listRoot: false,
+    ...(idMap !== undefined && { idMap }),
+    cancelled: () => running.isCancelled,
+    emit: async (chunk) => {
+      await breathe();
+      await running.send(chunk);
+    },
+  });
+}
+
+export async function copyOut(running: RunningJob, job: Job & { op: "copyOut" }): Promise<undefined> {
+  using root = new Root(job.root);
+  const start = openStart(root, job.path);
+  try {
+    await sendTree(running, { root: root.fd, from: start }, job.idMap);
+  } finally {
+    closeFd(start.dir);
+  }
+}
+
+export async function packWhole(running: RunningJob, job: Job & { op: "packWhole" }): Promise<undefined> {
+  await withDirectory(job.tree, (root) => sendTree(running, { root, from: { dir: root, base: ".", name: "." }, whole: true }, job.idMap));
+  return undefined;
+}
