@@ -25,7 +25,8 @@ test("logs are bounded again after the thread that does it has died", async () =
     // who waits for a thread that dies is let go
     keeper.keep(join(root, "third.log"), ctl, { ...options, maxFiles: 2n as unknown as number })[Symbol.dispose]();
     await keeper.forget(path);
-    expect(errors).toHaveLength(2);
+    // it may have answered before its death was told
+    while (errors.length < 2) await Bun.sleep(10);
   } finally {
     closeSync(monitor);
     rmSync(root, { recursive: true });
