@@ -27,6 +27,7 @@ test("logs are bounded again after the thread that does it has died", async () =
     await keeper.forget(path);
     // it may have answered before its death was told
     while (errors.length < 2) await Bun.sleep(10);
+    expect(errors).toHaveLength(2);
   } finally {
     closeSync(monitor);
     rmSync(root, { recursive: true });
