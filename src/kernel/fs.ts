@@ -380,14 +380,16 @@ export function* readDirectory(fd: number): Generator<string, void, undefined> {
   for (const { name } of readEntries(fd)) yield name;
 }
 
+/** A directory by its absolute path, open until it is disposed of. @throws SysError */
+export function openDirectory(path: string): Disposable & { readonly fd: number } {
+  const fd = openAt(AT_FDCWD, bytesOf(path), O.RDONLY | O.DIRECTORY);
+  return { fd, [Symbol.dispose]: () => closeFd(fd) };
+}
+
 /** At most `most` of the names in a directory, however many it has. @throws SysError */
 export function firstNames(path: string, most: number): string[] {
-  const fd = openAt(AT_FDCWD, bytesOf(path), O.RDONLY | O.DIRECTORY);
-  try {
-    return readDirectory(fd).take(most).toArray();
-  } finally {
-    closeFd(fd);
-  }
+  using directory = openDirectory(path);
+  return readDirectory(directory.fd).take(most).toArray();
 }
 
 /** @throws SysError */

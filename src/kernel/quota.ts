@@ -1,8 +1,7 @@
 import { FFIType } from "bun:ffi";
 import { invalidArgument } from "../lib/errors.ts";
-import { bytesOf } from "../lib/tar.ts";
 import { check, errno, int, libc, SysError } from "./ffi.ts";
-import { AT_FDCWD, closeFd, O, openAt } from "./fs.ts";
+import { openDirectory } from "./fs.ts";
 
 /**
  * Project quotas: a limit for a directory tree, whose files all carry one number. The tree's top has a flag that hands the number on to what is made in
@@ -31,15 +30,6 @@ const FS_DQ_BHARD = 1 << 3;
 const BLOCK = 512;
 const ENOENT = 2;
 
-function withDirectory<T>(path: string, work: (fd: number) => T): T {
-  const fd = openAt(AT_FDCWD, bytesOf(path), O.RDONLY | O.DIRECTORY);
-  try {
-    return work(fd);
-  } finally {
-    closeFd(fd);
-  }
-}
-
 function quotactl(fd: number, operation: number, project: number, data: Buffer): void {
   check(c.syscall(SYS_QUOTACTL_FD, int(fd), operation, project, data), "quotactl_fd");
 }
@@ -47,22 +37,22 @@ function quotactl(fd: number, operation: number, project: number, data: Buffer):
 /** Whether the file system of `directory` keeps project quotas. @throws SysError, e.g. ENOSYS before Linux 5.14 */
 export function checkProjectQuota(directory: string): void {
   const status = Buffer.alloc(256);
-  withDirectory(directory, (fd) => quotactl(fd, Q_XGETQSTAT, 0, status));
+  using opened = openDirectory(directory);
+  quotactl(opened.fd, Q_XGETQSTAT, 0, status);
   if ((status.readUInt16LE(2) & FS_QUOTA_PDQ_ENFD) === 0) throw new SysError("quotactl_fd", 3, `${directory}: project quotas are not enforced`);
 }
 
 /** Nothing is limited or counted under the number. */
 function isProjectFree(directory: string, project: number): boolean {
-  return withDirectory(directory, (fd) => {
-    const quota = Buffer.alloc(112);
-    if (Number(c.syscall(SYS_QUOTACTL_FD, int(fd), Q_XGETQUOTA, project, quota)) < 0) {
-      const code = errno();
-      if (code === ENOENT) return true;
-      throw new SysError("quotactl_fd", code);
-    }
-    const [hard, soft, used] = [8, 16, 40].map((at) => quota.readBigUInt64LE(at));
-    return hard === 0n && soft === 0n && used === 0n;
-  });
+  using opened = openDirectory(directory);
+  const quota = Buffer.alloc(112);
+  if (Number(c.syscall(SYS_QUOTACTL_FD, int(opened.fd), Q_XGETQUOTA, project, quota)) < 0) {
+    const code = errno();
+    if (code === ENOENT) return true;
+    throw new SysError("quotactl_fd", code);
+  }
+  const [hard, soft, used] = [8, 16, 40].map((at) => quota.readBigUInt64LE(at));
+  return hard === 0n && soft === 0n && used === 0n;
 }
 
 /** At most so many bytes (0: any number) for all files of the project. */
@@ -75,25 +65,26 @@ function limitProject(directory: string, project: number, bytes: number): void {
   const blocks = BigInt(Math.ceil(bytes / BLOCK));
   quota.writeBigUInt64LE(blocks, 8);
   quota.writeBigUInt64LE(blocks, 16);
-  withDirectory(directory, (fd) => quotactl(fd, Q_XSETQLIM, project, quota));
+  using opened = openDirectory(directory);
+  quotactl(opened.fd, Q_XSETQLIM, project, quota);
 }
 
 /** The directory's project; 0 is none. */
 function projectOf(directory: string): number {
   const attributes = Buffer.alloc(28);
-  withDirectory(directory, (fd) => check(c.ioctl(int(fd), FS_IOC_FSGETXATTR, attributes), "ioctl FSGETXATTR", directory));
+  using opened = openDirectory(directory);
+  check(c.ioctl(int(opened.fd), FS_IOC_FSGETXATTR, attributes), "ioctl FSGETXATTR", directory);
   return attributes.readUInt32LE(12);
 }
 
 /** The directory, and all that is made in it from now on, belongs to the project. */
 function setProject(directory: string, project: number): void {
   const attributes = Buffer.alloc(28);
-  withDirectory(directory, (fd) => {
-    check(c.ioctl(int(fd), FS_IOC_FSGETXATTR, attributes), "ioctl FSGETXATTR", directory);
-    attributes.writeUInt32LE(attributes.readUInt32LE(0) | FS_XFLAG_PROJINHERIT, 0);
-    attributes.writeUInt32LE(project, 12);
-    check(c.ioctl(int(fd), FS_IOC_FSSETXATTR, attributes), "ioctl FSSETXATTR", directory);
-  });
+  using opened = openDirectory(directory);
+  check(c.ioctl(int(opened.fd), FS_IOC_FSGETXATTR, attributes), "ioctl FSGETXATTR", directory);
+  attributes.writeUInt32LE(attributes.readUInt32LE(0) | FS_XFLAG_PROJINHERIT, 0);
+  attributes.writeUInt32LE(project, 12);
+  check(c.ioctl(int(opened.fd), FS_IOC_FSSETXATTR, attributes), "ioctl FSSETXATTR", directory);
 }
 
 /** Project numbers that people give by hand are small. */

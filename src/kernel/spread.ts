@@ -1,6 +1,6 @@
 import { FFIType } from "bun:ffi";
 import { int, libc } from "./ffi.ts";
-import { AT_FDCWD, closeFd, O, openAt } from "./fs.ts";
+import { openDirectory } from "./fs.ts";
 
 const c = libc({ ioctl: { args: [FFIType.i32, FFIType.u64_fast, FFIType.ptr], returns: FFIType.i32 } });
 
@@ -16,13 +16,9 @@ const FS_TOPDIR_FL = 0x20000;
  * this). A file system that knows nothing of it is left as it is.
  */
 export function spreadSubdirectories(directory: string): void {
-  const fd = openAt(AT_FDCWD, Buffer.from(directory, "utf8").toString("latin1"), O.RDONLY | O.DIRECTORY);
-  try {
-    const flags = Buffer.alloc(8);
-    if (c.ioctl(int(fd), FS_IOC_GETFLAGS, flags) < 0) return;
-    flags.writeUInt32LE((flags.readUInt32LE(0) | FS_TOPDIR_FL) >>> 0, 0);
-    c.ioctl(int(fd), FS_IOC_SETFLAGS, flags);
-  } finally {
-    closeFd(fd);
-  }
+  using opened = openDirectory(directory);
+  const flags = Buffer.alloc(8);
+  if (c.ioctl(int(opened.fd), FS_IOC_GETFLAGS, flags) < 0) return;
+  flags.writeUInt32LE((flags.readUInt32LE(0) | FS_TOPDIR_FL) >>> 0, 0);
+  c.ioctl(int(opened.fd), FS_IOC_SETFLAGS, flags);
 }

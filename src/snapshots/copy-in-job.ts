@@ -1,4 +1,5 @@
 import { SysError } from "../kernel/ffi.ts";
+import { openDirectory } from "../kernel/fs.ts";
 import { syncFileSystem } from "../kernel/sync.ts";
 import { compressionOf, decompressionError, MAGIC_BYTES } from "../lib/compression.ts";
 import { isDiskFull } from "../lib/disk-full.ts";
@@ -10,7 +11,6 @@ import { LentBody } from "./lent-input.ts";
 import type { Job, Results } from "./protocol.ts";
 import { Root } from "./root.ts";
 import type { RunningJob, Start } from "./running-job.ts";
-import { withDirectory } from "./with-directory.ts";
 
 /** Unpacks a client's archive into a tree. @throws EngineError */
 export async function copyIn(running: RunningJob, job: Job & { op: "copyIn" }, lent: Start["lent"]): Promise<Results["copyIn"]> {
@@ -26,7 +26,11 @@ export async function copyIn(running: RunningJob, job: Job & { op: "copyIn" }, l
       ...(job.owner !== undefined && { owner: job.owner }),
       ...(job.idMap !== undefined && { idMap: job.idMap }),
     });
-    if (job.whole === true) await withDirectory(job.root, syncFileSystem);
+    if (job.whole === true) {
+      // the root's own descriptor is a mere place (O_PATH), which can't be synced
+      using directory = openDirectory(job.root);
+      syncFileSystem(directory.fd);
+    }
     return body?.end;
   } catch (error) {
     throw copyError(decompressionError(error), job.whole === true ? "" : "copying into the container: ");

@@ -1,5 +1,5 @@
 import { syncFileSystem } from "../kernel/sync.ts";
-import { closeFd } from "../kernel/fs.ts";
+import { closeFd, openDirectory } from "../kernel/fs.ts";
 import type { IdMap } from "../oci/id-map.ts";
 import { packTree, type PackOptions } from "./packer.ts";
 import { openStart } from "./path.ts";
@@ -7,7 +7,6 @@ import type { Job, Results } from "./protocol.ts";
 import { openRecipe, remakeTar } from "./recipe.ts";
 import { Root } from "./root.ts";
 import type { RunningJob } from "./running-job.ts";
-import { withDirectory } from "./with-directory.ts";
 
 /** Jobs that make archives: of a layer, of what stands at a path, of a whole tree. */
 
@@ -15,21 +14,26 @@ export async function pack(running: RunningJob, job: Job & { op: "pack" }): Prom
   const hasher = new Bun.CryptoHasher("sha256");
   const breathe = running.breather();
   let tarSize = 0;
-  return await withDirectory(job.tree, async (root) => {
-    if (job.sync) syncFileSystem(root);
-    const emit = async (chunk: Uint8Array): Promise<void> => {
-      hasher.update(chunk);
-      tarSize += chunk.length;
-      await breathe();
-      if (job.emit) await running.send(chunk);
-    };
-    using recipe = job.recipe === undefined ? undefined : openRecipe(job.recipe);
-    const size =
-      recipe === undefined
-        ? await packTree({ root, listRoot: job.listRoot, ...(job.idMap !== undefined && { idMap: job.idMap }), cancelled: () => running.isCancelled, emit })
-        : await remakeTar({ recipe, root, cancelled: () => running.isCancelled, emit });
-    return { diffId: `sha256:${hasher.digest("hex")}`, tarSize, size };
-  });
+  using tree = openDirectory(job.tree);
+  if (job.sync) syncFileSystem(tree.fd);
+  const emit = async (chunk: Uint8Array): Promise<void> => {
+    hasher.update(chunk);
+    tarSize += chunk.length;
+    await breathe();
+    if (job.emit) await running.send(chunk);
+  };
+  using recipe = job.recipe === undefined ? undefined : openRecipe(job.recipe);
+  const size =
+    recipe === undefined
+      ? await packTree({
+          root: tree.fd,
+          listRoot: job.listRoot,
+          ...(job.idMap !== undefined && { idMap: job.idMap }),
+          cancelled: () => running.isCancelled,
+          emit,
+        })
+      : await remakeTar({ recipe, root: tree.fd, cancelled: () => running.isCancelled, emit });
+  return { diffId: `sha256:${hasher.digest("hex")}`, tarSize, size };
 }
 
 /** An archive of what stands at `from`. */
@@ -58,6 +62,7 @@ export async function copyOut(running: RunningJob, job: Job & { op: "copyOut" })
 }
 
 export async function packWhole(running: RunningJob, job: Job & { op: "packWhole" }): Promise<undefined> {
-  await withDirectory(job.tree, (root) => sendTree(running, { root, from: { dir: root, base: ".", name: "." }, whole: true }, job.idMap));
+  using tree = openDirectory(job.tree);
+  await sendTree(running, { root: tree.fd, from: { dir: tree.fd, base: ".", name: "." }, whole: true }, job.idMap);
   return undefined;
 }

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { isDiskFull } from "../lib/disk-full.ts";
 import { internal, kindOf, messageOf, unavailable } from "../lib/errors.ts";
 import { createPause, type Pause, WORKER_PIECE } from "../lib/turns.ts";
+import { openDirectory } from "../kernel/fs.ts";
 import { removeMountedFile, unmount } from "../kernel/mount.ts";
 import { syncFileSystem } from "../kernel/sync.ts";
 import { cloneTree } from "./clone-tree.ts";
@@ -18,7 +19,6 @@ import { progressOf, RunningJob, type Start } from "./running-job.ts";
 import { removeTree } from "./tree.ts";
 import { unmountError } from "./unmount-error.ts";
 import { BadSource, unpack } from "./unpack-job.ts";
-import { withDirectory } from "./with-directory.ts";
 
 /** The Worker behind snapshots.ts: everything about layers that reads or writes many files, or may wait for the disk. */
 
@@ -69,17 +69,22 @@ async function perform(running: RunningJob, { job, lent, busy }: Start): Promise
       return await clone(running, job);
     case "changes": {
       using below = new MergedView(job.parents);
-      const changes = await withDirectory(job.tree, (fd) => running.inSlices(changesOf(fd, below)));
+      using tree = openDirectory(job.tree);
+      const changes = await running.inSlices(changesOf(tree.fd, below));
       for (let at = 0; at < changes.length; at += BATCH) {
         await running.send(new TextEncoder().encode(JSON.stringify(changes.slice(at, at + BATCH))));
       }
       return undefined;
     }
-    case "size":
-      return await withDirectory(job.tree, (fd) => running.inSlices(sizeOf(fd)));
-    case "remove":
-      await withDirectory(job.directory, (fd) => running.inSlices(removeTree(fd, job.name), givingWay(busy!)));
+    case "size": {
+      using tree = openDirectory(job.tree);
+      return await running.inSlices(sizeOf(tree.fd));
+    }
+    case "remove": {
+      using directory = openDirectory(job.directory);
+      await running.inSlices(removeTree(directory.fd, job.name), givingWay(busy!));
       return undefined;
+    }
     case "setAside":
       return await running.inSlices(setAside(job));
     case "unmount":
@@ -126,12 +131,10 @@ async function clone(running: RunningJob, job: Job & { op: "clone" }): Promise<u
   let bytes = 0;
   const tell = progressOf(running);
   try {
-    await withDirectory(job.from, (from) =>
-      withDirectory(job.to, async (to) => {
-        await cloneTree(from, to, { breathe: running.breather(), copied: (more) => tell((bytes += more)) });
-        syncFileSystem(to);
-      }),
-    );
+    using from = openDirectory(job.from);
+    using to = openDirectory(job.to);
+    await cloneTree(from.fd, to.fd, { breathe: running.breather(), copied: (more) => tell((bytes += more)) });
+    syncFileSystem(to.fd);
     return undefined;
   } catch (error) {
     throw isDiskFull(error) ? unavailable(messageOf(error), error) : error;

@@ -1,9 +1,10 @@
 import { mkdirSync, renameSync } from "node:fs";
 import { SysError } from "../kernel/ffi.ts";
-import { AT_FDCWD, closeFd, O, openAt, readFd } from "../kernel/fs.ts";
+import { AT_FDCWD, closeFd, O, openAt, openDirectory, readFd } from "../kernel/fs.ts";
 import { decompressed, decompressionError } from "../lib/compression.ts";
 import { cancelled, internal, kindOf } from "../lib/errors.ts";
 import { TarParser } from "../lib/tar-reader.ts";
+import { bytesOf } from "../lib/tar.ts";
 import type { Pause } from "../lib/turns.ts";
 import { applyAttributes, plainDirectory } from "./init-layer.ts";
 import { MergedView } from "./merged.ts";
@@ -11,7 +12,6 @@ import type { Job, Results } from "./protocol.ts";
 import { Recorder } from "./recipe.ts";
 import { progressOf, type RunningJob } from "./running-job.ts";
 import { tooLarge, Unpacker } from "./unpacker.ts";
-import { withDirectory } from "./with-directory.ts";
 
 type UnpackJob = Job & { op: "unpack" };
 
@@ -45,7 +45,8 @@ export async function unpack(running: RunningJob, job: UnpackJob): Promise<Resul
     mkdirSync(job.apart);
     renameSync(job.apart, job.target);
     applyAttributes(job.target, plainDirectory);
-    const result = await withDirectory(job.target, (root) => unpackInto(root, source, job, running.breather()));
+    using target = openDirectory(job.target);
+    const result = await unpackInto(target.fd, source, job, running.breather());
     tell(read, true);
     return blobHasher === undefined ? result : { ...result, blob: `${hash}:${blobHasher.digest("hex")}` };
   } catch (error) {
@@ -113,7 +114,7 @@ class SourceFile {
     const most = await this.#readable();
     if (most === 0) return undefined;
     try {
-      if (this.#fd < 0) this.#fd = openAt(AT_FDCWD, Buffer.from(this.#path).toString("latin1"), O.RDONLY);
+      if (this.#fd < 0) this.#fd = openAt(AT_FDCWD, bytesOf(this.#path), O.RDONLY);
       const buffer = Buffer.allocUnsafeSlow(most);
       const length = readFd(this.#fd, buffer);
       this.#at += length;

@@ -2,7 +2,7 @@ import { decompressed, decompressionError } from "../../lib/compression.ts";
 import { cancelled, kindOf, messageOf, notFound } from "../../lib/errors.ts";
 import { TarParser } from "../../lib/tar-reader.ts";
 import { createPause, type Pause, WORKER_PIECE } from "../../lib/turns.ts";
-import { AT_FDCWD, closeFd, O, openAt } from "../../kernel/fs.ts";
+import { openDirectory } from "../../kernel/fs.ts";
 import { TreeComparer } from "../../snapshots/compare.ts";
 import { packTree } from "../../snapshots/packer.ts";
 import { openRecipe, remakeTar } from "../../snapshots/recipe.ts";
@@ -46,13 +46,9 @@ async function perform(job: CheckJob): Promise<CheckResults[CheckJob["op"]]> {
     }
     return `${job.algorithm}:${hasher.digest("hex")}`;
   }
-  const tree = openAt(AT_FDCWD, Buffer.from(job.tree).toString("latin1"), O.RDONLY | O.DIRECTORY);
-  try {
-    if (job.op === "compare") return await compare(job.path, tree, breathe);
-    return job.op === "pack" ? await pack(tree, job.listRoot, breathe) : await remake(job.recipe, tree, breathe);
-  } finally {
-    closeFd(tree);
-  }
+  using tree = openDirectory(job.tree);
+  if (job.op === "compare") return await compare(job.path, tree.fd, breathe);
+  return job.op === "pack" ? await pack(tree.fd, job.listRoot, breathe) : await remake(job.recipe, tree.fd, breathe);
 }
 
 async function compare(path: string, tree: number, breathe: Pause): Promise<string[]> {
