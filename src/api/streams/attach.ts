@@ -93,8 +93,8 @@ export class AttachedClient {
       const bytes = framed ? frame(stream, chunk, this.#memory) : Buffer.from(chunk);
       this.#memory = undefined;
       const full = this.#hijacked.write(bytes);
-      // The kernel has it all: a flood's next piece may lie in the same place.
-      void full?.then(() => (this.#memory = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)));
+      // The kernel has it all: the next piece may lie in the same place.
+      if (this.#hijacked.buffered === 0) this.#memory = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
       if (full !== undefined && this.#held === undefined && this.#hijacked.buffered > pauseAt) this.#pause(full);
     } catch (error) {
       if (kindOf(error) !== "cancelled") throw error;
