@@ -359,12 +359,17 @@ export interface DirectoryEntry {
 /** DT_REG of dirent.h. */
 const REGULAR = 8;
 
-/** What is in an open directory (not `.` and `..`), in the file system's order. Reads from the descriptor's position. */
+/** What is in an open directory (not `.` and `..`), in the file system's order; nothing where it was removed meanwhile. Reads from the descriptor's position. */
 export function* readEntries(fd: number): Generator<DirectoryEntry, void, undefined> {
   const buffer = Buffer.allocUnsafeSlow(32768);
   for (;;) {
-    const length = check(c.getdents64(int(fd), buffer, buffer.length), "getdents64");
+    const length = Number(c.getdents64(int(fd), buffer, buffer.length));
     if (length === 0) return;
+    if (length < 0) {
+      const code = errno();
+      if (code === ENOENT) return;
+      throw new SysError("getdents64", code);
+    }
     const entries: DirectoryEntry[] = [];
     for (let at = 0; at < length; at += buffer.readUInt16LE(at + 16)) {
       const end = buffer.indexOf(0, at + 19);

@@ -79,7 +79,7 @@ export async function cloneTree(from: number, to: number, { breathe, copied }: {
 
   const levels: { source: number; target: number; path: string; names: string[]; leave: () => void }[] = [];
   const enter = (source: number, target: number, path: string, leave: () => void): void => {
-    levels.push({ source, target, path, names: namesOf(source), leave });
+    levels.push({ source, target, path, names: [...readDirectory(source)], leave });
   };
 
   const visit = async (source: number, target: number, name: string, path: string): Promise<void> => {
@@ -139,15 +139,5 @@ export async function cloneTree(from: number, to: number, { breathe, copied }: {
       closeFd(source);
       closeFd(target);
     }
-  }
-}
-
-/** None where it was removed meanwhile (getdents64 says ENOENT then). */
-function namesOf(directory: number): string[] {
-  try {
-    return [...readDirectory(directory)];
-  } catch (error) {
-    if (error instanceof SysError && error.code === "ENOENT") return [];
-    throw error;
   }
 }

@@ -28,6 +28,9 @@ import { isAcl, isCarriedXattr, xattrsOf, xattrsOfFile } from "./root.ts";
 /** PATH_MAX of linux/limits.h. */
 const LONGEST_PATH = 4096;
 
+/** What stood there a moment ago; a running container may change it at any time. */
+const gone = new Set(["ENOENT", "ENOTDIR", "ELOOP"]);
+
 export interface PackOptions {
   /** Descriptor of the tree's root. */
   root: number;
@@ -35,7 +38,7 @@ export interface PackOptions {
   listRoot: boolean;
   /**
    * Instead of the whole root: what is there, and what is below it, also on other file systems. Not as a layer: marks of overlayfs mean nothing, and
-   * attributes are carried as Docker's copies do. What others take away meanwhile is left out.
+   * attributes are carried as Docker's copies do.
    */
   from?: PackStart;
   /** With `from`: times to the nanosecond, ACLs, and sparse files as such, so that nothing is lost. */
@@ -58,7 +61,8 @@ const typeOf: Record<number, TarEntryType | undefined> = {
 
 /**
  * The tar of an overlay directory as an OCI layer: whiteouts under their `.wh.` names, hard links within the layer kept, names in byte order, so that
- * the same tree gives the same bytes. Times are cut to seconds as Docker's and containerd's layers have them. Sockets are left out, as Docker does.
+ * the same tree gives the same bytes. Times are cut to seconds as Docker's and containerd's layers have them. Sockets are left out, as Docker does, and
+ * what others take away meanwhile.
  * Returns the sum of the files' bytes.
  */
 export async function packTree(options: PackOptions): Promise<number> {
@@ -189,7 +193,7 @@ export async function packTree(options: PackOptions): Promise<number> {
       try {
         await visit(level.fd, name, path, stat);
       } catch (error) {
-        if (from === undefined || !(error instanceof SysError) || !["ENOENT", "ENOTDIR", "ELOOP"].includes(error.code)) throw error;
+        if (!(error instanceof SysError) || !gone.has(error.code)) throw error;
       }
     }
     await output.write(endOfArchive);

@@ -571,6 +571,21 @@ describe.skipIf(skipped("root", "overlay", "docker"))("copying files", () => {
     await ok("rm", "-f", id);
   });
 
+  test("a container that makes and removes directories meanwhile is exported, copied, compared and committed", async () => {
+    const churn = "mkdir /w; cd /w; while :; do for i in $(seq 200); do mkdir -p d$i/e/f; echo x > d$i/e/f/g; done; rm -rf d*; done";
+    await ok("run", "-d", "--name", "churn", "--stop-signal", "KILL", "busybox", "sh", "-c", churn);
+    for (let i = 0; i < 15; i++) {
+      for (const path of ["/containers/churn/export", archive("/w", "churn")]) {
+        const answer = await engine.api("GET", path);
+        expect((await namesIn(answer)).some((name) => name.startsWith("w/"))).toBe(true);
+      }
+      expect(await (await engine.api("GET", "/containers/churn/changes")).json()).toContainEqual({ Path: "/w", Kind: 1 });
+      await ok("commit", "--pause=false", "churn", "churned");
+    }
+    await ok("rm", "-f", "churn");
+    await ok("rmi", "-f", "churned");
+  });
+
   test("events tell of both directions", async () => {
     const since = String(Math.floor(Date.now() / 1000));
     await ok("cp", local("file"), "box:/tmp/e");

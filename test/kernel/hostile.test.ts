@@ -4,8 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { EngineError } from "../../src/lib/errors.ts";
 import { textOf } from "../../src/lib/tar.ts";
-import { TarParser } from "../../src/lib/tar-reader.ts";
-import { AT_FDCWD, closeFd, mkdirAt, O, openAt } from "../../src/kernel/fs.ts";
+import { readTar, TarParser } from "../../src/lib/tar-reader.ts";
+import { AT_FDCWD, closeFd, mkdirAt, O, openAt, openDirectory, readEntries } from "../../src/kernel/fs.ts";
 import { MergedView } from "../../src/snapshots/merged.ts";
 import { packTree } from "../../src/snapshots/packer.ts";
 import { Unpacker } from "../../src/snapshots/unpacker.ts";
@@ -138,16 +138,41 @@ describe.skipIf(skipped("root"))("bounds", () => {
 });
 
 describe.skipIf(skipped("root"))("packing", () => {
-  const packed = async (root: string): Promise<Buffer> => {
+  const packed = async (root: string, seen = (): void => {}): Promise<Buffer> => {
     const parts: Uint8Array[] = [];
+    const emit = (chunk: Uint8Array): void => {
+      parts.push(Buffer.from(chunk));
+      seen();
+    };
     const fd = openAt(AT_FDCWD, root, O.RDONLY | O.DIRECTORY);
     try {
-      await packTree({ root: fd, listRoot: false, cancelled: () => false, emit: (chunk) => void parts.push(Buffer.from(chunk)) });
+      await packTree({ root: fd, listRoot: false, cancelled: () => false, emit });
     } finally {
       closeFd(fd);
     }
     return Buffer.concat(parts);
   };
+
+  test("what is taken away meanwhile is left out", async () => {
+    const root = join(base, `${count++}`);
+    mkdirSync(join(root, "b/c"), { recursive: true });
+    mkdirSync(join(root, "d"));
+    writeFileSync(join(root, "e"), "e");
+    // the first chunk ends with the head of b, before b itself is looked into
+    writeFileSync(join(root, "a"), Buffer.alloc((1 << 18) - 1024));
+    let chunks = 0;
+    const tar = await packed(root, () => {
+      if (chunks++ === 0) rmSync(join(root, "b"), { recursive: true });
+    });
+    const names: string[] = [];
+    for await (const { header: each } of readTar(streamOf(tar))) names.push(each.name);
+    expect(names).toEqual(["a", "b/", "d/", "e"]);
+    const gone = join(base, `${count++}`);
+    mkdirSync(gone);
+    using directory = openDirectory(gone);
+    rmSync(gone, { recursive: true });
+    expect([...readEntries(directory.fd)]).toEqual([]);
+  });
 
   test("what was unpacked is packed, and unpacks to the same", async () => {
     for (const { tar, lower, want } of Object.values(oddArchives)) {
