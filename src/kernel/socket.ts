@@ -11,6 +11,7 @@ const c = libc({
   getsockname: { args: [FFIType.i32, FFIType.ptr, FFIType.ptr], returns: FFIType.i32 },
   setsockopt: { args: [FFIType.i32, FFIType.i32, FFIType.i32, FFIType.ptr, FFIType.u32], returns: FFIType.i32 },
   send: { args: [FFIType.i32, FFIType.ptr, FFIType.u64_fast, FFIType.i32], returns: FFIType.i64_fast },
+  sendfile: { args: [FFIType.i32, FFIType.i32, FFIType.ptr, FFIType.u64_fast], returns: FFIType.i64_fast },
   sendto: { args: [FFIType.i32, FFIType.ptr, FFIType.u64_fast, FFIType.i32, FFIType.ptr, FFIType.u32], returns: FFIType.i64_fast },
   recv: { args: [FFIType.i32, FFIType.ptr, FFIType.u64_fast, FFIType.i32], returns: FFIType.i64_fast },
 });
@@ -210,6 +211,23 @@ export function sendSome(fd: number, data: Uint8Array): number {
     const code = errno();
     if (code === EAGAIN) return 0;
     if (code !== EINTR) throw new SysError("send", code);
+  }
+}
+
+const position = stable(8);
+
+/**
+ * Bytes of a file at `offset` that the kernel took for a stream, without a copy of them: 0 at the file's end, undefined where it would block. The descriptor itself says whether it
+ * blocks. What the file gets before the peer has read it may be what the peer sees. @throws SysError EPIPE, ECONNRESET; EINVAL where the file system can't
+ */
+export function sendFile(fd: number, file: number, offset: number, length: number): number | undefined {
+  for (;;) {
+    position.writeBigInt64LE(BigInt(offset));
+    const sent = Number(c.sendfile(int(fd), int(file), position, length));
+    if (sent >= 0) return sent;
+    const code = errno();
+    if (code === EAGAIN) return undefined;
+    if (code !== EINTR) throw new SysError("sendfile", code);
   }
 }
 

@@ -17,10 +17,11 @@ export function createCopies({ workers }: Pick<SnapshotContext, "workers">): Cop
     pathTar: (root, path, { idMap, signal } = {}) =>
       reading((options) => workers.run({ op: "copyOut", root, path, ...(idMap !== undefined && { idMap }) }, options), signal),
     treeTar: (tree, { idMap, signal } = {}) =>
-      reading((options) => workers.run({ op: "pack", tree, listRoot: false, emit: true, sync: false, ...(idMap !== undefined && { idMap }) }, options), signal),
+      reading((options) => workers.run({ op: "treeTar", tree, whole: false, ...(idMap !== undefined && { idMap }) }, options), signal),
     treeSize: (tree) => workers.run({ op: "size", tree }),
     cloneTree: async (from, to, options) => await workers.run({ op: "clone", from, to }, options),
-    wholeTar: (tree, { idMap, signal }) => reading((options) => workers.run({ op: "packWhole", tree, ...(idMap !== undefined && { idMap }) }, options), signal),
+    wholeTar: (tree, { idMap, signal }) =>
+      reading((options) => workers.run({ op: "treeTar", tree, whole: true, ...(idMap !== undefined && { idMap }) }, options), signal),
     extractWhole: async (tree, archive, { idMap, signal }) => {
       await workers.run(
         { op: "copyIn", root: tree, path: "/", keepKinds: false, whole: true, ...(idMap !== undefined && { idMap }) },

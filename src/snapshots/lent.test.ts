@@ -1,6 +1,9 @@
 import { afterEach, describe, expect, test } from "bun:test";
-import { closeFd } from "../kernel/fs.ts";
-import { makeSocketPair, shutdownWrite } from "../kernel/pipe.ts";
+import { mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { closeFd, O } from "../kernel/fs.ts";
+import { makeSocketPair, setNonBlocking, shutdownWrite } from "../kernel/pipe.ts";
 import { receiveMessage, sendSome } from "../kernel/socket.ts";
 import type { Framing } from "../lib/http-body.ts";
 import { LentBody } from "./lent-input.ts";
@@ -101,12 +104,57 @@ describe("an answer's body, written to its connection", () => {
     expect((await arrived).equals(Buffer.concat([one, one, one]))).toBe(true);
   });
 
-  test("a client that has gone", async () => {
+  /** A file of so many bytes, as one that is inserted; a connection is always one that doesn't block. */
+  const fileOf = (path: string): number => {
+    const fd = openSync(path, "r");
+    open.push(fd);
+    return fd;
+  };
+  const inserting = (): { client: number; server: number; large: number; content: Buffer } => {
     const [client, server] = pair();
+    setNonBlocking(server, O.RDWR);
+    const directory = mkdtempSync(join(tmpdir(), "berth-lent-"));
+    const content = Buffer.alloc(700_000, "0123456789abcdefghijklmnopqrstuvwxyz");
+    writeFileSync(join(directory, "large"), content);
+    const large = fileOf(join(directory, "large"));
+    rmSync(directory, { recursive: true });
+    return { client, server, large, content };
+  };
+
+  test.each([true, false])("chunked: %p; with files in between, also such as became shorter, and such as no kernel sends by itself", async (isChunked) => {
+    const { client, server, large, content } = inserting();
+    const answer = new LentAnswer({ fd: server, isChunked }, rest);
+    const arrived = received(client, 1);
+    const own = readFileSync("/proc/self/cmdline");
+    await answer.write(Buffer.from("onetwothree"), [
+      { fd: large, offset: 100, length: 600_000, after: 3 },
+      { fd: large, offset: 600_000, length: 400_000, after: 6 },
+      { fd: fileOf("/proc/self/cmdline"), offset: 1, length: own.length, after: 11 },
+    ]);
+    await answer.write(Buffer.from("four"));
+    await answer.end();
+    shutdownWrite(server);
+    const first = Buffer.concat([
+      Buffer.from("one"),
+      content.subarray(100, 600_100),
+      Buffer.from("two"),
+      content.subarray(600_000),
+      Buffer.alloc(300_000),
+      Buffer.from("three"),
+      own.subarray(1),
+      Buffer.alloc(1),
+    ]);
+    const whole = isChunked ? [`${first.length.toString(16)}\r\n`, first, "\r\n4\r\nfour\r\n"] : [first, "four"];
+    expect((await arrived).equals(Buffer.concat(whole.map((part) => Buffer.from(part as string))))).toBe(true);
+  });
+
+  test("a client that has gone", async () => {
+    const gone = expect.objectContaining({ kind: "cancelled", message: "the client has gone" }) as unknown as Error;
+    const { client, server, large } = inserting();
     closeFd(client);
-    open = [server];
-    expect(await outcome(new LentAnswer({ fd: server, isChunked: true }, rest).write(piece))).toThrow(
-      expect.objectContaining({ kind: "cancelled", message: "the client has gone" }) as unknown as Error,
-    );
+    open.shift();
+    const answer = new LentAnswer({ fd: server, isChunked: false }, rest);
+    expect(await outcome(answer.write(piece))).toThrow(gone);
+    expect(await outcome(answer.write(Buffer.alloc(0), [{ fd: large, offset: 0, length: 1000, after: 0 }]))).toThrow(gone);
   });
 });

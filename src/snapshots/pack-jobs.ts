@@ -28,7 +28,6 @@ export async function pack(running: RunningJob, job: Job & { op: "pack" }): Prom
       ? await packTree({
           root: tree.fd,
           listRoot: job.listRoot,
-          ...(job.idMap !== undefined && { idMap: job.idMap }),
           cancelled: () => running.isCancelled,
           emit,
         })
@@ -44,10 +43,11 @@ async function sendTree(running: RunningJob, options: Pick<PackOptions, "root" |
     listRoot: false,
     ...(idMap !== undefined && { idMap }),
     cancelled: () => running.isCancelled,
-    emit: async (chunk) => {
+    emit: async (chunk, files) => {
       await breathe();
-      await running.send(chunk);
+      await running.send(chunk, files);
     },
+    takesFiles: () => running.sendsFiles,
   });
 }
 
@@ -61,8 +61,9 @@ export async function copyOut(running: RunningJob, job: Job & { op: "copyOut" })
   }
 }
 
-export async function packWhole(running: RunningJob, job: Job & { op: "packWhole" }): Promise<undefined> {
+export async function treeTar(running: RunningJob, job: Job & { op: "treeTar" }): Promise<undefined> {
   using tree = openDirectory(job.tree);
-  await sendTree(running, { root: tree.fd, from: { dir: tree.fd, base: ".", name: "." }, whole: true }, job.idMap);
+  const whole = job.whole && { from: { dir: tree.fd, base: ".", name: "." }, whole: true };
+  await sendTree(running, { root: tree.fd, ...whole }, job.idMap);
   return undefined;
 }

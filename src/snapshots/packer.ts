@@ -19,11 +19,15 @@ import {
   type Stat,
 } from "../kernel/fs.ts";
 import type { IdMap } from "../oci/id-map.ts";
-import { ChunkedOutput } from "./chunked-output.ts";
+import { ChunkedOutput, type Emit } from "./chunked-output.ts";
 import { isOpaque } from "./merged.ts";
 import { ownerInContainer, xattrsInContainer } from "./owners.ts";
 import { fileSystemOf, type PackStart } from "./path.ts";
 import { isAcl, isCarriedXattr, xattrsOf, xattrsOfFile } from "./root.ts";
+
+/** Bytes of a file that go out without a copy: for fewer the copy is cheaper; at once as many as hold nobody up. */
+const LEAST_INSERTED = 16 << 10;
+const MOST_INSERTED = 4 << 20;
 
 /** PATH_MAX of linux/limits.h. */
 const LONGEST_PATH = 4096;
@@ -46,7 +50,9 @@ export interface PackOptions {
   /** Of the container whose tree it is: the archive has the owners that they are for it. */
   idMap?: IdMap;
   /** Takes the chunk over; awaited, which is the back-pressure. */
-  emit: (chunk: Uint8Array) => void | Promise<void>;
+  emit: Emit;
+  /** Whether `emit` takes bytes of files from where they are, just now. */
+  takesFiles?: () => boolean;
   cancelled: () => boolean;
 }
 
@@ -67,15 +73,22 @@ const typeOf: Record<number, TarEntryType | undefined> = {
  */
 export async function packTree(options: PackOptions): Promise<number> {
   using reopener = new Reopener();
-  const output = new ChunkedOutput(options.emit);
+  using output = new ChunkedOutput(options.emit);
   const links = new Map<string, string>();
-  const { from, idMap, whole = false } = options;
+  const { from, idMap, whole = false, takesFiles } = options;
   const isWanted = from === undefined ? isOfLayer : (key: string): boolean => isCarriedXattr(key) || (whole && isAcl(key));
   let size = 0;
 
   const bytes = async (fd: number, { offset, length }: Run): Promise<void> => {
     const end = offset + length;
     for (let at = offset; at < end;) {
+      if (end - at >= LEAST_INSERTED && takesFiles?.() === true) {
+        const piece = { fd, offset: at, length: Math.min(end - at, MOST_INSERTED) };
+        const flushed = output.insert(piece);
+        if (flushed !== undefined) await flushed;
+        at += piece.length;
+        continue;
+      }
       const room = output.room(end - at);
       const n = readAt(fd, room, at);
       // The file shrank under our hands (a running container's): zeros keep the archive whole, as GNU tar does.

@@ -31,7 +31,7 @@ export type Job =
    * Tar of a tree: hashed, and sent as `chunk` replies where `emit`. `sync` writes the tree to the disk first. Made by the recipe that it was unpacked
    * with, if there is such a file.
    */
-  | { op: "pack"; tree: string; listRoot: boolean; emit: boolean; sync: boolean; idMap?: IdMap; recipe?: string }
+  | { op: "pack"; tree: string; listRoot: boolean; emit: boolean; sync: boolean; recipe?: string }
   /** What stands at a path within `root`, which is hostile and may change meanwhile. */
   | { op: "stat"; root: string; path: string }
   /** The directory that a path within `root` leads to, without symlinks. */
@@ -40,8 +40,8 @@ export type Job =
   | { op: "copyOut"; root: string; path: string; idMap?: IdMap }
   /** Unpacks the archive that comes as `chunk` messages into the directory at a path within `root`. */
   | { op: "copyIn"; root: string; path: string; owner?: Owner; idMap?: IdMap; keepKinds: boolean; whole?: boolean }
-  /** Tar of a whole tree, its root first, sent as `chunk` replies. */
-  | { op: "packWhole"; tree: string; idMap?: IdMap }
+  /** Tar of a tree, sent as `chunk` replies. `whole`: its root first, and nothing is lost. */
+  | { op: "treeTar"; tree: string; whole: boolean; idMap?: IdMap }
   /** Copies a tree into an empty directory, which shares its blocks where the file system can. */
   | { op: "clone"; from: string; to: string }
   /** Sent as `chunk` replies, each the JSON of `BATCH` changes at most. */
@@ -63,7 +63,7 @@ export interface Results {
   /** Of bytes that were lent: whether all were read, and what came after them. */
   copyIn: { isWhole: boolean; rest: Uint8Array } | undefined;
   clone: undefined;
-  packWhole: undefined;
+  treeTar: undefined;
   changes: undefined;
   size: number;
   remove: undefined;

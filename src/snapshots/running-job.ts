@@ -1,5 +1,6 @@
 import { cancelled, EngineError, internal } from "../lib/errors.ts";
 import { createPause, type Pause, WORKER_PIECE } from "../lib/turns.ts";
+import type { InsertedFile } from "./chunked-output.ts";
 import { LentAnswer } from "./lent-output.ts";
 import { CREDITS, type Request, type Response } from "./protocol.ts";
 
@@ -64,10 +65,15 @@ export class RunningJob {
     this.#check("cancelled");
   };
 
+  /** Whether files may be sent with a chunk. */
+  get sendsFiles(): boolean {
+    return this.#sink !== undefined;
+  }
+
   /** Sends a chunk once the receiver has room for it. */
-  async send(chunk: Uint8Array): Promise<void> {
+  async send(chunk: Uint8Array, files: readonly InsertedFile[] = []): Promise<void> {
     while (this.#credits === 0 && this.#sink === undefined) await this.#waiting("making an archive was cancelled");
-    if (this.#sink !== undefined) return await this.#sink.write(chunk);
+    if (this.#sink !== undefined) return await this.#sink.write(chunk, files);
     this.#credits--;
     // each chunk is made anew, in a buffer of its own, and let go of here: it changes hands without a copy
     this.post({ type: "chunk", bytes: chunk }, [chunk.buffer as ArrayBuffer]);

@@ -11,7 +11,7 @@ import { copyIn } from "./copy-in-job.ts";
 import { changesOf, sizeOf } from "./diff.ts";
 import { LeansOnParents } from "./leans.ts";
 import { MergedView } from "./merged.ts";
-import { copyOut, pack, packWhole } from "./pack-jobs.ts";
+import { copyOut, pack, treeTar } from "./pack-jobs.ts";
 import { realDirectory, statPath } from "./path.ts";
 import { BATCH, type Job, type Request, type Response, type Results } from "./protocol.ts";
 import { Root } from "./root.ts";
@@ -63,8 +63,8 @@ async function perform(running: RunningJob, { job, lent, busy }: Start): Promise
       return await copyOut(running, job);
     case "copyIn":
       return await copyIn(running, job, lent);
-    case "packWhole":
-      return await packWhole(running, job);
+    case "treeTar":
+      return await treeTar(running, job);
     case "clone":
       return await clone(running, job);
     case "changes": {

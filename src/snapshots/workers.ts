@@ -13,7 +13,7 @@ const UNPACKERS = 2;
 const UNPACKS = 4;
 
 /** Jobs that go on for as long as their other end likes; all but these and `unpack` are short. */
-const streaming: ReadonlySet<Job["op"]> = new Set<Job["op"]>(["pack", "copyOut", "copyIn", "clone", "packWhole"]);
+const streaming: ReadonlySet<Job["op"]> = new Set<Job["op"]>(["pack", "copyOut", "copyIn", "clone", "treeTar"]);
 
 export interface JobOptions {
   signal?: AbortSignal;

@@ -1,5 +1,5 @@
 import { afterAll, describe, expect, test } from "bun:test";
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, readSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { EngineError } from "../../src/lib/errors.ts";
@@ -7,7 +7,8 @@ import { textOf } from "../../src/lib/tar.ts";
 import { readTar, TarParser } from "../../src/lib/tar-reader.ts";
 import { AT_FDCWD, closeFd, mkdirAt, O, openAt, openDirectory, readEntries } from "../../src/kernel/fs.ts";
 import { MergedView } from "../../src/snapshots/merged.ts";
-import { packTree } from "../../src/snapshots/packer.ts";
+import type { InsertedFile } from "../../src/snapshots/chunked-output.ts";
+import { packTree, type PackOptions } from "../../src/snapshots/packer.ts";
 import { Unpacker } from "../../src/snapshots/unpacker.ts";
 import { skipped } from "../skips.ts";
 import { encodeHeader, tarOf } from "../../src/lib/tar-writer.ts";
@@ -138,20 +139,49 @@ describe.skipIf(skipped("root"))("bounds", () => {
 });
 
 describe.skipIf(skipped("root"))("packing", () => {
-  const packed = async (root: string, seen = (): void => {}): Promise<Buffer> => {
+  const packed = async (root: string, options: Pick<PackOptions, "takesFiles"> & { seen?: (files: number) => void } = {}): Promise<Buffer> => {
+    const { takesFiles = () => false, seen = () => {} } = options;
     const parts: Uint8Array[] = [];
-    const emit = (chunk: Uint8Array): void => {
-      parts.push(Buffer.from(chunk));
-      seen();
+    const emit = (chunk: Uint8Array, files: readonly InsertedFile[]): void => {
+      let at = 0;
+      for (const { after, fd, offset, length } of files) {
+        const room = Buffer.alloc(length);
+        readSync(fd, room, 0, length, offset);
+        parts.push(Buffer.from(chunk.subarray(at, after)), room);
+        at = after;
+      }
+      parts.push(Buffer.from(chunk.subarray(at)));
+      seen(files.length);
     };
     const fd = openAt(AT_FDCWD, root, O.RDONLY | O.DIRECTORY);
     try {
-      await packTree({ root: fd, listRoot: false, cancelled: () => false, emit });
+      await packTree({ root: fd, listRoot: false, cancelled: () => false, emit, takesFiles });
     } finally {
       closeFd(fd);
     }
     return Buffer.concat(parts);
   };
+
+  test("files that are taken from where they are: the same archive, and no descriptor stays open", async () => {
+    const root = join(base, `${count++}`);
+    mkdirSync(root);
+    for (let i = 0; i < 300; i++) writeFileSync(join(root, `f${i}`), `${i} `.repeat(i % 3 === 0 ? 100 : i === 100 ? 3_000_000 : 9000 + i));
+    const open = (): number => readdirSync("/proc/self/fd").length;
+    const before = open();
+    const copied = await packed(root);
+    let taken = 0;
+    expect((await packed(root, { takesFiles: () => true, seen: (files) => (taken += files) })).equals(copied)).toBe(true);
+    // the largest in three pieces
+    expect(taken).toBe(202);
+    const broken = packed(root, {
+      takesFiles: () => true,
+      seen: () => {
+        throw new Error("gone");
+      },
+    });
+    await expect(broken).rejects.toThrow("gone");
+    expect(open()).toBe(before);
+  });
 
   test("what is taken away meanwhile is left out", async () => {
     const root = join(base, `${count++}`);
@@ -161,8 +191,10 @@ describe.skipIf(skipped("root"))("packing", () => {
     // the first chunk ends with the head of b, before b itself is looked into
     writeFileSync(join(root, "a"), Buffer.alloc((1 << 18) - 1024));
     let chunks = 0;
-    const tar = await packed(root, () => {
-      if (chunks++ === 0) rmSync(join(root, "b"), { recursive: true });
+    const tar = await packed(root, {
+      seen: () => {
+        if (chunks++ === 0) rmSync(join(root, "b"), { recursive: true });
+      },
     });
     const names: string[] = [];
     for await (const { header: each } of readTar(streamOf(tar))) names.push(each.name);
