@@ -39,6 +39,12 @@ export class BodyDecoder {
     return this.#state === "done";
   }
 
+  /** Bytes of the body that are still to come; Infinity where nobody knows. */
+  get left(): number {
+    if (this.done) return 0;
+    return this.#chunked ? Infinity : this.#left;
+  }
+
   /** One piece of the body from `input`, which isn't copied. `data` is empty where only framing was read. @throws BadRequest */
   take(input: Buffer): { data: Buffer; used: number } {
     let used = 0;

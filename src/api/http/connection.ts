@@ -398,6 +398,11 @@ export class Connection {
     return this.#body.done;
   }
 
+  /** An answer that overtakes more of the body than is worth reading is the connection's last, and says so: a client would send its next request here. */
+  markCloseBeforeLongBody(): void {
+    if (this.#body.left > maxDrain) this.#closeAfterReply = true;
+  }
+
   async readBody(): Promise<Uint8Array | undefined> {
     while (!this.#body.done) {
       if (this.closed) throw cancelled("the client closed the connection before the request's body was complete");
@@ -596,6 +601,7 @@ class ServerExchange implements Exchange, ResponseStream, Hijacked {
     this.#start(status);
     this.#state = "done";
     if (!this.#connection.writable) return;
+    this.#connection.markCloseBeforeLongBody();
     let head = this.#connection.head(status, headers, this.head.minor);
     if (status === 204 || status === 304) {
       this.#connection.send(head + "\r\n");

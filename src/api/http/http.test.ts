@@ -209,6 +209,7 @@ async function roundTrip(...pieces: (string | Buffer)[]): Promise<string> {
 }
 
 const get = (target: string, headers = ""): string => `GET ${target} HTTP/1.1\r\nHost: x\r\n${headers}\r\n`;
+const chunked = (target: string): string => `POST ${target} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n`;
 const statusOf = (answer: string): string => answer.slice(9, 12);
 const bodyOf = (answer: string): string => answer.slice(answer.indexOf("\r\n\r\n") + 4);
 
@@ -329,6 +330,15 @@ describe("bodies", () => {
   test("a big unread body doesn't cost the answer", async () => {
     const answer = await roundTrip("POST /ignore-body HTTP/1.1\r\nHost: x\r\nContent-Length: 3000000\r\n\r\n", Buffer.alloc(3_000_000));
     expect(answer).toContain("done");
+    // the next request would be lost behind it
+    expect(answer).toContain("\r\nConnection: close\r\n");
+  });
+
+  test("nor one of unknown length; one that was read to its end leaves the connection as it was", async () => {
+    expect(await roundTrip(chunked("/ignore-body"))).toContain("\r\nConnection: close\r\n");
+    const answer = await roundTrip(chunked("/echo") + get("/ok"));
+    expect(answer).toEndWith("OK");
+    expect(answer).not.toContain("Connection: close");
   });
 
   test("back-pressure: a body that nobody reads stops the sender", async () => {
