@@ -194,13 +194,23 @@ async function removeTree(directory: string): Promise<boolean> {
   return empty && (await removeTree(directory));
 }
 
-/** SIGKILL for every process of the group. */
+/** SIGKILL for every process of the group, frozen ones as well: a runtime that is killed while it ends a container leaves that frozen. */
 export function killCgroup(hierarchy: CgroupHierarchy, path: string): void {
   if (hierarchy.version === 2 && existsSync(`${hierarchy.unified}${path}/cgroup.kill`)) {
     writeFileSync(`${hierarchy.unified}${path}/cgroup.kill`, "1");
     return;
   }
   for (const pid of pidsIn(hierarchy, path)) signalProcess(pid, 9);
+  const freezer = hierarchy.controllers.get("freezer");
+  if (freezer === undefined) return;
+  // v1 keeps the killed frozen too (kernel: Documentation/admin-guide/cgroup-v1/freezer-subsystem.rst)
+  visit(freezer + path, (directory) => {
+    try {
+      writeFileSync(`${directory}/freezer.state`, "THAWED");
+    } catch (error) {
+      if (!isGone(error)) throw error;
+    }
+  });
 }
 
 /**
