@@ -1,5 +1,5 @@
 import { FFIType } from "bun:ffi";
-import { codeOfStatus } from "./process.ts";
+import { codeOfStatus, startTimeOf } from "./process.ts";
 import { errno, int, libc, stable, SysError } from "./ffi.ts";
 import { closeFd } from "./fs.ts";
 
@@ -9,7 +9,9 @@ const ioctl = libc({ ioctl: { args: [FFIType.i32, FFIType.u64_fast, FFIType.ptr]
 
 const SYS_pidfd_send_signal = 424;
 const SYS_pidfd_open = 434;
+const SYS_pidfd_getfd = 438;
 const ESRCH = 3;
+const EBADF = 9;
 const PIDFD_INFO_EXIT = 8n;
 /** _IOWR(0xFF, 11, struct pidfd_info of 64 bytes). */
 const PIDFD_GET_INFO = 0xc040ff0b;
@@ -21,6 +23,28 @@ export function openPidfd(pid: number): number | undefined {
   const code = errno();
   if (code === ESRCH) return undefined;
   throw new SysError("pidfd_open", code, String(pid));
+}
+
+/** A pidfd on that very process, if it lives. `startTime`: as `startTimeOf` tells it. @throws SysError */
+export function openProcess(pid: number, startTime: string): number | undefined {
+  const fd = openPidfd(pid);
+  if (fd === undefined) return undefined;
+  // checked after the open: from there on the pid can't be another's
+  if (startTimeOf(pid) === startTime && isAlive(fd)) return fd;
+  closeFd(fd);
+  return undefined;
+}
+
+/**
+ * A duplicate of a descriptor of another process; undefined where that has none of the number, or is gone. @throws SysError EPERM also for root where
+ * kernel.yama.ptrace_scope is 3
+ */
+export function takeFd(pidfd: number, fd: number): number | undefined {
+  const taken = Number(c.syscall(SYS_pidfd_getfd, int(pidfd), int(fd), null, 0));
+  if (taken >= 0) return taken;
+  const code = errno();
+  if (code === ESRCH || code === EBADF) return undefined;
+  throw new SysError("pidfd_getfd", code, String(fd));
 }
 
 /** Sends a signal; false where the process is gone. @throws SysError */

@@ -1,6 +1,8 @@
+import { readdirSync, readlinkSync } from "node:fs";
 import { FFIType } from "bun:ffi";
-import { check, errno, int, libc, SysError } from "./ffi.ts";
+import { check, int, libc } from "./ffi.ts";
 import { closeFd, O } from "./fs.ts";
+import { takeFd } from "./pidfd.ts";
 import { openFd } from "./pipe.ts";
 
 const c = libc({
@@ -12,7 +14,6 @@ const flags = libc({ ioctl: { args: [FFIType.i32, FFIType.u64_fast, FFIType.u64_
 const TIOCSWINSZ = 0x5414;
 const TIOCSPTLCK = 0x40045431;
 const TIOCGPTPEER = 0x5441;
-const ENOTTY = 25;
 
 function size(rows: number, columns: number): Buffer {
   const value = Buffer.alloc(8);
@@ -39,18 +40,30 @@ export function setWindowSize(fd: number, rows: number, columns: number): void {
   check(c.ioctl(int(fd), TIOCSWINSZ, size(rows, columns)), "ioctl TIOCSWINSZ");
 }
 
-/**
- * Sets the window size of the terminal that is fd 0 of a process. False where that is no terminal.
- * conmon's control fifo could do it too, but loses the second of two messages (fixed in 2.2). @throws SysError where the process is gone
- */
-export function setWindowSizeOf(pid: number, rows: number, columns: number): boolean {
-  const fd = openFd(`/proc/${int(pid)}/fd/0`, O.RDWR | O.NOCTTY | O.NONBLOCK);
+/** A duplicate of the master side of a terminal that a process holds; undefined where it holds none, or is gone. @throws SysError as `takeFd` */
+export function takeTerminal(pid: number, pidfd: number): number | undefined {
+  for (const name of descriptorsOf(pid)) {
+    // Seen from the mount namespace that it was opened in: any directory may stand before it.
+    if (!targetOf(`/proc/${int(pid)}/fd/${name}`).endsWith("/ptmx")) continue;
+    const fd = takeFd(pidfd, Number(name));
+    if (fd !== undefined) return fd;
+  }
+  return undefined;
+}
+
+function descriptorsOf(pid: number): string[] {
+  return unlessGone(() => readdirSync(`/proc/${int(pid)}/fd`)) ?? [];
+}
+
+function targetOf(link: string): string {
+  return unlessGone(() => readlinkSync(link)) ?? "";
+}
+
+function unlessGone<T>(look: () => T): T | undefined {
   try {
-    if (c.ioctl(fd, TIOCSWINSZ, size(rows, columns)) === 0) return true;
-    const code = errno();
-    if (code === ENOTTY) return false;
-    throw new SysError("ioctl TIOCSWINSZ", code);
-  } finally {
-    closeFd(fd);
+    return look();
+  } catch (error) {
+    if (["ENOENT", "ESRCH"].includes((error as { code?: string }).code ?? "")) return undefined;
+    throw error;
   }
 }

@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { closeFd } from "../kernel/fs.ts";
-import { isAlive, openPidfd, sendSignal, signalProcess } from "../kernel/pidfd.ts";
-import { argumentsOf, startTimeOf } from "../kernel/process.ts";
+import { openProcess, sendSignal, signalProcess } from "../kernel/pidfd.ts";
+import { argumentsOf } from "../kernel/process.ts";
 import { within } from "../lib/within.ts";
 import { createMonitorHub } from "../runtime/attach.ts";
 import { cgroupPathOf } from "../runtime/spec.ts";
@@ -44,16 +44,6 @@ export async function adoptSandbox(ctx: SandboxContext, spec: SandboxSpec, start
   if (told !== undefined) return { exited: { ...told, oomKilled } };
   const error = "the exit code is unknown: the container ended while neither its monitor nor the engine ran";
   return { exited: { exitCode: 255, oomKilled, finishedAt: BigInt(Date.now()) * 1_000_000n, error } };
-}
-
-/** A pidfd on that very process, if it lives. */
-function openProcess(pid: number, startTime: string): number | undefined {
-  const fd = openPidfd(pid);
-  if (fd === undefined) return undefined;
-  // checked after the open: from there on the pid can't be another's
-  if (startTimeOf(pid) === startTime && isAlive(fd)) return fd;
-  closeFd(fd);
-  return undefined;
 }
 
 /** conmon's end; at once where it is gone already. */

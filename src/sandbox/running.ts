@@ -6,7 +6,6 @@ import { realtimeNano, stopwatch } from "../kernel/clock.ts";
 import { oomKills, pidsIn, setFrozen } from "../kernel/cgroup.ts";
 import { exitCodeOf, isAlive, openPidfd, sendSignal } from "../kernel/pidfd.ts";
 import { zombieExitCode } from "../kernel/process.ts";
-import { setWindowSizeOf } from "../kernel/pty.ts";
 import { conflict, EngineError, internal, messageOf } from "../lib/errors.ts";
 import type { Endpoint } from "../networks/types.ts";
 import type { MonitorHub } from "../runtime/attach.ts";
@@ -18,6 +17,7 @@ import { dial } from "./dial.ts";
 import { programRuns } from "./program-runs.ts";
 import { createExec } from "./exec.ts";
 import { watchOom } from "./oom.ts";
+import { resizeTerminal } from "./terminal.ts";
 import type { ExitStatus, RunningSandbox, SandboxSpec } from "./types.ts";
 
 export interface RunningParts {
@@ -43,7 +43,8 @@ export interface RunningParts {
 export function runSandbox(ctx: SandboxContext, parts: RunningParts): RunningSandbox {
   const { spec, pid, pidfd, hub, cgroupPath } = parts;
   const { cgroups } = ctx.runtime;
-  const rootfs = `${ctx.paths.bundle(spec.id)}/rootfs`;
+  const bundle = ctx.paths.bundle(spec.id);
+  const rootfs = `${bundle}/rootfs`;
   let isClosed = false;
   let cleaning: Promise<void> | undefined;
   let programs: Promise<void> | undefined;
@@ -83,7 +84,7 @@ export function runSandbox(ctx: SandboxContext, parts: RunningParts): RunningSan
     },
     resize: async (rows, cols) => {
       if (isClosed || !isAlive(pidfd)) throw conflict(`container ${spec.id} is not running`);
-      setWindowSizeOf(pid, rows, cols);
+      resizeTerminal(bundle, rows, cols);
     },
     pause: () => freeze(true),
     resume: () => freeze(false),

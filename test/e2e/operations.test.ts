@@ -189,6 +189,16 @@ describe.skipIf(skipped("root", "overlay", "docker"))("operations", () => {
     expect([...statuses].filter((status) => status !== 204 && status !== 409)).toEqual([]);
   });
 
+  test("resize of a container that ends meanwhile: done or refused, never a failure of the engine", async () => {
+    const statuses = new Set<number>();
+    for (let i = 0; i < 10; i++) {
+      const id = await engine.ok("run", "-dt", "--network", "none", "busybox", "sleep", "0.05");
+      for (let status = 200; status === 200;) statuses.add((status = (await engine.api("POST", `/containers/${id}/resize?h=20&w=60`)).status));
+      await engine.ok("rm", id);
+    }
+    expect([...statuses].sort()).toEqual([200, 409]);
+  });
+
   test("signals of every spelling, and those that are none", async () => {
     await using container = await running({
       Cmd: ["sh", "-c", 'for s in HUP USR1 34 64; do trap "echo got $s" $s; done; echo ready; while :; do sleep 0.1; done'],

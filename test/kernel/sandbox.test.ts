@@ -177,6 +177,23 @@ describe.skipIf(skipped("root", "overlay")).each(["crun", "runc"])("sandbox on %
     await running.cleanup();
   });
 
+  test("the terminal is resized whatever init has in its place", async () => {
+    const script = "exec 0<&-; trap 'stty size </dev/tty; exit 7' WINCH; echo ready; while :; do sleep 0.05; done";
+    const created = await fixture.sandboxes.create(fixture.spec(["sh", "-c", script], { config: { Tty: true } }), { attach: true });
+    const output = collect(created.io);
+    const running = await created.start();
+    await output.until("ready");
+    await running.resize(33, 44);
+    expect((await running.exited).exitCode).toBe(7);
+    expect(output.out()).toBe("ready\r\n33 44\r\n");
+    await running.cleanup();
+    const plain = await start(fixture.spec(["sleep", "1000"]));
+    await plain.resize(33, 44);
+    plain.signal(9);
+    await plain.exited;
+    await plain.cleanup();
+  });
+
   test("exec: output, exit code, stdin with its end, environment, user, missing programs", async () => {
     const running = await start(fixture.spec(["sleep", "1000"], { more: { env: ["PATH=/bin", "FROM=container"] } }));
     const plain = await running.exec(exec(["sh", "-c", "echo $FROM $MORE; echo e >&2; exit 5"], { env: ["MORE=exec"] }));
