@@ -6,7 +6,7 @@ import { realtimeNano, stopwatch } from "../kernel/clock.ts";
 import { oomKills, pidsIn, setFrozen } from "../kernel/cgroup.ts";
 import { exitCodeOf, isAlive, openPidfd, sendSignal } from "../kernel/pidfd.ts";
 import { zombieExitCode } from "../kernel/process.ts";
-import { conflict, EngineError, internal, messageOf } from "../lib/errors.ts";
+import { conflict, EngineError, internal, kindOf, messageOf } from "../lib/errors.ts";
 import type { Endpoint } from "../networks/types.ts";
 import type { MonitorHub } from "../runtime/attach.ts";
 import { readStats } from "../runtime/stats.ts";
@@ -88,14 +88,8 @@ export function runSandbox(ctx: SandboxContext, parts: RunningParts): RunningSan
     },
     pause: () => freeze(true),
     resume: () => freeze(false),
-    exec: async (execSpec) => {
-      await isJoinable();
-      return await createExec(ctx, parts, rootfs, execSpec);
-    },
-    command: async (command, options) => {
-      await isJoinable();
-      return await runCommand(ctx, parts, rootfs, command, options);
-    },
+    exec: (execSpec) => inside(() => createExec(ctx, parts, rootfs, execSpec)),
+    command: (command, options) => inside(() => runCommand(ctx, parts, rootfs, command, options)),
     dial: (address, port, signal) => dial(ctx, pid, address, port, signal),
     update: (limits, note) => parts.runtime.update(spec.id, ctx.runtime.buildLimits(limits), cgroupPath, note),
     networksChanged: (before) => {
@@ -119,6 +113,16 @@ export function runSandbox(ctx: SandboxContext, parts: RunningParts): RunningSan
         ctx.running.delete(spec.id);
         await cleanUp(ctx, spec.id, parts.runtime, cgroupPath);
       })),
+  };
+  const inside = async <T>(work: () => Promise<T>): Promise<T> => {
+    await isJoinable();
+    try {
+      return await work();
+    } catch (error) {
+      // its end takes away the files that are needed for a start
+      if (cleaning !== undefined && kindOf(error) === "internal") throw conflict(`container ${spec.id} is not running`, error);
+      throw error;
+    }
   };
   const freeze = async (frozen: boolean): Promise<void> => {
     try {

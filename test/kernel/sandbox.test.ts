@@ -233,6 +233,13 @@ describe.skipIf(skipped("root", "overlay")).each(["crun", "runc"])("sandbox on %
     running.signal(9);
     await running.exited;
     await running.cleanup();
+    for (const tty of [false, true]) {
+      const refused = failure(running.exec(exec(["id"], { tty })));
+      expect((await refused).kind).toBe("conflict");
+    }
+    expect(
+      (await failure(running.command({ args: ["id"], user: "", cwd: "" }, { timeoutMs: 1000, outputLimit: 100, signal: AbortSignal.timeout(5000) }))).kind,
+    ).toBe("conflict");
   });
 
   // runc copies the output itself and waits for its end
