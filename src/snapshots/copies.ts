@@ -1,3 +1,4 @@
+import { basename, dirname } from "node:path";
 import type { Download } from "../lib/lent.ts";
 import type { SnapshotContext } from "./context.ts";
 import { packStream } from "./pack-stream.ts";
@@ -6,7 +7,7 @@ import type { JobOptions } from "./workers.ts";
 
 export type Copies = Pick<
   Snapshots,
-  "statPath" | "realDirectory" | "pathTar" | "treeTar" | "extractInto" | "cloneTree" | "treeSize" | "wholeTar" | "extractWhole"
+  "statPath" | "realDirectory" | "pathTar" | "treeTar" | "extractInto" | "cloneTree" | "removeTree" | "treeSize" | "wholeTar" | "extractWhole"
 >;
 
 /** Files into and out of trees that belong to others, in the Workers. */
@@ -18,6 +19,9 @@ export function createCopies({ workers }: Pick<SnapshotContext, "workers">): Cop
       reading((options) => workers.run({ op: "copyOut", root, path, ...(idMap !== undefined && { idMap }) }, options), signal),
     treeTar: (tree, { idMap, signal } = {}) =>
       reading((options) => workers.run({ op: "treeTar", tree, whole: false, ...(idMap !== undefined && { idMap }) }, options), signal),
+    removeTree: async (tree) => {
+      await workers.run({ op: "remove", directory: dirname(tree), name: basename(tree), isAwaited: true });
+    },
     treeSize: (tree) => workers.run({ op: "size", tree }),
     cloneTree: async (from, to, options) => await workers.run({ op: "clone", from, to }, options),
     wholeTar: (tree, { idMap, signal }) =>

@@ -47,8 +47,8 @@ export type Job =
   /** Sent as `chunk` replies, each the JSON of `BATCH` changes at most. */
   | { op: "changes"; tree: string; parents: string[] }
   | { op: "size"; tree: string }
-  /** Waits while others are awaited, for a while: whoever copies files waits for them, nobody for this. */
-  | { op: "remove"; directory: string; name: string }
+  /** Unless it is awaited itself, it waits while others are, for a while: whoever copies files waits for them, nobody for this. */
+  | { op: "remove"; directory: string; name: string; isAwaited?: true }
   /** Moves what is there of `names` under `root` into `trash`, one after another, under new names that end in `.mark`. */
   | { op: "setAside"; root: string; trash: string; names: readonly string[]; mark: number }
   | { op: "unmount"; target: string; lazy: boolean; file: boolean };
@@ -75,7 +75,7 @@ export interface Results {
 export type Request =
   /**
    * `lent`: bytes for a copyIn come from there, instead of as `chunk` messages. `credits`: `chunk` replies that may be on their way, instead of CREDITS.
-   * `busy`: for a removal, how many jobs go on that somebody waits for.
+   * `busy`: for a removal that nobody waits for, how many jobs go on that somebody does.
    */
   | { id: number; type: "start"; job: Job; lent?: Omit<LentInput, "giveBack">; credits?: number; busy?: Int32Array }
   /** What would be the next `chunk` replies goes there. */

@@ -82,7 +82,7 @@ async function perform(running: RunningJob, { job, lent, busy }: Start): Promise
     }
     case "remove": {
       using directory = openDirectory(job.directory);
-      await running.inSlices(removeTree(directory.fd, job.name), givingWay(busy!));
+      await running.inSlices(removeTree(directory.fd, job.name), busy && givingWay(busy));
       return undefined;
     }
     case "setAside":

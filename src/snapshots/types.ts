@@ -153,6 +153,11 @@ export interface Snapshots {
    * disk is full, cancelled
    */
   cloneTree(from: string, to: string, options?: { onProgress?: (bytes: number) => void; signal?: AbortSignal }): Promise<void>;
+  /**
+   * Removes a directory with all in it, however deep, without leaving it; what isn't there is no error. The directory that it is in must be there.
+   * @throws EngineError where something can't be removed: the rest stays
+   */
+  removeTree(tree: string): Promise<void>;
   /** Bytes of the files in a directory and below, each hard-linked file once. What vanishes meanwhile counts nothing. @throws SysError where there is no directory */
   treeSize(tree: string): Promise<number>;
   /**

@@ -168,7 +168,7 @@ export function createSnapshotWorkers(): SnapshotWorkers {
       type: "start",
       job,
       ...(lent !== undefined && { lent: { fd: lent.fd, framing: lent.framing, first: lent.first } }),
-      ...(job.op === "remove" && { busy }),
+      ...(job.op === "remove" && job.isAwaited !== true && { busy }),
       ...(options.credits !== undefined && { credits: options.credits }),
     });
     if (options.signal?.aborted === true) abort();

@@ -1,4 +1,5 @@
-import { chown, mkdir, rename, rm, stat } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { chown, mkdir, rename, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { unmount as unmountNow } from "../kernel/mount.ts";
 import { mountPoints, mountPointsIn } from "../kernel/mountinfo.ts";
@@ -10,6 +11,7 @@ import type { VolumeDriver } from "./driver.ts";
 import type { Mounter } from "./mounter.ts";
 import { checkName } from "./names.ts";
 import { checkLocalOptions, isMounted, isNetworkType, localMount, sizeLimit } from "./options.ts";
+import type { Trees } from "./trees.ts";
 import type { VolumeRecord } from "./types.ts";
 
 export interface LocalDriver extends VolumeDriver {
@@ -18,7 +20,8 @@ export interface LocalDriver extends VolumeDriver {
 }
 
 /** `<root>/<name>/_data`, with what `type`, `device` and `o` say mounted on it while a container runs with it. */
-export function createLocalDriver({ root, mounter, log }: { root: string; mounter: Mounter; log: Logger }): LocalDriver {
+export function createLocalDriver(deps: { root: string; mounter: Mounter; trees: Pick<Trees, "removeTree">; log: Logger }): LocalDriver {
+  const { root, mounter, trees, log } = deps;
   /** Of volumes with something to mount: who it is mounted for now. */
   const users = new Map<string, Set<string>>();
   return {
@@ -46,7 +49,8 @@ export function createLocalDriver({ root, mounter, log }: { root: string; mounte
       for (const target of (await mountPointsIn(top)).toReversed()) unmountNow(target, { lazy: true });
       users.delete(name);
       if (sizeLimit(options) !== undefined) unlimit(top, log);
-      await rm(top, { recursive: true, force: true });
+      // a container may have made directories without end, each in the last
+      if (existsSync(top)) await trees.removeTree(top);
     },
 
     async rename(before, after) {

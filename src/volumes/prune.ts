@@ -1,5 +1,5 @@
 import { realtimeNano } from "../kernel/clock.ts";
-import { conflict, EngineError, invalidArgument } from "../lib/errors.ts";
+import { conflict, EngineError, invalidArgument, messageOf } from "../lib/errors.ts";
 import { parseBool } from "../lib/bool.ts";
 import { hasLabel } from "../lib/match.ts";
 import { parseRfc3339, parseTimestamp } from "../lib/time.ts";
@@ -36,7 +36,9 @@ async function pruneWanted(ctx: Context, wanted: (record: VolumeRecord) => boole
     } catch (error) {
       // Taken into use, or removed by someone else, meanwhile.
       if (error instanceof EngineError && (error.kind === "conflict" || error.kind === "notFound")) continue;
-      throw error;
+      // as with Docker: one that can't go keeps none of the others
+      ctx.log.warn("prune could not remove a volume", { volume: record.name, error: messageOf(error) });
+      continue;
     }
     deleted.push(record.name);
     spaceReclaimed += bytes;

@@ -1,10 +1,10 @@
-import { conflict, messageOf, notFound, prefixed } from "../lib/errors.ts";
-import { setPhase, usersOf, type Context } from "./context.ts";
+import { conflict, messageOf, notFound, prefixed, unavailable } from "../lib/errors.ts";
+import { setPhase, usersOf, type Context, type Entry } from "./context.ts";
 import { foreignRecord, remoteOwner } from "./look-up.ts";
 import { checkNotHeld, isHeld } from "./hold.ts";
 import type { VolumeRecord } from "./types.ts";
 
-/** Deleting row, files, no row. @throws EngineError notFound (unless forced), conflict while a container refers to it */
+/** Deleting row, files, no row. @throws EngineError notFound (unless forced), conflict while a container refers to it, unavailable where its files don't go */
 export async function remove(ctx: Context, name: string, options: { force?: boolean } = {}): Promise<void> {
   // before, too: whoever has it may be waiting for its server
   checkUnused(ctx, name);
@@ -22,13 +22,25 @@ export async function remove(ctx: Context, name: string, options: { force?: bool
   if (record.driver === "local") {
     setPhase(ctx, name, "deleting");
     ctx.entries.delete(name);
-    await ctx.drivers.local.remove(record);
+    await removeLocal(ctx, entry);
   } else {
     // whatever a plugin can't remove is still there, and stays known
     await removeRemote(ctx, record, options.force === true);
     ctx.entries.delete(name);
   }
   forget(ctx, name, record.driver);
+}
+
+/** Where the files don't go, what is left of them stays a volume: it can be removed again once nothing keeps them. */
+async function removeLocal(ctx: Context, entry: Entry): Promise<void> {
+  const { name } = entry.record;
+  try {
+    await ctx.drivers.local.remove(entry.record);
+  } catch (error) {
+    setPhase(ctx, name, "ready");
+    ctx.entries.set(name, entry);
+    throw unavailable(`remove ${name}: its files can't be removed, and what is left of them stays: ${messageOf(error)}`, error);
+  }
 }
 
 function checkUnused(ctx: Context, name: string): void {
@@ -50,18 +62,22 @@ async function removeRemote(ctx: Context, record: VolumeRecord, force: boolean):
 export function discard(ctx: Context, names: readonly string[]): () => Promise<void> {
   const gone = [...new Set(names)]
     .flatMap((name) => ctx.entries.get(name) ?? [])
-    .filter((entry) => !isHeld(entry))
-    .map(({ record }) => record)
-    .filter(({ anonymous, name }) => anonymous && usersOf(ctx, name).length === 0);
-  for (const { name } of gone) {
-    setPhase(ctx, name, "deleting");
-    ctx.store.afterCommit(() => void ctx.entries.delete(name));
+    .filter((entry) => !isHeld(entry) && entry.record.anonymous && usersOf(ctx, entry.record.name).length === 0);
+  for (const { record } of gone) {
+    setPhase(ctx, record.name, "deleting");
+    ctx.store.afterCommit(() => void ctx.entries.delete(record.name));
   }
   return async () => {
-    for (const record of gone) {
-      if (record.driver === "local") await ctx.drivers.local.remove(record);
-      else await removeRemote(ctx, record, true);
-      forget(ctx, record.name, record.driver);
+    for (const entry of gone) {
+      const { name, driver } = entry.record;
+      try {
+        if (driver === "local") await removeLocal(ctx, entry);
+        else await removeRemote(ctx, entry.record, true);
+        forget(ctx, name, driver);
+      } catch (error) {
+        // as with Docker: the container goes all the same
+        ctx.log.error("a volume of a removed container stays", { volume: name, error: messageOf(error) });
+      }
     }
   };
 }

@@ -52,11 +52,12 @@ export interface Volumes {
   drivers(): string[];
   /** @throws EngineError as of a create with this driver */
   checkDriver(name: string): Promise<void>;
-  /** @throws EngineError conflict while a container uses it */
+  /** @throws EngineError conflict while a container uses it, unavailable where its files can't be removed: then it stays */
   remove(name: string, options?: { force?: boolean }): Promise<void>;
   /**
    * For a container's end: those of `names` that are anonymous and that no container refers to any more are being removed, as part of the running
-   * transaction. Call what it returns after the commit, to remove their files; a crash before that leaves the work to the next start.
+   * transaction. Call what it returns after the commit, to remove their files, which never rejects: those whose files can't be removed stay. A crash before
+   * that leaves the work to the next start.
    */
   discard(names: readonly string[]): () => Promise<void>;
   prune(options: { all?: boolean; filters?: Record<string, string[]> }): Promise<{ deleted: string[]; spaceReclaimed: number }>;

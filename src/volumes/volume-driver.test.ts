@@ -7,6 +7,8 @@ import { startPlugin } from "../../test/plugin/start.ts";
 import { silent } from "../lib/log.ts";
 import { createPlugins } from "../plugins/plugins.ts";
 import { createLocalDriver, type LocalDriver } from "./local-driver.ts";
+import { createCopies } from "../snapshots/copies.ts";
+import { createSnapshotWorkers } from "../snapshots/workers.ts";
 import { createMounter } from "./mounter.ts";
 import { createVolumeDrivers } from "./remote-driver.ts";
 import type { VolumeDrivers } from "./driver.ts";
@@ -16,7 +18,8 @@ const recordOf = (name: string, driver: string, mountpoint: string): VolumeRecor
   ...{ name, driver, mountpoint, created: new Date(0).toISOString(), labels: {}, options: {}, anonymous: false },
 });
 
-const local = (root: string): LocalDriver => createLocalDriver({ root, mounter: createMounter(), log: silent });
+const trees = createCopies({ workers: createSnapshotWorkers() });
+const local = (root: string): LocalDriver => createLocalDriver({ root, mounter: createMounter(), trees, log: silent });
 
 volumeDriverContract("local", async () => {
   const root = mkdtempSync(join(tmpdir(), "berth-local-"));

@@ -1,8 +1,11 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { FFIType } from "bun:ffi";
+import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createEvents } from "../events/events.ts";
+import { libc } from "../kernel/ffi.ts";
+import { AT_FDCWD, closeFd, mkdirAt, O, openAt } from "../kernel/fs.ts";
 import { silent } from "../lib/log.ts";
 import { createCopies } from "../snapshots/copies.ts";
 import { createSnapshotWorkers } from "../snapshots/workers.ts";
@@ -12,6 +15,7 @@ import { checkLocalOptions, localMount, shownOptions, type LocalMount } from "./
 import type { Volumes } from "./types.ts";
 import { withServer } from "./server-address.ts";
 import { createVolumes } from "./volumes.ts";
+import { outcome } from "../../test/outcome.ts";
 
 let root: string;
 let store: Store;
@@ -146,6 +150,70 @@ describe("volumes", () => {
     expect(existsSync(join(root, "volumes/whole/_copy"))).toBe(false);
     await volumes.create({ name: "half" });
   });
+});
+
+describe("files that can't be removed", () => {
+  const c = libc({ ioctl: { args: [FFIType.i32, FFIType.u64_fast, FFIType.ptr], returns: FFIType.i32 } });
+  /** As `chattr +i` and `-i` do (ioctl_fs(2)): not even root removes such a file. False where the file system has no such flag. */
+  const setImmutable = (path: string, on: boolean): boolean => {
+    const fd = openSync(path, "r");
+    const flags = Buffer.alloc(8);
+    flags.writeUInt32LE(on ? 0x10 : 0);
+    const isDone = c.ioctl(fd, 0x40086602, flags) === 0;
+    closeSync(fd);
+    return isDone;
+  };
+  const probe = mkdtempSync(join(tmpdir(), "berth-immutable-"));
+  const isPossible = setImmutable(probe, true) && setImmutable(probe, false);
+  rmSync(probe, { recursive: true });
+  const place = async (name: string, anonymous = false): Promise<string> => {
+    const { mountpoint } = await volumes.create({ name, anonymous });
+    for (const file of ["gone", "kept"]) writeFileSync(join(mountpoint, file), "");
+    setImmutable(join(mountpoint, "kept"), true);
+    return join(mountpoint, "kept");
+  };
+
+  test.skipIf(!isPossible)("a volume stays, is known, and goes once they can be", async () => {
+    const kept = await place("stuck");
+    const thrown = await outcome(volumes.remove("stuck"));
+    expect(thrown).toThrow(expect.objectContaining({ kind: "unavailable" }) as unknown as Error);
+    expect(thrown).toThrow("remove stuck: its files can't be removed");
+    await volumes.create({ name: "other" });
+    expect((await volumes.prune({ all: true })).deleted).toEqual(["other"]);
+    expect(volumes.list().map(({ name }) => name)).toEqual(["stuck"]);
+    setImmutable(kept, false);
+    await volumes.remove("stuck");
+    expect(existsSync(join(root, "volumes/stuck"))).toBe(false);
+    await volumes.create({ name: "stuck" });
+  });
+
+  test.skipIf(!isPossible)("those of a container that goes, or of an engine that died, keep neither from going on", async () => {
+    const kept = [await place("anonymous", true), await place("dying")];
+    await store.tx(() => volumes.discard(["anonymous"]))();
+    expect(volumes.list().map(({ name }) => name)).toEqual(["anonymous", "dying"]);
+    store.db.run("UPDATE volumes SET phase = 'deleting'");
+    store[Symbol.dispose]();
+    open();
+    await volumes.restore();
+    expect(volumes.list().map(({ name }) => name)).toEqual(["anonymous", "dying"]);
+    for (const file of kept) setImmutable(file, false);
+    expect((await volumes.prune({ all: true })).deleted).toEqual(["anonymous", "dying"]);
+    expect(readdirSync(join(root, "volumes"))).toEqual([]);
+  });
+});
+
+test("directories without end, each in the last, go too", async () => {
+  const { mountpoint } = await volumes.create({ name: "deep" });
+  let fd = openAt(AT_FDCWD, mountpoint, O.RDONLY | O.DIRECTORY);
+  for (let i = 0; i < 20_000; i++) {
+    mkdirAt(fd, "deeper", 0o755);
+    const below = openAt(fd, "deeper", O.RDONLY | O.DIRECTORY);
+    closeFd(fd);
+    fd = below;
+  }
+  closeFd(fd);
+  await volumes.remove("deep");
+  expect(existsSync(join(root, "volumes/deep"))).toBe(false);
 });
 
 describe("options of the local driver", () => {

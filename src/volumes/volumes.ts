@@ -19,7 +19,7 @@ import { usage } from "./usage.ts";
 /** Records, names and users of volumes; drivers keep their files. */
 export function createVolumes(deps: VolumesDeps): Volumes {
   const mounter = createMounter();
-  const local = createLocalDriver({ root: deps.root, mounter, log: deps.log });
+  const local = createLocalDriver({ root: deps.root, mounter, trees: deps.trees, log: deps.log });
   const drivers = createVolumeDrivers({ local, plugins: deps.plugins, log: deps.log });
   const ctx: Context = { ...deps, drivers, mounter, entries: new Map(), making: new Set(), counting: new Map(), mutex: new KeyedMutex(), pruning: false };
   const byName = (a: { name: string }, b: { name: string }): number => (a.name < b.name ? -1 : 1);
