@@ -7,6 +7,7 @@ import { dockerdPath } from "./e2e/dockerd.ts";
 import { podmanPrograms } from "./e2e/podman.ts";
 import { firewalldTrees } from "./kernel/firewalld-host.ts";
 import { guestTools } from "./guest/tools.ts";
+import { canBeImmutable } from "./immutable.ts";
 
 /** Why a group of tests can't run here, or undefined where it can. The only skips allowed; the summary counts them apart. */
 export interface Skip {
@@ -54,6 +55,7 @@ export const skips = {
     missing: () =>
       !readable("/proc/filesystems").includes("ext4") || !existsSync("/dev/loop0") || ["mkfs.ext4", "debugfs"].some((name) => Bun.which(name) === null),
   },
+  immutable: { reason: "needs immutable files (chattr +i) where temporary files lie", missing: () => !canBeImmutable() },
   strace: { reason: "needs strace (on PATH, or Debian's package)", missing: () => debianProgram("strace", "usr/bin/strace") === undefined },
   skopeo: { reason: "needs skopeo on PATH", missing: () => Bun.which("skopeo") === null },
 } satisfies Record<string, Skip>;

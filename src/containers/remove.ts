@@ -1,4 +1,4 @@
-import { conflict, messageOf } from "../lib/errors.ts";
+import { conflict, EngineError, messageOf, unavailable } from "../lib/errors.ts";
 import { baseOf, changeState, emitEvent, isRunning, lookup, settle, type Context, type Entry } from "./context.ts";
 import { deleteRows, removeDirectories } from "./create.ts";
 import { cancelRestart } from "./exit.ts";
@@ -91,7 +91,13 @@ async function removeEntry(ctx: Context, entry: Entry, withVolumes: boolean): Pr
     if (!withVolumes) ctx.store.db.query("DELETE FROM container_volumes WHERE container = ?").run(id);
   });
   if (ctx.names.get(name) === id) ctx.names.delete(name);
-  await removeFiles(ctx, entry);
+  try {
+    await removeFiles(ctx, entry);
+  } catch (error) {
+    // it is tried again by its name, unless another has that now
+    if (!ctx.names.has(name)) ctx.names.set(name, id);
+    throw error instanceof EngineError ? error : unavailable(`container ${name} can't be removed: ${messageOf(error)}`, error);
+  }
 
   const discardVolumes = ctx.store.tx(() => {
     ctx.store.afterCommit(() => void ctx.entries.delete(id));

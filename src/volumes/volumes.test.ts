@@ -1,10 +1,8 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { FFIType } from "bun:ffi";
-import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createEvents } from "../events/events.ts";
-import { libc } from "../kernel/ffi.ts";
 import { AT_FDCWD, closeFd, mkdirAt, O, openAt } from "../kernel/fs.ts";
 import { silent } from "../lib/log.ts";
 import { createCopies } from "../snapshots/copies.ts";
@@ -15,7 +13,9 @@ import { checkLocalOptions, localMount, shownOptions, type LocalMount } from "./
 import type { Volumes } from "./types.ts";
 import { withServer } from "./server-address.ts";
 import { createVolumes } from "./volumes.ts";
+import { setImmutable } from "../../test/immutable.ts";
 import { outcome } from "../../test/outcome.ts";
+import { skipped } from "../../test/skips.ts";
 
 let root: string;
 let store: Store;
@@ -152,20 +152,7 @@ describe("volumes", () => {
   });
 });
 
-describe("files that can't be removed", () => {
-  const c = libc({ ioctl: { args: [FFIType.i32, FFIType.u64_fast, FFIType.ptr], returns: FFIType.i32 } });
-  /** As `chattr +i` and `-i` do (ioctl_fs(2)): not even root removes such a file. False where the file system has no such flag. */
-  const setImmutable = (path: string, on: boolean): boolean => {
-    const fd = openSync(path, "r");
-    const flags = Buffer.alloc(8);
-    flags.writeUInt32LE(on ? 0x10 : 0);
-    const isDone = c.ioctl(fd, 0x40086602, flags) === 0;
-    closeSync(fd);
-    return isDone;
-  };
-  const probe = mkdtempSync(join(tmpdir(), "berth-immutable-"));
-  const isPossible = setImmutable(probe, true) && setImmutable(probe, false);
-  rmSync(probe, { recursive: true });
+describe.skipIf(skipped("root", "immutable"))("files that can't be removed", () => {
   const place = async (name: string, anonymous = false): Promise<string> => {
     const { mountpoint } = await volumes.create({ name, anonymous });
     for (const file of ["gone", "kept"]) writeFileSync(join(mountpoint, file), "");
@@ -173,7 +160,7 @@ describe("files that can't be removed", () => {
     return join(mountpoint, "kept");
   };
 
-  test.skipIf(!isPossible)("a volume stays, is known, and goes once they can be", async () => {
+  test("a volume stays, is known, and goes once they can be", async () => {
     const kept = await place("stuck");
     const thrown = await outcome(volumes.remove("stuck"));
     expect(thrown).toThrow(expect.objectContaining({ kind: "unavailable" }) as unknown as Error);
@@ -187,7 +174,7 @@ describe("files that can't be removed", () => {
     await volumes.create({ name: "stuck" });
   });
 
-  test.skipIf(!isPossible)("those of a container that goes, or of an engine that died, keep neither from going on", async () => {
+  test("those of a container that goes, or of an engine that died, keep neither from going on", async () => {
     const kept = [await place("anonymous", true), await place("dying")];
     await store.tx(() => volumes.discard(["anonymous"]))();
     expect(volumes.list().map(({ name }) => name)).toEqual(["anonymous", "dying"]);

@@ -6,6 +6,7 @@ import { EngineError } from "../../src/lib/errors.ts";
 import { recordsOf } from "../../src/logs/cri.ts";
 import type { LogBatch } from "../../src/logs/types.ts";
 import type { OutputListener } from "../../src/sandbox/types.ts";
+import { setImmutable } from "../immutable.ts";
 import { kernelState, leaks } from "../leaks.ts";
 import { skipped } from "../skips.ts";
 import { createEngine, type TestEngine } from "./containers-fixture.ts";
@@ -295,6 +296,22 @@ describe.skipIf(skipped("root", "overlay"))("containers", () => {
     expect((await removed).exitCode).toBe(137);
     expect((await exited).exitCode).toBe(137);
     expect(actionsOf(id)).toEqual(["create", "start", "kill", "die", "destroy"]);
+  });
+
+  test.skipIf(skipped("immutable"))("one whose files can't be removed is told of, and removed by its name once they can", async () => {
+    const id = await startReady("stuck");
+    const kept = join(engine.paths.container(id), "hosts");
+    setImmutable(kept, true);
+    try {
+      const refused = await failure(engine.containers.remove("stuck", { force: true }));
+      expect([refused.kind, refused.message]).toEqual(["unavailable", expect.stringContaining("container stuck can't be removed: EPERM")]);
+      expect(get("stuck").id).toBe(id);
+      expect((await failure(engine.containers.remove("stuck", { force: true }))).kind).toBe("unavailable");
+    } finally {
+      setImmutable(kept, false);
+    }
+    await engine.containers.remove("stuck", { force: true });
+    expect(existsSync(engine.paths.container(id))).toBe(false);
   });
 
   test("pause, and whatever ends a paused one", async () => {
