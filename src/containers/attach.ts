@@ -1,6 +1,6 @@
 import { conflict } from "../lib/errors.ts";
 import type { AttachHub, OutputListener } from "../sandbox/types.ts";
-import { emitEvent, lookup, lookupRunning, type Context } from "./context.ts";
+import { emitEvent, isBeingRemoved, lookup, lookupRunning, type Context } from "./context.ts";
 import type { AttachSession } from "./types.ts";
 
 /** Subscribes before it returns; where the container isn't started yet, it gets everything from the first byte on. @throws EngineError conflict */
@@ -9,7 +9,7 @@ export function attach(ctx: Context, reference: string, listener?: OutputListene
   const { id, state, config } = entry.record;
   if (state.status === "paused") throw conflict(`container ${reference} is paused, unpause the container before attach`);
   if (state.status === "restarting") throw conflict(`container ${reference} is restarting, wait until the container is running`);
-  if (entry.removing !== undefined) throw conflict(`container ${id} is marked for removal and cannot be attached to`);
+  if (isBeingRemoved(entry)) throw conflict(`container ${id} is marked for removal and cannot be attached to`);
   // Where it runs, the session is with this run: what is written to it later must not reach the next one.
   const session = sessionOn(entry.sandbox?.io ?? entry.output, listener, {
     tty: config.Tty === true,

@@ -5,7 +5,7 @@ import type { ImageRunConfig } from "../oci/image.ts";
 import { realtimeNano } from "../kernel/clock.ts";
 import { formatNano } from "../lib/time.ts";
 import type { SnapshotId } from "../snapshots/types.ts";
-import { emitEvent, lookup, type Context } from "./context.ts";
+import { emitEvent, isBeingRemoved, lookup, type Context } from "./context.ts";
 import { mergeConfig } from "./merge.ts";
 import { pause, unpause } from "./pause.ts";
 import type { CommitOptions } from "./types.ts";
@@ -17,7 +17,7 @@ import type { CommitOptions } from "./types.ts";
 export async function commit(ctx: Context, reference: string, options: CommitOptions): Promise<ImageRecord> {
   const entry = lookup(ctx, reference);
   const { record } = entry;
-  if (entry.removing !== undefined) throw conflict(`container ${record.id} is marked for removal and cannot be committed`);
+  if (isBeingRemoved(entry)) throw conflict(`container ${record.id} is marked for removal and cannot be committed`);
   const parent = ctx.images.resolve(record.imageId);
   using _lease = ctx.images.lease(parent);
   const freeze = options.pause && record.state.status === "running";

@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { conflict, invalidArgument, permissionDenied } from "../lib/errors.ts";
 import type { EndpointSettings } from "../oci/container.ts";
 import type { RunningSandbox } from "../sandbox/types.ts";
-import { changeRecord, emitNetworkEvent, lookup, type Context, type Entry } from "./context.ts";
+import { changeRecord, emitNetworkEvent, isBeingRemoved, lookup, type Context, type Entry } from "./context.ts";
 import { checkEndpoint } from "./endpoints.ts";
 import { effectiveBindings } from "./ports.ts";
 import { connectOptions } from "./spec.ts";
@@ -17,8 +17,7 @@ export async function connectNetwork(ctx: Context, reference: string, network: s
   if (configOnly === true) throw permissionDenied("cannot create endpoint on configuration-only network");
   checkEndpoint(ctx, name, settings);
   const { record } = entry;
-  if (entry.removing !== undefined)
-    throw conflict(`container ${record.id} is marked for removal and cannot be connected or disconnected to the network ${name}`);
+  if (isBeingRemoved(entry)) throw conflict(`container ${record.id} is marked for removal and cannot be connected or disconnected to the network ${name}`);
   const mode = record.host.NetworkMode ?? "";
   if (driver === "host") throw permissionDenied("cannot connect container to host network - container must be created in host network mode");
   if (mode === "host" || mode.startsWith("container:")) {

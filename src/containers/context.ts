@@ -205,6 +205,11 @@ export const baseOf = (state: ContainerState): StateBase => ({
   oomKilled: state.oomKilled,
 });
 
+/** On its way out: also where a removal failed in the middle, so that it can only be tried again. */
+export function isBeingRemoved({ removing, record }: Entry): boolean {
+  return removing !== undefined || record.state.status === "removing";
+}
+
 /** Alive in Docker's sense (State.Running): paused and restarting ones are. */
 export function isRunning({ status }: ContainerState): boolean {
   return status === "starting" || status === "running" || status === "paused" || status === "restarting";

@@ -10,7 +10,7 @@ import { bytesOf } from "../lib/tar.ts";
 import { rootOnHost } from "../oci/id-map.ts";
 import type { RunningSandbox, SandboxMount } from "../sandbox/types.ts";
 import { Root } from "../snapshots/root.ts";
-import { lookup, type Context, type Entry } from "./context.ts";
+import { isBeingRemoved, lookup, type Context, type Entry } from "./context.ts";
 import { viewPath } from "./create-volumes.ts";
 import { releaseVolumes, sandboxMounts } from "./mounts.ts";
 import { duringRun, withRootfs } from "./rootfs.ts";
@@ -31,7 +31,7 @@ export interface FileTree {
 export async function withFiles<T>(ctx: Context, reference: string, work: (tree: FileTree) => Promise<T>): Promise<T> {
   const entry = lookup(ctx, reference);
   await entry.starting?.settled;
-  if (entry.removing !== undefined) throw conflict(`container ${entry.record.id} is marked for removal: its files can't be copied`);
+  if (isBeingRemoved(entry)) throw conflict(`container ${entry.record.id} is marked for removal: its files can't be copied`);
   using running = entry.sandbox === undefined ? undefined : rootOf(entry.sandbox);
   if (running !== undefined) return await duringRun(entry, (signal) => work({ root: running.path, signal }));
   // Its init is gone, and the engine is about to notice.

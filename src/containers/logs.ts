@@ -3,7 +3,7 @@ import { logDetails, type LogSource } from "../logs/attributes.ts";
 import { isReadable, keepOptionsOf, queueOf } from "../logs/options.ts";
 import type { LogBatch, ReadLogsOptions } from "../logs/types.ts";
 import { within } from "../lib/within.ts";
-import { isRunning, lookup, type Context, type Entry } from "./context.ts";
+import { isBeingRemoved, isRunning, lookup, type Context, type Entry } from "./context.ts";
 import { exitOf } from "./kill.ts";
 import { logPathOf } from "./spec.ts";
 import type { ContainerRecord, Containers } from "./types.ts";
@@ -12,7 +12,7 @@ import type { ContainerRecord, Containers } from "./types.ts";
 export function logs(ctx: Context, reference: string, options: ReadLogsOptions): ReturnType<Containers["logs"]> {
   const entry = lookup(ctx, reference);
   const { record } = entry;
-  if (entry.removing !== undefined) throw conflict("can not get logs from container which is dead or marked for removal");
+  if (isBeingRemoved(entry)) throw conflict("can not get logs from container which is dead or marked for removal");
   if (!isReadable(logDriverOf(record), record.host.LogConfig?.Config ?? {})) throw notImplemented("configured logging driver does not support reading");
   // When the exit is recorded the log is complete.
   const ended = options.follow && isRunning(record.state) ? exitOf(entry, options.signal) : Promise.resolve();

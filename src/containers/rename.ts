@@ -1,5 +1,5 @@
 import { conflict, invalidArgument, prefixed } from "../lib/errors.ts";
-import { changeRecord, lookup, type Context } from "./context.ts";
+import { changeRecord, isBeingRemoved, lookup, type Context } from "./context.ts";
 import { renameInLinks } from "./linked.ts";
 import { parseName } from "./names.ts";
 import { nameConflict } from "./validate.ts";
@@ -22,7 +22,7 @@ export function rename(ctx: Context, reference: string, newName: string): void {
   const { id, name: oldName } = entry.record;
   if (newName === "" || newName === "/") throw invalidArgument("Neither old nor new names may be empty");
   const name = allocatable(newName);
-  if (entry.removing !== undefined) throw conflict(`container ${id} is marked for removal and cannot be renamed`);
+  if (isBeingRemoved(entry)) throw conflict(`container ${id} is marked for removal and cannot be renamed`);
   if (name === oldName) throw invalidArgument("Renaming a container with the same name as its current name");
   const owner = ctx.names.get(name);
   if (owner !== undefined) throw conflict(prefix + nameConflict(name, owner).message);

@@ -5,7 +5,7 @@ import { conflict, messageOf } from "../lib/errors.ts";
 import { within } from "../lib/within.ts";
 import { withInitLayer } from "../snapshots/init-layer.ts";
 import type { Change } from "../snapshots/types.ts";
-import { lookup, type Context, type Entry } from "./context.ts";
+import { isBeingRemoved, lookup, type Context, type Entry } from "./context.ts";
 import { viewPath } from "./create-volumes.ts";
 
 /** How long a start waits for those who read the files of the container at rest. */
@@ -27,7 +27,7 @@ export async function withRootfs<T>(ctx: Context, reference: string, work: (root
     }
   }
   await entry.cleaning;
-  if (entry.removing !== undefined) throw conflict(`container ${entry.record.id} is marked for removal: its files can't be read`);
+  if (isBeingRemoved(entry)) throw conflict(`container ${entry.record.id} is marked for removal: its files can't be read`);
   if (entry.view?.dropped === true) {
     await entry.view.released;
     return await withRootfs(ctx, reference, work); // it may have been started, or removed

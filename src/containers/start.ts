@@ -1,7 +1,7 @@
 import { realtimeNano } from "../kernel/clock.ts";
 import { cancelled, conflict, EngineError, messageOf, notModified } from "../lib/errors.ts";
 import type { RunningSandbox } from "../sandbox/types.ts";
-import { baseOf, changeState, emitPlainNetworkEvent, lookup, tryLookup, type Context, type Entry } from "./context.ts";
+import { baseOf, changeState, emitPlainNetworkEvent, isBeingRemoved, lookup, tryLookup, type Context, type Entry } from "./context.ts";
 import { onExit } from "./exit.ts";
 import { startHealth } from "./health.ts";
 import { prepareForwarding, startForwarding } from "./log-forwarding.ts";
@@ -24,7 +24,7 @@ export async function start(ctx: Context, reference: string): Promise<void> {
   while (entry.starting !== undefined) await entry.starting.settled;
   const { status } = entry.record.state;
   if (status === "paused") throw conflict("cannot start a paused container, try unpause instead");
-  if (entry.removing !== undefined || status === "removing" || status === "dead") throw conflict("container is marked for removal and cannot be started");
+  if (isBeingRemoved(entry) || status === "dead") throw conflict("container is marked for removal and cannot be started");
   if (status !== "created" && status !== "exited") throw notModified(`container ${entry.record.id} is already running`);
   await runAnew(ctx, entry);
 }
@@ -38,7 +38,7 @@ export async function runAnew(ctx: Context, entry: Entry): Promise<void> {
 /** Brings a container up from any state at rest; `change` goes into the record with the state. On failure the container is at rest again. */
 export async function run(ctx: Context, entry: Entry, change: { restartCount?: number; manuallyStopped?: boolean } = {}): Promise<void> {
   // also for whoever had to wait before he could start it
-  if (entry.removing !== undefined) throw conflict("container is marked for removal and cannot be started");
+  if (isBeingRemoved(entry)) throw conflict("container is marked for removal and cannot be started");
   const before = entry.record.state;
   const byPolicy = before.status === "restarting" ? { restarting: true as const } : {};
   const generation = ++entry.generation;

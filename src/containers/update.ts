@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from "node:util";
 import { conflict, EngineError, invalidArgument, prefixed } from "../lib/errors.ts";
 import type { HostConfig, PortUpdate, RestartPolicy } from "../oci/container.ts";
 import { defaultSwap } from "../runtime/resources.ts";
-import { changeRecord, lookup, type Context, type Entry } from "./context.ts";
+import { changeRecord, isBeingRemoved, lookup, type Context, type Entry } from "./context.ts";
 import { putLimits, type LimitValue } from "../runtime/limits.ts";
 import { followOom } from "./oom.ts";
 import { planPorts, type Republishing } from "./republish.ts";
@@ -56,7 +56,7 @@ export async function update(ctx: Context, reference: string, asked: Partial<Hos
   await entry.starting?.settled;
   const { record, sandbox } = entry;
   const prefix = `Cannot update container ${record.id}: `;
-  if (entry.removing !== undefined) throw conflict(`${prefix}container is marked for removal and cannot be "update"`);
+  if (isBeingRemoved(entry)) throw conflict(`${prefix}container is marked for removal and cannot be "update"`);
   const wanted = changeOf(asked);
   checkResources(asked, { update: true });
   const policy = policyOf(asked.RestartPolicy);

@@ -20,6 +20,7 @@ import {
 import { SysError } from "../kernel/ffi.ts";
 import { invalidArgument } from "../lib/errors.ts";
 import type { Pause } from "../lib/turns.ts";
+import { isGone } from "./gone.ts";
 import { setAttributes, xattrsOf } from "./root.ts";
 
 /** As in archives: whoever has the files could go on without end. */
@@ -27,8 +28,6 @@ const LONGEST_PATH = 4096;
 /** Bytes in one step. */
 const STEP = 8 << 20;
 const BUFFER = 1 << 20;
-/** What stood there a moment ago; a running container may change it at any time. */
-const gone = new Set(["ENOENT", "ENOTDIR", "ELOOP", "ESTALE"]);
 
 /**
  * Copies the tree in directory `from` into the empty directory `to`, attributes of the two included: owners, modes, times, all extended attributes and ACLs,
@@ -125,7 +124,7 @@ export async function cloneTree(from: number, to: number, { breathe, copied }: {
         try {
           await visit(level.source, level.target, name, level.path + name);
         } catch (error) {
-          if (!(error instanceof SysError) || !gone.has(error.code) || statAt(level.target, name) !== undefined) throw error;
+          if (!isGone(error) || statAt(level.target, name) !== undefined) throw error;
         }
         continue;
       }

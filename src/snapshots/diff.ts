@@ -1,7 +1,7 @@
-import type { SysError } from "../kernel/ffi.ts";
 import { closeFd, isDirectory, isWhiteout, O, openAt2, readDirectory, RESOLVE, statAt } from "../kernel/fs.ts";
 import { getXattrAt } from "../kernel/xattr.ts";
 import { textOf } from "../lib/tar.ts";
+import { isGone } from "./gone.ts";
 import { isOpaque, type Found, type MergedView } from "./merged.ts";
 import { CAPABILITY } from "./root.ts";
 import type { Change } from "./types.ts";
@@ -72,7 +72,7 @@ function enter(root: number, path: string): number | undefined {
   try {
     return openAt2(root, path, O.RDONLY | O.DIRECTORY, RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS);
   } catch (error) {
-    if (["ENOENT", "ENOTDIR", "ELOOP"].includes((error as SysError).code)) return undefined;
+    if (isGone(error)) return undefined;
     throw error;
   }
 }

@@ -2,7 +2,7 @@ import { cancelled, invalidArgument, notFound } from "../lib/errors.ts";
 import { endOfArchive, encodeHeader, encodeSparse, padding, type TarHeaderInit } from "../lib/tar-writer.ts";
 import { textOf, type TarEntryType } from "../lib/tar.ts";
 import { nextData, readAt } from "../kernel/copy-file.ts";
-import { SysError } from "../kernel/ffi.ts";
+import type { SysError } from "../kernel/ffi.ts";
 import {
   closeFd,
   type DirectoryEntry,
@@ -20,6 +20,7 @@ import {
 } from "../kernel/fs.ts";
 import type { IdMap } from "../oci/id-map.ts";
 import { ChunkedOutput, type Emit } from "./chunked-output.ts";
+import { isGone } from "./gone.ts";
 import { isOpaque } from "./merged.ts";
 import { ownerInContainer, xattrsInContainer } from "./owners.ts";
 import { fileSystemOf, type PackStart } from "./path.ts";
@@ -31,9 +32,6 @@ const MOST_INSERTED = 4 << 20;
 
 /** PATH_MAX of linux/limits.h. */
 const LONGEST_PATH = 4096;
-
-/** What stood there a moment ago; a running container may change it at any time. */
-const gone = new Set(["ENOENT", "ENOTDIR", "ELOOP"]);
 
 export interface PackOptions {
   /** Descriptor of the tree's root. */
@@ -206,7 +204,7 @@ export async function packTree(options: PackOptions): Promise<number> {
       try {
         await visit(level.fd, name, path, stat);
       } catch (error) {
-        if (!(error instanceof SysError) || !gone.has(error.code)) throw error;
+        if (!isGone(error)) throw error;
       }
     }
     await output.write(endOfArchive);

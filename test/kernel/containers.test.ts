@@ -306,6 +306,7 @@ describe.skipIf(skipped("root", "overlay"))("containers", () => {
       const refused = await failure(engine.containers.remove("stuck", { force: true }));
       expect([refused.kind, refused.message]).toEqual(["unavailable", expect.stringContaining("container stuck can't be removed: EPERM")]);
       expect(get("stuck").id).toBe(id);
+      expect((await failure(engine.containers.rename("stuck", "other"))).kind).toBe("conflict");
       expect((await failure(engine.containers.remove("stuck", { force: true }))).kind).toBe("unavailable");
     } finally {
       setImmutable(kept, false);
