@@ -1,8 +1,8 @@
-import { cancelled, invalidArgument, notFound } from "../lib/errors.ts";
+import { cancelled, internal, invalidArgument, notFound } from "../lib/errors.ts";
 import { endOfArchive, encodeHeader, encodeSparse, padding, type TarHeaderInit } from "../lib/tar-writer.ts";
 import { textOf, type TarEntryType } from "../lib/tar.ts";
 import { nextData, readAt } from "../kernel/copy-file.ts";
-import type { SysError } from "../kernel/ffi.ts";
+import { SysError } from "../kernel/ffi.ts";
 import {
   closeFd,
   type DirectoryEntry,
@@ -71,7 +71,7 @@ const typeOf: Record<number, TarEntryType | undefined> = {
  */
 export async function packTree(options: PackOptions): Promise<number> {
   using reopener = new Reopener();
-  using output = new ChunkedOutput(options.emit);
+  using output = new ChunkedOutput((chunk, files) => begun(async () => await options.emit(chunk, files)));
   const links = new Map<string, string>();
   const { from, idMap, whole = false, takesFiles } = options;
   const isWanted = from === undefined ? isOfLayer : (key: string): boolean => isCarriedXattr(key) || (whole && isAcl(key));
@@ -103,7 +103,7 @@ export async function packTree(options: PackOptions): Promise<number> {
     const runs = whole && stat.allocated < stat.size ? runsOf(fd, stat.size) : undefined;
     const { head, stored } = runs === undefined ? { head: encodeHeader(header), stored: stat.size } : encodeSparse(header, stat.size, runs);
     await output.write(head);
-    for (const run of runs ?? [{ offset: 0, length: stat.size }]) await bytes(fd, run);
+    for (const run of runs ?? [{ offset: 0, length: stat.size }]) await begun(() => bytes(fd, run));
     await output.write(padding(stored));
     size += stat.size;
   };
@@ -239,6 +239,15 @@ function runsOf(fd: number, size: number): Run[] | undefined {
     if (runs.length > MOST_RUNS) return undefined;
   }
   return runs[0]?.length === size ? undefined : runs;
+}
+
+/** What has been begun can't be left out any more: whatever its error says, it isn't that of something that went before. */
+async function begun(work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    throw error instanceof SysError ? internal(error.message, error) : error;
+  }
 }
 
 /** Names hold one character a byte, so this is the order of bytes. */

@@ -2,6 +2,7 @@ import { afterAll, describe, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, readSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { SysError } from "../../src/kernel/ffi.ts";
 import { EngineError } from "../../src/lib/errors.ts";
 import { textOf } from "../../src/lib/tar.ts";
 import { readTar, TarParser } from "../../src/lib/tar-reader.ts";
@@ -199,6 +200,14 @@ describe.skipIf(skipped("root"))("packing", () => {
     const names: string[] = [];
     for await (const { header: each } of readTar(streamOf(tar))) names.push(each.name);
     expect(names).toEqual(["a", "b/", "d/", "e"]);
+    // what fails once an entry has been begun is no such thing
+    chunks = 0;
+    const sent = packed(root, {
+      seen: () => {
+        if (chunks++ === 0) throw new SysError("sendfile", 116);
+      },
+    });
+    await expect(sent).rejects.toThrow("sendfile");
     const gone = join(base, `${count++}`);
     mkdirSync(gone);
     using directory = openDirectory(gone);
