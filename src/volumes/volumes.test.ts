@@ -156,9 +156,16 @@ describe.skipIf(skipped("root", "immutable"))("files that can't be removed", () 
   const place = async (name: string, anonymous = false): Promise<string> => {
     const { mountpoint } = await volumes.create({ name, anonymous });
     for (const file of ["gone", "kept"]) writeFileSync(join(mountpoint, file), "");
-    setImmutable(join(mountpoint, "kept"), true);
-    return join(mountpoint, "kept");
+    const kept = join(mountpoint, "kept");
+    setImmutable(kept, true);
+    made.push(kept);
+    return kept;
   };
+  // a test that fails must not leave files that nobody can remove
+  const made: string[] = [];
+  afterEach(() => {
+    for (const file of made.splice(0)) if (existsSync(file)) setImmutable(file, false);
+  });
 
   test("a volume stays, is known, and goes once they can be", async () => {
     const kept = await place("stuck");
