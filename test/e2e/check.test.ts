@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { CheckReport } from "../../src/client/types.ts";
 import { skipped } from "../skips.ts";
@@ -101,11 +101,37 @@ describe.skipIf(skipped("root", "overlay", "docker"))("berth system check", () =
       await engine.ok("logout", "127.0.0.1:5000");
     }
     breakAll();
+    const unsure = await check("--repair");
+    expect(unsure.code).toBe(1);
+    const id = (await engine.ok("images", "-q", name)).slice(0, 12);
+    expect(unsure.report.problems.filter(({ kind }) => kind === "layer").at(-1)!.next).toMatch(
+      new RegExp(`^repair again: ${name} may have it, but .*connection refused; or remove ${id} \\(berth rmi -f\\)$`),
+    );
+    await using _empty = await engine.registry("--root", join(engine.root, "empty"));
     const { code, report } = await check("--repair");
     expect(code).toBe(0);
     expect(report.problems.at(-1)!).toMatchObject({ repaired: `removed, and with it ${name}:latest`, next: `pull, load or build ${name}:latest again` });
     expect(await engine.ok("images", "-q")).toBe("");
     expect((await check()).report.problems).toEqual([]);
+    expect(await lastingInconsistencies(engine)).toEqual([]);
+  });
+
+  test("a layer that was here before its image came is fetched from where the image is, though images of a build's steps have it too", async () => {
+    await using _registry = await engine.registry();
+    await engine.ok("load", "-q", "-i", await busybox());
+    const name = "127.0.0.1:5000/steps";
+    const context = join(engine.root, "busybox-tree");
+    writeFileSync(join(context, "Dockerfile"), "FROM busybox\nRUN dd if=/dev/urandom of=/below bs=64k count=8\nRUN true > /above\n");
+    await engine.ok("build", "-q", "-t", name, context);
+    await engine.ok("push", "-q", name);
+    await engine.ok("rmi", "--no-prune", name);
+    expect(await engine.ok("pull", name)).toContain("Already exists");
+    const layers = readdirSync(join(engine.data, "snapshots")).map((id) => join(engine.data, "snapshots", id));
+    for (const layer of layers) if (existsSync(join(layer, "below"))) rmSync(layer, { recursive: true });
+    const { code, report } = await check("--repair");
+    expect([code, report.problems.map(({ kind, repaired }) => [kind, repaired])]).toEqual([0, [["layer", `unpacked again from ${name}`]]]);
+    expect(await engine.ok("run", "--rm", name, "wc", "-c", "/below")).toBe("524288 /below");
+    await engine.ok("system", "prune", "-af");
     expect(await lastingInconsistencies(engine)).toEqual([]);
   });
 

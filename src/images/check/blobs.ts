@@ -3,7 +3,7 @@ import { kindOf, messageOf } from "../../lib/errors.ts";
 import { algorithmOf, digestOf, type Digest } from "../../oci/digest.ts";
 import { shortId } from "../resolve.ts";
 import type { ImageContext } from "../types.ts";
-import { fetchAgain, loginFirst, repositoriesOf } from "./fetch.ts";
+import { fetchAgain, repositoriesOf } from "./fetch.ts";
 import type { Reader } from "./reader.ts";
 import type { CheckOptions, CheckProblem, CheckReport } from "./types.ts";
 
@@ -87,9 +87,9 @@ async function repair(ctx: ImageContext, blob: { digest: Digest; size: number },
     await ctx.content.put(config, digest);
     return { repaired: "written again from the image's record" };
   }
-  const { from, refusedBy } = await fetchAgain(ctx, blob, options);
+  const { from, next: first } = await fetchAgain(ctx, blob, options);
   if (from !== undefined) return { repaired: `fetched again from ${from}` };
-  if (refusedBy.length > 0) return { next: loginFirst(refusedBy) };
+  if (first !== undefined) return { next: first };
   const images = imagesWith(ctx, digest);
   const next = await ctx.content.remove(digest);
   if (images.length > 0) {

@@ -1,12 +1,14 @@
 import { kindOf, messageOf } from "../../lib/errors.ts";
 import type { Digest } from "../../oci/digest.ts";
-import type { Manifest } from "../../oci/image.ts";
+import type { Descriptor, Manifest } from "../../oci/image.ts";
+import { parseReference, repositoryOf } from "../../oci/reference.ts";
 import type { SnapshotId } from "../../snapshots/types.ts";
 import { entriesOf } from "../list.ts";
 import { removeImage } from "../remove.ts";
+import { shortId } from "../resolve.ts";
 import type { ImageContext, ImageRecord, ImageUsers } from "../types.ts";
 import { namesOf, type Broken } from "./blobs.ts";
-import { fetchAgain, loginFirst } from "./fetch.ts";
+import { fetchAgain } from "./fetch.ts";
 import type { Reader } from "./reader.ts";
 import type { CheckOptions, CheckReport } from "./types.ts";
 
@@ -117,7 +119,7 @@ function changed([first, ...others]: readonly string[]): Wrong | undefined {
 /** Unpacked again from the blob that is here or in a registry; else the images on it go, where no container needs them. */
 async function repair(check: LayersCheck, id: SnapshotId, images: readonly ImageRecord[], { doubtful }: Wrong): Promise<{ repaired?: string; next?: string }> {
   const { ctx, users } = check;
-  const { again, refusedBy = [] } = await unpackAgain(check, id, images);
+  const { again, next } = await unpackAgain(check, id, images);
   const containers = images.flatMap((image) => users.containersOf(image.id)).map(({ name }) => name.replace(/^\//, ""));
   if (again !== undefined) {
     return {
@@ -125,7 +127,7 @@ async function repair(check: LayersCheck, id: SnapshotId, images: readonly Image
       ...(containers.length > 0 && { next: `restart ${containers.join(", ")}: they still have the old files` }),
     };
   }
-  if (refusedBy.length > 0) return { next: loginFirst(refusedBy) };
+  if (next !== undefined) return { next: `${next}; or remove ${images.map((image) => shortId(image.id)).join(" ")} (berth rmi -f)` };
   if (doubtful) return { next: "containers run from it as it is; before it is pushed or saved, remove the image and pull, load or build it again" };
   if (containers.length > 0) {
     return { next: `remove ${containers.join(", ")}, which stand on it, and check again: the images can go then, and be pulled, loaded or built again` };
@@ -155,37 +157,50 @@ async function repair(check: LayersCheck, id: SnapshotId, images: readonly Image
   };
 }
 
-/** `again`: where from, a repository, or an empty text for a blob that was here; undefined where it can't be. */
-async function unpackAgain(
-  { ctx, options, broken }: LayersCheck,
-  id: SnapshotId,
-  images: readonly ImageRecord[],
-): Promise<{ again?: string; refusedBy?: string[] }> {
-  const image = images[0];
+/**
+ * `again`: where from, a repository, or an empty text for a blob that was here; `next`: what might lead to it later; neither where it can't be. Any image that
+ * has the layer may know the way: those of a build's steps have no manifest.
+ */
+async function unpackAgain(check: LayersCheck, id: SnapshotId, images: readonly ImageRecord[]): Promise<{ again?: string; next?: string }> {
+  const { ctx, options, broken } = check;
   const diffId = ctx.snapshots.diffIdOf(id);
-  if (image === undefined || diffId === undefined) return {};
-  const at = image.layers.indexOf(id);
-  const below = { parentIds: image.config.rootfs.diff_ids.slice(0, at), parents: image.layers.slice(0, at) };
-  const attempt = async (digest: Digest): Promise<boolean> => {
-    try {
-      await ctx.snapshots.rebuild(id, { source: ctx.content.path(digest), ...below, signal: options.signal });
-      return true;
-    } catch (error) {
-      if (kindOf(error) === "cancelled") throw error;
-      ctx.log.warn("unpacking a broken layer again failed", { layer: id, blob: digest, error });
-      return false;
-    }
-  };
-  for (const { digest } of ctx.layerBlobs(diffId)) if (!broken.blobs.has(digest) && (await attempt(digest))) return { again: "" };
-  const { manifest } = image;
-  if (manifest === undefined || broken.blobs.has(manifest.digest) || ctx.content.info(manifest.digest) === undefined) return {};
-  const descriptor = (await ctx.content.json<Manifest>(manifest.digest)).layers[at];
-  if (descriptor === undefined) return {};
-  using lease = ctx.lease();
-  lease.add(descriptor.digest);
-  const { from, refusedBy } = await fetchAgain(ctx, descriptor, options);
-  if (from === undefined || !(await attempt(descriptor.digest))) return { refusedBy };
-  // the blob is the image's now
-  ctx.register({ ...image, manifest });
-  return { again: from };
+  const [any] = images;
+  if (any === undefined || diffId === undefined) return {};
+  for (const { digest } of ctx.layerBlobs(diffId)) if (!broken.blobs.has(digest) && (await rebuild(check, id, any, digest))) return { again: "" };
+  const later = new Set<string>();
+  for (const image of images) {
+    const descriptor = await descriptorOf(check, image, id);
+    if (descriptor === undefined) continue;
+    using lease = ctx.lease();
+    lease.add(descriptor.digest);
+    // of a layer that was here already when the image was pulled nobody noted where it is
+    const named = [...image.repoDigests, ...image.variantOf.digests].map((name) => repositoryOf(parseReference(name)));
+    const { from, next } = await fetchAgain(ctx, descriptor, options, named);
+    if (next !== undefined) later.add(next);
+    if (from === undefined || !(await rebuild(check, id, image, descriptor.digest))) continue;
+    // the blob is the image's now
+    ctx.register({ ...image, manifest: image.manifest! });
+    return { again: from };
+  }
+  return later.size > 0 ? { next: [...later].join("; or ") } : {};
+}
+
+/** False, and told in the log, where the blob doesn't give the layer. */
+async function rebuild({ ctx, options }: LayersCheck, id: SnapshotId, { config, layers }: ImageRecord, digest: Digest): Promise<boolean> {
+  const at = layers.indexOf(id);
+  const below = { parentIds: config.rootfs.diff_ids.slice(0, at), parents: layers.slice(0, at) };
+  try {
+    await ctx.snapshots.rebuild(id, { source: ctx.content.path(digest), ...below, signal: options.signal });
+    return true;
+  } catch (error) {
+    if (kindOf(error) === "cancelled") throw error;
+    ctx.log.warn("unpacking a broken layer again failed", { layer: id, blob: digest, error });
+    return false;
+  }
+}
+
+/** What the image's manifest says of a layer, where there is one. */
+async function descriptorOf({ ctx, broken }: LayersCheck, { manifest, layers }: ImageRecord, id: SnapshotId): Promise<Descriptor | undefined> {
+  if (manifest === undefined || broken.blobs.has(manifest.digest) || ctx.content.info(manifest.digest) === undefined) return undefined;
+  return (await ctx.content.json<Manifest>(manifest.digest)).layers[layers.indexOf(id)];
 }
