@@ -1,13 +1,12 @@
 import { isDiskFull } from "../lib/disk-full.ts";
 import { messageOf } from "../lib/errors.ts";
 import type { ExitStatus, RunningSandbox } from "../sandbox/types.ts";
-import { longerDelay, nextRestart, type EndedRun } from "./backoff.ts";
 import { baseOf, changeState, emitPlainNetworkEvent, resultOf, settle, type Context, type Entry, type EventDetail } from "./context.ts";
 import { endExecs } from "./exec.ts";
 import { stopHealth } from "./health.ts";
 import { endOom } from "./oom.ts";
-import { partnersOf } from "./order.ts";
 import { releaseVolumes } from "./mounts.ts";
+import { awaitRestart, isToStayDown, pauseAfter } from "./restarts.ts";
 
 const retryMs = 1000;
 /** How long a `--rm` container stays that ended by itself while nobody waited for its removal. */
@@ -67,15 +66,7 @@ function releaseScarce(ctx: Context, entry: Entry, sandbox: RunningSandbox): Pro
 export function recordExit(ctx: Context, entry: Entry, status: ExitStatus): void {
   const { record } = entry;
   const duration = (status.ranFor ?? Number(status.finishedAt - BigInt(record.state.startedAt))) / 1e9;
-  const stopping = record.manuallyStopped || entry.removing !== undefined || ctx.phase !== "open";
-  const run: EndedRun = {
-    exitCode: status.exitCode,
-    unhealthy: entry.unhealthyRun === entry.generation,
-    seconds: duration,
-    restartCount: record.restartCount,
-    lastDelay: entry.restartDelay,
-  };
-  const restart = stopping ? undefined : nextRestart(record.host.RestartPolicy, run);
+  const restart = pauseAfter(ctx, entry, { exitCode: status.exitCode, unhealthy: entry.unhealthyRun === entry.generation, seconds: duration });
   const base = {
     ...baseOf(record.state),
     exitCode: status.exitCode,
@@ -89,12 +80,11 @@ export function recordExit(ctx: Context, entry: Entry, status: ExitStatus): void
   if (restart === undefined) {
     changeState(ctx, entry, { state: { ...base, status: "exited", generation: entry.generation } }, ...events);
   } else {
-    changeState(ctx, entry, { state: { ...base, status: "restarting", generation: entry.generation }, restartCount: record.restartCount + 1 }, ...events);
-    scheduleRestart(ctx, entry, restart);
+    awaitRestart(ctx, entry, restart, base, ...events);
   }
   settle(entry.exitWaiters, resultOf(entry.record));
   if (restart !== undefined || record.host.AutoRemove !== true || entry.restarting === true) return;
-  if (stopping || entry.removeWaiters.size > 0) void ctx.again.autoRemove(entry);
+  if (isToStayDown(ctx, entry) || entry.removeWaiters.size > 0) void ctx.again.autoRemove(entry);
   else removeSoon(ctx, entry);
 }
 
@@ -121,31 +111,4 @@ async function clean(ctx: Context, entry: Entry, sandbox: RunningSandbox): Promi
     ctx.log.error("cleaning up after a container", { container: entry.record.id, error: messageOf(error) });
   }
   await releaseVolumes(ctx, entry);
-}
-
-/** Starts it again after `delay` ms, unless a user has stopped, started or removed it by then. */
-function scheduleRestart(ctx: Context, entry: Entry, delay: number): void {
-  entry.restartDelay = delay;
-  const timer = setTimeout(() => {
-    entry.restart = undefined;
-    if (ctx.phase !== "open" || entry.removing !== undefined || entry.record.state.status !== "restarting") return;
-    // one whose partner is down for a moment itself, e.g. by the same cause, would fail for good
-    const isComing = ({ record: { state } }: Entry): boolean => state.status === "restarting" || state.status === "starting";
-    if (partnersOf(ctx, entry).some(isComing)) return scheduleRestart(ctx, entry, longerDelay(delay));
-    ctx.again.start(entry).catch((error: unknown) => {
-      ctx.log.error("restarting a container by its policy", { container: entry.record.id, error: messageOf(error) });
-    });
-  }, delay);
-  entry.restart = { timer, delay };
-}
-
-/** Ends the waiting for a restart by policy: the container is simply `exited`. False where it wasn't waiting. `byEngine`: no user's wish. */
-export function cancelRestart(ctx: Context, entry: Entry, options: { byEngine?: boolean }, ...events: EventDetail[]): boolean {
-  if (entry.restart === undefined) return false;
-  clearTimeout(entry.restart.timer);
-  entry.restart = undefined;
-  const manuallyStopped = options.byEngine === true ? entry.record.manuallyStopped : true;
-  changeState(ctx, entry, { manuallyStopped, state: { ...baseOf(entry.record.state), status: "exited", generation: entry.generation } }, ...events);
-  settle(entry.exitWaiters, resultOf(entry.record));
-  return true;
 }

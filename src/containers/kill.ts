@@ -2,8 +2,8 @@ import { conflict, EngineError, internal, invalidArgument, prefixed } from "../l
 import { parseSignal } from "../lib/signals.ts";
 import { within } from "../lib/within.ts";
 import { changeState, emitEvent, lookup, type Context, type Entry } from "./context.ts";
-import { cancelRestart } from "./exit.ts";
 import { resumeHealth } from "./health.ts";
+import { cancelRestart } from "./restarts.ts";
 
 const SIGINT = 2;
 const SIGQUIT = 3;

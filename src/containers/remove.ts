@@ -1,13 +1,13 @@
 import { conflict, EngineError, messageOf, unavailable } from "../lib/errors.ts";
 import { baseOf, changeState, emitEvent, isRunning, lookup, settle, type Context, type Entry } from "./context.ts";
 import { deleteRows, removeDirectories } from "./create.ts";
-import { cancelRestart } from "./exit.ts";
 import { dropExecs } from "./exec.ts";
 import { killAndWait } from "./kill.ts";
 import { endForwarding } from "./log-forwarding.ts";
 import { logIsRead } from "./logs.ts";
 import { logPathOf } from "./spec.ts";
 import { removeLink } from "./remove-link.ts";
+import { cancelRestart } from "./restarts.ts";
 import { dropView, endCopies } from "./rootfs.ts";
 import type { WaitResult } from "./types.ts";
 

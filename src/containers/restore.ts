@@ -7,7 +7,7 @@ import { nextRestart } from "./backoff.ts";
 import { putLimits } from "../runtime/limits.ts";
 import { parseRecord } from "../store/damage.ts";
 import { undoConnections } from "./connect.ts";
-import { baseOf, changeState, type Context, type Entry } from "./context.ts";
+import { baseOf, changeState, resultOf, settle, type Context, type Entry } from "./context.ts";
 import { newEntry, removeIntent } from "./create.ts";
 import { recordExit } from "./exit.ts";
 import { keepLog } from "./logs.ts";
@@ -202,6 +202,7 @@ async function startAll(ctx: Context, entries: readonly Entry[]): Promise<void> 
         ctx.log.error("starting a container by its policy", { container: entry.record.id, error: messageOf(error) });
         if (circle === undefined) return;
         changeState(ctx, entry, { state: { ...baseOf(entry.record.state), status: "exited", generation: entry.generation, error: messageOf(error) } });
+        settle(entry.exitWaiters, resultOf(entry.record));
       }
     },
   );

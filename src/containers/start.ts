@@ -1,7 +1,7 @@
 import { realtimeNano } from "../kernel/clock.ts";
 import { cancelled, conflict, EngineError, messageOf, notModified } from "../lib/errors.ts";
 import type { RunningSandbox } from "../sandbox/types.ts";
-import { baseOf, changeState, emitPlainNetworkEvent, isBeingRemoved, lookup, tryLookup, type Context, type Entry } from "./context.ts";
+import { baseOf, changeState, emitPlainNetworkEvent, isBeingRemoved, lookup, resultOf, settle, tryLookup, type Context, type Entry } from "./context.ts";
 import { onExit } from "./exit.ts";
 import { startHealth } from "./health.ts";
 import { prepareForwarding, startForwarding } from "./log-forwarding.ts";
@@ -9,6 +9,7 @@ import { endLogLine, keepLog } from "./logs.ts";
 import { endOom, followOom } from "./oom.ts";
 import { openLinks, tellLinkedParents } from "./linked.ts";
 import { releaseVolumes, sandboxMounts } from "./mounts.ts";
+import { awaitRestart, pauseAfter } from "./restarts.ts";
 import { endReaders } from "./rootfs.ts";
 import { sandboxSpec } from "./spec.ts";
 import { partnerNamed } from "./validate.ts";
@@ -40,13 +41,16 @@ export async function run(ctx: Context, entry: Entry, change: { restartCount?: n
   // also for whoever had to wait before he could start it
   if (isBeingRemoved(entry)) throw conflict("container is marked for removal and cannot be started");
   const before = entry.record.state;
-  const byPolicy = before.status === "restarting" ? { restarting: true as const } : {};
+  const byPolicy = before.status === "restarting";
   const generation = ++entry.generation;
   const abort = new AbortController();
   const { promise: settled, resolve } = Promise.withResolvers<void>();
   entry.starting = { abort, settled };
   try {
-    changeState(ctx, entry, { ...change, state: { ...baseOf(before), status: "starting", generation, ...byPolicy, error: "", oomKilled: false } });
+    changeState(ctx, entry, {
+      ...change,
+      state: { ...baseOf(before), status: "starting", generation, ...(byPolicy && { restarting: true }), error: "", oomKilled: false },
+    });
     const sandbox = await startSandbox(ctx, entry, abort.signal);
     try {
       setRunning(ctx, entry, sandbox, generation);
@@ -55,7 +59,7 @@ export async function run(ctx: Context, entry: Entry, change: { restartCount?: n
       throw error;
     }
   } catch (error) {
-    await startFailed(ctx, entry, error);
+    await startFailed(ctx, entry, error, { byPolicy, signal: abort.signal });
     throw error;
   } finally {
     entry.starting = undefined;
@@ -140,13 +144,21 @@ export function setRunning(
   void sandbox.exited.then((status) => onExit(ctx, entry, sandbox, generation, status));
 }
 
-/** Docker's state after a failed start: at rest as before, with an exit code and the error's text. */
-async function startFailed(ctx: Context, entry: Entry, error: unknown): Promise<void> {
+/**
+ * Docker's state after a failed start: at rest as before, with an exit code and the error's text. One that a policy asked for is tried again, as after a run that
+ * ended so: what hinders it, a file system that isn't mounted yet, a port that somebody still has, may be over soon. Docker's engine gives it up.
+ */
+async function startFailed(ctx: Context, entry: Entry, error: unknown, { byPolicy, signal }: { byPolicy: boolean; signal: AbortSignal }): Promise<void> {
   const { state } = entry.record;
   const exitCode = (error instanceof EngineError ? error.exitCode : undefined) ?? exitNotStarted;
   entry.output.abandon(new EngineError("conflict", messageOf(error), { cause: error }));
   await releaseVolumes(ctx, entry);
   const base = { ...baseOf(state), exitCode, error: messageOf(error) };
+  const unhealthy = entry.unhealthyRun === entry.generation - 1;
+  if (unhealthy) entry.unhealthyRun = entry.generation;
+  const pause = byPolicy && !signal.aborted ? pauseAfter(ctx, entry, { exitCode, unhealthy, seconds: 0 }) : undefined;
+  if (pause !== undefined) return awaitRestart(ctx, entry, pause, base);
   changeState(ctx, entry, { state: state.startedAt === "0" ? { ...base, status: "created" } : { ...base, status: "exited", generation: entry.generation } });
+  if (byPolicy) settle(entry.exitWaiters, resultOf(entry.record));
   if (entry.record.host.AutoRemove === true) await ctx.again.autoRemove(entry);
 }

@@ -1,8 +1,8 @@
 import { conflict, notModified, prefixed } from "../lib/errors.ts";
 import { within } from "../lib/within.ts";
 import { changeState, emitEvent, lookup, type Context, type Entry } from "./context.ts";
-import { cancelRestart } from "./exit.ts";
 import { exitOf, killAndWait, send, signalOf, stopSignalOf } from "./kill.ts";
+import { cancelRestart } from "./restarts.ts";
 import { runAnew } from "./start.ts";
 
 const defaultTimeoutSeconds = 10;

@@ -12,6 +12,9 @@ export function wait(ctx: Context, reference: string, condition: WaitCondition, 
   if (past !== undefined) return { result: Promise.resolve(past) };
   const entry = lookup(ctx, reference);
   if (condition === "not-running" && !isRunning(entry.record.state)) return { result: Promise.resolve(resultOf(entry.record)) };
+  // one that doesn't come to a run is at rest
+  if (condition === "not-running" && entry.starting !== undefined)
+    return { result: entry.starting.settled.then(() => wait(ctx, entry.record.id, condition, signal).result) };
   const waiters = condition === "removed" ? entry.removeWaiters : entry.exitWaiters;
   const { promise, resolve, reject } = Promise.withResolvers<WaitResult>();
   waiters.add(resolve);

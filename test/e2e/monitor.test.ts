@@ -99,6 +99,7 @@ describe.skipIf(skipped("root", "overlay", "docker"))("a container whose helpers
       crashing: script("crashing", 'case "$*" in *create*) kill -SEGV $$;; esac'),
       hanging: script("hanging", 'case "$*" in *create*) sleep 1000;; esac'),
       missing: script("missing", "exit 1"),
+      slow: script("slow", 'case "$*" in *create*) sleep 2; exit 1;; esac'),
     };
     await using other = await Engine.start(Object.entries(runtimes).map(([name, path]) => `--add-runtime=${name}=${path}`));
     await other.importBusybox();
@@ -118,7 +119,12 @@ describe.skipIf(skipped("root", "overlay", "docker"))("a container whose helpers
     expect(await other.ok("run", "--rm", "busybox", "echo", "fine")).toBe("fine");
     await other.ok("rm", "-f", "hanging");
     expect((await hanging).code).not.toBe(0);
-    await other.ok("rm", "-f", "broken", "crashing", "missing");
+    const slow = other.docker(["run", "--name", "slow", "--runtime", "slow", "busybox", "true"]);
+    await until("the start", async () => (await other.docker(["inspect", "slow"])).code === 0 && processesOf(other).monitors.size > 0);
+    // one that is being started counts as running: whoever waits for it is told where it comes to nothing
+    expect(await other.ok("wait", "slow")).toMatch(/^12[5-8]$/);
+    expect((await slow).code).not.toBe(0);
+    await other.ok("rm", "-f", "broken", "crashing", "missing", "slow");
     // neither does an engine that stops wait for it, nor the next one keep what is left of it
     const again = other.docker(["run", "--name", "again", "--runtime", "hanging", "busybox", "true"]);
     await until("the start", async () => (await other.docker(["inspect", "again"])).code === 0 && processesOf(other).monitors.size > 0);

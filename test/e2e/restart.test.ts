@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
-import { existsSync } from "node:fs";
+import { existsSync, mkdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
 import { outcome } from "../outcome.ts";
 import { skipped } from "../skips.ts";
 import { Engine, suiteEngine, until } from "./harness.ts";
@@ -73,6 +74,8 @@ describe.skipIf(skipped("root", "overlay", "docker"))("restarts", () => {
       "the orphan is told why",
       async () => (await inspect("{{.State.Error}}", "orphan")) === "cannot join network namespace of a non running container: container no is exited",
     );
+    await engine.ok("start", "no");
+    await until("the orphan finds it", async () => (await status("orphan")) === "running");
     expect(await inspect("{{.RestartCount}}", "db", "always", "failed")).toBe("0\n0\n0");
     // a policy that a stop had overruled holds again
     process.kill(Number(await inspect("{{.State.Pid}}", "always")), "SIGKILL");
@@ -90,6 +93,30 @@ describe.skipIf(skipped("root", "overlay", "docker"))("restarts", () => {
     await until("it is back", async () => (await status("up")) === "running");
     expect(await inspect("{{.State.Status}} {{.State.ExitCode}}", "down")).toBe("exited 137");
     await engine.ok("rm", "-f", "up", "down");
+  });
+
+  test("a start by policy that fails is tried again, until it succeeds, its maximum is used up, or a user stops it", async () => {
+    const late = join(engine.root, "late");
+    mkdirSync(late);
+    const policies = { comes: "always", stopped: "unless-stopped", few: "on-failure:2" };
+    for (const [name, policy] of Object.entries(policies)) await sleeper(name, "--restart", policy, "--mount", `type=bind,src=${late},dst=/late`);
+    expect((await engine.api("POST", "/berth/containers/stop?t=1")).ok).toBe(true);
+    await engine.stop();
+    rmSync(late, { recursive: true });
+    await engine.start();
+    await until("all have failed", async () =>
+      (await inspect("{{.State.Error}}", ...Object.keys(policies))).split("\n").every((error) => error.includes(late)),
+    );
+    expect(await engine.ok("wait", "few")).toBe("128");
+    expect(await inspect("{{.State.Status}} {{.RestartCount}}", "few")).toBe("exited 2");
+    await until("waits longer and longer", async () => Number(await inspect("{{.RestartCount}}", "stopped")) >= 3);
+    await engine.ok("stop", "stopped");
+    expect(await status("stopped")).toBe("exited");
+    mkdirSync(late);
+    await until("it is back", async () => (await status("comes")) === "running");
+    expect(await inspect("{{.State.Error}} {{.State.ExitCode}}", "comes")).toBe(" 0");
+    expect(await status("stopped", "few")).toBe("exited\nexited");
+    await engine.ok("rm", "-f", ...Object.keys(policies));
   });
 
   test("those that wait for each other are told so at boot", async () => {
