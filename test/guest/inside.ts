@@ -2,10 +2,12 @@ import { openSync, readFileSync } from "node:fs";
 
 /** What scenarios inside the guest do with their engine. Each check prints `GUEST ok <check>` or `GUEST FAIL <check>: <why>`. */
 const socket = "/run/berth.sock";
+const logFile = "/var/engine.log";
+const endOfLog = (): string => readFileSync(logFile, "utf8").slice(-4000);
 let engine: Bun.Subprocess | undefined;
 
 export async function startEngine(flags: string[] = [], dataRoot = "/var/lib/berth"): Promise<void> {
-  const log = openSync("/var/engine.log", "a");
+  const log = openSync(logFile, "a");
   const roots = ["--data-root", dataRoot, "--exec-root", "/run/berth", "--host", `unix://${socket}`];
   const env = { PATH: "/usr/bin:/bin", HOME: "/root" }; // not BUN_BE_BUN
   engine = Bun.spawn(["/usr/bin/berth", "daemon", "--config-file", "/dev/null", "--debug", ...roots, ...flags], { stdio: ["ignore", log, log], env });
@@ -15,7 +17,7 @@ export async function startEngine(flags: string[] = [], dataRoot = "/var/lib/ber
     if (answer?.ok === true) return;
     await Bun.sleep(50);
   }
-  throw new Error(`the engine doesn't answer:\n${readFileSync("/var/engine.log", "utf8").slice(-2000)}`);
+  throw new Error(`the engine doesn't answer:\n${endOfLog()}`);
 }
 
 /** Without an engine there is nothing to be checked. */
@@ -69,6 +71,7 @@ export async function check(name: string, work: () => Promise<void>): Promise<vo
     console.log(`GUEST ok ${name}`);
   } catch (error) {
     console.log(`GUEST FAIL ${name}: ${(error as Error).message.replaceAll("\n", " | ")}`);
+    if (engine !== undefined) console.log(`The engine's log:\n${endOfLog()}`);
   }
 }
 
