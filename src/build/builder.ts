@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { mkdir, readdir, rm } from "node:fs/promises";
+import { mkdir, readdir } from "node:fs/promises";
 import { unmount } from "../kernel/mount.ts";
 import { mountPoints } from "../kernel/mountinfo.ts";
 import { EngineError, invalidArgument, messageOf, notImplemented } from "../lib/errors.ts";
@@ -75,7 +75,7 @@ async function buildImage(services: BuildServices, files: BuildFiles, options: B
   const leases = stack.use(new DisposableStack());
   const directory = `${services.paths.tmp}/${prefix}${randomBytes(6).toString("hex")}`;
   await mkdir(directory, { recursive: true, mode: 0o700 });
-  stack.defer(() => rm(directory, { recursive: true, force: true }));
+  stack.defer(() => services.snapshots.removeTree(directory));
 
   const { dockerfile, context } = await readSource(files, options, directory);
   const plan = asPlan(() => planBuild(parseDockerfile(dockerfile), { ...options, platform, host: hostPlatform() }));
@@ -149,14 +149,12 @@ async function fetchRemote(remote: string, signal: AbortSignal): Promise<string 
   return Buffer.concat(parts).toString("utf8");
 }
 
-/** What a killed engine left of its builds: mounts, files, and snapshots that no image came to stand on. */
+/** What a killed engine left of its builds: mounts, files, and snapshots that no image came to stand on. The files, which may be many, go in the background. */
 async function removeLeftovers(services: BuildServices): Promise<void> {
   const { paths, log, store, images } = services;
-  const names = (await readdir(paths.tmp)).filter((name) => name.startsWith(prefix));
-  const roots = names.map((name) => `${paths.tmp}/${name}`);
+  const roots = (await readdir(paths.tmp)).filter((name) => name.startsWith(prefix)).map((name) => `${paths.tmp}/${name}`);
   if (roots.length > 0) {
     for (const target of (await mountPoints()).toReversed()) if (roots.some((root) => target.startsWith(`${root}/`))) unmount(target, { lazy: true });
-    for (const root of roots) await rm(root, { recursive: true, force: true });
   }
   const snapshots = store.db.query<{ snapshot: SnapshotId }, []>("SELECT snapshot FROM build_snapshots").all();
   const used = new Set(
@@ -164,9 +162,11 @@ async function removeLeftovers(services: BuildServices): Promise<void> {
       ? []
       : (await images.list({ all: true })).flatMap(({ layers, variants }) => [...layers, ...variants.flatMap((variant) => variant.layers)]),
   );
-  for (const { snapshot } of snapshots) {
-    if (used.has(snapshot)) keepSnapshot(services, snapshot);
-    else await dropSnapshot(services, snapshot);
-  }
-  if (names.length > 0 || snapshots.length > 0) log.info("removed what interrupted builds left", { builds: names.length, snapshots: snapshots.length });
+  for (const { snapshot } of snapshots) if (used.has(snapshot)) keepSnapshot(services, snapshot);
+  const left = snapshots.filter(({ snapshot }) => !used.has(snapshot));
+  if (roots.length + left.length === 0) return;
+  log.info("removing what interrupted builds left", { builds: roots.length, snapshots: left.length });
+  void Promise.all([...roots.map((root) => services.snapshots.removeTree(root)), ...left.map(({ snapshot }) => dropSnapshot(services, snapshot))]).catch(
+    (error: unknown) => log.error("removing what interrupted builds left failed; the next start tries again", { error: messageOf(error) }),
+  );
 }

@@ -27,7 +27,7 @@ export async function copyUp(ctx: Context, name: string, sourceDirectory: string
   if (!isPlain(record)) return await whileMounted(ctx, entry, (path) => fillMounted(ctx, sourceDirectory, path));
   setPhase(ctx, name, "copying");
   try {
-    await copyInto(sourceDirectory, record.mountpoint, stagingOf(ctx, name));
+    await copyInto(ctx, sourceDirectory, record.mountpoint, stagingOf(ctx, name));
   } finally {
     setPhase(ctx, name, "ready");
   }
@@ -39,5 +39,5 @@ const stagingName = ".berth-copy";
 async function fillMounted(ctx: Context, source: string, path: string): Promise<void> {
   const present = await ctx.mounter.look(path);
   if (present.some((name) => name !== stagingName)) return;
-  await copyInto(source, path, `${path}/${stagingName}`);
+  await copyInto(ctx, source, path, `${path}/${stagingName}`);
 }

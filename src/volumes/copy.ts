@@ -1,13 +1,14 @@
-import { lstat, mkdir, readdir, rename, rm } from "node:fs/promises";
+import { lstat, mkdir, readdir, rename } from "node:fs/promises";
 import { internal, unavailable } from "../lib/errors.ts";
+import type { Context } from "./context.ts";
 
 /**
  * Copies a directory's content, with the directory's own owner and mode, into the empty `target`: owners, modes, times, xattrs, links and
  * devices as they are. It is copied beside (`staging`, same file system) and then moved in entry by entry, since renames follow no symbolic
  * link that a container already running with the volume might put there. @throws EngineError internal, unavailable where the disk is full
  */
-export async function copyInto(source: string, target: string, staging: string): Promise<void> {
-  await rm(staging, { recursive: true, force: true });
+export async function copyInto({ trees }: Context, source: string, target: string, staging: string): Promise<void> {
+  await trees.removeTree(staging);
   await mkdir(staging, { mode: 0o700 });
   try {
     // coreutils know xattrs, devices and hard links; the source's trailing dot is its content.
@@ -19,7 +20,7 @@ export async function copyInto(source: string, target: string, staging: string):
       if (!(await exists(to))) await rename(Buffer.concat([Buffer.from(`${staging}/`), name]), to);
     }
   } finally {
-    await rm(staging, { recursive: true, force: true });
+    await trees.removeTree(staging);
   }
 }
 

@@ -1,4 +1,4 @@
-import { mkdir, rm } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import { exchange } from "../kernel/copy-file.ts";
 import { isEmptyDirectory } from "../kernel/fs.ts";
 import { conflict, invalidArgument } from "../lib/errors.ts";
@@ -81,7 +81,7 @@ export async function replaceFiles(
     const staging = stagingOf(ctx, name);
     setPhase(ctx, name, "copying");
     try {
-      await rm(staging, { recursive: true, force: true });
+      await ctx.trees.removeTree(staging);
       await mkdir(staging, { mode: 0o755 });
       await fill(staging);
       return await ctx.mutex.run(name, () => {
@@ -104,7 +104,7 @@ export async function replaceFiles(
         return record;
       });
     } finally {
-      await rm(staging, { recursive: true, force: true });
+      await ctx.trees.removeTree(staging);
       setPhase(ctx, name, "ready");
     }
   };

@@ -1,4 +1,3 @@
-import { rm } from "node:fs/promises";
 import { messageOf } from "../lib/errors.ts";
 import { parseRecord } from "../store/damage.ts";
 import { plainRecord, setPhase, stagingOf, type Context, type Phase } from "./context.ts";
@@ -26,7 +25,7 @@ export async function restore(ctx: Context): Promise<void> {
     }
     if (phase === "copying") {
       await finished(ctx, name, "cleaned of a copy", async () => {
-        await rm(stagingOf(ctx, name), { recursive: true, force: true });
+        await ctx.trees.removeTree(stagingOf(ctx, name));
         setPhase(ctx, name, "ready");
       });
     }

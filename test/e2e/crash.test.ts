@@ -1,7 +1,8 @@
 import { describe, expect, test } from "bun:test";
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { startTimeOf } from "../../src/kernel/process.ts";
+import { setImmutable } from "../immutable.ts";
 import { skipped } from "../skips.ts";
 import { mountPointsBelow } from "./consistency.ts";
 import { Engine, run, until } from "./harness.ts";
@@ -121,5 +122,24 @@ describe.skipIf(skipped("root", "overlay", "docker"))("an engine that is killed"
     await until("nothing is held", async () => (await heldBy(other)).length === 0);
     await other.start();
     expect(await other.ok("inspect", "-f", "{{.State.Status}}", stopped)).toBe("exited");
+  });
+
+  test.skipIf(skipped("immutable"))("starts though a build has left files that can't be removed, and removes them when they can", async () => {
+    await using engine = await Engine.start();
+    await engine.kill9();
+    const left = join(engine.data, "tmp", "build-0123456789ab");
+    const file = join(left, "context", "file");
+    mkdirSync(join(left, "context"), { recursive: true });
+    writeFileSync(file, "");
+    setImmutable(file, true);
+    try {
+      await engine.start();
+      await until("it is told", () => engine.log().includes("removing what interrupted builds left failed"));
+      await engine.stop();
+    } finally {
+      setImmutable(file, false);
+    }
+    await engine.start();
+    await until("it is gone", () => !existsSync(left));
   });
 });
