@@ -27,25 +27,42 @@ export function awaitRestart(ctx: Context, entry: Entry, delay: number, ended: S
 function scheduleRestart(ctx: Context, entry: Entry, delay: number): void {
   entry.restartDelay = delay;
   const timer = setTimeout(() => {
-    entry.restart = undefined;
-    if (ctx.phase !== "open" || entry.removing !== undefined || entry.record.state.status !== "restarting") return;
     // one whose partner is down for a moment itself, e.g. by the same cause, would only fail
     const isComing = ({ record: { state } }: Entry): boolean => state.status === "restarting" || state.status === "starting";
-    if (partnersOf(ctx, entry).some(isComing)) return scheduleRestart(ctx, entry, longerDelay(delay));
-    ctx.again.start(entry).catch((error: unknown) => {
-      ctx.log.error("restarting a container by its policy", { container: entry.record.id, error: messageOf(error) });
-    });
+    if (isWaiting(ctx, entry) && partnersOf(ctx, entry).some(isComing)) return scheduleRestart(ctx, entry, longerDelay(delay));
+    void startByPolicy(ctx, entry);
   }, delay);
   entry.restart = { timer, delay };
 }
 
-/** Ends the waiting for a restart by policy: the container is simply `exited`. False where it wasn't waiting. `byEngine`: no user's wish. */
-export function cancelRestart(ctx: Context, entry: Entry, options: { byEngine?: boolean }, ...events: EventDetail[]): boolean {
+/** Its turn has come. Where the start fails its state says why, and that it is tried again. */
+export async function startByPolicy(ctx: Context, entry: Entry): Promise<void> {
+  if (!isWaiting(ctx, entry)) return;
+  entry.restart = undefined;
+  try {
+    await ctx.again.start(entry);
+  } catch (error) {
+    ctx.log.error("restarting a container by its policy", { container: entry.record.id, error: messageOf(error) });
+  }
+}
+
+/** False where somebody was faster. */
+function isWaiting(ctx: Context, entry: Entry): boolean {
+  return ctx.phase === "open" && entry.removing === undefined && entry.restart !== undefined && entry.record.state.status === "restarting";
+}
+
+/**
+ * Ends the waiting for a restart by policy: the container is simply `exited`. False where it wasn't waiting. `byEngine`: no user's wish; `error`: why the engine
+ * gives it up.
+ */
+export function cancelRestart(ctx: Context, entry: Entry, options: { byEngine?: boolean; error?: string }, ...events: EventDetail[]): boolean {
   if (entry.restart === undefined) return false;
   clearTimeout(entry.restart.timer);
   entry.restart = undefined;
   const manuallyStopped = options.byEngine === true ? entry.record.manuallyStopped : true;
-  changeState(ctx, entry, { manuallyStopped, state: { ...baseOf(entry.record.state), status: "exited", generation: entry.generation } }, ...events);
+  const base = baseOf(entry.record.state);
+  const { error = base.error } = options;
+  changeState(ctx, entry, { manuallyStopped, state: { ...base, error, status: "exited", generation: entry.generation } }, ...events);
   settle(entry.exitWaiters, resultOf(entry.record));
   return true;
 }

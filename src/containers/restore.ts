@@ -7,13 +7,14 @@ import { nextRestart } from "./backoff.ts";
 import { putLimits } from "../runtime/limits.ts";
 import { parseRecord } from "../store/damage.ts";
 import { undoConnections } from "./connect.ts";
-import { baseOf, changeState, resultOf, settle, type Context, type Entry } from "./context.ts";
+import { baseOf, changeState, type Context, type Entry } from "./context.ts";
 import { newEntry, removeIntent } from "./create.ts";
 import { recordExit } from "./exit.ts";
 import { keepLog } from "./logs.ts";
 import { startForwarding } from "./log-forwarding.ts";
 import { concurrentStarts, dependenciesOf, inOrder } from "./order.ts";
 import { autoRemove } from "./remove.ts";
+import { cancelRestart, startByPolicy } from "./restarts.ts";
 import { subpathPrefix } from "./mounts.ts";
 import { setRunning } from "./start.ts";
 import { specBase } from "./spec.ts";
@@ -192,18 +193,9 @@ async function startAll(ctx: Context, entries: readonly Entry[]): Promise<void> 
     (entry) => dependenciesOf(ctx, entry),
     concurrentStarts,
     async (entry, circle) => {
-      // a user was faster
-      if (ctx.phase !== "open" || entry.restart === undefined || entry.record.state.status !== "restarting") return;
-      entry.restart = undefined;
-      try {
-        if (circle !== undefined) throw conflict(`container ${entry.record.name} can't be started: ${nameCircle(circle, entry)}`);
-        await ctx.again.start(entry);
-      } catch (error) {
-        ctx.log.error("starting a container by its policy", { container: entry.record.id, error: messageOf(error) });
-        if (circle === undefined) return;
-        changeState(ctx, entry, { state: { ...baseOf(entry.record.state), status: "exited", generation: entry.generation, error: messageOf(error) } });
-        settle(entry.exitWaiters, resultOf(entry.record));
-      }
+      if (circle === undefined || ctx.phase !== "open") return await startByPolicy(ctx, entry);
+      const error = `container ${entry.record.name} can't be started: ${nameCircle(circle, entry)}`;
+      if (cancelRestart(ctx, entry, { byEngine: true, error })) ctx.log.error("restarting a container by its policy", { container: entry.record.id, error });
     },
   );
 }

@@ -119,6 +119,20 @@ describe.skipIf(skipped("root", "overlay", "docker"))("restarts", () => {
     await engine.ok("rm", "-f", ...Object.keys(policies));
   });
 
+  test("nor is one given up whose label alone restarts it", async () => {
+    const late = join(engine.root, "late");
+    mkdirSync(late, { recursive: true });
+    const check = ["--health-cmd", "test ! -e /bad", "--health-interval", "100ms", "--health-retries", "2"];
+    await sleeper("ill", "--label", "berth.restart-on-unhealthy=true", ...check, "--mount", `type=bind,src=${late},dst=/late`);
+    rmSync(late, { recursive: true });
+    await engine.ok("exec", "ill", "touch", "/bad");
+    await until("its start has failed twice", async () => Number(await inspect("{{.RestartCount}}", "ill")) >= 2);
+    expect(await inspect("{{.State.Error}}", "ill")).toContain(late);
+    mkdirSync(late);
+    await until("it is back", async () => (await status("ill")) === "running");
+    await engine.ok("rm", "-f", "ill");
+  });
+
   test("those that wait for each other are told so at boot", async () => {
     // a name stands for whoever bears it at the start
     await engine.ok("create", "--name", "ring1", "--restart", "always", "--network", "container:ring2", "--stop-signal", "KILL", "busybox", "sleep", "1000");
